@@ -1,0 +1,70 @@
+"""The errors that users see: each names the value, the limit and the fix, in one line.
+
+The command line prints the message after ``autogrow: error:`` and exits with `exit_code`. Anything that is not an
+`AutogrowError` is a defect of autogrow (or of the user's own model) and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class AutogrowError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+    exit_code = 2
+
+
+class UsageError(AutogrowError):
+    """A flag, name or setting that cannot be used as given."""
+
+
+class DataError(AutogrowError):
+    """Data that is missing, damaged or inconsistent."""
+
+
+class PolicyError(AutogrowError):
+    """A growth policy or search space that cannot be used."""
+
+
+class NetworkError(AutogrowError):
+    """A network that cannot be built, traced, widened or loaded."""
+
+
+class RunFolderError(AutogrowError):
+    """A run folder that is missing, incomplete or from another search."""
+
+
+class NoSuccessfulTrialError(AutogrowError):
+    """The search ended, but no trial finished."""
+
+    exit_code = 1
+
+
+class RunFolderInUseError(AutogrowError):
+    """Another process holds the run folder."""
+
+    exit_code = 3
+
+
+class TrainingDivergedError(AutogrowError):
+    """The loss or an output became NaN or infinite."""
+
+
+def nearest(value: str, known: Iterable[str]) -> str:
+    """A hint such as ``; did you mean 'cifar100'?`` for a misspelt name, or an empty string."""
+    matches = difflib.get_close_matches(value, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def unknown_name(kind: str, value: str, known: Iterable[str]) -> str:
+    """The message for a name that does not exist: what was given, what exists, and the nearest name."""
+    names = sorted(known)
+    return f"unknown {kind} {value!r}: known are {', '.join(names)}{nearest(value, names)}"
+
+
+def one_line(error: BaseException) -> str:
+    """The error's message without line breaks, preceded by its type unless it is one of ours."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AutogrowError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
