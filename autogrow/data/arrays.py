@@ -1,0 +1,110 @@
+"""The decoded form of every dataset, and the checks that it must pass before anything is stored or trained on."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autogrow.data.catalogue import Augmentation, Task
+from autogrow.errors import DataError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DecodedArrays:
+    """One dataset in memory.
+
+    `x_train`, `x_test`: (N, features) or (N, C, H, W), uint8 or float32. `y_train`, `y_test`: (N,) int64 classes, or
+    (N, width) float32 targets. Both test arrays are None where the dataset has no test split.
+    """
+
+    task: Task
+    x_train: Array
+    y_train: Array
+    x_test: Array | None = None
+    y_test: Array | None = None
+    augmentation: Augmentation = "none"
+
+    def named(self) -> Iterator[tuple[str, Array]]:
+        """The arrays that are there, in a fixed order."""
+        for name in ("x_train", "y_train", "x_test", "y_test"):
+            array = getattr(self, name)
+            if array is not None:
+                yield name, array
+
+    def fingerprint(self) -> str:
+        """The first 16 hexadecimal digits of a SHA-256 over names, types, shapes and contents."""
+        digest = hashlib.sha256()
+        for name, array in self.named():
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
+
+
+def check_arrays(arrays: DecodedArrays, origin: str) -> int:
+    """The number of outputs (classes, or width of the targets). Raises a `DataError` that names `origin`."""
+    _check_part(arrays.x_train, arrays.y_train, "train", origin)
+    if (arrays.x_test is None) != (arrays.y_test is None):
+        given, lacking = ("x_test", "y_test") if arrays.y_test is None else ("y_test", "x_test")
+        raise DataError(f"{origin}: {given} without {lacking}: give both or neither")
+    if arrays.x_test is not None and arrays.y_test is not None:
+        _check_part(arrays.x_test, arrays.y_test, "test", origin)
+        _check_same_form(arrays.x_train, arrays.x_test, "x", origin)
+        _check_same_form(arrays.y_train, arrays.y_test, "y", origin)
+    if arrays.task == "regression":
+        return int(arrays.y_train.shape[1])
+    num_classes = _count_classes(arrays.y_train, origin)
+    if arrays.y_test is not None and arrays.y_test.max() >= num_classes:
+        raise DataError(
+            f"{origin}: y_test holds class {arrays.y_test.max()}, y_train only 0..{num_classes - 1}: "
+            "drop those test examples, or add training examples of that class"
+        )
+    return num_classes
+
+
+def _check_part(x: Array, y: Array, part: str, origin: str) -> None:
+    if x.size == 0 or y.size == 0:
+        raise DataError(f"{origin}: x_{part} {x.shape} and y_{part} {y.shape}: empty, at least 1 example is needed")
+    if len(x) != len(y):
+        raise DataError(f"{origin}: {len(x)} inputs in x_{part} but {len(y)} labels in y_{part}: make them agree")
+    for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
+        _check_finite(array, name, origin)
+    if y.dtype.kind == "i" and y.min() < 0:
+        raise DataError(f"{origin}: y_{part} holds the negative label {y.min()}: classes are numbered from 0")
+
+
+def _check_finite(array: Array, name: str, origin: str) -> None:
+    if array.dtype.kind != "f":
+        return
+    finite = np.isfinite(array)
+    if not finite.all():
+        row = np.unravel_index(int(np.argmin(finite)), array.shape)[0]
+        raise DataError(
+            f"{origin}: {name} holds {array.size - np.count_nonzero(finite)} NaN or infinite values as float32 "
+            f"(first in row {row}): remove or replace them"
+        )
+
+
+def _check_same_form(train: Array, test: Array, letter: str, origin: str) -> None:
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+        raise DataError(
+            f"{origin}: one example is {train.dtype} {train.shape[1:]} in {letter}_train but "
+            f"{test.dtype} {test.shape[1:]} in {letter}_test: shape and kind must agree"
+        )
+
+
+def _count_classes(labels: Array, origin: str) -> int:
+    # np.unique and not np.bincount: a stray label of 10**9 must not cost memory.
+    present = np.unique(labels)
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    if len(gaps):
+        raise DataError(
+            f"{origin}: no example of class {gaps[0]} in y_train: the labels must cover 0..{present[-1]}; "
+            "renumber them without a gap"
+        )
+    if len(present) < 2:
+        raise DataError(f"{origin}: y_train holds a single class, at least 2 are needed: use float targets to regress")
+    return len(present)

@@ -1,0 +1,75 @@
+"""`Dataset`: what the rest of autogrow knows of a dataset, and the only way to its training examples.
+
+The test arrays lie in the same folder but are opened by `autogrow.data.test_split` alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autogrow.data.array_store import array_path
+from autogrow.data.arrays import Array
+from autogrow.data.catalogue import Augmentation, Task
+from autogrow.data.splits import TrainSplit, ValidationSplit, split_indices
+from autogrow.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A decoded dataset. Small and picklable: the arrays stay on disk and are memory-mapped by every process."""
+
+    name: str
+    """As given to `open_dataset`."""
+    task: Task
+    input_shape: tuple[int, ...]
+    """Of one example: (features,) or (C, H, W)."""
+    num_outputs: int
+    """Classes, or the width of the targets of a regression."""
+    num_train: int
+    """Training examples before validation is taken off them."""
+    num_test: int
+    """0 where the dataset has no test split."""
+    fingerprint: str
+    """16 hexadecimal digits that identify the contents of all arrays."""
+    augmentation: Augmentation
+    """What the published results on this dataset augment training images with."""
+    arrays_folder: Path
+
+    def training_arrays(self) -> tuple[Array, Array]:
+        """All training inputs and targets, memory-mapped and read-only.
+
+        inputs: (num_train, *input_shape) uint8 or float32; targets: (num_train,) int64 classes or
+        (num_train, num_outputs) float32. Raises `DataError` when the folder has gone.
+        """
+        return open_array(self.arrays_folder, "x_train"), open_array(self.arrays_folder, "y_train")
+
+    def split(
+        self, *, seed: int, validation_fraction: float | None = None, train_size: int | None = None
+    ) -> tuple[TrainSplit, ValidationSplit]:
+        """Divide the training set, stratified by class; equal arguments always give equal splits.
+
+        `validation_fraction` defaults to 0.2 below 10,000 training examples, else to 0.1. `train_size` keeps that many
+        of the remaining examples, and at most max(train_size // 2, 500, classes) validation examples. Both splits are
+        copies in memory. Raises `UsageError` for arguments out of range (see `autogrow.data.splits` for the rule).
+        """
+        inputs, targets = self.training_arrays()
+        labels = np.asarray(targets) if self.task == "classification" else np.zeros(self.num_train, dtype=np.int64)
+        train, validation = split_indices(
+            labels, seed=seed, validation_fraction=validation_fraction, train_size=train_size
+        )
+        return (
+            TrainSplit(inputs[train], targets[train], train),
+            ValidationSplit(inputs[validation], targets[validation], validation),
+        )
+
+
+def open_array(folder: Path, name: str) -> Array:
+    """Memory-map one array of a folder of decoded arrays. Raises `DataError` when it is not there."""
+    try:
+        array: Array = np.load(array_path(folder, name), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{array_path(folder, name)}: decoded array missing or damaged: open the dataset again on this host"
+        ) from error
+    return array

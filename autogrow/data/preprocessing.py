@@ -1,0 +1,73 @@
+"""Input normalization, measured on the training split alone. Measured here, applied where the tensors are."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autogrow.data.arrays import Array
+from autogrow.data.splits import TrainSplit
+from autogrow.data.stable_random import IntArray
+from autogrow.errors import DataError
+
+MAX_MEASURED_EXAMPLES = 10_000
+UINT8_SCALE = 255.0
+_BLOCK_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """``(x - mean) / std``: one value per channel for images (N, C, H, W), per feature for (N, features).
+
+    uint8 inputs are divided by 255 first, so `mean` and `std` refer to inputs in [0, 1].
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.std):
+            raise DataError(f"normalization of {len(self.mean)} means and {len(self.std)} stds: give equally many")
+        for mean, std in zip(self.mean, self.std, strict=True):
+            if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+                raise DataError(f"normalization with mean {mean} and std {std}: give finite numbers and a std above 0")
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain lists, for JSON."""
+        return {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Normalization":
+        """The inverse of `to_dict`. Raises `DataError` for a record of another form."""
+        try:
+            mean, std = (tuple(float(value) for value in record[name]) for name in ("mean", "std"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"normalization record {record!r:.80}: give lists of numbers 'mean' and 'std'") from error
+        return cls(mean=mean, std=std)
+
+
+def measure_normalization(split: TrainSplit) -> Normalization:
+    """Mean and standard deviation over at most 10,000 evenly spaced training examples (all, where there are fewer).
+
+    uint8 inputs are scaled to [0, 1] first. A channel or feature that does not vary gets std 1, so that it becomes 0
+    and not NaN.
+    """
+    num_measured = min(len(split), MAX_MEASURED_EXAMPLES)
+    rows = np.linspace(0, len(split) - 1, num_measured).round().astype(np.int64)
+    num_values = num_measured * math.prod(split.inputs.shape[2:])  # of each channel or feature
+    mean = sum(block.sum(axis=(0, 2)) for block in _blocks(split, rows)) / num_values
+    squares = (np.square(block - mean[:, np.newaxis]).sum(axis=(0, 2)) for block in _blocks(split, rows))
+    std = np.sqrt(sum(squares) / num_values)
+    # A spread below the resolution of float32 is rounding, not signal; dividing by it would only amplify the rounding.
+    std[std <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0
+    return Normalization(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def _blocks(split: TrainSplit, rows: IntArray) -> Iterator[Array]:
+    """The chosen inputs as (block, channels or features, pixels or 1) float64, few rows at a time."""
+    scale = UINT8_SCALE if split.inputs.dtype == np.uint8 else 1.0
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = split.inputs[rows[start : start + _BLOCK_ROWS]]
+        yield block.reshape(len(block), block.shape[1], -1).astype(np.float64) / scale

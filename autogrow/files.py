@@ -1,0 +1,76 @@
+"""Writing files whole or not at all: a temporary file beside the target, flushed to disk, then renamed."""
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from autogrow.errors import RunFolderError
+
+
+@contextmanager
+def atomic_target(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; renamed to `path` when the block ends well, removed when it does not.
+
+    Raises `RunFolderError` naming the full path when the file cannot be written (no space, no permission).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    with atomic_target(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json_atomically(path: Path, content: Any) -> None:
+    write_text_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def unwritable(path: Path, error: OSError) -> RunFolderError:
+    """The error for a path that cannot be written, with the fix that fits its cause."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunFolderError(f"no space left to write {path.absolute()}: free some, or choose another folder")
+    return RunFolderError(f"cannot write {path.absolute()}: {error.strerror or error}")
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file; a last line cut short by a kill is left out, a missing file is empty."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise RunFolderError(f"{path}: line {number} is not JSON; restore the file or remove the line") from None
+    return records
+
+
+def _umask() -> int:
+    # The process's mask can only be read by setting it.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,108 @@
+"""From a name to a network: built-in models, the automatic choice, and a user's own ``package.module:factory``.
+
+A factory is the user's own code. It is imported only when its caller names it (on the command line or in Python),
+never because a policy file or a saved network asks for it.
+"""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from autogrow.errors import NetworkError, nearest, unknown_name
+from autogrow.models import convnet, mlp, resnet  # noqa: F401  (registers the built-in models)
+from autogrow.models.registry import MODELS, ModelFactory
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything needed to build a network again: a name, and keyword options for its factory."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_built_in(self) -> bool:
+        return ":" not in self.name
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "options": dict(self.options)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":
+        options = {key: tuple(value) if isinstance(value, list) else value for key, value in values["options"].items()}
+        return cls(values["name"], options)
+
+
+def automatic_model(input_shape: tuple[int, ...], task: str) -> ModelSpec:
+    """The built-in model that fits the data.
+
+    Features and images under 16 pixels a side: `mlp`; grey images: `convnet`; colour images: `resnet` of 20 layers.
+    Regression on features takes the thesis' single hidden layer of 500 units, without norm.
+    """
+    if len(input_shape) != 3:
+        if task == "regression":
+            return ModelSpec("mlp", {"hidden": (500,), "batch_norm": False})
+        return ModelSpec("mlp")
+    if min(input_shape[1:]) < 16:
+        return ModelSpec("mlp")
+    return ModelSpec("convnet") if input_shape[0] == 1 else ModelSpec("resnet")
+
+
+def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_outputs: int, seed: int) -> nn.Module:
+    """The network at full width, its weights drawn from `seed` without touching the global random state.
+
+    Raises `NetworkError` for an unknown model, unknown options, or a factory that fails or returns something else.
+    """
+    factory = MODELS[spec.name] if spec.is_built_in else _import_factory(spec.name)
+    arguments = _arguments(factory, spec, input_shape, num_outputs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = factory(**arguments)
+        except NetworkError:
+            raise
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise NetworkError(f"model {spec.name!r} cannot be built with {arguments}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise NetworkError(f"model {spec.name!r} returned a {type(model).__name__}, expected a torch.nn.Module")
+    return model
+
+
+def _arguments(
+    factory: ModelFactory, spec: ModelSpec, input_shape: tuple[int, ...], num_outputs: int
+) -> dict[str, Any]:
+    """What the factory is called with: its options, and input_shape and num_outputs where it takes them."""
+    parameters = inspect.signature(factory).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = [name for name in spec.options if name not in parameters and not takes_any]
+    if unknown:
+        known = [name for name in parameters if name not in ("input_shape", "num_outputs")]
+        raise NetworkError(
+            f"model {spec.name!r} has no option {unknown[0]!r}; known are {', '.join(known) or 'none'}"
+            f"{nearest(unknown[0], known)}"
+        )
+    offered = {"input_shape": input_shape, "num_outputs": num_outputs}
+    taken = {name: value for name, value in offered.items() if name in parameters or takes_any}
+    return {**taken, **spec.options}
+
+
+def _import_factory(name: str) -> ModelFactory:
+    module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` would: a user's module usually lies where they stand
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise NetworkError(f"model {name!r}: cannot import {module_name!r}: {error}") from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise NetworkError(f"model {name!r}: {unknown_name('factory', attribute, callables)}")
+    return factory  # type: ignore[no-any-return]

@@ -1,0 +1,35 @@
+"""The policies that every search tries first: the static control, the default policy and the thesis' policy."""
+
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.layer_selection import All
+from autogrow.policy.triggers import Schedule
+
+STATIC = "static"
+DEFAULT = "default"
+THESIS = "thesis"
+
+
+def static_policy() -> GrowthPolicy:
+    """Full size from the first step, no growth: what growing has to beat."""
+    return GrowthPolicy(initial_fraction=1.0, chunk_fraction=1.0, max_fraction=1.0, layer_selection=All())
+
+
+def default_policy() -> GrowthPolicy:
+    """What a user gets who does not search."""
+    return GrowthPolicy()
+
+
+def thesis_policy(num_samples: int) -> GrowthPolicy:
+    """C. Lee's policy for CIFAR-100 (thesis, 5.3): tenths, all groups, Xavier, on a schedule, nothing frozen.
+
+    The thesis grew every 25 samples and trained as long as it liked. In a run of `num_samples` the interval shrinks
+    where it has to, so that the nine events fit and a tenth of the run is left at full size.
+    """
+    every = max(1, min(25, num_samples // 10))
+    return GrowthPolicy(
+        initial_fraction=0.1,
+        chunk_fraction=0.1,
+        trigger=Schedule(every=every),
+        layer_selection=All(),
+        initialization="xavier",
+    )

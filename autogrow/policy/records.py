@@ -1,0 +1,87 @@
+"""What a policy sees, and what a trial writes: plain numbers, one record per line of a run's JSON-lines files."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+
+class _Record:
+    """Conversion to and from one JSON object; unknown keys of newer versions are ignored on reading."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        known = {entry.name for entry in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+@dataclass(frozen=True)
+class Sample(_Record):
+    """One reading of the metrics: train and validation on the same weights, in eval mode, without augmentation.
+
+    `accuracy` is the share of right answers for classification and R² (1 minus the residual's share of the
+    variance) for regression; `loss` is the cross-entropy in nats or the mean squared error.
+    """
+
+    index: int
+    step: int
+    epoch: float
+    train_loss: float
+    validation_loss: float | None
+    """None where a run has no validation split, as when a found policy is retrained on everything."""
+    train_accuracy: float
+    validation_accuracy: float | None
+    train_seconds: float
+    training_flops: float
+    parameters: int
+    learning_rate: float
+
+    @property
+    def generalization_gap(self) -> float | None:
+        """Train accuracy minus validation accuracy."""
+        return None if self.validation_accuracy is None else self.train_accuracy - self.validation_accuracy
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "generalization_gap": self.generalization_gap}
+
+
+SAMPLE_METRICS = {"train_loss": -1, "validation_loss": -1, "train_accuracy": 1, "validation_accuracy": 1}
+"""The metrics a trigger may watch, with the direction that is better."""
+
+
+@dataclass(frozen=True)
+class GroupStatistics(_Record):
+    """What is known of one channel group when a policy chooses where to grow."""
+
+    name: str
+    width: int
+    full_width: int
+    activation_std: float | None = None
+    """Standard deviation of the group's activations over a minibatch, or None where it was not measured."""
+
+
+@dataclass(frozen=True)
+class GrowthEvent(_Record):
+    """One application of a policy to a network."""
+
+    index: int
+    """1 for the first event; entries made by it belong to the cohort of this number."""
+    step: int
+    sample: int
+    added_units: dict[str, int]
+    widths: dict[str, int]
+    """Width of every group after the event."""
+    parameters_before: int
+    parameters_after: int
+    flops_before: float
+    """Training FLOPs of one example: forward and backward."""
+    flops_after: float
+    trigger_value: float
+    trigger_reason: str
+    largest_output_change: float
+    """Largest absolute change of any output on a fixed batch, in eval mode."""
+    seconds: float
+    statistics: dict[str, float] = field(default_factory=dict)
+    """What layer selection measured of each group, where it measured anything."""

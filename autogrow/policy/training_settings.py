@@ -1,0 +1,27 @@
+"""How a network trains, apart from how it grows: the settings that an exported policy carries under `training:`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from autogrow.policy.part import PolicyPart
+
+
+class TrainingSettings(PolicyPart):
+    """Optimizer, batch size, length and measuring points of one training run."""
+
+    epochs: int = Field(default=10, ge=1, le=100_000)
+    batch_size: int = Field(default=128, ge=1, le=1_048_576)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = Field(default=1e-3, gt=0, le=100)
+    learning_rate_schedule: Literal["constant", "cosine"] = "cosine"
+    """cosine: from `learning_rate` to zero over the whole run."""
+    weight_decay: float = Field(default=0.0, ge=0, le=10)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """For sgd alone."""
+    augment: bool = True
+    """Random crop after padding by 4 and random horizontal flip, on the data sets that ask for it (CIFAR)."""
+    sample_every: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Steps between two samples; None takes a hundredth of the run, at most 100 steps."""
+    sample_size: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Examples of each split that a sample looks at; None takes about half of what was trained on since the last."""

@@ -1,0 +1,115 @@
+"""One run's folder: the only class that knows its paths, and the lock that keeps a second search out of it."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autogrow.errors import RunFolderError, RunFolderInUseError
+from autogrow.files import unwritable, write_text_atomically
+from autogrow.training.records import TrialFolder
+
+CONFIG_FORMAT = "autogrow-run/1"
+
+
+class RunFolder:
+    """``results/NAME``: config.yaml, study.db, lock, trials/, policy.yaml, report.html."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.config_file = self.path / "config.yaml"
+        self.database = self.path / "study.db"
+        self.trials = self.path / "trials"
+        self.policy_file = self.path / "policy.yaml"
+        self.report_file = self.path / "report.html"
+        self.interrupt_file = self.path / "interrupt"
+        """Exists while running trials are asked to save and end."""
+        self._lock_file = self.path / "lock"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def exists(self) -> bool:
+        """Whether a search was started here."""
+        return self.config_file.exists()
+
+    def trial(self, root: int) -> TrialFolder:
+        """The folder of a trial and of those that resume it; `root` is the number of the first of them."""
+        return TrialFolder(self.trials / f"{root:05d}")
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the folder of a new run. Raises `RunFolderError` if one is there already."""
+        if self.exists:
+            raise RunFolderError(f"run folder {self.path} exists: go on with it with --resume, or choose another --name")
+        if self.path.exists() and any(entry.name != "lock" for entry in self.path.iterdir()):
+            raise RunFolderError(f"{self.path} exists and is not a run folder: choose another --name or --out")
+        self.write_config(config)
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_text_atomically(self.config_file, yaml.safe_dump({"format": CONFIG_FORMAT, **config}, sort_keys=False))
+
+    def read_config(self) -> dict[str, Any]:
+        """The run's resolved settings. Raises `RunFolderError` where there is no run, or one of another format."""
+        if not self.exists:
+            near = [entry.parent.name for entry in sorted(self.path.parent.glob("*/config.yaml"))][:5]
+            hint = f": runs in {self.path.parent} are {', '.join(near)}" if near else ": start one with autogrow search"
+            raise RunFolderError(f"no run at {self.path}{hint}")
+        try:
+            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{self.config_file} is damaged and cannot be read: restore it from a copy") from error
+        if not isinstance(config, dict) or config.get("format") != CONFIG_FORMAT:
+            found = config.get("format") if isinstance(config, dict) else None
+            raise RunFolderError(f"{self.config_file}: format is {found!r}, this autogrow reads {CONFIG_FORMAT!r}")
+        return config
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run. Raises `RunFolderInUseError` naming the holder when another process has it.
+
+        The operating system gives the lock back when its holder dies, however it dies, so a lock is never stale.
+        """
+        created = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise unwritable(self._lock_file, error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunFolderInUseError(f"run {self.path} is in use by {self._holder()}: wait, or stop it") from None
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
+            try:
+                yield
+            finally:
+                self._lock_file.unlink(missing_ok=True)
+                if created and not any(self.path.iterdir()):
+                    self.path.rmdir()
+        finally:
+            os.close(descriptor)
+
+    def _holder(self) -> str:
+        try:
+            holder = json.loads(self._lock_file.read_text(encoding="utf-8"))
+            return f"process {holder['pid']} on {holder['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+
+def find_run(path: str | Path) -> RunFolder:
+    """The run folder that a user names: a path, or a bare name under ``results``."""
+    folder = RunFolder(Path(path))
+    if not folder.exists and len(Path(path).parts) == 1 and (Path("results") / path / "config.yaml").exists():
+        return RunFolder(Path("results") / path)
+    return folder

@@ -1,0 +1,266 @@
+"""Search spaces: a policy (and training settings) in which some values are ranges, read from YAML, checked, proposed from.
+
+::
+
+    format: autogrow-space/1
+    policy:
+      chunk_fraction: {low: 0.1, high: 0.5}            a range; whole numbers at both ends make it one of integers
+      initialization: [zero_fan_out, xavier]           choices
+      trigger:                                         alternatives: a list of parts, each with ranges of its own
+        - {kind: plateau, window: {low: 3, high: 8}, min_delta: {low: 1.0e-4, high: 1.0e-2, log: true}}
+        - {kind: schedule, every: {low: 8, high: 25}}
+    training:
+      learning_rate: {low: 3.0e-4, high: 3.0e-3, log: true}
+
+What is not named keeps its default. Parameters are called by their path: ``chunk_fraction``, ``trigger.kind``,
+``trigger.plateau.window``, ``training.learning_rate``.
+"""
+
+import sysconfig
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from autogrow.errors import PolicyError, nearest
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.part import validated
+from autogrow.policy.policy_file import read_yaml_mapping
+from autogrow.policy.training_settings import TrainingSettings
+
+FORMAT = "autogrow-space/1"
+MAX_PARAMETERS = 100
+
+
+class Suggester(Protocol):
+    """The part of an Optuna trial that a space needs; `optuna.trial.Trial` and `FixedTrial` have it."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> float: ...
+    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int: ...
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    @property
+    def is_integer(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def suggest(self, name: str, suggester: Suggester) -> float:
+        if self.is_integer:
+            return suggester.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+        return suggester.suggest_float(name, float(self.low), float(self.high), step=self.step, log=self.log)
+
+    def extremes(self) -> list[Any]:
+        return [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several plain values."""
+
+    values: tuple[Any, ...]
+
+    def suggest(self, name: str, suggester: Suggester) -> Any:
+        return suggester.suggest_categorical(name, list(self.values))
+
+    def extremes(self) -> list[Any]:
+        return list(self.values)
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """One of several parts, chosen by kind, each with fields that may be searched only when it is chosen."""
+
+    parts: tuple["Part", ...]
+
+    def suggest(self, name: str, suggester: Suggester) -> dict[str, Any]:
+        kinds = [part.kind for part in self.parts]
+        kind = suggester.suggest_categorical(f"{name}.kind", kinds) if len(kinds) > 1 else kinds[0]
+        return self.parts[kinds.index(kind)].suggest(name, suggester)
+
+    def extremes(self) -> list[Any]:
+        return [extreme for part in self.parts for extreme in part.extremes()]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of one kind: its fields, each a plain value, a range or choices."""
+
+    kind: str
+    fields: Mapping[str, Any]
+
+    def suggest(self, name: str, suggester: Suggester) -> dict[str, Any]:
+        chosen = {
+            field: value.suggest(f"{name}.{self.kind}.{field}", suggester)
+            if isinstance(value, Range | Choices)
+            else value
+            for field, value in self.fields.items()
+        }
+        return {"kind": self.kind, **chosen}
+
+    def extremes(self) -> list[dict[str, Any]]:
+        """Parts with one field at one of its extremes and the others at their first."""
+        values = {f: v.extremes() if isinstance(v, Range | Choices) else [v] for f, v in self.fields.items()}
+        first = {"kind": self.kind, **{field: options[0] for field, options in values.items()}}
+        return [first, *({**first, field: option} for field, options in values.items() for option in options[1:])]
+
+
+Searchable = Range | Choices | Alternatives
+
+
+class SearchSpace:
+    """Proposes policies and training settings. `content` is the mapping it was made from, for the run's record."""
+
+    def __init__(self, content: Mapping[str, Any], where: str) -> None:
+        self.content = dict(content)
+        sections = {key: value for key, value in content.items() if key != "format"}
+        if content.get("format") != FORMAT:
+            raise PolicyError(f"{where}: format is {content.get('format')!r}, expected {FORMAT!r} in the first line")
+        for section, fields in sections.items():
+            if section not in ("policy", "training"):
+                known = ("policy", "training")
+                raise PolicyError(f"{where}: unknown section {section!r}; known are policy, training{nearest(section, known)}")
+            if not isinstance(fields, Mapping):
+                raise PolicyError(f"{where}: section {section!r} is a mapping of fields to values and ranges")
+        self._policy = {k: _parse(v, f"{where}: policy.{k}") for k, v in sections.get("policy", {}).items()}
+        self._training = {k: _parse(v, f"{where}: training.{k}") for k, v in sections.get("training", {}).items()}
+        self._check(where)
+
+    @classmethod
+    def load(cls, path: Path) -> "SearchSpace":
+        """Read and check a space; raises `PolicyError` naming the file, the parameter and what is wrong."""
+        return cls(read_yaml_mapping(path, "search space"), str(path))
+
+    def suggest(self, suggester: Suggester, base: TrainingSettings) -> tuple[GrowthPolicy, TrainingSettings]:
+        """One policy and the training settings to try it with; what the space leaves open is taken from `base`."""
+        policy = {k: _suggest(k, value, suggester) for k, value in self._policy.items()}
+        training = {k: _suggest(f"training.{k}", value, suggester) for k, value in self._training.items()}
+        return GrowthPolicy.from_dict(policy), validated(TrainingSettings, {**base.model_dump(), **training}, "training")
+
+    def _check(self, where: str) -> None:
+        """Every field at every extreme must make a valid policy, so that no trial can fail on its own proposal."""
+        for fields in _corners(self._policy):
+            GrowthPolicy.from_dict(fields, where)
+        for fields in _corners(self._training):
+            validated(TrainingSettings, fields, f"{where}: training")
+        if not any(isinstance(value, Searchable) for value in (*self._policy.values(), *self._training.values())):
+            raise PolicyError(f"{where}: nothing to search: give at least one field a range such as {{low: 0.1, high: 0.5}}")
+        low, high = (_bound(self._policy.get(name), end) for name, end in (("initial_fraction", 1), ("max_fraction", 0)))
+        if low is not None and high is not None and low > high:
+            raise PolicyError(f"{where}: initial_fraction reaches {low}, above the smallest max_fraction {high}")
+
+
+def _corners(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    values = {name: value.extremes() if isinstance(value, Searchable) else [value] for name, value in fields.items()}
+    # The widest maximum goes with every other extreme, so that only the field under test can be at fault.
+    first = {name: options[-1] if name == "max_fraction" else options[0] for name, options in values.items()}
+    yield first
+    for name, options in values.items():
+        for option in options:
+            yield {**first, name: option}
+
+
+def _bound(value: Any, end: int) -> float | None:
+    if isinstance(value, Range | Choices):
+        return float(value.extremes()[-1 if end else 0])
+    return None if value is None else float(value)
+
+
+def _suggest(name: str, value: Any, suggester: Suggester) -> Any:
+    return value.suggest(name, suggester) if isinstance(value, Searchable) else value
+
+
+def _parse(value: Any, where: str) -> Any:
+    """A plain value, a range, choices, or alternatives of parts."""
+    if isinstance(value, list):
+        if not value:
+            raise PolicyError(f"{where}: an empty list offers no choice")
+        if all(isinstance(entry, Mapping) for entry in value):
+            return Alternatives(tuple(_parse_part(entry, where) for entry in value))
+        return _parse_choices(value, where)
+    if isinstance(value, Mapping):
+        if "kind" in value:
+            return Alternatives((_parse_part(value, where),))
+        return _parse_range(value, where)
+    return value
+
+
+def _parse_choices(values: list[Any], where: str) -> Choices:
+    if any(isinstance(value, Mapping | list) for value in values):
+        raise PolicyError(f"{where}: choices are either all plain values or all parts with a kind")
+    if len(set(map(repr, values))) != len(values):
+        raise PolicyError(f"{where}: a choice stands twice in {values}")
+    return Choices(tuple(values))
+
+
+def _parse_part(value: Mapping[str, Any], where: str) -> Part:
+    kind = value.get("kind")
+    if not isinstance(kind, str):
+        raise PolicyError(f"{where}: every alternative needs a kind, such as {{kind: plateau}}")
+    fields = {name: _parse(entry, f"{where}.{kind}.{name}") for name, entry in value.items() if name != "kind"}
+    if any(isinstance(entry, Alternatives) for entry in fields.values()):
+        raise PolicyError(f"{where}: alternatives inside alternative {kind!r} are one level too deep")
+    return Part(kind, fields)
+
+
+def _parse_range(value: Mapping[str, Any], where: str) -> Range | Choices:
+    if set(value) == {"choices"} and isinstance(value["choices"], list) and value["choices"]:
+        return _parse_choices(value["choices"], where)
+    known = ("low", "high", "log", "step")
+    for key in value:
+        if key not in known:
+            raise PolicyError(f"{where}: unknown key {key!r} in a range; known are {', '.join(known)}{nearest(str(key), known)}")
+    missing = [key for key in ("low", "high") if key not in value]
+    if missing:
+        raise PolicyError(f"{where}: a range needs low and high, {missing[0]} is missing")
+    for key in ("low", "high", "step"):
+        _check_number(value.get(key, 1), f"{where}: {key}")
+    low, high, log, step = value["low"], value["high"], value.get("log", False), value.get("step")
+    if low >= high:
+        raise PolicyError(f"{where}: low {low} is not below high {high}")
+    if not isinstance(log, bool):
+        raise PolicyError(f"{where}: log is {log!r}, expected true or false")
+    if log and (low <= 0 or step is not None):
+        raise PolicyError(f"{where}: a log range starts above 0 and has no step (low is {low}, step is {step})")
+    if step is not None and not 0 < step <= high - low:
+        raise PolicyError(f"{where}: step {step} is not between 0 and {high - low}, the width of the range")
+    return Range(low, high, log, step)
+
+
+def _check_number(value: Any, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e12 or value != value:
+        raise PolicyError(f"{where} is {value!r}, expected a number")
+
+
+def find_space(name: str) -> Path:
+    """The file of a space given as a path, or by the name of one that comes with autogrow (``default``)."""
+    shipped = _shipped_spaces()
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        # `search_spaces/default.yaml` means the shipped file also where the current folder is another one.
+        if not path.exists() and path.parent.name == "search_spaces" and path.stem in shipped:
+            return shipped[path.stem]
+        if not path.exists():
+            raise PolicyError(f"no search space at {path}: shipped are {', '.join(shipped)}{nearest(path.stem, shipped)}")
+        return path
+    if name not in shipped:
+        raise PolicyError(f"unknown search space {name!r}: shipped are {', '.join(shipped)}, or give a .yaml file"
+                          f"{nearest(name, shipped)}")  # fmt: skip
+    return shipped[name]
+
+
+def _shipped_spaces() -> dict[str, Path]:
+    checkout = Path(__file__).resolve().parents[2] / "search_spaces"
+    installed = Path(sysconfig.get_path("data")) / "share" / "autogrow" / "search_spaces"
+    folder = checkout if checkout.is_dir() else installed
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+

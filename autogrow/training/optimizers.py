@@ -1,0 +1,30 @@
+"""The stock PyTorch optimizer that training settings ask for, and its learning rate along the run."""
+
+import math
+
+import torch
+from torch import nn
+
+from autogrow.policy.training_settings import TrainingSettings
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Fused where PyTorch has it: one pass over each parameter."""
+    parameters = list(model.parameters())
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def learning_rate_at(step: int, num_steps: int, settings: TrainingSettings) -> float:
+    """The learning rate of a step, counted from 0. Cosine: Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5."""
+    if settings.learning_rate_schedule == "constant":
+        return settings.learning_rate
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / num_steps))

@@ -1,0 +1,73 @@
+"""A trial's own folder: samples, growth events and log as lines, the checkpoint, and the result once there is one.
+
+::
+
+    samples.jsonl   one `Sample` per line
+    events.jsonl    one `GrowthEvent` per line
+    checkpoint/     see `autogrow.training.checkpoint`
+    result.json     written once, when training has ended
+    log.txt         what went wrong, if anything did
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from autogrow.files import read_json_lines, unwritable, write_json_atomically, write_text_atomically
+from autogrow.policy.records import GrowthEvent, Sample
+
+
+class TrialFolder:
+    """The paths of one trial, and how they are written and read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoint"
+        self._samples = path / "samples.jsonl"
+        self._events = path / "events.jsonl"
+        self._result = path / "result.json"
+        self._log = path / "log.txt"
+
+    def rewrite(self, samples: Iterable[Sample], events: Iterable[GrowthEvent]) -> None:
+        """Begin the records with these, dropping what a killed run wrote after its last checkpoint."""
+        write_text_atomically(self._samples, _lines(samples))
+        write_text_atomically(self._events, _lines(events))
+
+    def append_sample(self, sample: Sample) -> None:
+        _append(self._samples, _lines([sample]))
+
+    def append_event(self, event: GrowthEvent) -> None:
+        _append(self._events, _lines([event]))
+
+    def log(self, text: str) -> None:
+        _append(self._log, text.rstrip() + "\n")
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        write_json_atomically(self._result, dict(result))
+
+    def result(self) -> dict[str, Any] | None:
+        """The final result, if training has ended."""
+        if not self._result.exists():
+            return None
+        content: dict[str, Any] = json.loads(self._result.read_text(encoding="utf-8"))
+        return content
+
+    def samples(self) -> list[Sample]:
+        return [Sample.from_dict(record) for record in read_json_lines(self._samples)]
+
+    def events(self) -> list[GrowthEvent]:
+        return [GrowthEvent.from_dict(record) for record in read_json_lines(self._events)]
+
+
+def _lines(records: Iterable[Sample | GrowthEvent]) -> str:
+    return "".join(json.dumps(record.to_dict(), allow_nan=False) + "\n" for record in records)
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise unwritable(path, error) from error

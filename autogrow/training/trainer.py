@@ -1,0 +1,299 @@
+"""The training loop: steps, samples, growth events, checkpoints. It knows nothing of Ray, Optuna or the test split."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autogrow.data.preprocessing import Normalization
+from autogrow.data.splits import TrainSplit, ValidationSplit
+from autogrow.errors import TrainingDivergedError
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.records import GrowthEvent, Sample
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.training.batches import BatchOrder, DeviceExamples, pad_crop_flip, stream_seed
+from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
+from autogrow.training.growth import Growth
+from autogrow.training.measuring import Measuring
+from autogrow.training.optimizers import learning_rate_at, make_optimizer
+from autogrow.training.records import TrialFolder
+from autogrow.training.task import Metrics, Task
+
+FIXED_BATCH = 128
+"""Training examples on which activations, norm statistics and output changes are measured."""
+CHECKPOINT_SHARE = 0.05
+"""Largest share of the time that writing checkpoints may take."""
+INTERRUPT_POLL_SECONDS = 0.5
+
+
+class Signal(Enum):
+    """What a caller answers to a sample."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+    """End now, keep the record: a scheduler has seen enough."""
+    INTERRUPT = "interrupt"
+    """Write a checkpoint and end: the run will be resumed."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What one run trains on and is read by."""
+
+    task: Task
+    train: TrainSplit
+    validation: ValidationSplit | None
+    normalization: Normalization
+    augmentation: str = "none"
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """How a run ended. Metrics are of the last weights; None where there is no validation or the run did not finish."""
+
+    signal: Signal
+    steps: int
+    train: Metrics | None
+    validation: Metrics | None
+    train_seconds: float
+    training_flops: float
+    parameters: int
+    num_events: int
+    widths: dict[str, int]
+
+
+class Trainer:
+    """One training run of one network under one policy.
+
+    With a `folder`, the run is recorded there and continues from the newest checkpoint in it, bit for bit on the CPU.
+
+    Args:
+        network: Fresh, at full width; it is narrowed to the policy's start here.
+        on_sample: Called after every sample (and the growth event it led to); its answer may end the run.
+        interrupted: Asked about twice a second between steps; when it says yes, the run is saved and ends.
+    """
+
+    def __init__(
+        self,
+        network: ExpandableNetwork,
+        data: TrainingData,
+        policy: GrowthPolicy,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        device: torch.device,
+        folder: TrialFolder | None = None,
+        on_sample: Callable[[Sample], Signal] | None = None,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> None:
+        self.network = network
+        self.model = network.module.to(device)
+        self.settings = settings
+        self.device = device
+        self.folder = folder
+        self.samples: list[Sample] = []
+        self.events: list[GrowthEvent] = []
+        self._data = data
+        self._seed = seed
+        self._on_sample = on_sample or (lambda sample: Signal.CONTINUE)
+        self._interrupted = interrupted or (lambda: False)
+        self._train = DeviceExamples(data.train, data.normalization, device)
+        self._validation = DeviceExamples(data.validation, data.normalization, device) if data.validation else None
+        self._order = BatchOrder(len(self._train), settings.batch_size, seed, device)
+        self.num_steps = self._order.steps_per_epoch * settings.epochs
+        self._measuring = Measuring.plan(
+            settings, self.num_steps, self._order.batch_size, self._train, self._validation, seed
+        )
+        fixed = self._measuring.train_indices[:FIXED_BATCH]
+        self._growth = Growth(network, policy, self._train.batch(fixed)[0], seed)
+        self.full_training_flops = self._growth.training_flops * self._order.batch_size * self.num_steps
+        """Training FLOPs of the whole run if the network had its full width throughout: the unit of compute."""
+        self._growth.start_small()
+        self.optimizer = make_optimizer(self.model, settings)
+        network.attach(self.optimizer)
+        self._step = 0
+        self._train_seconds = 0.0
+        self._flops = 0.0
+        self._next_checkpoint = 0.0
+
+    def run(self) -> TrainingOutcome:
+        """Train to the end, or until `on_sample` says otherwise.
+
+        Raises `TrainingDivergedError` when a metric is NaN or infinite. The global random state is left as it was.
+        """
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self._seed)
+            self._restore()
+            signal = self._loop()
+        if signal is Signal.INTERRUPT:
+            self._save_checkpoint()
+        return self._outcome(signal)
+
+    def _loop(self) -> Signal:
+        while self._step < self.num_steps:
+            if not self._train_until(min(self._measuring.next_sample_step(self._step), self.num_steps)):
+                return Signal.INTERRUPT
+            sample = self._sample()
+            self._grow_if_due(sample)
+            signal = self._on_sample(sample)
+            if signal is not Signal.CONTINUE:
+                return signal
+            self._checkpoint_if_due()
+        return Signal.CONTINUE
+
+    def _train_until(self, end: int) -> bool:
+        """Steps up to `end`, timed as one stretch with the device synchronised at both ends; False if interrupted."""
+        self._synchronize()
+        started = time.perf_counter()
+        next_poll = started + INTERRUPT_POLL_SECONDS
+        self.model.train()
+        first, interrupted = self._step, False
+        while self._step < end and not interrupted:
+            self._train_step()
+            if time.perf_counter() > next_poll:
+                next_poll = time.perf_counter() + INTERRUPT_POLL_SECONDS
+                interrupted = self._interrupted()
+        self._synchronize()
+        self._train_seconds += time.perf_counter() - started
+        self._flops += self._growth.training_flops * self._order.batch_size * (self._step - first)
+        return not interrupted
+
+    def _train_step(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self._step, self.num_steps, self.settings)
+        inputs, targets = self._batch()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._data.task.loss(self.model(inputs), targets).backward()
+        self.optimizer.step()
+        self._step += 1
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        indices = self._order.indices(self._step)
+        if not self.settings.augment or self._data.augmentation != "pad_crop_flip":
+            return self._train.batch(indices)
+        generator = torch.Generator(self.device).manual_seed(stream_seed(self._seed, "augmentation", self._step))
+        images = pad_crop_flip(self._train.inputs[indices], generator)
+        return self._train.normalized(images), self._train.targets[indices]
+
+    def _sample(self) -> Sample:
+        train = self._data.task.evaluate(self.model, self._train, self._measuring.train_indices)
+        validation = None
+        if self._validation is not None:
+            validation = self._data.task.evaluate(self.model, self._validation, self._measuring.validation_indices)
+        for metrics in (train, validation):
+            if metrics is not None and not math.isfinite(metrics.loss):
+                raise TrainingDivergedError(
+                    f"the loss is {metrics.loss} at step {self._step} of {self.num_steps}; lower the learning rate "
+                    f"({self.settings.learning_rate:g})"
+                )
+        sample = Sample(
+            index=len(self.samples),
+            step=self._step,
+            epoch=self._step / self._order.steps_per_epoch,
+            train_loss=train.loss,
+            validation_loss=validation.loss if validation else None,
+            train_accuracy=train.accuracy,
+            validation_accuracy=validation.accuracy if validation else None,
+            train_seconds=self._train_seconds,
+            training_flops=self._flops,
+            parameters=self.network.num_parameters,
+            learning_rate=learning_rate_at(self._step, self.num_steps, self.settings),
+        )
+        self.samples.append(sample)
+        if self.folder:
+            self.folder.append_sample(sample)
+        return sample
+
+    def _grow_if_due(self, sample: Sample) -> None:
+        if self._step == self.num_steps:
+            return  # new units could not train any more
+        since_event = self.samples[self.events[-1].sample + 1 :] if self.events else self.samples
+        verdict = self._growth.consider(since_event)
+        if verdict is None or not verdict.grow:
+            return
+        event = self._growth.grow(verdict, sample, self.optimizer)
+        self._train_seconds += event.seconds
+        self.events.append(event)
+        if self.folder:
+            self.folder.append_event(event)
+
+    def _outcome(self, signal: Signal) -> TrainingOutcome:
+        train = validation = None
+        if self._step == self.num_steps:
+            # Train metrics over as many examples as validation has, so that the gap compares like with like.
+            matched = self._measuring.matched_train_indices(self._validation)
+            train = self._data.task.evaluate(self.model, self._train, matched)
+            validation = self._data.task.evaluate(self.model, self._validation) if self._validation else None
+        return TrainingOutcome(
+            signal=signal,
+            steps=self._step,
+            train=train,
+            validation=validation,
+            train_seconds=self._train_seconds,
+            training_flops=self._flops,
+            parameters=self.network.num_parameters,
+            num_events=len(self.events),
+            widths=self.network.widths,
+        )
+
+    def _checkpoint_if_due(self) -> None:
+        if self.folder is None or self._step == self.num_steps or time.monotonic() < self._next_checkpoint:
+            return
+        started = time.monotonic()
+        self._save_checkpoint()
+        self._next_checkpoint = time.monotonic() + max(0.5, (time.monotonic() - started) / CHECKPOINT_SHARE)
+
+    def _save_checkpoint(self) -> None:
+        if self.folder is not None:
+            save_checkpoint(self.folder.checkpoints, self._step, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """Everything that a bit-exact continuation needs, in tensors and plain containers."""
+        cuda = self.device.type == "cuda"
+        return {
+            "seed": self._seed,
+            "widths": self.network.widths,
+            "model": self.model.state_dict(),
+            "cohorts": self.network.cohorts.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "optimizer_cohorts": self.network.attach(self.optimizer).state_dict(),
+            "samples": [sample.to_dict() for sample in self.samples],
+            "events": [event.to_dict() for event in self.events],
+            "train_seconds": self._train_seconds,
+            "training_flops": self._flops,
+            "random_state": torch.get_rng_state(),
+            "cuda_random_state": torch.cuda.get_rng_state(self.device) if cuda else None,
+        }
+
+    def _restore(self) -> None:
+        """Continue from the newest checkpoint in the folder, if there is one."""
+        if self.folder is None:
+            return
+        state = load_checkpoint(self.folder.checkpoints, self.device)
+        if state is not None:
+            self.network.set_widths(state["widths"])
+            self.model.load_state_dict(state["model"])
+            self.network.cohorts.load_state_dict(state["cohorts"])
+            self.optimizer = make_optimizer(self.model, self.settings)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.network.attach(self.optimizer).load_state_dict(state["optimizer_cohorts"])
+            self.samples = [Sample.from_dict(record) for record in state["samples"]]
+            self.events = [GrowthEvent.from_dict(record) for record in state["events"]]
+            self._step = state["step"]
+            self._train_seconds = state["train_seconds"]
+            self._flops = state["training_flops"]
+            self._growth.recount()
+            torch.set_rng_state(state["random_state"].cpu())
+            if state["cuda_random_state"] is not None:
+                torch.cuda.set_rng_state(state["cuda_random_state"].cpu(), self.device)
+        self.folder.rewrite(self.samples, self.events)
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
