@@ -18,4 +18,4 @@ def training_flops_per_example(model: nn.Module, example_input: Tensor) -> float
         output = model(example_input)
         if parameters:
             torch.autograd.grad(output.sum(), parameters, allow_unused=True)
-    return counter.get_total_flops() / len(example_input)
+    return float(counter.get_total_flops()) / len(example_input)

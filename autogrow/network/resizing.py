@@ -87,7 +87,7 @@ def prepare_resizing(
                 changes.append(change)
         for side, names in (("out", rule.out_sizes), ("in", rule.in_sizes)):
             if side in sides and names:
-                sizes.append((layer, names, len(sides[side])))  # type: ignore[index]
+                sizes.append((layer, names, len(sides[side])))
     return Resizing(tuple(changes), tuple(sizes))
 
 

@@ -44,7 +44,7 @@ class Task:
             indices = torch.arange(len(examples), device=examples.inputs.device)
         outputs, targets = [], []
         with evaluating(model):
-            for part in indices.split(EVALUATION_BATCH):
+            for part in torch.split(indices, EVALUATION_BATCH):
                 inputs, target = examples.batch(part)
                 outputs.append(model(inputs).float())
                 targets.append(target)

@@ -169,7 +169,7 @@ class Trainer:
             group["lr"] = learning_rate_at(self._step, self.num_steps, self.settings)
         inputs, targets = self._batch()
         self.optimizer.zero_grad(set_to_none=True)
-        self._data.task.loss(self.model(inputs), targets).backward()
+        torch.autograd.backward(self._data.task.loss(self.model(inputs), targets))
         self.optimizer.step()
         self._step += 1
 

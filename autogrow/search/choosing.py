@@ -1,0 +1,110 @@
+"""Which trial is best: the Pareto front of a study, and one trial of it by preference."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from autogrow.errors import RunFolderError, UsageError, unknown_name
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.presets import STATIC
+from autogrow.search.objectives import OBJECTIVES, Objective
+from autogrow.search.run_folder import RunFolder
+from autogrow.search.settings import SearchSettings, versions
+
+PREFERENCES = ("accuracy", "gap", "speed", "knee")
+_METRIC_OF_PREFERENCE = {"accuracy": "accuracy", "gap": "generalization_gap", "speed": "train_seconds"}
+
+
+def candidates(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Finished trials that grew: the static control is what they are compared with, not a growth policy."""
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return [trial for trial in finished if trial.user_attrs.get("role") != STATIC]
+
+
+def pareto_front(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) -> list[FrozenTrial]:
+    """The candidates that no other candidate beats in one objective and equals or beats in all, oldest first."""
+    kept = candidates(trials)
+    if not kept:
+        return []
+    scores = _scores(kept, objectives)
+    dominated = [
+        bool(np.any(np.all(scores >= score, axis=1) & np.any(scores > score, axis=1))) for score in scores
+    ]
+    return [trial for trial, beaten in zip(kept, dominated, strict=True) if not beaten]
+
+
+def best_trial(
+    trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...], preference: str
+) -> FrozenTrial | None:
+    """One candidate by preference, or None when there is none.
+
+    accuracy, gap, speed: the best in that metric; equals are told apart by accuracy, then by train seconds, then by
+    gap. knee: the trial of the Pareto front nearest to the best value of every objective, each scaled to the front's
+    range.
+    """
+    if preference not in PREFERENCES:
+        raise UsageError(unknown_name("preference", preference, PREFERENCES))
+    if preference == "knee":
+        front = pareto_front(trials, objectives)
+        return _knee(front, objectives) if front else None
+    order = [_METRIC_OF_PREFERENCE[preference], "accuracy", "train_seconds", "generalization_gap"]
+    return max(candidates(trials), key=lambda trial: [_score(trial, OBJECTIVES[name]) for name in order], default=None)
+
+
+def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
+    """A trial that has a policy to export. Raises `UsageError` when there is none of that number, or it has not ended well."""
+    for trial in trials:
+        if trial.number == number and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            return trial
+    numbers = [t.number for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    raise UsageError(f"trial {number} has not finished or does not exist: finished are {_ranges(numbers)}")
+
+
+def policy_of(trial: FrozenTrial, folder: RunFolder, settings: SearchSettings) -> GrowthPolicy:
+    """The policy that a trial tried, with its training settings and where it comes from."""
+    fields = {
+        **trial.user_attrs["policy"],
+        "training": trial.user_attrs["training"],
+        "found_by": {
+            "study": folder.name,
+            "trial": trial.number,
+            "role": trial.user_attrs["role"],
+            "dataset": settings.dataset,
+            "fingerprint": settings.fingerprint,
+            "train_size": settings.train_size,
+            "model": settings.model,
+            "model_options": settings.model_options,
+            "seed": settings.seed,
+            "metrics": trial.user_attrs.get("metrics", {}),
+            "versions": versions(),
+        },
+    }
+    return GrowthPolicy.from_dict(fields, f"trial {trial.number}")
+
+
+def need_candidate(trial: FrozenTrial | None, folder: RunFolder) -> FrozenTrial:
+    if trial is None:
+        raise RunFolderError(f"{folder.path}: no trial with a growth policy has finished yet: go on with --resume")
+    return trial
+
+
+def _knee(front: list[FrozenTrial], objectives: tuple[Objective, ...]) -> FrozenTrial:
+    scores = _scores(front, objectives)
+    best, worst = scores.max(axis=0), scores.min(axis=0)
+    spread = np.where(best > worst, best - worst, 1.0)
+    return front[int(np.argmin(np.linalg.norm((best - scores) / spread, axis=1)))]
+
+
+def _scores(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) -> Any:
+    return np.array([[_score(trial, objective) for objective in objectives] for trial in trials])
+
+
+def _score(trial: FrozenTrial, objective: Objective) -> float:
+    """The trial's value in an objective, more being better."""
+    return objective.sign * float(trial.user_attrs["metrics"][objective.metric])
+
+
+def _ranges(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:20])) + (" ..." if len(numbers) > 20 else "") if numbers else "none"

@@ -1,0 +1,273 @@
+"""The search itself: checks everything first, then lets the executor run what the study proposes until the budget ends."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.trial import TrialState
+
+from autogrow.data.dataset import Dataset
+from autogrow.data.opening import open_dataset
+from autogrow.errors import NoSuccessfulTrialError, RunFolderError, UsageError
+from autogrow.models.building import ModelSpec, build_model
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.policy.part import validated
+from autogrow.search.choosing import best_trial, policy_of
+from autogrow.search.monitor import SearchMonitor
+from autogrow.search.objectives import OBJECTIVES, Objective
+from autogrow.search.run_folder import RunFolder
+from autogrow.search.search_space import SearchSpace
+from autogrow.search.settings import SPLIT_SEED, SearchSettings, versions
+from autogrow.search.study_database import StudyDatabase
+from autogrow.search.trial import TrialConfig, device_problem
+from autogrow.training.batches import BatchOrder
+from autogrow.training.example_input import example_input
+from autogrow.training.measuring import expected_samples
+
+NUM_REPORTS = 12
+"""Reports of a trial while it runs: what ASHA compares and the progress display shows."""
+FEWEST_SAMPLES = 30
+"""A run with fewer samples is too short for most triggers."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search whose settings, data and network have been checked."""
+
+    settings: SearchSettings
+    dataset: Dataset
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    num_samples: int
+    """Samples that one trial is going to take."""
+    num_groups: int
+    num_parameters: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How a search ended."""
+
+    folder: RunFolder
+    complete: int
+    pruned: int
+    failed: int
+    waiting: int
+    interrupted: bool
+    wall_seconds: float
+
+
+def plan_search(settings: SearchSettings) -> SearchPlan:
+    """Open the data, build and trace the network, read the space: whatever could fail, before anything is started."""
+    problem = device_problem(settings.gpus_per_trial) if settings.address is None else None
+    if problem is not None:
+        raise UsageError(problem)
+    space = SearchSpace(settings.space, "search space")
+    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
+    dataset = open_dataset(settings.dataset, Path(settings.data_dir))
+    train, _ = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
+    spec = ModelSpec.from_dict({"name": settings.model, "options": settings.model_options})
+    model = build_model(spec, dataset.input_shape, dataset.num_outputs, settings.seed)
+    network = ExpandableNetwork(model, example_input(dataset.input_shape, torch.device("cpu")))
+    if not network.groups:
+        reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
+        raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
+    order = BatchOrder(len(train), settings.training.batch_size, 0, torch.device("cpu"))
+    num_steps = order.steps_per_epoch * settings.training.epochs
+    num_samples = expected_samples(num_steps, settings.training.sample_every)
+    notes = []
+    if num_samples < FEWEST_SAMPLES:
+        notes.append(f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size")
+    return SearchPlan(
+        settings, dataset, space, objectives, num_samples, len(network.groups), network.num_parameters, tuple(notes)
+    )
+
+
+def run_search(plan: SearchPlan, folder: RunFolder, *, resume: bool, monitor: SearchMonitor | None = None) -> SearchResult:
+    """Run a planned search to the end of its budget, or until it is interrupted, in `folder`.
+
+    Raises `RunFolderError` (the folder exists, or not, against `resume`), `RunFolderInUseError`, and
+    `NoSuccessfulTrialError` when everything ended and nothing completed.
+    """
+    started = time.monotonic()
+    with folder.locked():
+        database = _prepare(plan, folder, resume)
+        driver = _Driver(plan, folder, database, monitor or SearchMonitor(), started)
+        try:
+            with driver.handling_signals():
+                driver.run()
+        finally:
+            folder.interrupt_file.unlink(missing_ok=True)
+            waiting = database.reconcile(folder)
+        states = [trial.state for trial in database.trials()]
+        superseded = {trial.user_attrs["resume_of"] for trial in database.trials() if "resume_of" in trial.user_attrs}
+        failed = [t for t in database.trials() if t.state == TrialState.FAIL and t.number not in superseded]
+        result = SearchResult(
+            folder=folder,
+            complete=states.count(TrialState.COMPLETE),
+            pruned=states.count(TrialState.PRUNED),
+            failed=len(failed),
+            waiting=waiting,
+            interrupted=driver.interrupted,
+            wall_seconds=time.monotonic() - started,
+        )
+        if result.complete == 0 and not result.interrupted:
+            raise NoSuccessfulTrialError(_commonest_reason(folder, failed))
+        return result
+
+
+def resume_settings(folder: RunFolder, trials: int | None, time_budget_seconds: float | None) -> SearchSettings:
+    """The settings that a run was started with; only its budget may be changed."""
+    config = folder.read_config()
+    settings = {key: value for key, value in config.items() if key in SearchSettings.model_fields}
+    if trials is not None:
+        settings["trials"] = trials
+    settings["time_budget_seconds"] = time_budget_seconds
+    return validated(SearchSettings, settings, str(folder.config_file))
+
+
+def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase:
+    """The study to work on, with nothing RUNNING in it; the run folder is created, or checked."""
+    config = {**plan.settings.model_dump(mode="json"), "versions": versions()}
+    if resume:
+        found = folder.read_config()["fingerprint"]
+        if found != plan.dataset.fingerprint:
+            raise RunFolderError(
+                f"{folder.path} was searched on data {found}, {plan.settings.dataset!r} is now "
+                f"{plan.dataset.fingerprint}: restore the data, or start a new run"
+            )
+        folder.write_config(config)
+    else:
+        folder.create(config)
+    folder.interrupt_file.unlink(missing_ok=True)
+    database = StudyDatabase.create(folder.database, plan.objectives)
+    database.reconcile(folder)
+    return database
+
+
+class _Driver:
+    """One run of a search: gives trials to the executor, records their ends, watches the budget and the signals."""
+
+    def __init__(
+        self, plan: SearchPlan, folder: RunFolder, database: StudyDatabase, monitor: SearchMonitor, started: float
+    ) -> None:
+        self.interrupted = False
+        self._plan = plan
+        self._folder = folder
+        self._database = database
+        self._monitor = monitor
+        self._deadline = started + (plan.settings.time_budget_seconds or float("inf"))
+        self._stop_lock = threading.Lock()
+        self._stopping = False
+
+    def run(self) -> None:
+        # Ray is imported here, so that everything before can fail without it and readers of a run never need it.
+        from autogrow.search.ray_executor import ray_cluster, run_trials
+
+        settings = self._plan.settings
+        if not self._work_left():
+            return
+        with ray_cluster(
+            settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent
+        ) as cluster:
+            done = sum(trial.state.is_finished() for trial in self._database.trials())
+            self._monitor.search_started(settings.trials, done, cluster.slots)
+            run_trials(self, cluster, settings.cpus_per_trial, settings.gpus_per_trial, self.stopping)
+
+    def stopping(self) -> bool:
+        """Whether no more trials are to be started; running ones are then asked to save themselves."""
+        if not self._stopping and time.monotonic() > self._deadline:
+            self._stop("the time budget is used up")
+        return self._stopping
+
+    def next_trial(self) -> TrialConfig | None:
+        plan, settings = self._plan, self._plan.settings
+        proposal = self._database.propose(
+            plan.space, settings.training, settings.seed, plan.num_samples, settings.trials
+        )
+        if proposal is None:
+            return None
+        self._monitor.trial_started(proposal)
+        return TrialConfig(
+            number=proposal.number,
+            role=proposal.role,
+            policy=proposal.policy.recipe(),
+            training=proposal.training.model_dump(),
+            dataset=settings.dataset,
+            data_dir=settings.data_dir,
+            model=settings.model,
+            model_options=settings.model_options,
+            train_size=settings.train_size,
+            split_seed=SPLIT_SEED,
+            seed=settings.seed,
+            device="cuda" if settings.gpus_per_trial else "cpu",
+            num_threads=settings.cpus_per_trial,
+            gpu_memory_fraction=settings.gpus_per_trial if 0 < settings.gpus_per_trial < 1 else None,
+            folder=str(self._folder.trial(proposal.root).path),
+            interrupt_file=str(self._folder.interrupt_file),
+            working_directory=settings.working_directory,
+            num_reports=NUM_REPORTS,
+        )
+
+    def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> None:
+        self._monitor.trial_reported(config.number, metrics)
+
+    def ended(self, config: TrialConfig, result: Mapping[str, Any]) -> None:
+        if result["status"] == "interrupted":
+            return  # left RUNNING until `reconcile` queues it for the next time
+        self._database.tell_result(config.number, result)
+        if result["status"] == "complete":
+            self._save_best_policy()
+        self._monitor.trial_ended(config.number, result)
+
+    @contextmanager
+    def handling_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM once: save and end. Twice: end at once. Only the main thread can be told."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handled = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._interrupt) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        self._stop("interrupted; once more ends at once")
+
+    def _stop(self, reason: str) -> None:
+        with self._stop_lock:
+            if not self._stopping:
+                self._stopping = True
+                self._folder.interrupt_file.touch()
+                self._monitor.stopping(reason)
+
+    def _work_left(self) -> bool:
+        proposed, wanted = self._database.num_proposed(), self._plan.settings.trials
+        return proposed < wanted or self._database.has_waiting_resumption()
+
+    def _save_best_policy(self) -> None:
+        """Rewrite policy.yaml when the best trial has changed."""
+        best = best_trial(self._database.trials(), self._plan.objectives, "accuracy")
+        if best is not None:
+            policy_of(best, self._folder, self._plan.settings).save(self._folder.policy_file)
+
+
+def _commonest_reason(folder: RunFolder, failed: list[Any]) -> str:
+    reasons = [str(trial.user_attrs.get("reason", "unknown")) for trial in failed]
+    if not reasons:
+        return f"no trial of {folder.path} has finished"
+    commonest = max(set(reasons), key=reasons.count)
+    return f"none of {len(reasons)} trials succeeded, {reasons.count(commonest)} of them because: {commonest}"

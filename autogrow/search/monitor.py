@@ -1,0 +1,25 @@
+"""What a search tells its onlooker while it runs. The command line draws it; the default says nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from autogrow.search.study_database import Proposal
+
+
+class SearchMonitor:
+    """Called from the driver's thread; must return quickly."""
+
+    def search_started(self, num_trials: int, num_done: int, slots: int) -> None:
+        """The cluster is up: `num_done` of `num_trials` have ended already, `slots` can run at a time."""
+
+    def trial_started(self, proposal: Proposal) -> None:
+        pass
+
+    def trial_reported(self, number: int, metrics: Mapping[str, Any]) -> None:
+        pass
+
+    def trial_ended(self, number: int, result: Mapping[str, Any]) -> None:
+        """`result` as `autogrow.search.trial.run_trial` returns it."""
+
+    def stopping(self, reason: str) -> None:
+        """No more trials are started; those that run are being saved."""

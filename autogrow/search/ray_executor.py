@@ -1,0 +1,304 @@
+"""Runs a search's trials on Ray Tune, which is a disposable executor here: nothing that matters is kept in it.
+
+Ray Tune places trials on slots, keeps their actors (a fresh one imports torch for seconds) and decides with ASHA which
+to stop. Asking, telling, checkpoints and resuming are ours.
+"""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from autogrow.errors import UsageError
+
+# Read by Ray when it is imported: no banners, no second signal handler, no usage statistics, no memory monitor (one
+# kill by it ends a whole Tune run in 2.60), results handed on one by one.
+os.environ.update(
+    RAY_AIR_NEW_OUTPUT="0",
+    RAY_DEDUP_LOGS="0",
+    RAY_TUNE_DISABLE_STRICT_METRIC_CHECKING="1",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    RAY_memory_monitor_refresh_ms="0",
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_DISABLE_SIGINT_HANDLER="1",
+    TUNE_GLOBAL_CHECKPOINT_S="3600",
+    TUNE_PRINT_ALL_TRIAL_ERRORS="0",
+    TUNE_WARN_THRESHOLD_S="60",
+)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from autogrow.search.trial import TrialConfig, run_trial  # noqa: E402
+from autogrow.training.trainer import Signal  # noqa: E402
+
+METRIC = "validation_accuracy"
+COMPUTE = "compute"
+FIRST_RUNG = 0.2
+"""Share of the full-size run's training FLOPs at which trials are first compared."""
+LAST_RUNG = 1.0
+REDUCTION_FACTOR = 2
+MAX_FAILURES = 2
+"""How often a trial whose process died is started again, from its checkpoint."""
+STOP_WAIT_SECONDS = 60.0
+"""How long running trials may take to save themselves before the cluster is stopped anyway."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a search runs on."""
+
+    slots: int
+    """Trials that can run at a time."""
+
+
+class TrialSource(Protocol):
+    """What the executor asks for trials and tells of their ends; `autogrow.search.driver` is one."""
+
+    def next_trial(self) -> TrialConfig | None: ...
+
+    def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> None: ...
+
+    def ended(self, config: TrialConfig, result: Mapping[str, Any]) -> None: ...
+
+
+@contextmanager
+def ray_cluster(
+    address: str | None, cpus_per_trial: int, gpus_per_trial: float, max_concurrent: int | None
+) -> Iterator[Cluster]:
+    """A Ray cluster for the time of a search: one on this machine, reachable from it alone, or the one at `address`.
+
+    Raises `UsageError` when it has no room for a single trial. Leaves no process and no folder behind.
+    """
+    folder = tempfile.mkdtemp(prefix="ag-")  # short, because Ray puts sockets in it
+    mask = os.umask(0o077)
+    try:
+        if address is None:
+            ray.init(
+                address="local",
+                num_cpus=max(len(os.sched_getaffinity(0)), cpus_per_trial),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=folder,
+                _node_ip_address="127.0.0.1",
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        os.umask(mask)
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        yield Cluster(_slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial, max_concurrent))
+    finally:
+        os.umask(mask)
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_trials(
+    source: TrialSource, cluster: Cluster, cpus_per_trial: int, gpus_per_trial: float, stopping: Callable[[], bool]
+) -> None:
+    """Run trials until `source` has no more, or `stopping` says so and those that run have saved themselves.
+
+    Raises whatever `source` raised: Ray Tune would swallow it and leave the trial running for ever.
+    """
+    searcher = _StudySearcher(source, cluster.slots, stopping)
+    storage = tempfile.mkdtemp(prefix="ag-tune-")
+    resources = {"cpu": cpus_per_trial, **({"gpu": gpus_per_trial} if gpus_per_trial else {})}
+    try:
+        tuner = tune.Tuner(
+            tune.with_resources(_ray_trial, resources),
+            tune_config=tune.TuneConfig(
+                metric=METRIC,
+                mode="max",
+                search_alg=searcher,
+                scheduler=_ComputeASHA(),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=storage,
+                name="trials",
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                stop=_StopWhenTold(stopping, searcher),
+            ),
+        )
+        tuner.fit()
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+    if searcher.error is not None:
+        raise searcher.error
+
+
+def _ray_trial(config: dict[str, Any]) -> None:
+    """The function that Ray Tune runs in an actor. A trial that the scheduler stops ends inside `tune.report`."""
+
+    def report(metrics: dict[str, Any]) -> Signal:
+        tune.report(metrics)
+        return Signal.CONTINUE
+
+    result = run_trial(TrialConfig.model_validate_json(config["trial"]), report)
+    tune.report({METRIC: result.get("metrics", {}).get(METRIC, 0.0), "result": json.dumps(result)})
+
+
+class _NotPickled:
+    """Ray Tune pickles its searcher and stopper so that a run can be restored; ours is resumed from its database."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _StudySearcher(_NotPickled, Searcher):
+    """Hands trials from a `TrialSource` to Ray Tune, at most as many at a time as there are slots."""
+
+    def __init__(self, source: TrialSource, slots: int, stopping: Callable[[], bool]) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self.error: BaseException | None = None
+        self.live: dict[str, TrialConfig] = {}
+        self._source = source
+        self._slots = slots
+        self._stopping = stopping
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.error is not None or self._stopping():
+            return Searcher.FINISHED
+        if len(self.live) >= self._slots:
+            return None
+        with self._keeping_errors():
+            config = self._source.next_trial()
+            if config is not None:
+                self.live[trial_id] = config
+                return {"trial": config.model_dump_json(), "number": config.number, "role": config.role}
+        return Searcher.FINISHED
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if "result" not in result and trial_id in self.live:
+            with self._keeping_errors():
+                self._source.reported(self.live[trial_id], result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False, **_: Any
+    ) -> None:
+        config = self.live.pop(trial_id, None)
+        if config is None:
+            return
+        with self._keeping_errors():
+            self._source.ended(config, _ending(result, error))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study database is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a search is resumed from its study database, not from Ray Tune")
+
+    @contextmanager
+    def _keeping_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  raised again by run_trials
+            self.error = self.error or error
+
+
+def _ending(result: dict[str, Any] | None, error: bool) -> dict[str, Any]:
+    """How a trial ended, from the last that Ray Tune heard of it."""
+    if error:
+        return {"status": "failed", "reason": f"its process died {MAX_FAILURES + 1} times"}
+    if result is None:
+        return {"status": "failed", "reason": "it ended without a report"}
+    if "result" in result:
+        ending: dict[str, Any] = json.loads(result["result"])
+        return ending
+    return {"status": "stopped", "metrics": {key: result[key] for key in _REPORTED if key in result}}
+
+
+_REPORTED = (
+    "validation_accuracy",
+    "validation_loss",
+    "train_accuracy",
+    "generalization_gap",
+    "train_seconds",
+    "training_flops",
+    "compute",
+    "parameters",
+    "num_events",
+    "progress",
+)
+
+
+class _ComputeASHA(AsyncHyperBandScheduler):
+    """ASHA (Li et al. 2020, arXiv 1810.05934) over training FLOPs instead of epochs: a small network's are cheaper.
+
+    The controls always run to their end. A policy is not judged before it has grown once.
+    """
+
+    def __init__(self) -> None:
+        # The annotations say int; rungs at fractions work, and the tests hold them to it.
+        super().__init__(
+            time_attr=COMPUTE,
+            max_t=LAST_RUNG,  # type: ignore[arg-type]
+            grace_period=FIRST_RUNG,  # type: ignore[arg-type]
+            reduction_factor=REDUCTION_FACTOR,
+            stop_last_trials=False,
+        )
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if "result" in result or result.get("num_events", 0) == 0:
+            return str(TrialScheduler.CONTINUE)
+        decision = str(super().on_trial_result(tune_controller, trial, result))
+        return decision if trial.config["role"] == "searched" else str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """The last report holds final values, which no rung is made of."""
+
+
+class _StopWhenTold(_NotPickled, tune.Stopper):
+    """Ends the Tune run when a stop was asked for and the running trials have saved themselves, or took too long."""
+
+    def __init__(self, stopping: Callable[[], bool], searcher: _StudySearcher) -> None:
+        self._stopping = stopping
+        self._searcher = searcher
+        self._deadline: threading.Timer | None = None
+        self._expired = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self._searcher.error is not None:
+            return True
+        if not self._stopping():
+            return False
+        if self._deadline is None:
+            self._deadline = threading.Timer(STOP_WAIT_SECONDS, self._expire)
+            self._deadline.daemon = True
+            self._deadline.start()
+        return self._expired or not self._searcher.live
+
+    def _expire(self) -> None:
+        self._expired = True
+
+
+def _slots(resources: Mapping[str, float], cpus: int, gpus: float, max_concurrent: int | None) -> int:
+    slots = int(resources.get("CPU", 0) // cpus)
+    if gpus:
+        # Fractions of one GPU each: 4 x 0.25 fit on it, 3 x 0.3 do too.
+        per_gpu = int(1 / gpus + 1e-9) if gpus <= 1 else 1 / gpus
+        slots = min(slots, int(resources.get("GPU", 0) * per_gpu))
+    if slots < 1:
+        raise UsageError(
+            f"no room for a trial of {cpus} CPUs and {gpus:g} GPUs: the cluster has {resources.get('CPU', 0):g} CPUs "
+            f"and {resources.get('GPU', 0):g} GPUs; ask for less per trial"
+        )
+    return min(slots, max_concurrent) if max_concurrent else slots

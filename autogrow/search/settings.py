@@ -1,0 +1,66 @@
+"""Everything that decides a search: validated once, written to the run's config.yaml, and enough to repeat it."""
+
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pydantic import Field
+
+from autogrow.errors import UsageError
+from autogrow.policy.part import PolicyPart
+from autogrow.policy.training_settings import TrainingSettings
+
+DEFAULT_TRIALS = 20
+DEFAULT_OBJECTIVES = ("accuracy", "generalization_gap", "train_seconds")
+SPLIT_SEED = 0
+"""The validation split has a seed of its own, so that searches with other seeds can be compared."""
+
+
+class SearchSettings(PolicyPart):
+    """The resolved settings of a run. Names of data set, model and objectives have been checked before."""
+
+    dataset: str
+    data_dir: str
+    fingerprint: str
+    """Of the data set's contents; a resumed search refuses other data."""
+    model: str
+    model_options: dict[str, Any] = {}
+    space: dict[str, Any]
+    """The search space's content, so that a run does not depend on its file."""
+    trials: int = Field(default=DEFAULT_TRIALS, ge=1, le=100_000)
+    time_budget_seconds: float | None = Field(default=None, gt=0)
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    training: TrainingSettings = TrainingSettings()
+    train_size: int | None = None
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    gpus_per_trial: float = Field(default=0.0, ge=0, le=64)
+    cpus_per_trial: int = Field(default=1, ge=1, le=1024)
+    max_concurrent: int | None = Field(default=None, ge=1, le=10_000)
+    address: str | None = None
+    """A Ray cluster to join; None starts one on this machine."""
+    working_directory: str
+    """Where the search was started: a user's own model is imported from there."""
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as ``90s``, ``30m``, ``2h`` or ``1h30m``; a bare number is seconds."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    if not text.strip() or match is None:
+        raise UsageError(f"duration {text!r} cannot be read: write for example 90s, 30m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    total = hours * 3600 + minutes * 60 + seconds
+    if total <= 0:
+        raise UsageError(f"duration {text!r} is not above zero")
+    return total
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in ("autogrow", "torch", "ray", "optuna", "numpy", "torch-pruning"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,192 @@
+"""The study database: proposes trials and takes in how they ended. An ordinary Optuna study in an SQLite file.
+
+It holds at all times that COMPLETE + PRUNED + FAIL + RUNNING + WAITING trials are all that were ever proposed, and
+after `reconcile` none is RUNNING. A trial that is resumed after its driver died is a new Optuna trial which names the
+first of its line, its root; folders and budgets count roots.
+"""
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from autogrow.errors import RunFolderError
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.presets import DEFAULT, STATIC, THESIS, default_policy, static_policy, thesis_policy
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.search.objectives import Objective, objective_values
+from autogrow.search.run_folder import RunFolder
+from autogrow.search.search_space import SearchSpace
+
+STUDY_NAME = "autogrow"
+SEARCHED = "searched"
+CONTROLS = (STATIC, DEFAULT, THESIS)
+"""Roles of the first trials of every search, in this order."""
+INTERRUPTED = "interrupted"
+LOCK_TIMEOUT_SECONDS = 60
+STARTUP_SHARE = 4
+"""A quarter of the trials, at most 10, are random before the sampler models anything."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run."""
+
+    number: int
+    root: int
+    role: str
+    policy: GrowthPolicy
+    training: TrainingSettings
+
+
+class StudyDatabase:
+    """One study. The driver of a search is its only writer; any number of readers may look on."""
+
+    def __init__(self, study: optuna.Study, objectives: tuple[Objective, ...]) -> None:
+        self.study = study
+        self.objectives = objectives
+
+    @classmethod
+    def create(cls, path: Path, objectives: tuple[Objective, ...]) -> "StudyDatabase":
+        """A new study with the controls waiting to be tried first."""
+        with _readable_errors(path):
+            study = optuna.create_study(
+                study_name=STUDY_NAME,
+                storage=_storage(path),
+                directions=[objective.direction for objective in objectives],
+                load_if_exists=True,
+            )
+            study.set_metric_names([objective.name for objective in objectives])
+            queued = {trial.user_attrs.get("role") for trial in study.get_trials(deepcopy=False)}
+            for role in CONTROLS:
+                if role not in queued:
+                    study.enqueue_trial({}, user_attrs={"role": role})
+        return cls(study, objectives)
+
+    @classmethod
+    def open(cls, path: Path, objectives: tuple[Objective, ...]) -> "StudyDatabase":
+        """An existing study. Raises `RunFolderError` when the file is missing, damaged or cannot be opened."""
+        if not path.exists():
+            raise RunFolderError(f"no study database at {path}: the search has not begun, or the file was removed")
+        with _readable_errors(path):
+            return cls(optuna.load_study(study_name=STUDY_NAME, storage=_storage(path)), objectives)
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, oldest first."""
+        return self.study.get_trials(deepcopy=False)
+
+    def num_proposed(self) -> int:
+        """Roots that have been started: what a budget of trials counts."""
+        return sum(1 for trial in self.trials() if trial.state != TrialState.WAITING and "root" not in trial.user_attrs)
+
+    def has_waiting_resumption(self) -> bool:
+        return any(t.state == TrialState.WAITING and "root" in t.user_attrs for t in self.trials())
+
+    def propose(
+        self, space: SearchSpace, base: TrainingSettings, seed: int, expected_samples: int, num_trials: int
+    ) -> Proposal | None:
+        """The next trial, or None when `num_trials` have been proposed and none waits to be resumed."""
+        if self.num_proposed() >= num_trials and not self.has_waiting_resumption():
+            return None
+        self.study.sampler = _sampler(seed, len(self.trials()), num_trials)
+        trial = self.study.ask()
+        attributes = trial.user_attrs
+        role = attributes.get("role", SEARCHED)
+        if role in CONTROLS:
+            policies = {STATIC: static_policy, DEFAULT: default_policy, THESIS: lambda: thesis_policy(expected_samples)}
+            policy, training = policies[role](), base
+        else:
+            policy, training = space.suggest(trial, base)
+        root = attributes.get("root", trial.number)
+        trial.set_user_attr("role", role)
+        trial.set_user_attr("policy", policy.recipe())
+        trial.set_user_attr("training", training.model_dump())
+        return Proposal(trial.number, root, role, policy, training)
+
+    def tell_complete(self, number: int, metrics: Mapping[str, Any]) -> None:
+        """Record a finished trial; `metrics` holds the objectives and whatever else reports show."""
+        self._set_attributes(number, metrics=dict(metrics))
+        self.study.tell(number, values=objective_values(self.objectives, metrics))
+
+    def tell_pruned(self, number: int, metrics: Mapping[str, Any]) -> None:
+        """Record a trial that the scheduler stopped, with what it had reached; it is no candidate for the front."""
+        self._set_attributes(number, metrics=dict(metrics))
+        self.study.tell(number, state=TrialState.PRUNED)
+
+    def tell_failed(self, number: int, reason: str) -> None:
+        self._set_attributes(number, reason=reason)
+        self.study.tell(number, state=TrialState.FAIL)
+
+    def reconcile(self, folder: RunFolder) -> int:
+        """Leave no trial RUNNING: one that has its result is told, any other fails and waits to be resumed.
+
+        Returns how many wait. Called when nothing of this study runs any more, before and after every search.
+        """
+        for trial in self.trials():
+            if trial.state != TrialState.RUNNING:
+                continue
+            root = trial.user_attrs.get("root", trial.number)
+            result = folder.trial(root).result()
+            if result is not None:
+                self.tell_result(trial.number, result)
+                continue
+            self.tell_failed(trial.number, INTERRUPTED)
+            attributes = {"root": root, "resume_of": trial.number, "role": trial.user_attrs.get("role", SEARCHED)}
+            self.study.enqueue_trial(trial.params, user_attrs=attributes)
+        return sum(trial.state == TrialState.WAITING and "root" in trial.user_attrs for trial in self.trials())
+
+    def tell_result(self, number: int, result: Mapping[str, Any]) -> None:
+        """Record how a trial ended, from the result that it wrote or reported."""
+        if result["status"] == "complete":
+            self.tell_complete(number, result["metrics"])
+        elif result["status"] == "stopped":
+            self.tell_pruned(number, result["metrics"])
+        else:
+            self.tell_failed(number, str(result.get("reason", "unknown")))
+
+    def _set_attributes(self, number: int, **attributes: Any) -> None:
+        # A Study offers no way to annotate a running trial by its number; its storage does.
+        storage = self.study._storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        for name, value in attributes.items():
+            storage.set_trial_user_attr(trial_id, name, value)
+
+
+def _sampler(seed: int, num_existing: int, num_trials: int) -> optuna.samplers.BaseSampler:
+    """TPE with a seed of its own for every proposal: one seed for a whole study repeats points after a resume."""
+    digest = hashlib.sha256(f"{seed}/{num_existing}".encode()).digest()
+    startup = max(4, min(10, num_trials // STARTUP_SHARE)) + len(CONTROLS)
+    return optuna.samplers.TPESampler(seed=int.from_bytes(digest[:4], "big"), n_startup_trials=startup)
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return optuna.storages.RDBStorage(
+        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
+    )
+
+
+class _readable_errors:
+    """Turns what a database file can do wrong into one line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._warnings = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._warnings.__exit__(kind, error, trace)  # type: ignore[arg-type]
+        if isinstance(error, SQLAlchemyError | optuna.exceptions.OptunaError | RuntimeError | KeyError):
+            cause = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+            raise RunFolderError(f"{self._path}: the study database cannot be opened: {cause}") from error

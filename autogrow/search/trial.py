@@ -1,0 +1,191 @@
+"""One trial, from a configuration of plain data to a result of plain data; the same inline and on a Ray worker.
+
+Expected failures (a network that diverges, a user's model that raises) become results with a reason. The trial
+leaves nothing behind in its process: no globals, no CUDA memory, the random state and thread count as they were.
+"""
+
+import gc
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from autogrow.data.opening import open_dataset
+from autogrow.data.preprocessing import measure_normalization
+from autogrow.errors import one_line
+from autogrow.models.building import ModelSpec, build_model
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.records import Sample
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.training.example_input import example_input
+from autogrow.training.records import TrialFolder
+from autogrow.training.task import Task
+from autogrow.training.trainer import Signal, Trainer, TrainingData, TrainingOutcome
+
+Report = Callable[[dict[str, Any]], Signal]
+"""Takes the metrics of a running trial and says whether it goes on."""
+
+
+class TrialConfig(BaseModel):
+    """What a worker needs to run a trial; plain data, so that it can be sent anywhere as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    role: str
+    policy: dict[str, Any]
+    training: dict[str, Any]
+    dataset: str
+    data_dir: str
+    model: str
+    model_options: dict[str, Any]
+    train_size: int | None
+    split_seed: int
+    seed: int
+    device: str
+    num_threads: int
+    gpu_memory_fraction: float | None
+    folder: str
+    interrupt_file: str
+    working_directory: str
+    num_reports: int
+
+
+def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
+    """Train one network under one policy and return its result.
+
+    The result's `status` is "complete" (with `metrics`), "stopped" (by `report`; with the metrics so far),
+    "interrupted" (saved, to be resumed) or "failed" (with the `reason`). All but "interrupted" are also written to
+    the trial's folder, so that a driver which died meanwhile still learns of them.
+    """
+    folder = TrialFolder(Path(config.folder))
+    try:
+        with _own_process_settings(config):
+            result = _train(config, folder, report)
+    except Exception as error:  # noqa: BLE001  a trial's failure is a result: the search goes on
+        folder.log(traceback.format_exc())
+        result = {"status": "failed", "reason": one_line(error)}
+    finally:
+        _release_memory()
+    if result["status"] != "interrupted":
+        folder.write_result(result)
+    return result
+
+
+def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str, Any]:
+    dataset = open_dataset(config.dataset, Path(config.data_dir))
+    train, validation = dataset.split(seed=config.split_seed, train_size=config.train_size)
+    task = Task(dataset.task)
+    data = TrainingData(task, train, validation, measure_normalization(train), dataset.augmentation)
+    spec = ModelSpec.from_dict({"name": config.model, "options": config.model_options})
+    model = build_model(spec, dataset.input_shape, dataset.num_outputs, config.seed)
+    device = torch.device(config.device)
+    reporter = _Reporter(config, report)
+    trainer = Trainer(
+        ExpandableNetwork(model.to(device), example_input(dataset.input_shape, device)),
+        data,
+        GrowthPolicy.from_dict(config.policy),
+        TrainingSettings.model_validate(config.training),
+        seed=config.seed,
+        device=device,
+        folder=folder,
+        on_sample=reporter,
+        interrupted=Path(config.interrupt_file).exists,
+    )
+    reporter.trainer = trainer
+    outcome = trainer.run()
+    if outcome.signal is Signal.INTERRUPT:
+        return {"status": "interrupted"}
+    if outcome.signal is Signal.STOP:
+        return {"status": "stopped", "metrics": reporter.metrics(trainer.samples[-1])}
+    return {"status": "complete", "metrics": final_metrics(outcome, trainer)}
+
+
+def final_metrics(outcome: TrainingOutcome, trainer: Trainer) -> dict[str, Any]:
+    """The metrics of a finished run, by the names that objectives and reports use."""
+    assert outcome.train is not None and outcome.validation is not None
+    return {
+        "validation_accuracy": outcome.validation.accuracy,
+        "validation_loss": outcome.validation.loss,
+        "train_accuracy": outcome.train.accuracy,
+        "train_loss": outcome.train.loss,
+        "generalization_gap": outcome.train.accuracy - outcome.validation.accuracy,
+        "train_seconds": outcome.train_seconds,
+        "training_flops": outcome.training_flops,
+        "compute": outcome.training_flops / trainer.full_training_flops,
+        "parameters": outcome.parameters,
+        "num_events": outcome.num_events,
+        "steps": outcome.steps,
+    }
+
+
+class _Reporter:
+    """Passes about `num_reports` evenly spaced samples of a run on to the search."""
+
+    def __init__(self, config: TrialConfig, report: Report) -> None:
+        self._report = report
+        self._num_reports = config.num_reports
+        self._reported = 0
+        self.trainer: Trainer
+
+    def __call__(self, sample: Sample) -> Signal:
+        due = int(sample.step * self._num_reports / self.trainer.num_steps)
+        if due <= self._reported or sample.step == self.trainer.num_steps:
+            return Signal.CONTINUE
+        self._reported = due
+        return self._report(self.metrics(sample))
+
+    def metrics(self, sample: Sample) -> dict[str, Any]:
+        return {
+            "validation_accuracy": sample.validation_accuracy,
+            "validation_loss": sample.validation_loss,
+            "train_accuracy": sample.train_accuracy,
+            "generalization_gap": sample.generalization_gap,
+            "train_seconds": sample.train_seconds,
+            "training_flops": sample.training_flops,
+            "compute": sample.training_flops / self.trainer.full_training_flops,
+            "parameters": sample.parameters,
+            "num_events": len(self.trainer.events),
+            "progress": sample.step / self.trainer.num_steps,
+        }
+
+
+@contextmanager
+def _own_process_settings(config: TrialConfig) -> Iterator[None]:
+    """Threads, import path and GPU memory of this trial; Ray gives its workers one thread whatever they asked for."""
+    threads, path = torch.get_num_threads(), list(sys.path)
+    torch.set_num_threads(config.num_threads)
+    if ":" in config.model and config.working_directory not in sys.path:
+        sys.path.insert(0, config.working_directory)
+    if config.gpu_memory_fraction is not None:
+        torch.cuda.set_per_process_memory_fraction(config.gpu_memory_fraction)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        sys.path[:] = path
+
+
+def _release_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def device_problem(gpus_per_trial: float) -> str | None:
+    """What stands against the GPUs that a search asks for, in one line; None if nothing does."""
+    if gpus_per_trial > 0 and not torch.cuda.is_available():
+        return f"--gpus-per-trial {gpus_per_trial:g}, but PyTorch sees no GPU here: leave it out to run on the CPU"
+    if gpus_per_trial > 1 and gpus_per_trial != int(gpus_per_trial):
+        return f"--gpus-per-trial {gpus_per_trial:g}: above 1 only whole numbers, for example {int(gpus_per_trial)}"
+    if gpus_per_trial > torch.cuda.device_count():
+        return f"--gpus-per-trial {gpus_per_trial:g}, but there are {torch.cuda.device_count()}: ask for at most that"
+    return None
+
+
