@@ -29,6 +29,7 @@ from autogrow.search.trial import TrialConfig, device_problem
 from autogrow.training.batches import BatchOrder
 from autogrow.training.example_input import example_input
 from autogrow.training.measuring import expected_samples
+from autogrow.training.records import TrialFolder
 
 NUM_REPORTS = 12
 """Reports of a trial while it runs: what ASHA compares and the progress display shows."""
@@ -223,6 +224,7 @@ class _Driver:
         if result["status"] == "interrupted":
             return  # left RUNNING until `reconcile` queues it for the next time
         self._database.tell_result(config.number, result)
+        TrialFolder(Path(config.folder)).discard_checkpoints()
         if result["status"] == "complete":
             self._save_best_policy()
         self._monitor.trial_ended(config.number, result)

@@ -10,6 +10,7 @@
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ class TrialFolder:
             return None
         content: dict[str, Any] = json.loads(self._result.read_text(encoding="utf-8"))
         return content
+
+    def discard_checkpoints(self) -> None:
+        """Remove what only a continuation would need, once there is nothing left to continue."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def samples(self) -> list[Sample]:
         return [Sample.from_dict(record) for record in read_json_lines(self._samples)]

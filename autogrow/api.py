@@ -1,0 +1,205 @@
+"""The Python interface: what ``import autogrow`` offers. The command line calls the same functions."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from torch import nn
+
+from autogrow.data.dataset import Dataset
+from autogrow.data.locations import default_data_dir
+from autogrow.data.opening import open_dataset
+from autogrow.errors import UsageError
+from autogrow.export.evaluation import evaluate_network
+from autogrow.export.policies import export_policy
+from autogrow.export.retraining import TrainResult, train_policy
+from autogrow.export.saved_network import load_network
+from autogrow.models.building import ModelSpec, automatic_model
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.policy_file import read_yaml_mapping
+from autogrow.policy.part import validated
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.search.driver import SearchPlan, SearchResult, plan_search, resume_settings, run_search
+from autogrow.search.monitor import SearchMonitor
+from autogrow.search.objectives import OBJECTIVES, parse_objectives
+from autogrow.search.run_folder import RunFolder
+from autogrow.search.search_space import find_space
+from autogrow.search.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings
+from autogrow.search.study_database import StudyDatabase
+from autogrow.training.task import Metrics
+
+SMALL_TRAINING_SET = 10_000
+EPOCHS_OF_SMALL_SETS = 15
+EPOCHS_OF_LARGE_SETS = 10
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished (or interrupted) search."""
+
+    result: SearchResult
+
+    @property
+    def run(self) -> RunFolder:
+        return self.result.folder
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """The underlying Optuna study, for everything that Optuna can do with one."""
+        objectives = tuple(OBJECTIVES[name] for name in resume_settings(self.run, None, None).objectives)
+        return StudyDatabase.open(self.run.database, objectives).study
+
+    def best_policy(self, prefer: str = "accuracy") -> GrowthPolicy:
+        """The policy of the best trial: by "accuracy", "gap", "speed" or "knee"."""
+        return export_policy(self.run, prefer=prefer)
+
+
+def search(
+    dataset: str = "digits",
+    model: str | ModelSpec = "auto",
+    *,
+    trials: int = DEFAULT_TRIALS,
+    space: str | Mapping[str, Any] = "default",
+    name: str | None = None,
+    out: str | Path = "results",
+    resume: bool = False,
+    monitor: SearchMonitor | None = None,
+    **settings: Any,
+) -> Study:
+    """Search for a growth policy; see ``autogrow search --help`` for the settings, which have the same names here.
+
+    Raises `autogrow.errors.AutogrowError` with one line for anything that a user can mend.
+    """
+    folder = RunFolder(Path(out) / (name or next_run_name(Path(out), dataset)))
+    plan = plan_new_search(dataset, model, trials=trials, space=space, **settings)
+    return Study(run_search(plan, folder, resume=resume, monitor=monitor))
+
+
+def plan_new_search(
+    dataset: str,
+    model: str | ModelSpec = "auto",
+    *,
+    trials: int = DEFAULT_TRIALS,
+    space: str | Mapping[str, Any] = "default",
+    model_options: Mapping[str, Any] | None = None,
+    objectives: str = ",".join(DEFAULT_OBJECTIVES),
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    data_dir: str | Path | None = None,
+    **settings: Any,
+) -> SearchPlan:
+    """Resolve and check every setting of a new search."""
+    data_dir = resolve_data_dir(data_dir)
+    content = dict(space) if isinstance(space, Mapping) else read_yaml_mapping(find_space(space), "search space")
+    chosen_objectives = parse_objectives(objectives)
+    opened = open_dataset(dataset, data_dir)
+    spec = resolve_model(model, opened, model_options)
+    fields = {
+        "dataset": str(Path(dataset).absolute()) if dataset.endswith(".npz") else dataset,
+        "data_dir": str(data_dir),
+        "fingerprint": opened.fingerprint,
+        "model": spec.name,
+        "model_options": dict(spec.options),
+        "space": content,
+        "trials": trials,
+        "objectives": tuple(objective.name for objective in chosen_objectives),
+        "training": training_settings(opened, None, epochs, batch_size, learning_rate),
+        "working_directory": os.getcwd(),
+        **settings,
+    }
+    return plan_search(validated(SearchSettings, fields, "search"))
+
+
+def train(
+    model: str | ModelSpec | nn.Module,
+    dataset: str | Dataset,
+    policy: GrowthPolicy | str | Path,
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    train_size: int | None = None,
+    data_dir: str | Path | None = None,
+    device: str = "cpu",
+    out: str | Path | None = None,
+    **callbacks: Callable[..., Any],
+) -> TrainResult | None:
+    """Train a network by a policy on train + validation and read the test split once.
+
+    `model` is a name, a `ModelSpec`, ``package.module:factory``, or a module at full width, which is copied. The
+    policy's own training settings are used, with `epochs` in their place where given.
+    """
+    policy = policy if isinstance(policy, GrowthPolicy) else GrowthPolicy.load(policy)
+    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, resolve_data_dir(data_dir))
+    if isinstance(model, nn.Module):
+        chosen: ModelSpec | nn.Module = model
+        if out is not None:
+            raise UsageError("out needs a model by name, so that it can be loaded again; save result.module yourself")
+    else:
+        chosen = resolve_model(model, opened, None)
+    settings = training_settings(opened, policy.training, epochs)
+    return train_policy(
+        chosen,
+        opened,
+        policy,
+        settings,
+        seed=seed,
+        train_size=train_size,
+        device=device,
+        out=Path(out) if out is not None else None,
+        **callbacks,
+    )
+
+
+def load(folder: str | Path, model: str | None = None) -> nn.Module:
+    """The plain network that `train` saved in `folder`, on the CPU, in eval mode."""
+    return load_network(folder, model).module
+
+
+def evaluate(
+    folder: str | Path, dataset: str | Dataset, *, model: str | None = None, data_dir: str | Path | None = None
+) -> Metrics:
+    """Metrics of a saved network on the data set's test split."""
+    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, resolve_data_dir(data_dir))
+    return evaluate_network(load_network(folder, model), opened, Path(folder))
+
+
+def resolve_data_dir(data_dir: str | Path | None) -> Path:
+    return (Path(data_dir) if data_dir is not None else default_data_dir()).expanduser().absolute()
+
+
+def resolve_model(model: str | ModelSpec, dataset: Dataset, options: Mapping[str, Any] | None) -> ModelSpec:
+    """The model to build: by name with options, or the one that fits the data."""
+    if isinstance(model, ModelSpec):
+        return model
+    spec = automatic_model(dataset.input_shape, dataset.task) if model == "auto" else ModelSpec(model)
+    return ModelSpec(spec.name, {**spec.options, **(options or {})})
+
+
+def training_settings(
+    dataset: Dataset,
+    base: TrainingSettings | None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+) -> TrainingSettings:
+    """`base`, or the defaults for a data set of this size, with what was given in their place."""
+    if base is None:
+        base = TrainingSettings(
+            epochs=EPOCHS_OF_SMALL_SETS if dataset.num_train < SMALL_TRAINING_SET else EPOCHS_OF_LARGE_SETS
+        )
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return validated(TrainingSettings, {**base.model_dump(), **changes}, "training")
+
+
+def next_run_name(out: Path, dataset: str) -> str:
+    """The data set's name and the first number that no run in `out` has."""
+    stem = Path(dataset).stem if dataset.endswith(".npz") else dataset
+    number = 1
+    while (out / f"{stem}-{number}").exists():
+        number += 1
+    return f"{stem}-{number}"

@@ -1,0 +1,44 @@
+"""``autogrow data list`` and ``fetch``."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from autogrow.cli.options import data_dir_option, json_option
+
+
+@click.group()
+def data() -> None:
+    """Data sets: what is there, and getting the others."""
+
+
+@data.command("list")
+@data_dir_option
+@json_option
+def list_data(data_dir: str | None, as_json: bool) -> None:
+    """Show the built-in data sets and where their files are looked for."""
+    from autogrow.api import resolve_data_dir
+    from autogrow.data import list_datasets
+
+    listings = list_datasets(resolve_data_dir(data_dir))
+    if as_json:
+        click.echo(json.dumps([asdict(listing) for listing in listings], default=str))
+        return
+    for listing in listings:
+        shape = " x ".join(map(str, listing.input_shape))
+        state = "there" if listing.present else "missing"
+        click.echo(f"{listing.name:14} {state:8} {listing.task:15} {shape:12} {listing.num_train:>6} train "
+                   f"{listing.num_test:>6} test  {listing.title}")  # fmt: skip
+    click.echo("or the path of a .npz file with x_train, y_train and, if there is one, x_test, y_test")
+
+
+@data.command()
+@click.argument("name")
+@data_dir_option
+def fetch(name: str, data_dir: str | None) -> None:
+    """Download a data set's official files, checksums verified; without a network, say what to put where."""
+    from autogrow.api import resolve_data_dir
+    from autogrow.data import fetch_dataset
+
+    click.echo(fetch_dataset(name, resolve_data_dir(data_dir)).message)

@@ -1,0 +1,84 @@
+"""``autogrow``: the group of commands, and how every error becomes one line and an exit code.
+
+Exit codes: 0 done; 1 no trial succeeded; 2 bad usage or bad input; 3 the run folder is in use; 130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from autogrow.cli.data import data
+from autogrow.cli.environment import doctor, list_names
+from autogrow.cli.networks import evaluate, train
+from autogrow.cli.runs import export, report, status
+from autogrow.cli.searching import search
+from autogrow.errors import AutogrowError, nearest, one_line
+
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """A group whose commands stand in the order of the work, and which knows the nearest name of a wrong one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            known = ", ".join(self.commands)
+            raise click.UsageError(f"unknown command {args[0]!r}: known are {known}{nearest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from autogrow import __version__
+
+        click.echo(f"autogrow {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--version", is_flag=True, callback=_print_version, expose_value=False, is_eager=True, help="Show it.")
+def cli(debug: bool) -> None:
+    """Find out how a neural network should grow.
+
+    \b
+    autogrow search --dataset digits           search for a growth policy
+    autogrow report results/digits-1           what came out
+    autogrow export results/digits-1 --to policy.yaml
+    autogrow train policy.yaml --dataset digits --out model/
+    """
+
+
+for _command in (search, status, report, export, train, evaluate, data, list_names, doctor):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; errors that a user can mend are printed as one line on stderr."""
+    try:
+        code = cli.main(arguments, prog_name="autogrow", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (AutogrowError, click.ClickException) as error:
+        if "--debug" in arguments:
+            raise
+        message = error.format_message() if isinstance(error, click.ClickException) else one_line(error)
+        print(f"autogrow: error: {' '.join(message.split())}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("autogrow: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout has gone (`autogrow report | head`); Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,173 @@
+"""``autogrow train`` and ``evaluate``: the two commands that open the test split."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autogrow.cli.options import data_dir_option, json_option, model_option_option, parse_model_options
+
+
+@click.command()
+@click.argument("policy_file", metavar="POLICY", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dataset", required=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@click.option("--model", help="Name or package.module:factory  [default: the model the policy was found with]")
+@model_option_option
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="model", show_default=True)
+@click.option("--epochs", type=int, help="In place of the policy's own.")
+@click.option("--train-size", type=int, help="Train on a stratified subset of so many examples (plus validation).")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=int, help="CPU threads  [default: all cores]")
+@data_dir_option
+@json_option
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+def train(policy_file: Path, **options: Any) -> int:
+    """Train a network by a policy on train + validation, test it once, and save it.
+
+    Writes model.safetensors and config.json; autogrow.load(DIR) gives back a plain torch module.
+    """
+    from autogrow.api import resolve_data_dir, training_settings
+    from autogrow.data.opening import open_dataset
+    from autogrow.export.retraining import train_policy
+    from autogrow.policy.growth_policy import GrowthPolicy
+
+    policy = GrowthPolicy.load(policy_file)
+    dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
+    settings = training_settings(dataset, policy.training, options["epochs"])
+    device = _prepare_device(options["device"], options["threads"])
+    interrupted = _interruptible()
+    result = train_policy(
+        _model(policy, dataset, options),
+        dataset,
+        policy,
+        settings,
+        seed=options["seed"],
+        train_size=options["train_size"],
+        device=device,
+        out=options["out"],
+        on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings.epochs),
+        interrupted=lambda: interrupted,
+    )
+    if result is None:
+        click.echo(f"interrupted; the same command goes on from {options['out']}", err=True)
+        return 130
+    metrics = result.metrics()
+    if options["as_json"]:
+        click.echo(json.dumps({"out": str(options["out"]), **metrics}))
+        return 0
+    _print_metrics(metrics, str(options["out"]), result.held_out_validation)
+    return 0
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--dataset", required=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@click.option("--model", help="package.module:factory of a network that is not built in (runs your own code).")
+@data_dir_option
+@json_option
+def evaluate(folder: Path, dataset: str, model: str | None, data_dir: str | None, as_json: bool) -> None:
+    """Read a saved network on a data set's test split."""
+    from autogrow.api import resolve_data_dir
+    from autogrow.data.opening import open_dataset
+    from autogrow.export.evaluation import evaluate_network
+    from autogrow.export.saved_network import load_network
+
+    saved = load_network(folder, model)
+    metrics = evaluate_network(saved, open_dataset(dataset, resolve_data_dir(data_dir)), folder)
+    if as_json:
+        click.echo(json.dumps({"test_accuracy": metrics.accuracy, "test_loss": metrics.loss}))
+    else:
+        click.echo(f"test accuracy {metrics.accuracy:.4f}, loss {metrics.loss:.4f}")
+
+
+def _model(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
+    """The model named on the command line, else the built-in one that the policy was found with, else the automatic one.
+
+    A policy file may say which built-in network it was found with; it may not name code of its own to run.
+    """
+    from autogrow.api import resolve_model
+    from autogrow.models.building import ModelSpec
+    from autogrow.models.registry import MODELS
+
+    given = parse_model_options(options["model_options"])
+    found = policy.found_by or {}
+    if options["model"] is None and found.get("model") in MODELS:
+        spec = ModelSpec.from_dict({"name": found["model"], "options": found.get("model_options") or {}})
+        return ModelSpec(spec.name, {**spec.options, **given})
+    return resolve_model(options["model"] or "auto", dataset, given)
+
+
+def _prepare_device(device: str, threads: int | None) -> str:
+    import torch
+
+    from autogrow.errors import UsageError
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda, but PyTorch sees no GPU here: leave it out to run on the CPU")
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"--threads {threads} is below 1")
+        torch.set_num_threads(threads)
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _interruptible() -> Any:
+    """An object that becomes true at the first Ctrl-C or SIGTERM; the second ends the command at once."""
+
+    class Flag:
+        raised = False
+
+        def __bool__(self) -> bool:
+            return self.raised
+
+    flag = Flag()
+
+    def handle(number: int, frame: object) -> None:
+        if flag.raised:
+            raise KeyboardInterrupt
+        flag.raised = True
+        click.echo("saving; once more ends at once", err=True)
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+    return flag
+
+
+def _sample_printer(epochs: int) -> Any:
+    """Prints every tenth sample, and every one at which the network has another size."""
+    from autogrow.training.trainer import Signal
+
+    last_parameters = 0
+
+    def show(sample: Any) -> Signal:
+        nonlocal last_parameters
+        if sample.index % 10 == 0 or sample.parameters != last_parameters:
+            click.echo(
+                f"epoch {sample.epoch:6.2f} of {epochs}  loss {sample.train_loss:.4f}  accuracy {sample.train_accuracy:.4f}"
+                f"  {sample.parameters:,} parameters  {sample.train_seconds:.1f} s",
+                err=True,
+            )
+        last_parameters = sample.parameters
+        return Signal.CONTINUE
+
+    return show
+
+
+def _print_metrics(metrics: dict[str, Any], out: str, held_out: bool) -> None:
+    if held_out:
+        click.echo("the policy's trigger watches validation metrics, so validation was kept apart")
+    if "test_accuracy" in metrics:
+        click.echo(f"test accuracy {metrics['test_accuracy']:.4f}, loss {metrics['test_loss']:.4f} (read once, at the end)")
+    else:
+        click.echo("the data set has no test split")
+    click.echo(
+        f"train accuracy {metrics['train_accuracy']:.4f}; {metrics['parameters']:,} parameters, "
+        f"{metrics['num_events']} growth events, {metrics['train_seconds']:.1f} train seconds, "
+        f"{metrics['compute']:.0%} of the full-size training FLOPs"
+    )
+    click.echo(f"saved in {out}")

@@ -1,0 +1,79 @@
+"""``autogrow status``, ``report`` and ``export``: what a run says, and what leaves it."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from autogrow.cli.options import json_option, run_argument
+
+
+@click.command()
+@run_argument
+@json_option
+def status(run_path: str, as_json: bool) -> None:
+    """Say what is running, done and failed in a run, and the best so far."""
+    from autogrow.report.summary import summarize
+    from autogrow.search.run_folder import find_run
+
+    summary = summarize(find_run(run_path))
+    counts = summary.counts
+    if as_json:
+        click.echo(json.dumps({"run": summary.name, "is_running": summary.is_running, "counts": counts}))
+        return
+    state = "running" if summary.is_running else "not running"
+    click.echo(f"{summary.name}: {state}; " + ", ".join(f"{number} {name}" for name, number in counts.items() if number))
+    best = summary.best.get("accuracy")
+    if best is not None:
+        click.echo(f"best grown: trial {best.number}, validation {summary.accuracy_name} "
+                   f"{best.metrics['validation_accuracy']:.4f}")  # fmt: skip
+
+
+@click.command()
+@run_argument
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the page  [RUN/report.html]")
+@json_option
+def report(run_path: str, html: Path | None, as_json: bool) -> None:
+    """Show a run's tables, and write one offline HTML file with figures."""
+    from rich.console import Console
+
+    from autogrow.report.html import write_html_report
+    from autogrow.report.summary import summarize
+    from autogrow.report.terminal import render
+    from autogrow.search.run_folder import find_run
+
+    run = find_run(run_path)
+    summary = summarize(run)
+    target = html or run.report_file
+    write_html_report(run, target)
+    if as_json:
+        click.echo(json.dumps({**summary.to_dict(), "html": str(target)}))
+        return
+    Console(file=sys.stdout).print(render(summary))
+    click.echo(f"\nreport  {target}")
+
+
+@click.command()
+@run_argument
+@click.option("--trial", type=int, help="The trial with this number.")
+@click.option("--prefer", metavar="[accuracy|gap|speed|knee]", help="The best trial in this respect  [default: accuracy]")
+@click.option("--to", "target", default="policy.yaml", show_default=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
+@json_option
+def export(run_path: str, trial: int | None, prefer: str | None, target: Path, overwrite: bool, as_json: bool) -> None:
+    """Write a trial's policy to a file that trains anywhere."""
+    from autogrow.export.policies import export_policy, save_policy
+    from autogrow.search.run_folder import find_run
+
+    policy = export_policy(find_run(run_path), trial=trial, prefer=prefer)
+    save_policy(policy, target, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps({"policy": str(target), **policy.model_dump(mode="json")}))
+        return
+    found = policy.found_by or {}
+    metrics = found.get("metrics", {})
+    click.echo(
+        f"{target}: trial {found.get('trial')}, validation accuracy {metrics['validation_accuracy']:.4f}, "
+        f"gap {metrics['generalization_gap']:+.4f}, {metrics['train_seconds']:.1f} train seconds"
+    )

@@ -1,0 +1,152 @@
+"""``autogrow search``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autogrow.cli.options import data_dir_option, json_option, model_help, model_option_option, parse_model_options
+from autogrow.errors import UsageError
+
+
+@click.command()
+@click.option("--dataset", default="digits", show_default=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@click.option("--model", default="auto", show_default=True, help=model_help)
+@model_option_option
+@click.option("--space", default="default", show_default=True, help="A search space: default, quick, thesis, or a .yaml file.")
+@click.option("--trials", type=int, help="How many policies to try  [default: 20]")
+@click.option("--time-budget", metavar="TIME", help="Start no trial after this time, e.g. 30m or 2h; save what runs.")
+@click.option("--objectives", default="accuracy,generalization_gap,train_seconds", show_default=True, help="What to optimize.")
+@click.option("--epochs", type=int, help="Epochs of a trial  [default: 15 below 10,000 examples, else 10]")
+@click.option("--batch-size", type=int, help="Examples per training step  [default: 128]")
+@click.option("--learning-rate", type=float, help="Where the space does not search it  [default: 0.001]")
+@click.option("--train-size", type=int, help="Train on a stratified subset of so many examples.")
+@click.option("--gpus-per-trial", type=float, default=0.0, show_default=True, help="0.25 runs four trials on a GPU.")
+@click.option("--cpus-per-trial", type=int, default=1, show_default=True, help="Cores, and threads, of a trial.")
+@click.option("--max-concurrent", type=int, help="Trials at a time  [default: as many as fit]")
+@click.option("--address", help="Join the Ray cluster at this address instead of starting one here.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and proposals.")
+@click.option("--name", help="Name of the run  [default: the data set and a number]")
+@click.option("--out", default="results", show_default=True, type=click.Path(file_okay=False), help="Folder of runs.")
+@data_dir_option
+@click.option("--resume", is_flag=True, help="Go on with the run of that --name, with the settings it was started with.")
+@json_option
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+@click.pass_context
+def search(ctx: click.Context, **options: Any) -> int:
+    """Search for a growth policy.
+
+    Ray Tune runs trials in parallel, Optuna proposes their policies. The first trials are controls: the network at
+    full size from the start, the default policy, and the policy of the thesis autogrow comes from. Ctrl-C saves;
+    --resume goes on.
+    """
+    from autogrow.api import next_run_name
+    from autogrow.search.driver import run_search
+    from autogrow.search.run_folder import RunFolder
+
+    out = Path(options["out"])
+    if options["resume"] and options["name"] is None:
+        raise UsageError("--resume needs the --name of the run to go on with")
+    folder = RunFolder(out / (options["name"] or next_run_name(out, options["dataset"])))
+    plan = _resumed_plan(ctx, folder, options) if options["resume"] else _new_plan(folder, options)
+    for note in plan.warnings:
+        click.echo(f"autogrow: note: {note}", err=True)
+    if options["dry_run"]:
+        _print_plan(plan, folder, options["as_json"])
+        return 0
+    from autogrow.cli.progress import ProgressDisplay
+
+    with ProgressDisplay(quiet=options["quiet"]) as monitor:
+        result = run_search(plan, folder, resume=options["resume"], monitor=monitor)
+    _print_result(folder, options["as_json"])
+    if result.interrupted:
+        click.echo(f"saved; go on with: autogrow search --resume --name {folder.name} --out {options['out']}", err=True)
+        return 130
+    return 0
+
+
+def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
+    from autogrow.api import plan_new_search
+    from autogrow.errors import RunFolderError
+    from autogrow.search.settings import DEFAULT_TRIALS, parse_duration
+
+    if folder.exists:
+        raise RunFolderError(f"run folder {folder.path} exists: go on with it with --resume, or choose another --name")
+    return plan_new_search(
+        options["dataset"],
+        options["model"],
+        trials=DEFAULT_TRIALS if options["trials"] is None else options["trials"],
+        space=options["space"],
+        model_options=parse_model_options(options["model_options"]),
+        objectives=options["objectives"],
+        epochs=options["epochs"],
+        batch_size=options["batch_size"],
+        learning_rate=options["learning_rate"],
+        data_dir=options["data_dir"],
+        time_budget_seconds=parse_duration(options["time_budget"]) if options["time_budget"] else None,
+        train_size=options["train_size"],
+        seed=options["seed"],
+        gpus_per_trial=options["gpus_per_trial"],
+        cpus_per_trial=options["cpus_per_trial"],
+        max_concurrent=options["max_concurrent"],
+        address=options["address"],
+    )
+
+
+_RESUMABLE = {"name", "out", "resume", "trials", "time_budget", "as_json", "dry_run", "quiet", "data_dir"}
+
+
+def _resumed_plan(ctx: click.Context, folder: Any, options: dict[str, Any]) -> Any:
+    """A run goes on with its own settings; a flag that would change the experiment is refused."""
+    from autogrow.search.driver import plan_search, resume_settings
+    from autogrow.search.settings import parse_duration
+
+    for name in options:
+        given = ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        if given and name not in _RESUMABLE:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} cannot change in a resumed run: leave it out, or start a new run")
+    budget = parse_duration(options["time_budget"]) if options["time_budget"] else None
+    return plan_search(resume_settings(folder, options["trials"], budget))
+
+
+def _print_plan(plan: Any, folder: Any, as_json: bool) -> None:
+    import json
+
+    settings = plan.settings.model_dump(mode="json", exclude={"space"})
+    content = {
+        **settings,
+        "run": str(folder.path),
+        "parameters_at_full_width": plan.num_parameters,
+        "channel_groups": plan.num_groups,
+        "samples_per_trial": plan.num_samples,
+    }
+    if as_json:
+        click.echo(json.dumps(content))
+        return
+    for key, value in content.items():
+        click.echo(f"{key:26} {value}")
+
+
+def _print_result(folder: Any, as_json: bool) -> None:
+    """The report's tables, the HTML file, and where things are."""
+    import json
+
+    from rich.console import Console
+
+    from autogrow.report.html import write_html_report
+    from autogrow.report.summary import summarize
+    from autogrow.report.terminal import render
+
+    summary = summarize(folder)
+    if folder.policy_file.exists():
+        write_html_report(folder, folder.report_file)
+    if as_json:
+        click.echo(json.dumps(summary.to_dict()))
+        return
+    Console(file=sys.stdout).print(render(summary))
+    if folder.policy_file.exists():
+        click.echo(f"\nbest policy  {folder.policy_file}\nreport       {folder.report_file}")
+        click.echo(f"retrain it   autogrow train {folder.policy_file} --dataset {summary.dataset} --out model")

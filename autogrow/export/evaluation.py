@@ -1,0 +1,22 @@
+"""Reading a saved network on a data set's test split."""
+
+from pathlib import Path
+
+from autogrow.data.dataset import Dataset
+from autogrow.errors import NetworkError
+from autogrow.export.retraining import read_test_split
+from autogrow.export.saved_network import SavedNetwork
+from autogrow.training.task import Metrics
+
+
+def evaluate_network(saved: SavedNetwork, dataset: Dataset, folder: Path) -> Metrics:
+    """Test metrics of a saved network. Raises `NetworkError` when it was made for other inputs or outputs."""
+    config = saved.config
+    made_for = (config["task"], tuple(config["input_shape"]), config["num_outputs"])
+    given = (dataset.task, dataset.input_shape, dataset.num_outputs)
+    if made_for != given:
+        raise NetworkError(
+            f"{folder} takes {made_for[0]} inputs of shape {made_for[1]} with {made_for[2]} outputs, "
+            f"{dataset.name!r} has {given[0]}, {given[1]} and {given[2]}"
+        )
+    return read_test_split(saved.module, dataset, saved.normalization)

@@ -1,0 +1,32 @@
+"""From a finished study to a policy file."""
+
+from pathlib import Path
+
+from autogrow.errors import UsageError
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.search.choosing import best_trial, need_candidate, policy_of, trial_by_number
+from autogrow.search.driver import resume_settings
+from autogrow.search.objectives import OBJECTIVES
+from autogrow.search.run_folder import RunFolder
+from autogrow.search.study_database import StudyDatabase
+
+
+def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | None = None) -> GrowthPolicy:
+    """The policy of one trial, by number or by preference (accuracy unless told otherwise), with where it was found.
+
+    Raises `UsageError` when both are given or the trial has no result, `RunFolderError` when no trial has finished.
+    """
+    if trial is not None and prefer is not None:
+        raise UsageError(f"--trial {trial} and --prefer {prefer} both choose the trial: give one of them")
+    settings = resume_settings(run, None, None)
+    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
+    trials = StudyDatabase.open(run.database, objectives).trials()
+    chosen = trial_by_number(trials, trial) if trial is not None else best_trial(trials, objectives, prefer or "accuracy")
+    return policy_of(need_candidate(chosen, run), run, settings)
+
+
+def save_policy(policy: GrowthPolicy, path: Path, *, overwrite: bool) -> None:
+    """Write a policy file. Raises `UsageError` where a file stands already, unless it may be overwritten."""
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists: choose another --to, or add --overwrite")
+    policy.save(path)

@@ -1,0 +1,213 @@
+"""The end of the way: train one network by a policy on train + validation, open the test split once, save it."""
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from autogrow.data.dataset import Dataset
+from autogrow.data.preprocessing import Normalization, measure_normalization
+from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
+from autogrow.data.test_split import open_test_split
+from autogrow.errors import RunFolderError
+from autogrow.export.saved_network import CONFIG, WEIGHTS, network_config, save_network
+from autogrow.files import write_json_atomically
+from autogrow.models.building import ModelSpec, build_model
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.records import GrowthEvent, Sample
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.search.settings import SPLIT_SEED, versions
+from autogrow.training.batches import DeviceExamples
+from autogrow.training.example_input import example_input
+from autogrow.training.records import TrialFolder
+from autogrow.training.task import Metrics, Task
+from autogrow.training.trainer import Signal, Trainer, TrainingData
+
+REQUEST = "request.json"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained network and how it came about. `test` is None where the data set has no test split."""
+
+    module: nn.Module
+    """Plain, on the CPU, in eval mode."""
+    policy: GrowthPolicy
+    train: Metrics
+    test: Metrics | None
+    parameters: int
+    widths: dict[str, int]
+    train_seconds: float
+    training_flops: float
+    compute: float
+    """Training FLOPs as a share of what the network at full width would have taken."""
+    events: tuple[GrowthEvent, ...]
+    samples: tuple[Sample, ...]
+    normalization: Normalization
+    held_out_validation: bool
+    """Whether validation was kept apart because the policy's trigger watches it."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Plain numbers, as config.json and ``--json`` give them."""
+        tested = {} if self.test is None else {
+            "test_accuracy": self.test.accuracy,
+            "test_loss": self.test.loss,
+            "generalization_gap": self.train.accuracy - self.test.accuracy,
+        }  # fmt: skip
+        return {
+            "train_accuracy": self.train.accuracy,
+            "train_loss": self.train.loss,
+            **tested,
+            "parameters": self.parameters,
+            "train_seconds": self.train_seconds,
+            "training_flops": self.training_flops,
+            "compute": self.compute,
+            "num_events": len(self.events),
+        }
+
+
+def train_policy(
+    model: ModelSpec | nn.Module,
+    dataset: Dataset,
+    policy: GrowthPolicy,
+    settings: TrainingSettings,
+    *,
+    seed: int = 0,
+    train_size: int | None = None,
+    device: str = "cpu",
+    out: Path | None = None,
+    on_sample: Callable[[Sample], Signal] | None = None,
+    interrupted: Callable[[], bool] | None = None,
+) -> TrainResult | None:
+    """Train on train + validation, then read the test split, once; None when `interrupted` said so.
+
+    Validation is kept apart only where the policy's trigger watches it. With `out`, the network and the record of its
+    training are saved there; a run that was interrupted there goes on from its checkpoint.
+
+    Raises `RunFolderError` when `out` holds something else, `TrainingDivergedError` when the loss is not finite.
+    """
+    spec = model if isinstance(model, ModelSpec) else None
+    request = _request(spec, dataset, policy, settings, seed, train_size)
+    folder = _prepare_folder(out, request) if out is not None else None
+    train, validation = _examples(dataset, policy, train_size)
+    normalization = measure_normalization(train)
+    module = copy.deepcopy(model) if isinstance(model, nn.Module) else build_model(
+        model, dataset.input_shape, dataset.num_outputs, seed
+    )  # fmt: skip
+    task, target = Task(dataset.task), torch.device(device)
+    trainer = Trainer(
+        ExpandableNetwork(module.to(target), example_input(dataset.input_shape, target)),
+        TrainingData(task, train, validation, normalization, dataset.augmentation),
+        policy,
+        settings,
+        seed=seed,
+        device=target,
+        folder=folder,
+        on_sample=on_sample,
+        interrupted=interrupted,
+    )
+    outcome = trainer.run()
+    if outcome.signal is Signal.INTERRUPT:
+        return None
+    assert outcome.train is not None
+    # Read on the device that `evaluate` and users of the saved network read it on: the CPU.
+    module = module.cpu()
+    test = read_test_split(module, dataset, normalization) if dataset.num_test else None
+    result = TrainResult(
+        module=module.eval(),
+        policy=policy,
+        train=outcome.train,
+        test=test,
+        parameters=outcome.parameters,
+        widths=outcome.widths,
+        train_seconds=outcome.train_seconds,
+        training_flops=outcome.training_flops,
+        compute=outcome.training_flops / trainer.full_training_flops,
+        events=tuple(trainer.events),
+        samples=tuple(trainer.samples),
+        normalization=normalization,
+        held_out_validation=validation is not None,
+    )
+    if folder is not None:
+        _save(folder, spec or ModelSpec("custom:module"), dataset, result, request)
+    return result
+
+
+def read_test_split(module: nn.Module, dataset: Dataset, normalization: Normalization) -> Metrics:
+    """Metrics of a finished network on the test split. For `train` and `evaluate` alone."""
+    examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"))
+    return Task(dataset.task).evaluate(module, examples)
+
+
+def _examples(
+    dataset: Dataset, policy: GrowthPolicy, train_size: int | None
+) -> tuple[TrainSplit, ValidationSplit | None]:
+    train, validation = dataset.split(seed=SPLIT_SEED, train_size=train_size)
+    if getattr(policy.trigger, "metric", "").startswith("validation"):
+        return train, validation
+    return merge_splits(train, validation), None
+
+
+def _request(
+    spec: ModelSpec | None,
+    dataset: Dataset,
+    policy: GrowthPolicy,
+    settings: TrainingSettings,
+    seed: int,
+    train_size: int | None,
+) -> dict[str, Any]:
+    """What decides a training run; a folder is only continued by an equal one."""
+    content = {
+        "model": spec.to_dict() if spec else None,
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint, "train_size": train_size},
+        "policy": policy.recipe(),
+        "training": settings.model_dump(),
+        "seed": seed,
+    }
+    normalized: dict[str, Any] = json.loads(json.dumps(content))
+    return normalized
+
+
+def _prepare_folder(out: Path, request: dict[str, Any]) -> TrialFolder:
+    """An empty folder, or one in which an equal training run was interrupted."""
+    record = out / REQUEST
+    if (out / WEIGHTS).exists() or (out / CONFIG).exists():
+        raise RunFolderError(f"{out} holds a trained network: choose another --out, or remove it")
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{out} is a file: choose a folder for --out")
+    if record.exists():
+        if json.loads(record.read_text(encoding="utf-8")) != request:
+            raise RunFolderError(f"{out} holds an interrupted training run with other settings: choose another --out")
+    elif out.exists() and any(out.iterdir()):
+        raise RunFolderError(f"{out} is not empty: choose another --out")
+    write_json_atomically(record, request)
+    return TrialFolder(out)
+
+
+def _save(
+    folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainResult, request: dict[str, Any]
+) -> None:
+    config = network_config(
+        spec,
+        input_shape=dataset.input_shape,
+        num_outputs=dataset.num_outputs,
+        task=dataset.task,
+        widths=result.widths,
+        normalization=result.normalization,
+        dataset=request["dataset"],
+        policy=request["policy"],
+        training=request["training"],
+        seed=request["seed"],
+        held_out_validation=result.held_out_validation,
+        metrics=result.metrics(),
+        versions=versions(),
+    )
+    save_network(folder.path, result.module, config)
+    (folder.path / REQUEST).unlink(missing_ok=True)
+    folder.discard_checkpoints()

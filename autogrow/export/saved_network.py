@@ -1,0 +1,112 @@
+"""A trained network on disk: ``model.safetensors`` and ``config.json``; no pickle, and no code is run because a file says so.
+
+``config.json`` holds what it takes to build the plain module again (model, options, widths), to feed it (the
+preprocessing) and to know where it comes from (policy, training settings, data, metrics, versions).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from autogrow.data.preprocessing import UINT8_SCALE, Normalization
+from autogrow.errors import NetworkError
+from autogrow.files import atomic_target, write_json_atomically
+from autogrow.models.building import ModelSpec, build_model
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.training.example_input import example_input
+
+FORMAT_NAME = "autogrow-network"
+FORMAT_VERSION = 1
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class SavedNetwork:
+    """A network read from a folder, with its configuration."""
+
+    module: nn.Module
+    config: dict[str, Any]
+
+    @property
+    def normalization(self) -> Normalization:
+        """Inputs of type uint8 are divided by 255, then ``(x - mean) / std``."""
+        return Normalization.from_dict(self.config["preprocessing"])
+
+
+def network_config(
+    spec: ModelSpec,
+    *,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    task: str,
+    widths: Mapping[str, int],
+    normalization: Normalization,
+    **provenance: Any,
+) -> dict[str, Any]:
+    """The content of config.json; `provenance` is kept for readers and not needed to load."""
+    return {
+        "format": f"{FORMAT_NAME}/{FORMAT_VERSION}",
+        "model": spec.to_dict(),
+        "input_shape": list(input_shape),
+        "num_outputs": num_outputs,
+        "task": task,
+        "widths": dict(widths),
+        "preprocessing": {"uint8_scale": UINT8_SCALE, **normalization.to_dict()},
+        **provenance,
+    }
+
+
+def save_network(folder: Path, module: nn.Module, config: Mapping[str, Any]) -> None:
+    """Write weights and configuration; the configuration comes last, so a folder that has one is whole."""
+    with atomic_target(folder / WEIGHTS) as temporary:
+        save_model(module, str(temporary))
+    write_json_atomically(folder / CONFIG, dict(config))
+
+
+def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
+    """Build the saved network at its widths and load its weights; it comes back on the CPU, in eval mode.
+
+    `model` names the ``package.module:factory`` of a network that is not built in: a saved file may not choose what
+    code is imported. Raises `NetworkError` for anything missing, damaged or of a newer format.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    spec = ModelSpec.from_dict(config["model"])
+    if model is not None:
+        spec = ModelSpec(model, spec.options)
+    elif not spec.is_built_in:
+        raise NetworkError(f"{folder}: the network is the user's own {spec.name!r}: name it with --model {spec.name}")
+    input_shape = tuple(config["input_shape"])
+    module = build_model(spec, input_shape, config["num_outputs"], seed=0)
+    network = ExpandableNetwork(module, example_input(input_shape, torch.device("cpu")), verify=False)
+    network.set_widths(config["widths"])
+    try:
+        load_model(module, str(folder / WEIGHTS), strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise NetworkError(f"{folder / WEIGHTS}: the weights do not load: {cause}") from error
+    return SavedNetwork(module.eval(), config)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a saved network. Raises `NetworkError` when there is none that this version reads."""
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NetworkError(f"no network at {folder}: {CONFIG} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise NetworkError(f"{path} is not JSON: restore it from a copy") from error
+    expected = f"{FORMAT_NAME}/{FORMAT_VERSION}"
+    if not isinstance(config, dict) or config.get("format") != expected:
+        found = config.get("format") if isinstance(config, dict) else None
+        raise NetworkError(f"{path}: format is {found!r}, this autogrow reads {expected!r}")
+    return config
