@@ -22,13 +22,13 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.search.driver import SearchPlan, SearchResult, plan_search, resume_settings, run_search
-from autogrow.search.monitor import SearchMonitor
-from autogrow.search.objectives import OBJECTIVES, parse_objectives
-from autogrow.search.run_folder import RunFolder
-from autogrow.search.search_space import find_space
-from autogrow.search.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings
-from autogrow.search.study_database import StudyDatabase
+from autogrow.study.driver import SearchPlan, SearchResult, plan_search, resume_settings, run_search
+from autogrow.study.monitor import SearchMonitor
+from autogrow.study.objectives import OBJECTIVES, parse_objectives
+from autogrow.study.run_folder import RunFolder
+from autogrow.study.search_space import find_space
+from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings
+from autogrow.study.study_database import StudyDatabase
 from autogrow.training.task import Metrics
 
 SMALL_TRAINING_SET = 10_000

@@ -35,7 +35,7 @@ def _kinds() -> dict[str, Callable[[], dict[str, str]]]:
         return {name: (factory.__doc__ or "").splitlines()[0] for name, factory in MODELS.items()}
 
     def objectives() -> dict[str, str]:
-        from autogrow.search.objectives import OBJECTIVES
+        from autogrow.study.objectives import OBJECTIVES
 
         return {name: f"{objective.direction} the {objective.title}" for name, objective in OBJECTIVES.items()}
 
@@ -57,7 +57,7 @@ def doctor(data_dir: str | None) -> None:
 
     from autogrow.api import resolve_data_dir
     from autogrow.data import list_datasets
-    from autogrow.search.settings import versions
+    from autogrow.study.settings import versions
 
     for name, version in versions().items():
         click.echo(f"{name:14} {version}")

@@ -13,7 +13,7 @@ from autogrow.cli.data import data
 from autogrow.cli.environment import doctor, list_names
 from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
-from autogrow.cli.searching import search
+from autogrow.cli.search import search
 from autogrow.errors import AutogrowError, nearest, one_line
 
 INTERRUPTED = 130

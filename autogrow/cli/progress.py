@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from autogrow.search.monitor import SearchMonitor
-from autogrow.search.study_database import Proposal
+from autogrow.study.monitor import SearchMonitor
+from autogrow.study.study_database import Proposal
 
 REFRESH_PER_SECOND = 4
 

@@ -15,7 +15,7 @@ from autogrow.cli.options import json_option, run_argument
 def status(run_path: str, as_json: bool) -> None:
     """Say what is running, done and failed in a run, and the best so far."""
     from autogrow.report.summary import summarize
-    from autogrow.search.run_folder import find_run
+    from autogrow.study.run_folder import find_run
 
     summary = summarize(find_run(run_path))
     counts = summary.counts
@@ -41,7 +41,7 @@ def report(run_path: str, html: Path | None, as_json: bool) -> None:
     from autogrow.report.html import write_html_report
     from autogrow.report.summary import summarize
     from autogrow.report.terminal import render
-    from autogrow.search.run_folder import find_run
+    from autogrow.study.run_folder import find_run
 
     run = find_run(run_path)
     summary = summarize(run)
@@ -64,7 +64,7 @@ def report(run_path: str, html: Path | None, as_json: bool) -> None:
 def export(run_path: str, trial: int | None, prefer: str | None, target: Path, overwrite: bool, as_json: bool) -> None:
     """Write a trial's policy to a file that trains anywhere."""
     from autogrow.export.policies import export_policy, save_policy
-    from autogrow.search.run_folder import find_run
+    from autogrow.study.run_folder import find_run
 
     policy = export_policy(find_run(run_path), trial=trial, prefer=prefer)
     save_policy(policy, target, overwrite=overwrite)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from autogrow.errors import UsageError
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.search.choosing import best_trial, need_candidate, policy_of, trial_by_number
-from autogrow.search.driver import resume_settings
-from autogrow.search.objectives import OBJECTIVES
-from autogrow.search.run_folder import RunFolder
-from autogrow.search.study_database import StudyDatabase
+from autogrow.study.choosing import best_trial, need_candidate, policy_of, trial_by_number
+from autogrow.study.driver import resume_settings
+from autogrow.study.objectives import OBJECTIVES
+from autogrow.study.run_folder import RunFolder
+from autogrow.study.study_database import StudyDatabase
 
 
 def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | None = None) -> GrowthPolicy:

@@ -22,7 +22,7 @@ from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.search.settings import SPLIT_SEED, versions
+from autogrow.study.settings import SPLIT_SEED, versions
 from autogrow.training.batches import DeviceExamples
 from autogrow.training.example_input import example_input
 from autogrow.training.records import TrialFolder

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autogrow.search.study_database import Proposal
+from autogrow.study.study_database import Proposal
 
 
 class SearchMonitor:
@@ -19,7 +19,7 @@ class SearchMonitor:
         pass
 
     def trial_ended(self, number: int, result: Mapping[str, Any]) -> None:
-        """`result` as `autogrow.search.trial.run_trial` returns it."""
+        """`result` as `autogrow.study.trial.run_trial` returns it."""
 
     def stopping(self, reason: str) -> None:
         """No more trials are started; those that run are being saved."""

@@ -38,7 +38,7 @@ from ray import tune  # noqa: E402
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
-from autogrow.search.trial import TrialConfig, run_trial  # noqa: E402
+from autogrow.study.trial import TrialConfig, run_trial  # noqa: E402
 from autogrow.training.trainer import Signal  # noqa: E402
 
 METRIC = "validation_accuracy"
@@ -62,7 +62,7 @@ class Cluster:
 
 
 class TrialSource(Protocol):
-    """What the executor asks for trials and tells of their ends; `autogrow.search.driver` is one."""
+    """What the executor asks for trials and tells of their ends; `autogrow.study.driver` is one."""
 
     def next_trial(self) -> TrialConfig | None: ...
 

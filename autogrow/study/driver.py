@@ -18,14 +18,14 @@ from autogrow.errors import NoSuccessfulTrialError, RunFolderError, UsageError
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.part import validated
-from autogrow.search.choosing import best_trial, policy_of
-from autogrow.search.monitor import SearchMonitor
-from autogrow.search.objectives import OBJECTIVES, Objective
-from autogrow.search.run_folder import RunFolder
-from autogrow.search.search_space import SearchSpace
-from autogrow.search.settings import SPLIT_SEED, SearchSettings, versions
-from autogrow.search.study_database import StudyDatabase
-from autogrow.search.trial import TrialConfig, device_problem
+from autogrow.study.choosing import best_trial, policy_of
+from autogrow.study.monitor import SearchMonitor
+from autogrow.study.objectives import OBJECTIVES, Objective
+from autogrow.study.run_folder import RunFolder
+from autogrow.study.search_space import SearchSpace
+from autogrow.study.settings import SPLIT_SEED, SearchSettings, versions
+from autogrow.study.study_database import StudyDatabase
+from autogrow.study.trial import TrialConfig, device_problem
 from autogrow.training.batches import BatchOrder
 from autogrow.training.example_input import example_input
 from autogrow.training.measuring import expected_samples
@@ -170,7 +170,7 @@ class _Driver:
 
     def run(self) -> None:
         # Ray is imported here, so that everything before can fail without it and readers of a run never need it.
-        from autogrow.search.ray_executor import ray_cluster, run_trials
+        from autogrow.study.ray_executor import ray_cluster, run_trials
 
         settings = self._plan.settings
         if not self._work_left():

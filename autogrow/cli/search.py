@@ -43,8 +43,8 @@ def search(ctx: click.Context, **options: Any) -> int:
     --resume goes on.
     """
     from autogrow.api import next_run_name
-    from autogrow.search.driver import run_search
-    from autogrow.search.run_folder import RunFolder
+    from autogrow.study.driver import run_search
+    from autogrow.study.run_folder import RunFolder
 
     out = Path(options["out"])
     if options["resume"] and options["name"] is None:
@@ -70,7 +70,7 @@ def search(ctx: click.Context, **options: Any) -> int:
 def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
     from autogrow.api import plan_new_search
     from autogrow.errors import RunFolderError
-    from autogrow.search.settings import DEFAULT_TRIALS, parse_duration
+    from autogrow.study.settings import DEFAULT_TRIALS, parse_duration
 
     if folder.exists:
         raise RunFolderError(f"run folder {folder.path} exists: go on with it with --resume, or choose another --name")
@@ -100,8 +100,8 @@ _RESUMABLE = {"name", "out", "resume", "trials", "time_budget", "as_json", "dry_
 
 def _resumed_plan(ctx: click.Context, folder: Any, options: dict[str, Any]) -> Any:
     """A run goes on with its own settings; a flag that would change the experiment is refused."""
-    from autogrow.search.driver import plan_search, resume_settings
-    from autogrow.search.settings import parse_duration
+    from autogrow.study.driver import plan_search, resume_settings
+    from autogrow.study.settings import parse_duration
 
     for name in options:
         given = ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE

@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 from autogrow.errors import RunFolderError, UsageError, unknown_name
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import STATIC
-from autogrow.search.objectives import OBJECTIVES, Objective
-from autogrow.search.run_folder import RunFolder
-from autogrow.search.settings import SearchSettings, versions
+from autogrow.study.objectives import OBJECTIVES, Objective
+from autogrow.study.run_folder import RunFolder
+from autogrow.study.settings import SearchSettings, versions
 
 PREFERENCES = ("accuracy", "gap", "speed", "knee")
 _METRIC_OF_PREFERENCE = {"accuracy": "accuracy", "gap": "generalization_gap", "speed": "train_seconds"}

@@ -21,9 +21,9 @@ from autogrow.errors import RunFolderError
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import DEFAULT, STATIC, THESIS, default_policy, static_policy, thesis_policy
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.search.objectives import Objective, objective_values
-from autogrow.search.run_folder import RunFolder
-from autogrow.search.search_space import SearchSpace
+from autogrow.study.objectives import Objective, objective_values
+from autogrow.study.run_folder import RunFolder
+from autogrow.study.search_space import SearchSpace
 
 STUDY_NAME = "autogrow"
 SEARCHED = "searched"
