@@ -19,8 +19,8 @@ from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
 from autogrow.models.building import ModelSpec, automatic_model
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.part import validated
+from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.driver import SearchPlan, SearchResult, plan_search, resume_settings, run_search
 from autogrow.study.monitor import SearchMonitor

@@ -65,7 +65,9 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
             records.append(json.loads(line))
         except json.JSONDecodeError:
             if number < len(lines):
-                raise RunFolderError(f"{path}: line {number} is not JSON; restore the file or remove the line") from None
+                raise RunFolderError(
+                    f"{path}: line {number} is not JSON; restore the file or remove the line"
+                ) from None
     return records
 
 

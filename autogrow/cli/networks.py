@@ -84,7 +84,7 @@ def evaluate(folder: Path, dataset: str, model: str | None, data_dir: str | None
 
 
 def _model(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
-    """The model named on the command line, else the built-in one that the policy was found with, else the automatic one.
+    """The model named on the command line, else the built-in one the policy was found with, else the automatic one.
 
     A policy file may say which built-in network it was found with; it may not name code of its own to run.
     """
@@ -148,8 +148,8 @@ def _sample_printer(epochs: int) -> Any:
         nonlocal last_parameters
         if sample.index % 10 == 0 or sample.parameters != last_parameters:
             click.echo(
-                f"epoch {sample.epoch:6.2f} of {epochs}  loss {sample.train_loss:.4f}  accuracy {sample.train_accuracy:.4f}"
-                f"  {sample.parameters:,} parameters  {sample.train_seconds:.1f} s",
+                f"epoch {sample.epoch:6.2f} of {epochs}  loss {sample.train_loss:.4f}  "
+                f"accuracy {sample.train_accuracy:.4f}  {sample.parameters:,} parameters  {sample.train_seconds:.1f} s",
                 err=True,
             )
         last_parameters = sample.parameters
@@ -162,7 +162,9 @@ def _print_metrics(metrics: dict[str, Any], out: str, held_out: bool) -> None:
     if held_out:
         click.echo("the policy's trigger watches validation metrics, so validation was kept apart")
     if "test_accuracy" in metrics:
-        click.echo(f"test accuracy {metrics['test_accuracy']:.4f}, loss {metrics['test_loss']:.4f} (read once, at the end)")
+        click.echo(
+            f"test accuracy {metrics['test_accuracy']:.4f}, loss {metrics['test_loss']:.4f} (read once, at the end)"
+        )
     else:
         click.echo("the data set has no test split")
     click.echo(

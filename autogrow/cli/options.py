@@ -22,7 +22,11 @@ model_help = (
     "auto, mlp, convnet, resnet, resnet18, or package.module:factory (runs your own code, from the current folder)."
 )
 model_option_option: Decorator = click.option(
-    "--model-option", "model_options", multiple=True, metavar="NAME=VALUE", help="An option of the model, e.g. depth=62."
+    "--model-option",
+    "model_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the model, e.g. depth=62.",
 )
 
 

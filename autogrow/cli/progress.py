@@ -1,4 +1,4 @@
-"""The live display of a running search, on stderr: a bar, the best so far, the time left; plain lines without a terminal."""
+"""The live display of a search, on stderr: a bar, the best so far, the time left; plain lines without a terminal."""
 
 import sys
 import time

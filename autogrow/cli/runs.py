@@ -23,7 +23,9 @@ def status(run_path: str, as_json: bool) -> None:
         click.echo(json.dumps({"run": summary.name, "is_running": summary.is_running, "counts": counts}))
         return
     state = "running" if summary.is_running else "not running"
-    click.echo(f"{summary.name}: {state}; " + ", ".join(f"{number} {name}" for name, number in counts.items() if number))
+    click.echo(
+        f"{summary.name}: {state}; " + ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    )
     best = summary.best.get("accuracy")
     if best is not None:
         click.echo(f"best grown: trial {best.number}, validation {summary.accuracy_name} "
@@ -32,7 +34,9 @@ def status(run_path: str, as_json: bool) -> None:
 
 @click.command()
 @run_argument
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the page  [RUN/report.html]")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the page  [RUN/report.html]"
+)
 @json_option
 def report(run_path: str, html: Path | None, as_json: bool) -> None:
     """Show a run's tables, and write one offline HTML file with figures."""
@@ -57,8 +61,12 @@ def report(run_path: str, html: Path | None, as_json: bool) -> None:
 @click.command()
 @run_argument
 @click.option("--trial", type=int, help="The trial with this number.")
-@click.option("--prefer", metavar="[accuracy|gap|speed|knee]", help="The best trial in this respect  [default: accuracy]")
-@click.option("--to", "target", default="policy.yaml", show_default=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--prefer", metavar="[accuracy|gap|speed|knee]", help="The best trial in this respect  [default: accuracy]"
+)
+@click.option(
+    "--to", "target", default="policy.yaml", show_default=True, type=click.Path(dir_okay=False, path_type=Path)
+)
 @click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
 @json_option
 def export(run_path: str, trial: int | None, prefer: str | None, target: Path, overwrite: bool, as_json: bool) -> None:

@@ -11,13 +11,19 @@ from autogrow.errors import UsageError
 
 
 @click.command()
-@click.option("--dataset", default="digits", show_default=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@click.option(
+    "--dataset", default="digits", show_default=True, help="A built-in data set (autogrow data list), or a .npz file."
+)
 @click.option("--model", default="auto", show_default=True, help=model_help)
 @model_option_option
-@click.option("--space", default="default", show_default=True, help="A search space: default, quick, thesis, or a .yaml file.")
+@click.option(
+    "--space", default="default", show_default=True, help="A search space: default, quick, thesis, or a .yaml file."
+)
 @click.option("--trials", type=int, help="How many policies to try  [default: 20]")
 @click.option("--time-budget", metavar="TIME", help="Start no trial after this time, e.g. 30m or 2h; save what runs.")
-@click.option("--objectives", default="accuracy,generalization_gap,train_seconds", show_default=True, help="What to optimize.")
+@click.option(
+    "--objectives", default="accuracy,generalization_gap,train_seconds", show_default=True, help="What to optimize."
+)
 @click.option("--epochs", type=int, help="Epochs of a trial  [default: 15 below 10,000 examples, else 10]")
 @click.option("--batch-size", type=int, help="Examples per training step  [default: 128]")
 @click.option("--learning-rate", type=float, help="Where the space does not search it  [default: 0.001]")
@@ -30,7 +36,9 @@ from autogrow.errors import UsageError
 @click.option("--name", help="Name of the run  [default: the data set and a number]")
 @click.option("--out", default="results", show_default=True, type=click.Path(file_okay=False), help="Folder of runs.")
 @data_dir_option
-@click.option("--resume", is_flag=True, help="Go on with the run of that --name, with the settings it was started with.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run of that --name, with the settings it was started with."
+)
 @json_option
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")

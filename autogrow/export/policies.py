@@ -21,7 +21,9 @@ def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | Non
     settings = resume_settings(run, None, None)
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     trials = StudyDatabase.open(run.database, objectives).trials()
-    chosen = trial_by_number(trials, trial) if trial is not None else best_trial(trials, objectives, prefer or "accuracy")
+    chosen = (
+        trial_by_number(trials, trial) if trial is not None else best_trial(trials, objectives, prefer or "accuracy")
+    )
     return policy_of(need_candidate(chosen, run), run, settings)
 
 

@@ -190,9 +190,7 @@ def _prepare_folder(out: Path, request: dict[str, Any]) -> TrialFolder:
     return TrialFolder(out)
 
 
-def _save(
-    folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainResult, request: dict[str, Any]
-) -> None:
+def _save(folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainResult, request: dict[str, Any]) -> None:
     config = network_config(
         spec,
         input_shape=dataset.input_shape,

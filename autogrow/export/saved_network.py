@@ -1,4 +1,4 @@
-"""A trained network on disk: ``model.safetensors`` and ``config.json``; no pickle, and no code is run because a file says so.
+"""A trained network on disk: ``model.safetensors`` and ``config.json``; no pickle, no code run because a file says so.
 
 ``config.json`` holds what it takes to build the plain module again (model, options, widths), to feed it (the
 preprocessing) and to know where it comes from (policy, training settings, data, metrics, versions).

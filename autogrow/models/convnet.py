@@ -1,4 +1,4 @@
-"""The thesis' MNIST network (5.2): two convolutions with 7 x 7 kernels, each pooled, then 1024 fully connected units."""
+"""The thesis' MNIST network (5.2): two 7 x 7 convolutions, each pooled, then 1024 fully connected units."""
 
 from torch import nn
 
@@ -18,7 +18,9 @@ def convnet(
 ) -> nn.Sequential:
     """Images of at least 4 x 4 in, (N, num_outputs) out."""
     if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST_SIDE:
-        raise NetworkError(f"model 'convnet' takes images of at least 4 x 4, not inputs of shape {input_shape}; use 'mlp'")
+        raise NetworkError(
+            f"model 'convnet' takes images of at least 4 x 4, not inputs of shape {input_shape}; use 'mlp'"
+        )
     first, second = channels
     height, width = input_shape[1] // 4, input_shape[2] // 4
     return nn.Sequential(

@@ -34,7 +34,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A stem, stages of basic blocks (each stage after the first halves the image), global pooling, one linear layer."""
+    """A stem, stages of basic blocks (each after the first halves the image), global pooling, one linear layer."""
 
     def __init__(self, in_channels: int, num_outputs: int, blocks: tuple[int, ...], channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -81,4 +81,6 @@ def resnet18(input_shape: tuple[int, ...], num_outputs: int, width: int = 64) ->
 
 def _need_images(model: str, input_shape: tuple[int, ...]) -> None:
     if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        raise NetworkError(f"model {model!r} takes images of at least 8 x 8, not inputs of shape {input_shape}; use 'mlp'")
+        raise NetworkError(
+            f"model {model!r} takes images of at least 8 x 8, not inputs of shape {input_shape}; use 'mlp'"
+        )

@@ -20,7 +20,7 @@ class Cohorts:
         self._numbers: dict[str, Tensor] = {}
 
     def prepare(self, changes: Iterable[TensorChange], grows: bool) -> dict[str, Tensor]:
-        """The cohort numbers of the changed tensors after a change; new entries belong to the next event if it grows."""
+        """The cohort numbers of changed tensors after a change; new entries belong to the next event if it grows."""
         newborn = self.num_events + int(grows)
         return {change.name: change.carry(self.of(change.name, change.old), newborn) for change in changes}
 

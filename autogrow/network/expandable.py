@@ -151,18 +151,20 @@ class ExpandableNetwork:
         width = self._growable(name).width
         kept = np.asarray(keep, dtype=np.int64)
         if len(kept) == 0 or len(set(kept.tolist())) != len(kept) or kept.min() < 0 or kept.max() >= width:
-            raise NetworkError(f"group {name!r}: units to keep are distinct numbers from 0 to {width - 1}, at least one")
+            raise NetworkError(
+                f"group {name!r}: units to keep are distinct numbers from 0 to {width - 1}, at least one"
+            )
         units = {name: kept}
         self._make(prepare_resizing(self.module, self._structure, units), units, grows=False, optimizer=optimizer)
 
     def start_small(self, widths: Mapping[str, int]) -> None:
-        """Narrow a freshly initialized network to its first units, with the weight variance that the new width asks for."""
+        """Narrow a fresh network to its first units, with the weight variance that the new width asks for."""
         units = {name: np.arange(width) for name, width in widths.items() if width < self._growable(name).width}
         resizing = prepare_resizing(self.module, self._structure, units, rescale=True)
         self._make(resizing, units, grows=False)
 
     def set_widths(self, widths: Mapping[str, int]) -> None:
-        """Give every group the width of a saved network, to load its weights into; values that are there mean nothing."""
+        """Give every group the width of a saved network, to load its weights into; present values mean nothing."""
         units: dict[str, IntArray] = {}
         for name, width in widths.items():
             old = self._growable(name).width

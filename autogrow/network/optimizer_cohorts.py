@@ -135,7 +135,9 @@ class OptimizerCohorts:
         where a = t it is exactly zero.
         """
         for group in optimizer.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter in self._young and parameter.grad is not None]
+            parameters = [
+                parameter for parameter in group["params"] if parameter in self._young and parameter.grad is not None
+            ]
             beta1, beta2 = (float(beta) for beta in group["betas"])
             shared = _bias_correction(self.steps, beta1, beta2)
             excess = [shared - _bias_correction(self.steps - birth, beta1, beta2) for birth in self.birth_steps]

@@ -25,7 +25,7 @@ INITIALIZATIONS.register("zero_fan_out")(
 )
 INITIALIZATIONS.register("xavier")(
     InitializationKind(
-        summary="fan-in and fan-out random, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010; the thesis, 4.4.1)",
+        summary="fan-in and fan-out random, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010; thesis, 4.4.1)",
         keeps_outputs=False,
     )
 )

@@ -33,7 +33,9 @@ def check_format(value: object, path: Path) -> None:
     if match is None:
         raise PolicyError(f"{path}: format is {value!r}, expected {expected!r} in the first line")
     if int(match[1]) > FORMAT_VERSION:
-        raise PolicyError(f"{path}: format {value!r} is newer than {expected!r}, the newest this autogrow reads; update it")
+        raise PolicyError(
+            f"{path}: format {value!r} is newer than {expected!r}, the newest this autogrow reads; update it"
+        )
 
 
 def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:
@@ -53,7 +55,9 @@ def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
-        raise PolicyError(f"{path}: not valid YAML{place}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
+        raise PolicyError(
+            f"{path}: not valid YAML{place}: {getattr(error, 'problem', None) or 'cannot be parsed'}"
+        ) from None
     except RecursionError:
         raise PolicyError(f"{path}: the {what} is nested too deeply") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

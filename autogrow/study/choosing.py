@@ -29,15 +29,11 @@ def pareto_front(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...
     if not kept:
         return []
     scores = _scores(kept, objectives)
-    dominated = [
-        bool(np.any(np.all(scores >= score, axis=1) & np.any(scores > score, axis=1))) for score in scores
-    ]
+    dominated = [bool(np.any(np.all(scores >= score, axis=1) & np.any(scores > score, axis=1))) for score in scores]
     return [trial for trial, beaten in zip(kept, dominated, strict=True) if not beaten]
 
 
-def best_trial(
-    trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...], preference: str
-) -> FrozenTrial | None:
+def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...], preference: str) -> FrozenTrial | None:
     """One candidate by preference, or None when there is none.
 
     accuracy, gap, speed: the best in that metric; equals are told apart by accuracy, then by train seconds, then by
@@ -54,7 +50,7 @@ def best_trial(
 
 
 def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
-    """A trial that has a policy to export. Raises `UsageError` when there is none of that number, or it has not ended well."""
+    """A trial with a policy to export. Raises `UsageError` when there is none of that number that has ended well."""
     for trial in trials:
         if trial.number == number and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             return trial

@@ -1,4 +1,4 @@
-"""The search itself: checks everything first, then lets the executor run what the study proposes until the budget ends."""
+"""The search itself: checks everything first, then has the executor run what the study proposes, within the budget."""
 
 import signal
 import threading
@@ -85,13 +85,17 @@ def plan_search(settings: SearchSettings) -> SearchPlan:
     num_samples = expected_samples(num_steps, settings.training.sample_every)
     notes = []
     if num_samples < FEWEST_SAMPLES:
-        notes.append(f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size")
+        notes.append(
+            f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size"
+        )
     return SearchPlan(
         settings, dataset, space, objectives, num_samples, len(network.groups), network.num_parameters, tuple(notes)
     )
 
 
-def run_search(plan: SearchPlan, folder: RunFolder, *, resume: bool, monitor: SearchMonitor | None = None) -> SearchResult:
+def run_search(
+    plan: SearchPlan, folder: RunFolder, *, resume: bool, monitor: SearchMonitor | None = None
+) -> SearchResult:
     """Run a planned search to the end of its budget, or until it is interrupted, in `folder`.
 
     Raises `RunFolderError` (the folder exists, or not, against `resume`), `RunFolderInUseError`, and

@@ -33,7 +33,7 @@ for _objective in (
 
 
 def parse_objectives(names: str) -> tuple[Objective, ...]:
-    """The objectives of a comma-separated list; the order is kept. Raises `UsageError` for unknown or repeated names."""
+    """The objectives of a comma-separated list, in order. Raises `UsageError` for unknown or repeated names."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
         raise UsageError(f"objectives {names!r} name none: give one or more of {', '.join(OBJECTIVES)}")

@@ -48,7 +48,9 @@ class RunFolder:
     def create(self, config: dict[str, Any]) -> None:
         """Make the folder of a new run. Raises `RunFolderError` if one is there already."""
         if self.exists:
-            raise RunFolderError(f"run folder {self.path} exists: go on with it with --resume, or choose another --name")
+            raise RunFolderError(
+                f"run folder {self.path} exists: go on with it with --resume, or choose another --name"
+            )
         if self.path.exists() and any(entry.name != "lock" for entry in self.path.iterdir()):
             raise RunFolderError(f"{self.path} exists and is not a run folder: choose another --name or --out")
         self.write_config(config)

@@ -1,4 +1,4 @@
-"""Search spaces: a policy (and training settings) in which some values are ranges, read from YAML, checked, proposed from.
+"""Search spaces: a policy, and training settings, in which some values are ranges; read from YAML and checked.
 
 ::
 
@@ -127,7 +127,9 @@ class SearchSpace:
         for section, fields in sections.items():
             if section not in ("policy", "training"):
                 known = ("policy", "training")
-                raise PolicyError(f"{where}: unknown section {section!r}; known are policy, training{nearest(section, known)}")
+                raise PolicyError(
+                    f"{where}: unknown section {section!r}; known are policy, training{nearest(section, known)}"
+                )
             if not isinstance(fields, Mapping):
                 raise PolicyError(f"{where}: section {section!r} is a mapping of fields to values and ranges")
         self._policy = {k: _parse(v, f"{where}: policy.{k}") for k, v in sections.get("policy", {}).items()}
@@ -143,7 +145,9 @@ class SearchSpace:
         """One policy and the training settings to try it with; what the space leaves open is taken from `base`."""
         policy = {k: _suggest(k, value, suggester) for k, value in self._policy.items()}
         training = {k: _suggest(f"training.{k}", value, suggester) for k, value in self._training.items()}
-        return GrowthPolicy.from_dict(policy), validated(TrainingSettings, {**base.model_dump(), **training}, "training")
+        return GrowthPolicy.from_dict(policy), validated(
+            TrainingSettings, {**base.model_dump(), **training}, "training"
+        )
 
     def _check(self, where: str) -> None:
         """Every field at every extreme must make a valid policy, so that no trial can fail on its own proposal."""
@@ -152,8 +156,12 @@ class SearchSpace:
         for fields in _corners(self._training):
             validated(TrainingSettings, fields, f"{where}: training")
         if not any(isinstance(value, Searchable) for value in (*self._policy.values(), *self._training.values())):
-            raise PolicyError(f"{where}: nothing to search: give at least one field a range such as {{low: 0.1, high: 0.5}}")
-        low, high = (_bound(self._policy.get(name), end) for name, end in (("initial_fraction", 1), ("max_fraction", 0)))
+            raise PolicyError(
+                f"{where}: nothing to search: give at least one field a range such as {{low: 0.1, high: 0.5}}"
+            )
+        low, high = (
+            _bound(self._policy.get(name), end) for name, end in (("initial_fraction", 1), ("max_fraction", 0))
+        )
         if low is not None and high is not None and low > high:
             raise PolicyError(f"{where}: initial_fraction reaches {low}, above the smallest max_fraction {high}")
 
@@ -217,7 +225,9 @@ def _parse_range(value: Mapping[str, Any], where: str) -> Range | Choices:
     known = ("low", "high", "log", "step")
     for key in value:
         if key not in known:
-            raise PolicyError(f"{where}: unknown key {key!r} in a range; known are {', '.join(known)}{nearest(str(key), known)}")
+            raise PolicyError(
+                f"{where}: unknown key {key!r} in a range; known are {', '.join(known)}{nearest(str(key), known)}"
+            )
     missing = [key for key in ("low", "high") if key not in value]
     if missing:
         raise PolicyError(f"{where}: a range needs low and high, {missing[0]} is missing")
@@ -249,7 +259,9 @@ def find_space(name: str) -> Path:
         if not path.exists() and path.parent.name == "search_spaces" and path.stem in shipped:
             return shipped[path.stem]
         if not path.exists():
-            raise PolicyError(f"no search space at {path}: shipped are {', '.join(shipped)}{nearest(path.stem, shipped)}")
+            raise PolicyError(
+                f"no search space at {path}: shipped are {', '.join(shipped)}{nearest(path.stem, shipped)}"
+            )
         return path
     if name not in shipped:
         raise PolicyError(f"unknown search space {name!r}: shipped are {', '.join(shipped)}, or give a .yaml file"
@@ -262,5 +274,3 @@ def _shipped_spaces() -> dict[str, Path]:
     installed = Path(sysconfig.get_path("data")) / "share" / "autogrow" / "search_spaces"
     folder = checkout if checkout.is_dir() else installed
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-

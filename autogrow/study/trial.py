@@ -187,5 +187,3 @@ def device_problem(gpus_per_trial: float) -> str | None:
     if gpus_per_trial > torch.cuda.device_count():
         return f"--gpus-per-trial {gpus_per_trial:g}, but there are {torch.cuda.device_count()}: ask for at most that"
     return None
-
-

@@ -85,4 +85,3 @@ def stream_seed(seed: int, stream: str, index: int) -> int:
     """A 63-bit seed for one draw of one stream of random numbers, unrelated to those of neighbouring indices."""
     words = np.random.SeedSequence([seed, int.from_bytes(stream.encode(), "big"), index]).generate_state(2, np.uint32)
     return (int(words[0]) << 31) ^ int(words[1])
-

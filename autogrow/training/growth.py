@@ -43,9 +43,7 @@ class Growth:
 
     def growable(self) -> dict[str, int]:
         """Units that one event would add, for every group that is not at its maximum."""
-        added = {
-            group.name: self.policy.added_units(group.width, group.full_width) for group in self.network.groups
-        }
+        added = {group.name: self.policy.added_units(group.width, group.full_width) for group in self.network.groups}
         return {name: number for name, number in added.items() if number > 0}
 
     def consider(self, since_event: Sequence[Sample]) -> Verdict | None:
@@ -98,7 +96,9 @@ class Growth:
         measured: dict[str, float] = {}
         if self.policy.layer_selection.statistic == "activation_std":
             measured = activation_std(self.network.module, groups, self._fixed_batch)
-        return [GroupStatistics(group.name, group.width, group.full_width, measured.get(group.name)) for group in groups]
+        return [
+            GroupStatistics(group.name, group.width, group.full_width, measured.get(group.name)) for group in groups
+        ]
 
     def _outputs(self) -> Tensor:
         with evaluating(self.network.module):
