@@ -43,7 +43,7 @@ from autogrow.errors import UsageError
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 @click.pass_context
-def search(ctx: click.Context, **options: Any) -> int:
+def search(ctx: click.Context, /, **options: Any) -> int:
     """Search for a growth policy.
 
     Ray Tune runs trials in parallel, Optuna proposes their policies. The first trials are controls: the network at

@@ -79,7 +79,10 @@ def _arguments(
     factory: ModelFactory, spec: ModelSpec, input_shape: tuple[int, ...], num_outputs: int
 ) -> dict[str, Any]:
     """What the factory is called with: its options, and input_shape and num_outputs where it takes them."""
-    parameters = inspect.signature(factory).parameters
+    try:
+        parameters = inspect.signature(factory).parameters
+    except ValueError:
+        raise NetworkError(f"model {spec.name!r} has no signature to call it by: wrap it in a function") from None
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = [name for name in spec.options if name not in parameters and not takes_any]
     if unknown:

@@ -16,8 +16,10 @@ What is not named keeps its default. Parameters are called by their path: ``chun
 ``trigger.plateau.window``, ``training.learning_rate``.
 """
 
+import math
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,7 +61,10 @@ class Range:
         return suggester.suggest_float(name, float(self.low), float(self.high), step=self.step, log=self.log)
 
     def extremes(self) -> list[Any]:
-        return [self.low, self.high]
+        """Both ends, and a fraction where there are any in between: a field of whole numbers takes none."""
+        if self.is_integer:
+            return [self.low, self.high]
+        return [self.low, self.high, self.low + (self.step or (self.high - self.low) / math.pi)]
 
 
 @dataclass(frozen=True)
@@ -151,16 +156,17 @@ class SearchSpace:
 
     def _check(self, where: str) -> None:
         """Every field at every extreme must make a valid policy, so that no trial can fail on its own proposal."""
-        for fields in _corners(self._policy):
-            GrowthPolicy.from_dict(fields, where)
-        for fields in _corners(self._training):
-            validated(TrainingSettings, fields, f"{where}: training")
+        with _naming(where):
+            for fields in _corners(self._policy):
+                GrowthPolicy.from_dict(fields, where)
+            for fields in _corners(self._training):
+                validated(TrainingSettings, fields, f"{where}: training")
         if not any(isinstance(value, Searchable) for value in (*self._policy.values(), *self._training.values())):
             raise PolicyError(
                 f"{where}: nothing to search: give at least one field a range such as {{low: 0.1, high: 0.5}}"
             )
         low, high = (
-            _bound(self._policy.get(name), end) for name, end in (("initial_fraction", 1), ("max_fraction", 0))
+            _bound(self._policy.get(name), end) for name, end in (("initial_fraction", max), ("max_fraction", min))
         )
         if low is not None and high is not None and low > high:
             raise PolicyError(f"{where}: initial_fraction reaches {low}, above the smallest max_fraction {high}")
@@ -176,9 +182,20 @@ def _corners(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {**first, name: option}
 
 
-def _bound(value: Any, end: int) -> float | None:
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Puts the place before errors of nested parts, which do not know it."""
+    try:
+        yield
+    except PolicyError as error:
+        if str(error).startswith(where):
+            raise
+        raise PolicyError(f"{where}: {error}") from None
+
+
+def _bound(value: Any, end: Callable[[list[Any]], Any]) -> float | None:
     if isinstance(value, Range | Choices):
-        return float(value.extremes()[-1 if end else 0])
+        return float(end(value.extremes()))
     return None if value is None else float(value)
 
 
@@ -192,7 +209,7 @@ def _parse(value: Any, where: str) -> Any:
         if not value:
             raise PolicyError(f"{where}: an empty list offers no choice")
         if all(isinstance(entry, Mapping) for entry in value):
-            return Alternatives(tuple(_parse_part(entry, where) for entry in value))
+            return _parse_alternatives(value, where)
         return _parse_choices(value, where)
     if isinstance(value, Mapping):
         if "kind" in value:
@@ -207,6 +224,15 @@ def _parse_choices(values: list[Any], where: str) -> Choices:
     if len(set(map(repr, values))) != len(values):
         raise PolicyError(f"{where}: a choice stands twice in {values}")
     return Choices(tuple(values))
+
+
+def _parse_alternatives(values: list[Mapping[str, Any]], where: str) -> Alternatives:
+    parts = tuple(_parse_part(value, where) for value in values)
+    kinds = [part.kind for part in parts]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise PolicyError(f"{where}: kind {kind!r} stands twice: give each kind once, with ranges")
+    return Alternatives(parts)
 
 
 def _parse_part(value: Mapping[str, Any], where: str) -> Part:
@@ -240,9 +266,18 @@ def _parse_range(value: Mapping[str, Any], where: str) -> Range | Choices:
         raise PolicyError(f"{where}: log is {log!r}, expected true or false")
     if log and (low <= 0 or step is not None):
         raise PolicyError(f"{where}: a log range starts above 0 and has no step (low is {low}, step is {step})")
-    if step is not None and not 0 < step <= high - low:
-        raise PolicyError(f"{where}: step {step} is not between 0 and {high - low}, the width of the range")
-    return Range(low, high, log, step)
+    found = Range(low, high, log, step)
+    if step is not None:
+        _check_step(found, step, where)
+    return found
+
+
+def _check_step(range_: Range, step: float, where: str) -> None:
+    width = range_.high - range_.low
+    if not 0 < step <= width:
+        raise PolicyError(f"{where}: step {step} is not between 0 and {width}, the width of the range")
+    if range_.is_integer and step != int(step):
+        raise PolicyError(f"{where}: step {step} between whole numbers is not one itself")
 
 
 def _check_number(value: Any, where: str) -> None:

@@ -1,0 +1,104 @@
+"""Every registered model is a plain module that grows; users' own factories are imported by name."""
+
+import pytest
+import torch
+from torch import nn
+
+from autogrow.errors import NetworkError
+from autogrow.models import MODELS, ModelSpec, automatic_model, build_model
+from autogrow.network import ExpandableNetwork
+
+SHAPES = {"mlp": (5,), "convnet": (1, 28, 28), "resnet": (3, 32, 32), "resnet18": (3, 32, 32)}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+class TestEveryModel:
+    def test_maps_a_batch_to_outputs(self, name):
+        model = build_model(ModelSpec(name), SHAPES[name], 11, seed=0)
+        assert model(torch.randn(2, *SHAPES[name])).shape == (2, 11)
+
+    def test_is_a_function_of_the_seed_and_leaves_the_random_state(self, name):
+        state = torch.get_rng_state()
+        first, second, other = (build_model(ModelSpec(name), SHAPES[name], 11, seed=s).state_dict() for s in (3, 3, 4))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert all(torch.equal(first[key], second[key]) for key in first)
+        assert any(not torch.equal(first[key], other[key]) for key in first)
+
+    def test_grows(self, name):
+        model = build_model(ModelSpec(name), SHAPES[name], 11, seed=0)
+        growing = ExpandableNetwork(model, torch.randn(2, *SHAPES[name]))
+        assert len(growing.groups) >= 2
+        assert [group.reason for group in growing.fixed] == ["it is the network's output"]
+
+    def test_is_made_of_torch_layers(self, name):
+        model = build_model(ModelSpec(name), SHAPES[name], 11, seed=0)
+        leaves = [layer for layer in model.modules() if not list(layer.children())]
+        assert all(type(layer).__module__.startswith("torch.nn") for layer in leaves)
+
+
+def test_the_thesis_network_has_30_blocks_and_16_32_64_channels():
+    model = build_model(ModelSpec("resnet", {"depth": 62}), (3, 32, 32), 100, seed=0)
+    assert [len(stage) for stage in model.stages] == [10, 10, 10]
+    assert [stage[-1].conv2.out_channels for stage in model.stages] == [16, 32, 64]
+    assert len(ExpandableNetwork(model, torch.randn(2, 3, 32, 32)).groups) == 33
+
+
+def test_the_thesis_mnist_network():
+    model = build_model(ModelSpec("convnet"), (1, 28, 28), 10, seed=0)
+    kernels = [layer.kernel_size for layer in model if isinstance(layer, nn.Conv2d)]
+    assert kernels == [(7, 7), (7, 7)]
+    assert [layer.out_features for layer in model if isinstance(layer, nn.Linear)] == [1024, 10]
+
+
+@pytest.mark.parametrize(
+    ("shape", "task", "name"),
+    [
+        ((1, 8, 8), "classification", "mlp"),
+        ((1, 28, 28), "classification", "convnet"),
+        ((3, 32, 32), "classification", "resnet"),
+        ((20,), "classification", "mlp"),
+        ((1,), "regression", "mlp"),
+    ],
+)
+def test_automatic_choice_fits_the_data(shape, task, name):
+    spec = automatic_model(shape, task)
+    assert spec.name == name
+    assert build_model(spec, shape, 3, seed=0)(torch.randn(2, *shape)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "parts"),
+    [
+        (ModelSpec("resnt"), (3, 32, 32), ["unknown model 'resnt'", "convnet, mlp, resnet", "did you mean 'resnet'?"]),
+        (ModelSpec("resnet", {"deph": 20}), (3, 32, 32), ["no option 'deph'", "did you mean 'depth'?"]),
+        (ModelSpec("resnet", {"depth": 21}), (3, 32, 32), ["6n + 2", "not 21"]),
+        (ModelSpec("resnet"), (20,), ["images of at least 8 x 8", "use 'mlp'"]),
+        (ModelSpec("convnet"), (1, 2, 2), ["at least 4 x 4", "use 'mlp'"]),
+        (ModelSpec("no.such.module:make"), (3,), ["cannot import 'no.such.module'"]),
+        (ModelSpec("math:sqroot"), (3,), ["unknown factory 'sqroot'", "did you mean 'sqrt'?"]),
+        (ModelSpec("builtins:dict"), (3,), ["has no signature"]),
+        (ModelSpec("fractions:Fraction"), (3,), ["returned a Fraction", "expected a torch.nn.Module"]),
+    ],
+)
+def test_bad_models_say_what_exists(spec, shape, parts):
+    with pytest.raises(NetworkError) as caught:
+        build_model(spec, shape, 10, seed=0)
+    message = str(caught.value)
+    assert all(part in message for part in parts), message
+    assert "\n" not in message
+
+
+def test_a_users_own_factory(tmp_path, monkeypatch):
+    (tmp_path / "my_networks.py").write_text(
+        "from torch import nn\n"
+        "def small(num_outputs, hidden=7):\n"
+        "    return nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, num_outputs))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = build_model(ModelSpec("my_networks:small", {"hidden": 9}), (4,), 3, seed=0)
+    assert [layer.out_features for layer in model if isinstance(layer, nn.Linear)] == [9, 3]
+
+
+def test_spec_round_trip():
+    spec = ModelSpec("mlp", {"hidden": (3, 4), "batch_norm": False})
+    assert ModelSpec.from_dict(spec.to_dict()) == spec

@@ -1,0 +1,242 @@
+"""Widening leaves the network's function as it is, for every built-in network and shapes that users have."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from autogrow.errors import NetworkError
+from autogrow.network import ExpandableNetwork
+from autogrow.policy.initializations import INITIALIZATIONS
+from tests.network.networks import BUILT_IN, USER_NETWORKS, Mixed, built_in, user_network
+
+EXACT = [name for name, kind in INITIALIZATIONS.items() if kind.keeps_outputs]
+NETWORKS = [*BUILT_IN, *USER_NETWORKS]
+
+
+def network_and_batch(name):
+    return built_in(name) if name in BUILT_IN else user_network(name)
+
+
+def outputs(module, batch, training):
+    """Outputs in train or eval mode; the running statistics are left as they were."""
+    twin = copy.deepcopy(module).train(training)
+    with torch.no_grad():
+        return twin(batch)
+
+
+def half_more(growing):
+    return {group.name: max(1, group.width // 2) for group in growing.groups}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("initialization", EXACT)
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+class TestExactness:
+    def test_all_groups_at_once(self, name, initialization, training):
+        module, batch = network_and_batch(name)
+        growing = ExpandableNetwork(module, batch)
+        before = outputs(module, batch, training)
+        growing.widen_groups(half_more(growing), initialization=initialization, calibration_input=batch)
+        assert (outputs(module, batch, training) - before).abs().max() <= 1e-5
+
+    def test_each_group_alone(self, name, initialization, training):
+        module, batch = network_and_batch(name)
+        names = [group.name for group in ExpandableNetwork(copy.deepcopy(module), batch).groups]
+        for group in names[:: max(1, len(names) // 6)]:
+            twin = copy.deepcopy(module)
+            growing = ExpandableNetwork(twin, batch, verify=False)
+            before = outputs(twin, batch, training)
+            growing.widen(group, 3, initialization=initialization)
+            assert (outputs(twin, batch, training) - before).abs().max() <= 1e-5, group
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+class TestEveryNetwork:
+    def test_new_units_learn(self, name):
+        """Every new weight matrix gets a gradient within two steps: exactness is not bought with dead units."""
+        module, batch = network_and_batch(name)
+        growing = ExpandableNetwork(module, batch)
+        shapes = {key: value.shape for key, value in module.named_parameters()}
+        growing.widen_groups(half_more(growing), calibration_input=batch)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
+        before = {key: value.detach().clone() for key, value in module.named_parameters()}
+        for _ in range(3):
+            optimizer.zero_grad()
+            module.train()(batch).square().mean().backward()
+            optimizer.step()
+        for key, value in module.named_parameters():
+            grown = [dim for dim, (old, new) in enumerate(zip(shapes[key], value.shape, strict=True)) if new > old]
+            if grown and value.dim() > 1 and "depthwise" not in key:
+                moved = (value - before[key]).abs().flip(grown[0])[tuple([0] * grown[0])]
+                assert moved.max() > 0, key
+
+    def test_stays_plain(self, name):
+        module, batch = network_and_batch(name)
+        types = [type(layer) for layer in module.modules()]
+        names = [key for key, _ in module.named_parameters()]
+        growing = ExpandableNetwork(module, batch)
+        growing.widen_groups(half_more(growing))
+        assert growing.module is module
+        assert [type(layer) for layer in module.modules()] == types
+        assert [key for key, _ in module.named_parameters()] == names
+        assert all(type(parameter) is nn.Parameter for parameter in module.parameters())
+        assert torch.load(_saved(module), weights_only=True).keys() == module.state_dict().keys()
+
+    def test_sizes_in_layers_agree_with_their_tensors(self, name):
+        module, batch = network_and_batch(name)
+        growing = ExpandableNetwork(module, batch)
+        growing.widen_groups(half_more(growing))
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear):
+                assert layer.weight.shape == (layer.out_features, layer.in_features)
+            if isinstance(layer, nn.Conv2d):
+                assert layer.weight.shape[:2] == (layer.out_channels, layer.in_channels // layer.groups)
+            if isinstance(layer, nn.BatchNorm2d):
+                assert layer.running_mean.shape == (layer.num_features,)
+
+    def test_widening_then_narrowing_is_the_identity(self, name):
+        module, batch = network_and_batch(name)
+        before = {key: value.clone() for key, value in module.state_dict().items()}
+        growing = ExpandableNetwork(module, batch)
+        widths = growing.widths
+        growing.widen_groups(half_more(growing))
+        for group, width in widths.items():
+            growing.narrow(group, range(width))
+        assert growing.widths == widths
+        assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+
+    def test_groups_cover_every_hidden_layer(self, name):
+        """Nothing but the outputs is left at its width."""
+        module, batch = network_and_batch(name)
+        growing = ExpandableNetwork(module, batch)
+        assert [group.reason for group in growing.fixed] == ["it is the network's output"]
+        hidden = [
+            key
+            for key, layer in module.named_modules()
+            if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d)
+        ]
+        units = {member.layer for group in growing.groups for member in group.members if member.side == "out"}
+        assert set(hidden) - units == {group.name for group in growing.fixed}
+
+    def test_output_size_is_kept(self, name):
+        module, batch = network_and_batch(name)
+        shape = module(batch).shape
+        growing = ExpandableNetwork(module, batch)
+        growing.widen_groups(half_more(growing))
+        assert module(batch).shape == shape
+
+
+def test_residual_stream_is_one_group():
+    module, batch = built_in("resnet")
+    stream = ExpandableNetwork(module, batch).groups[0]
+    holders = {member.layer for member in stream.members if member.side == "out"}
+    assert {"conv1", "bn1", "stages.0.0.conv2", "stages.0.1.conv2", "stages.0.1.bn2"} <= holders
+    assert not any(layer.endswith(".conv1") and layer.startswith("stages") for layer in holders)
+
+
+def test_units_are_inserted_where_their_branch_ends():
+    module, batch = user_network("concatenation")
+    old = module.reader.weight.detach().clone()
+    ExpandableNetwork(module, batch).widen("left", 2)
+    new = module.reader.weight.detach()
+    assert new.shape[1] == 12
+    assert torch.equal(new[:, [0, 1, 2, 3, 6, 7, 8, 9, 10, 11]], old)
+    assert torch.equal(new[:, 4:6], torch.zeros_like(new[:, 4:6]))
+
+
+def test_a_flattened_channel_brings_all_its_pixels():
+    module, batch = built_in("convnet")
+    old = module[7].weight.detach().clone()
+    ExpandableNetwork(module, batch).widen("3", 2)
+    assert module[7].weight.shape[1] == 10 * 9
+    assert torch.equal(module[7].weight[:, :72], old)
+
+
+def test_what_cannot_grow_is_listed_with_its_reason():
+    torch.manual_seed(0)
+    growing = ExpandableNetwork(Mixed(), torch.randn(6, 4))
+    reasons = {group.name: group.reason for group in growing.fixed}
+    assert [group.name for group in growing.groups] == ["free"]
+    assert "LayerNorm" in reasons["normed"]
+    assert "outputs change" in reasons["gated"]
+    assert "shares its weight" in reasons["tied_a"]
+    with pytest.raises(NetworkError, match="group 'normed' cannot change: layer 'norm': LayerNorm"):
+        growing.widen("normed", 1)
+
+
+def test_a_forward_pass_that_counts_on_its_width_is_fixed():
+    class Rigid(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.b(self.a(x) * torch.ones(6))
+
+    growing = ExpandableNetwork(Rigid(), torch.randn(3, 4))
+    assert growing.groups == ()
+    assert "forward pass fails when it is wider" in {g.name: g.reason for g in growing.fixed}["a"]
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda growing: growing.widen("stages.0.0.conv", 1), "did you mean 'stages.0.0.conv1'?"),
+        (lambda growing: growing.widen("conv1", 0), "cannot add 0 units"),
+        (lambda growing: growing.widen("fc", 1), "it is the network's output"),
+        (lambda growing: growing.narrow("conv1", []), "at least one"),
+        (lambda growing: growing.narrow("conv1", [0, 0]), "distinct numbers from 0 to 5"),
+        (lambda growing: growing.narrow("conv1", [6]), "distinct numbers from 0 to 5"),
+    ],
+)
+def test_impossible_changes_are_refused_and_change_nothing(action, message):
+    module, batch = built_in("resnet")
+    growing = ExpandableNetwork(module, batch)
+    before = module(batch)
+    with pytest.raises(NetworkError, match=message.replace("?", r"\?")):
+        action(growing)
+    assert torch.equal(module(batch), before)
+
+
+def test_a_network_that_cannot_run_is_a_network_error():
+    with pytest.raises(NetworkError, match=r"cannot be traced with an input of shape \(2, 3\)"):
+        ExpandableNetwork(nn.Linear(4, 2), torch.randn(2, 3))
+
+
+def test_a_failure_on_the_way_leaves_everything_as_it_was(monkeypatch):
+    module, batch = built_in("resnet")
+    growing = ExpandableNetwork(module, batch)
+    optimizer = torch.optim.Adam(module.parameters())
+    parameters, widths = list(module.parameters()), growing.widths
+
+    def out_of_memory(*arguments):
+        raise torch.OutOfMemoryError("no memory for the moments")
+
+    monkeypatch.setattr("autogrow.network.cohorts.Cohorts.prepare", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        growing.widen_groups(half_more(growing), optimizer=optimizer)
+    assert growing.widths == widths
+    assert all(now is then for now, then in zip(module.parameters(), parameters, strict=True))
+    assert all(now is then for now, then in zip(optimizer.param_groups[0]["params"], parameters, strict=True))
+
+
+def test_random_initialization_is_a_function_of_the_generator():
+    weights = []
+    for seed in (0, 0, 1):
+        module, batch = built_in("convnet")
+        growing = ExpandableNetwork(module, batch)
+        growing.widen("3", 4, generator=torch.Generator().manual_seed(seed))
+        weights.append(module[3].weight.detach().clone())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def _saved(module):
+    import io
+
+    buffer = io.BytesIO()
+    torch.save(module.state_dict(), buffer)
+    buffer.seek(0)
+    return buffer
