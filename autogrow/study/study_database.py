@@ -7,6 +7,7 @@ first of its line, its root; folders and budgets count roots.
 
 import hashlib
 import logging
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,9 +112,17 @@ class StudyDatabase:
         return Proposal(trial.number, root, role, policy, training)
 
     def tell_complete(self, number: int, metrics: Mapping[str, Any]) -> None:
-        """Record a finished trial; `metrics` holds the objectives and whatever else reports show."""
+        """Record a finished trial; `metrics` holds the objectives and whatever else reports show.
+
+        One whose objectives are not all finite has failed: Optuna would take infinity, and leave NaN running.
+        """
+        values = objective_values(self.objectives, metrics)
+        for objective, value in zip(self.objectives, values, strict=True):
+            if not math.isfinite(value):
+                self.tell_failed(number, f"the {objective.title} is {value}")
+                return
         self._set_attributes(number, metrics=dict(metrics))
-        self.study.tell(number, values=objective_values(self.objectives, metrics))
+        self.study.tell(number, values=values)
 
     def tell_pruned(self, number: int, metrics: Mapping[str, Any]) -> None:
         """Record a trial that the scheduler stopped, with what it had reached; it is no candidate for the front."""

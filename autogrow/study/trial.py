@@ -5,6 +5,7 @@ leaves nothing behind in its process: no globals, no CUDA memory, the random sta
 """
 
 import gc
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autogrow.data.opening import open_dataset
 from autogrow.data.preprocessing import measure_normalization
-from autogrow.errors import one_line
+from autogrow.errors import TrainingDivergedError, one_line
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -104,7 +105,11 @@ def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str
         return {"status": "interrupted"}
     if outcome.signal is Signal.STOP:
         return {"status": "stopped", "metrics": reporter.metrics(trainer.samples[-1])}
-    return {"status": "complete", "metrics": final_metrics(outcome, trainer)}
+    metrics = final_metrics(outcome, trainer)
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise TrainingDivergedError(f"{name} is {value} at the end of training")
+    return {"status": "complete", "metrics": metrics}
 
 
 def final_metrics(outcome: TrainingOutcome, trainer: Trainer) -> dict[str, Any]:

@@ -131,8 +131,8 @@ class Trainer:
             torch.manual_seed(self._seed)
             self._restore()
             signal = self._loop()
-        if signal is Signal.INTERRUPT:
-            self._save_checkpoint()
+            if signal is Signal.INTERRUPT:
+                self._save_checkpoint()
         return self._outcome(signal)
 
     def _loop(self) -> Signal:

@@ -1,0 +1,57 @@
+"""Short training runs on made-up data, for tests of the training loop."""
+
+import numpy as np
+import torch
+
+from autogrow.data.preprocessing import measure_normalization
+from autogrow.data.splits import TrainSplit, ValidationSplit
+from autogrow.models.building import ModelSpec, build_model
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.training.example_input import example_input
+from autogrow.training.task import Task
+from autogrow.training.trainer import Trainer, TrainingData
+
+SHAPE = (3, 8, 8)
+CLASSES = 4
+CPU = torch.device("cpu")
+
+
+def images(count, seed):
+    """Images of four classes that differ in the mean of their quarters."""
+    random = np.random.default_rng(seed)
+    targets = random.integers(0, CLASSES, count)
+    inputs = random.integers(0, 120, (count, *SHAPE))
+    for index, target in enumerate(targets):
+        row, column = divmod(int(target), 2)
+        inputs[index, :, row * 4 : row * 4 + 4, column * 4 : column * 4 + 4] += 80
+    return inputs.astype(np.uint8), targets.astype(np.int64), np.arange(count)
+
+
+def data(validation=True, augmentation="none", train_size=96):
+    train = TrainSplit(*images(train_size, 0))
+    held_out = ValidationSplit(*images(64, 1)) if validation else None
+    return TrainingData(Task("classification"), train, held_out, measure_normalization(train), augmentation)
+
+
+def policy(**fields):
+    """Grows every fourth sample, in halves."""
+    defaults = {"initial_fraction": 0.25, "chunk_fraction": 0.25, "trigger": {"kind": "schedule", "every": 4}}
+    return GrowthPolicy.from_dict({**defaults, **fields})
+
+
+def settings(**fields):
+    return TrainingSettings(**{"epochs": 4, "batch_size": 16, "sample_every": 1, **fields})
+
+
+def trainer(
+    *, the_policy=None, the_settings=None, the_data=None, model="resnet", options=None, seed=0, **arguments
+) -> Trainer:
+    options = options if options is not None else {"depth": 8, "width": 8} if model == "resnet" else {}
+    module = build_model(ModelSpec(model, options), SHAPE, CLASSES, seed)
+    network = ExpandableNetwork(module, example_input(SHAPE, CPU), verify=False)
+    return Trainer(
+        network, the_data or data(), the_policy or policy(), the_settings or settings(), seed=seed, device=CPU,
+        **arguments,
+    )  # fmt: skip

@@ -1,0 +1,262 @@
+import math
+
+import pytest
+import torch
+
+from autogrow.errors import TrainingDivergedError
+from autogrow.network.flops import training_flops_per_example
+from autogrow.training.records import TrialFolder
+from autogrow.training.trainer import Signal
+from tests.training.runs import CPU, data, policy, settings, trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def weights(run):
+    return {key: value.clone() for key, value in run.model.state_dict().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_grows_learns_and_records(tmp_path):
+    run = trainer(the_settings=settings(epochs=8, learning_rate=0.01), folder=TrialFolder(tmp_path))
+    outcome = run.run()
+    assert outcome.signal is Signal.CONTINUE and outcome.steps == 48
+    assert [event.step for event in run.events] == [4, 8, 12]
+    assert run.samples[-1].train_loss < 0.5 * run.samples[0].train_loss
+    assert outcome.validation.accuracy > 0.8
+    assert outcome.widths == {group.name: group.full_width for group in run.network.groups}
+    assert TrialFolder(tmp_path).samples() == run.samples
+    assert TrialFolder(tmp_path).events() == run.events
+
+
+def test_events_say_what_they_did():
+    run = trainer()
+    run.run()
+    for event in run.events:
+        assert event.largest_output_change <= 1e-5
+        assert event.parameters_after > event.parameters_before
+        assert event.flops_after > event.flops_before
+        assert event.widths[next(iter(event.added_units))] > 0
+        assert "samples since the last event" in event.trigger_reason
+    assert run.events[0].parameters_after == run.events[1].parameters_before
+    assert run.events[-1].widths == run.network.widths
+
+
+def test_an_inexact_initialization_shows_in_the_record():
+    run = trainer(the_policy=policy(initialization="xavier"))
+    run.run()
+    assert min(event.largest_output_change for event in run.events) > 1e-3
+
+
+def test_flops_are_those_of_the_sizes_trained_at():
+    run = trainer()
+    outcome = run.run()
+    per_example = [run.events[0].flops_before] + [event.flops_after for event in run.events]
+    ends = [event.step for event in run.events] + [outcome.steps]
+    starts = [0] + [event.step for event in run.events]
+    expected = sum(16 * flops * (end - start) for flops, start, end in zip(per_example, starts, ends, strict=True))
+    assert outcome.training_flops == pytest.approx(expected)
+    batch = torch.randn(2, 3, 8, 8)
+    assert per_example[-1] == training_flops_per_example(run.model, batch)
+    assert outcome.training_flops < run.full_training_flops
+
+
+def test_samples_match_train_and_validation():
+    run = trainer()
+    run.run()
+    measuring = run._measuring
+    assert len(measuring.train_indices) == len(measuring.validation_indices) == 64
+    for sample in run.samples:
+        assert sample.generalization_gap == pytest.approx(sample.train_accuracy - sample.validation_accuracy)
+    assert [sample.step for sample in run.samples] == list(range(1, 25))
+
+
+def test_a_sample_does_not_disturb_the_run():
+    """Reading the metrics leaves weights, norm statistics, mode and random state alone."""
+    finals = []
+    for every in (1, 7):
+        run = trainer(the_policy=policy(initial_fraction=1.0), the_settings=settings(sample_every=every))
+        run.run()
+        finals.append(weights(run))
+    assert same(*finals)
+
+
+@pytest.mark.parametrize("policy_fields", [{}, {"freeze": "old"}, {"optimizer_state": "reset"}], ids=str)
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_equal_seeds_give_equal_runs(policy_fields, optimizer):
+    first, second, other = (
+        trainer(
+            the_policy=policy(layer_selection="random", **policy_fields),
+            the_settings=settings(epochs=2, optimizer=optimizer),
+            the_data=data(augmentation="pad_crop_flip"),
+            seed=seed,
+        )
+        for seed in (1, 1, 2)
+    )
+    for run in (first, second, other):
+        run.run()
+    assert same(weights(first), weights(second))
+    assert not same(weights(first), weights(other))
+
+
+def test_freezing_holds_the_old_network_through_a_run():
+    run = trainer(the_policy=policy(freeze="old"), the_settings=settings(optimizer="adamw", weight_decay=0.5))
+    frozen = {}
+
+    def watch(sample):
+        if run.events and sample.step == run.events[-1].step:
+            frozen.update(weights(run))
+        return Signal.CONTINUE
+
+    run._on_sample = watch
+    run.run()
+    last = run.events[-1]
+    cohorts = run.network.cohorts
+    checked = 0
+    for name, tensor in run.model.state_dict().items():
+        if tensor.is_floating_point():
+            old = cohorts.of(name, tensor) < last.index
+            assert torch.equal(tensor[old], frozen[name][old]), name
+            checked += int(old.sum())
+    assert checked > 1000
+    assert not same(weights(run), frozen)
+
+
+def test_divergence_is_an_error_of_one_line():
+    run = trainer(the_settings=settings(optimizer="sgd", learning_rate=100.0, epochs=20), model="mlp",
+                  options={"hidden": (16,), "batch_norm": False})  # fmt: skip
+    with pytest.raises(TrainingDivergedError, match=r"the loss is (nan|inf) at step \d+ of 120; lower the learning"):
+        run.run()
+
+
+def test_the_global_random_state_is_left_alone():
+    state = torch.get_rng_state()
+    trainer().run()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_stopping_ends_the_run_at_the_sample():
+    run = trainer(on_sample=lambda sample: Signal.STOP if sample.step == 5 else Signal.CONTINUE)
+    outcome = run.run()
+    assert (outcome.signal, outcome.steps, outcome.validation) == (Signal.STOP, 5, None)
+
+
+def test_without_validation_samples_have_none():
+    run = trainer(the_data=data(validation=False))
+    outcome = run.run()
+    assert outcome.validation is None and outcome.train is not None
+    assert {sample.validation_loss for sample in run.samples} == {None}
+
+
+def test_the_learning_rate_follows_its_schedule():
+    rates = {}
+    for schedule in ("constant", "cosine"):
+        run = trainer(the_settings=settings(learning_rate_schedule=schedule, learning_rate=0.01))
+        run.run()
+        rates[schedule] = [sample.learning_rate for sample in run.samples]
+    assert set(rates["constant"]) == {0.01}
+    assert rates["cosine"][11] == pytest.approx(0.005)
+    assert rates["cosine"][-1] == pytest.approx(0.0)
+    assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
+
+
+class TestResume:
+    """A run that is cut and continued is bit for bit the run that was not."""
+
+    def runs(self, folder, cut, **options):
+        whole = trainer(**options)
+        whole.run()
+        first = trainer(
+            folder=TrialFolder(folder),
+            on_sample=lambda sample: Signal.INTERRUPT if sample.step == cut else Signal.CONTINUE,
+            **options,
+        )
+        assert first.run().signal is Signal.INTERRUPT
+        second = trainer(folder=TrialFolder(folder), **options)
+        second.run()
+        return whole, second
+
+    @pytest.mark.parametrize("cut", [2, 4, 6, 8, 13], ids=lambda cut: f"cut at {cut}")
+    @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+    def test_across_growth_events(self, tmp_path, cut, optimizer):
+        options = {
+            "the_settings": settings(optimizer=optimizer, weight_decay=0.01),
+            "the_data": data(augmentation="pad_crop_flip"),
+            "the_policy": policy(layer_selection="activation_std"),
+        }
+        whole, resumed = self.runs(tmp_path, cut, **options)
+        assert same(weights(whole), weights(resumed))
+        assert [s.train_loss for s in whole.samples] == [s.train_loss for s in resumed.samples]
+        assert [e.widths for e in whole.events] == [e.widths for e in resumed.events]
+        assert len(whole.events) >= 4
+
+    @pytest.mark.parametrize("cut", [6, 9])
+    def test_with_frozen_entries(self, tmp_path, cut):
+        whole, resumed = self.runs(tmp_path, cut, the_policy=policy(freeze="old", initialization="xavier"))
+        assert same(weights(whole), weights(resumed))
+
+    def test_with_dropout(self, tmp_path, monkeypatch):
+        (tmp_path / "with_dropout.py").write_text(
+            "from torch import nn\n"
+            "def make():\n"
+            "    return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 4))\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        whole, resumed = self.runs(tmp_path / "run", 6, model="with_dropout:make")
+        assert same(weights(whole), weights(resumed))
+
+    def test_records_after_the_checkpoint_are_dropped(self, tmp_path):
+        whole, _ = self.runs(tmp_path, 6)
+        folder = TrialFolder(tmp_path)
+        assert [sample.index for sample in folder.samples()] == list(range(len(whole.samples)))
+        assert [event.index for event in folder.events()] == [event.index for event in whole.events]
+
+    def test_a_damaged_checkpoint_gives_way_to_the_one_before(self, tmp_path, caplog):
+        whole = trainer()
+        whole.run()
+        folder = TrialFolder(tmp_path)
+        run = trainer(folder=folder)
+        run._on_sample = lambda sample: run._save_checkpoint() or (
+            Signal.INTERRUPT if sample.step == 9 else Signal.CONTINUE
+        )
+        run.run()
+        paths = sorted(folder.checkpoints.iterdir())
+        assert [path.name for path in paths] == ["step-0000000008.pt", "step-0000000009.pt"]
+        content = bytearray(paths[1].read_bytes())
+        content[len(content) // 2] ^= 1
+        paths[1].write_bytes(content)
+        resumed = trainer(folder=folder)
+        resumed.run()
+        assert "step-0000000009.pt is damaged" in caplog.text
+        assert same(weights(whole), weights(resumed))
+
+    def test_an_interrupt_is_noticed_between_samples(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("autogrow.training.trainer.INTERRUPT_POLL_SECONDS", 0.0)
+        polls = iter([False] * 4 + [True] + [False] * 100)
+        options = {"the_settings": settings(sample_every=10)}
+        whole = trainer(**options)
+        whole.run()
+        cut = trainer(folder=TrialFolder(tmp_path), interrupted=lambda: next(polls), **options).run()
+        assert (cut.signal, cut.steps) == (Signal.INTERRUPT, 5)
+        resumed = trainer(folder=TrialFolder(tmp_path), **options)
+        resumed.run()
+        assert same(weights(whole), weights(resumed))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_the_gpu_grows_and_learns():
+    run = trainer(the_settings=settings(epochs=8, learning_rate=0.01))
+    assert run.run().validation.accuracy > 0.8
+
+
+def test_metrics_of_a_constant_network_are_those_of_guessing():
+    run = trainer(the_policy=policy(initial_fraction=1.0))
+    for parameter in run.model.parameters():
+        parameter.data.zero_()
+    metrics = run._data.task.evaluate(run.model, run._train)
+    assert metrics.loss == pytest.approx(math.log(4), rel=1e-5)
+    assert run.device == CPU
