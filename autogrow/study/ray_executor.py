@@ -234,6 +234,7 @@ _REPORTED = (
     "parameters",
     "num_events",
     "progress",
+    "trial_seconds",
 )
 
 

@@ -5,8 +5,8 @@ leaves nothing behind in its process: no globals, no CUDA memory, the random sta
 """
 
 import gc
-import math
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from autogrow.data.opening import open_dataset
 from autogrow.data.preprocessing import measure_normalization
-from autogrow.errors import TrainingDivergedError, one_line
+from autogrow.errors import one_line
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -80,6 +80,7 @@ def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
 
 
 def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str, Any]:
+    reporter = _Reporter(config, report)
     dataset = open_dataset(config.dataset, Path(config.data_dir))
     train, validation = dataset.split(seed=config.split_seed, train_size=config.train_size)
     task = Task(dataset.task)
@@ -87,7 +88,6 @@ def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str
     spec = ModelSpec.from_dict({"name": config.model, "options": config.model_options})
     model = build_model(spec, dataset.input_shape, dataset.num_outputs, config.seed)
     device = torch.device(config.device)
-    reporter = _Reporter(config, report)
     trainer = Trainer(
         ExpandableNetwork(model.to(device), example_input(dataset.input_shape, device)),
         data,
@@ -105,10 +105,7 @@ def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str
         return {"status": "interrupted"}
     if outcome.signal is Signal.STOP:
         return {"status": "stopped", "metrics": reporter.metrics(trainer.samples[-1])}
-    metrics = final_metrics(outcome, trainer)
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise TrainingDivergedError(f"{name} is {value} at the end of training")
+    metrics = {**final_metrics(outcome, trainer), "trial_seconds": time.monotonic() - reporter.started}
     return {"status": "complete", "metrics": metrics}
 
 
@@ -137,6 +134,7 @@ class _Reporter:
         self._report = report
         self._num_reports = config.num_reports
         self._reported = 0
+        self.started = time.monotonic()
         self.trainer: Trainer
 
     def __call__(self, sample: Sample) -> Signal:
@@ -158,6 +156,7 @@ class _Reporter:
             "parameters": sample.parameters,
             "num_events": len(self.trainer.events),
             "progress": sample.step / self.trainer.num_steps,
+            "trial_seconds": time.monotonic() - self.started,
         }
 
 

@@ -186,12 +186,7 @@ class Trainer:
         validation = None
         if self._validation is not None:
             validation = self._data.task.evaluate(self.model, self._validation, self._measuring.validation_indices)
-        for metrics in (train, validation):
-            if metrics is not None and not math.isfinite(metrics.loss):
-                raise TrainingDivergedError(
-                    f"the loss is {metrics.loss} at step {self._step} of {self.num_steps}; lower the learning rate "
-                    f"({self.settings.learning_rate:g})"
-                )
+        self._check_finite(train, validation)
         sample = Sample(
             index=len(self.samples),
             step=self._step,
@@ -230,6 +225,7 @@ class Trainer:
             matched = self._measuring.matched_train_indices(self._validation)
             train = self._data.task.evaluate(self.model, self._train, matched)
             validation = self._data.task.evaluate(self.model, self._validation) if self._validation else None
+            self._check_finite(train, validation)
         return TrainingOutcome(
             signal=signal,
             steps=self._step,
@@ -241,6 +237,14 @@ class Trainer:
             num_events=len(self.events),
             widths=self.network.widths,
         )
+
+    def _check_finite(self, *readings: Metrics | None) -> None:
+        for metrics in readings:
+            if metrics is not None and not (math.isfinite(metrics.loss) and math.isfinite(metrics.accuracy)):
+                raise TrainingDivergedError(
+                    f"the loss is {metrics.loss} at step {self._step} of {self.num_steps}; lower the learning rate "
+                    f"({self.settings.learning_rate:g})"
+                )
 
     def _checkpoint_if_due(self) -> None:
         if self.folder is None or self._step == self.num_steps or time.monotonic() < self._next_checkpoint:

@@ -219,8 +219,8 @@ class TestResume:
         whole.run()
         folder = TrialFolder(tmp_path)
         run = trainer(folder=folder)
-        run._on_sample = lambda sample: run._save_checkpoint() or (
-            Signal.INTERRUPT if sample.step == 9 else Signal.CONTINUE
+        run._on_sample = lambda sample: (
+            run._save_checkpoint() or (Signal.INTERRUPT if sample.step == 9 else Signal.CONTINUE)
         )
         run.run()
         paths = sorted(folder.checkpoints.iterdir())
