@@ -121,6 +121,8 @@ class Trainer:
         self._train_seconds = 0.0
         self._flops = 0.0
         self._next_checkpoint = 0.0
+        self._next_poll = 0.0
+        self._interrupt_seen = False
 
     def run(self) -> TrainingOutcome:
         """Train to the end, or until `on_sample` says otherwise.
@@ -137,32 +139,36 @@ class Trainer:
 
     def _loop(self) -> Signal:
         while self._step < self.num_steps:
-            if not self._train_until(min(self._measuring.next_sample_step(self._step), self.num_steps)):
+            end = min(self._measuring.next_sample_step(self._step), self.num_steps)
+            self._train_until(end)
+            if self._step == end:
+                sample = self._sample()
+                self._grow_if_due(sample)
+                signal = self._on_sample(sample)
+                if signal is not Signal.CONTINUE:
+                    return signal
+                self._checkpoint_if_due()
+            if self._interrupt_seen and self._step < self.num_steps:
                 return Signal.INTERRUPT
-            sample = self._sample()
-            self._grow_if_due(sample)
-            signal = self._on_sample(sample)
-            if signal is not Signal.CONTINUE:
-                return signal
-            self._checkpoint_if_due()
         return Signal.CONTINUE
 
-    def _train_until(self, end: int) -> bool:
-        """Steps up to `end`, timed as one stretch with the device synchronised at both ends; False if interrupted."""
+    def _train_until(self, end: int) -> None:
+        """Steps up to `end`, or to an interrupt, timed as one stretch with the device synchronised at both ends."""
         self._synchronize()
         started = time.perf_counter()
-        next_poll = started + INTERRUPT_POLL_SECONDS
         self.model.train()
-        first, interrupted = self._step, False
-        while self._step < end and not interrupted:
+        first = self._step
+        while self._step < end and not self._interrupt_seen:
             self._train_step()
-            if time.perf_counter() > next_poll:
-                next_poll = time.perf_counter() + INTERRUPT_POLL_SECONDS
-                interrupted = self._interrupted()
+            self._poll_interrupt()
         self._synchronize()
         self._train_seconds += time.perf_counter() - started
         self._flops += self._growth.training_flops * self._order.batch_size * (self._step - first)
-        return not interrupted
+
+    def _poll_interrupt(self) -> None:
+        if time.monotonic() >= self._next_poll:
+            self._next_poll = time.monotonic() + INTERRUPT_POLL_SECONDS
+            self._interrupt_seen = self._interrupted()
 
     def _train_step(self) -> None:
         for group in self.optimizer.param_groups:
