@@ -22,7 +22,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.study.driver import SearchPlan, SearchResult, plan_search, resume_settings, run_search
+from autogrow.study.driver import SearchPlan, SearchResult, plan_search, run_search
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
 from autogrow.study.run_folder import RunFolder
@@ -49,7 +49,7 @@ class Study:
     @property
     def optuna_study(self) -> optuna.Study:
         """The underlying Optuna study, for everything that Optuna can do with one."""
-        objectives = tuple(OBJECTIVES[name] for name in resume_settings(self.run, None, None).objectives)
+        objectives = tuple(OBJECTIVES[name] for name in self.run.settings().objectives)
         return StudyDatabase.open(self.run.database, objectives).study
 
     def best_policy(self, prefer: str = "accuracy") -> GrowthPolicy:
@@ -102,6 +102,7 @@ def plan_new_search(
         "dataset": str(Path(dataset).absolute()) if dataset.endswith(".npz") else dataset,
         "data_dir": str(data_dir),
         "fingerprint": opened.fingerprint,
+        "task": opened.task,
         "model": spec.name,
         "model_options": dict(spec.options),
         "space": content,

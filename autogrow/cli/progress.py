@@ -68,7 +68,7 @@ class ProgressDisplay(SearchMonitor):
         self._progress.advance(self._task)
         self._progress.update(self._task, note=f"{self._time_left()} left")
         if not self._quiet:
-            self._console.print(_line(number, role, result, metrics))
+            self._console.print(_line(number, role, result, metrics), soft_wrap=True)
 
     def stopping(self, reason: str) -> None:
         self._console.print(f"{reason}: saving the trials that run")

@@ -14,22 +14,18 @@ from autogrow.cli.options import json_option, run_argument
 @json_option
 def status(run_path: str, as_json: bool) -> None:
     """Say what is running, done and failed in a run, and the best so far."""
+    from rich.console import Console
+
     from autogrow.report.summary import summarize
+    from autogrow.report.terminal import render_status
     from autogrow.study.run_folder import find_run
 
     summary = summarize(find_run(run_path))
-    counts = summary.counts
     if as_json:
-        click.echo(json.dumps({"run": summary.name, "is_running": summary.is_running, "counts": counts}))
+        content = {"run": summary.name, "is_running": summary.is_running, "counts": summary.counts}
+        click.echo(json.dumps(content))
         return
-    state = "running" if summary.is_running else "not running"
-    click.echo(
-        f"{summary.name}: {state}; " + ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    )
-    best = summary.best.get("accuracy")
-    if best is not None:
-        click.echo(f"best grown: trial {best.number}, validation {summary.accuracy_name} "
-                   f"{best.metrics['validation_accuracy']:.4f}")  # fmt: skip
+    Console(file=sys.stdout).print(render_status(summary))
 
 
 @click.command()

@@ -5,7 +5,6 @@ from pathlib import Path
 from autogrow.errors import UsageError
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.choosing import best_trial, need_candidate, policy_of, trial_by_number
-from autogrow.study.driver import resume_settings
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import StudyDatabase
@@ -18,7 +17,7 @@ def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | Non
     """
     if trial is not None and prefer is not None:
         raise UsageError(f"--trial {trial} and --prefer {prefer} both choose the trial: give one of them")
-    settings = resume_settings(run, None, None)
+    settings = run.settings()
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     trials = StudyDatabase.open(run.database, objectives).trials()
     chosen = (

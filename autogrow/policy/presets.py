@@ -7,6 +7,15 @@ from autogrow.policy.triggers import Schedule
 STATIC = "static"
 DEFAULT = "default"
 THESIS = "thesis"
+CONTROLS = (STATIC, DEFAULT, THESIS)
+"""Roles of the first trials of every search, in this order."""
+
+
+def control_policy(role: str, num_samples: int) -> GrowthPolicy:
+    """The policy of a control, in a run that takes `num_samples`."""
+    if role == STATIC:
+        return static_policy()
+    return default_policy() if role == DEFAULT else thesis_policy(num_samples)
 
 
 def static_policy() -> GrowthPolicy:

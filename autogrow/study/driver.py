@@ -130,8 +130,7 @@ def run_search(
 
 def resume_settings(folder: RunFolder, trials: int | None, time_budget_seconds: float | None) -> SearchSettings:
     """The settings that a run was started with; only its budget may be changed."""
-    config = folder.read_config()
-    settings = {key: value for key, value in config.items() if key in SearchSettings.model_fields}
+    settings = folder.settings().model_dump()
     if trials is not None:
         settings["trials"] = trials
     settings["time_budget_seconds"] = time_budget_seconds

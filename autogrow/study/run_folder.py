@@ -13,6 +13,8 @@ import yaml
 
 from autogrow.errors import RunFolderError, RunFolderInUseError
 from autogrow.files import unwritable, write_text_atomically
+from autogrow.policy.part import validated
+from autogrow.study.settings import SearchSettings
 from autogrow.training.records import TrialFolder
 
 CONFIG_FORMAT = "autogrow-run/1"
@@ -72,6 +74,24 @@ class RunFolder:
             found = config.get("format") if isinstance(config, dict) else None
             raise RunFolderError(f"{self.config_file}: format is {found!r}, this autogrow reads {CONFIG_FORMAT!r}")
         return config
+
+    def settings(self) -> SearchSettings:
+        """The settings that the run was started with."""
+        config = self.read_config()
+        fields = {name: value for name, value in config.items() if name in SearchSettings.model_fields}
+        return validated(SearchSettings, fields, str(self.config_file))
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a search holds the lock now. The lock is only asked for, shared, and given back at once."""
+        try:
+            with self._lock_file.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ class SearchSettings(PolicyPart):
     data_dir: str
     fingerprint: str
     """Of the data set's contents; a resumed search refuses other data."""
+    task: Literal["classification", "regression"]
     model: str
     model_options: dict[str, Any] = {}
     space: dict[str, Any]

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from autogrow.errors import RunFolderError
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.presets import DEFAULT, STATIC, THESIS, default_policy, static_policy, thesis_policy
+from autogrow.policy.presets import CONTROLS, control_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.objectives import Objective, objective_values
 from autogrow.study.run_folder import RunFolder
@@ -28,8 +28,6 @@ from autogrow.study.search_space import SearchSpace
 
 STUDY_NAME = "autogrow"
 SEARCHED = "searched"
-CONTROLS = (STATIC, DEFAULT, THESIS)
-"""Roles of the first trials of every search, in this order."""
 INTERRUPTED = "interrupted"
 LOCK_TIMEOUT_SECONDS = 60
 STARTUP_SHARE = 4
@@ -101,8 +99,7 @@ class StudyDatabase:
         attributes = trial.user_attrs
         role = attributes.get("role", SEARCHED)
         if role in CONTROLS:
-            policies = {STATIC: static_policy, DEFAULT: default_policy, THESIS: lambda: thesis_policy(expected_samples)}
-            policy, training = policies[role](), base
+            policy, training = control_policy(role, expected_samples), base
         else:
             policy, training = space.suggest(trial, base)
         root = attributes.get("root", trial.number)

@@ -53,7 +53,7 @@ class Measuring:
 
 def sample_interval(num_steps: int) -> int:
     """Steps between two samples where the settings leave it open."""
-    return max(1, min(MAX_SAMPLE_EVERY, num_steps // SAMPLES_PER_RUN))
+    return max(1, min(MAX_SAMPLE_EVERY, math.ceil(num_steps / SAMPLES_PER_RUN)))
 
 
 def expected_samples(num_steps: int, sample_every: int | None) -> int:

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [network] [search] [start]``: prints one table and writes results/benchmarks/NAME.json."""
+"""``python -m tests.benchmarks [start] [network] [search]`` prints a table and writes results/benchmarks/NAME.json."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a user would write without autogrow: Ray Tune with Optuna over the widths of a static MLP on digits, 20 trials."""
+"""What a user would write without autogrow: Ray Tune with Optuna over widths of a static MLP on digits, 20 trials."""
 
 import os
 
@@ -20,7 +20,8 @@ def train(config):
     targets = torch.tensor(labels)
     width = config["width"]
     model = nn.Sequential(
-        nn.Linear(64, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(),
+        nn.Linear(64, width), nn.BatchNorm1d(width), nn.ReLU(),
+        nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(),
         nn.Linear(width, 10),
     )  # fmt: skip
     optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"])

@@ -1,0 +1,219 @@
+"""The small records that figures are drawn from: points, curves, importances, slices, spans. No plotly here."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from autogrow.policy.presets import CONTROLS
+from autogrow.report.snapshot import Snapshot
+from autogrow.report.summary import SUPERSEDED, RunSummary, TrialRow
+from autogrow.study.objectives import Objective
+from autogrow.study.study_database import SEARCHED
+
+FEWEST_FOR_IMPORTANCES = 20
+"""Complete searched trials below which an importance would be noise with a number on it."""
+MOST_FOR_IMPORTANCES = 1000
+"""The newest so many trials are looked at, which keeps a report of a huge study quick."""
+BEST_SHARE = 0.25
+"""Importances tell the best quarter from the rest; Optuna's tenth would be two trials of twenty."""
+MAX_CURVES = 60
+"""Curves of each kind in one figure."""
+
+
+@dataclass(frozen=True)
+class TrialPoint:
+    """A finished trial in the plane of train seconds and accuracy."""
+
+    trial: int
+    kind: str
+    """static, default, thesis; else front or grown."""
+    on_front: bool
+    train_seconds: float
+    accuracy: float
+    gap: float
+    policy: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Validation accuracy of one trial over its cumulative training FLOPs."""
+
+    trial: int
+    kind: str
+    """best, static, default, thesis, front or pruned."""
+    flops: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    event_flops: tuple[float, ...]
+    event_accuracy: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Importances:
+    """How much each parameter decides whether a trial is among the best in one objective; they sum to 1."""
+
+    objective: str
+    shares: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One searched parameter against the accuracy of the trials that had it."""
+
+    parameter: str
+    is_log: bool
+    trials: tuple[int, ...]
+    values: tuple[float | str, ...]
+    accuracies: tuple[float, ...]
+    complete: tuple[bool, ...]
+    """False for trials that were pruned, whose accuracy is the one they had reached."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a trial ran, in seconds since the first one started."""
+
+    trial: int
+    role: str
+    state: str
+    start_seconds: float
+    seconds: float
+
+
+def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
+    front = set(summary.front)
+    return tuple(
+        TrialPoint(
+            trial=row.number,
+            kind=row.role if row.role in CONTROLS else "front" if row.number in front else "grown",
+            on_front=row.number in front,
+            train_seconds=row.metrics["train_seconds"],
+            accuracy=row.metrics["validation_accuracy"],
+            gap=row.metrics["generalization_gap"],
+            policy=row.policy,
+        )
+        for row in summary.trials
+        if row.state == "complete"
+    )
+
+
+def accuracy_curves(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...]:
+    """Curves of pruned trials first, then the front, the controls and the best, so that the best is drawn on top."""
+    best = summary.best["accuracy"]
+    controls = {role: row for role, row in summary.controls.items() if row is not None and row != best}
+    named = {row.number for row in [*controls.values(), *([best] if best is not None else [])]}
+    front = [summary.trial(number) for number in summary.front if number not in named]
+    pruned = [row for row in summary.trials if row.state == "pruned" and row.number not in named]
+    chosen = [("pruned", row) for row in pruned[-MAX_CURVES:]]
+    chosen += [("front", row) for row in front[:MAX_CURVES]]
+    chosen += [*controls.items(), *([("best", best)] if best is not None else [])]
+    curves = [_curve(snapshot, kind, row) for kind, row in chosen]
+    return tuple(curve for curve in curves if curve.flops)
+
+
+def _curve(snapshot: Snapshot, kind: str, row: TrialRow) -> Curve:
+    folder = snapshot.run.trial(row.root)
+    samples = [sample for sample in folder.samples() if sample.validation_accuracy is not None]
+    at_event = {event.sample for event in folder.events()}
+    events = [sample for sample in samples if sample.index in at_event]
+    return Curve(
+        trial=row.number,
+        kind=kind,
+        flops=tuple(sample.training_flops for sample in samples),
+        accuracy=tuple(sample.validation_accuracy or 0.0 for sample in samples),
+        event_flops=tuple(sample.training_flops for sample in events),
+        event_accuracy=tuple(sample.validation_accuracy or 0.0 for sample in events),
+    )
+
+
+def importances(snapshot: Snapshot) -> tuple[tuple[Importances, ...], str]:
+    """Importances for every objective (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255), or why there are none."""
+    searched = [trial for trial in _searched(snapshot.trials) if trial.state == TrialState.COMPLETE]
+    if len(searched) < FEWEST_FOR_IMPORTANCES:
+        return (), (
+            f"Importances need {FEWEST_FOR_IMPORTANCES} complete searched trials to mean anything; this run has "
+            f"{len(searched)}. Raise --trials and go on with --resume."
+        )
+    study = _study_of(searched[-MOST_FOR_IMPORTANCES:], snapshot.objectives)
+    found = []
+    for index, objective in enumerate(snapshot.objectives):
+        if len({trial.values[index] for trial in study.trials}) > 1:  # else Optuna gives every parameter an equal share
+            found.append(Importances(objective.title, _shares(study, index, objective)))
+    return tuple(
+        found
+    ), "" if found else "The trials do not differ in any objective, so no parameter explains anything."
+
+
+def _shares(study: optuna.Study, index: int, objective: Objective) -> dict[str, float]:
+    # Given a target, Optuna explains what makes it low, whichever way the study goes, and warns about that.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
+        target = _Target(index, objective.sign)
+        return dict(optuna.importance.get_param_importances(study, evaluator=evaluator, target=target))
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A trial's value in one objective, low being good."""
+
+    index: int
+    sign: int
+
+    def __call__(self, trial: FrozenTrial) -> float:
+        return -self.sign * float(trial.values[self.index])
+
+
+def _study_of(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) -> optuna.Study:
+    """A study in memory with these trials: controls have no parameters, and would leave none in common."""
+    study = optuna.create_study(directions=[objective.direction for objective in objectives])
+    study.add_trials(trials)
+    return study
+
+
+def slices(snapshot: Snapshot) -> tuple[Slice, ...]:
+    """One slice per searched parameter that has more than one value, in the order in which they were proposed."""
+    trials = [trial for trial in _searched(snapshot.trials) if trial.user_attrs.get("metrics")]
+    trials = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    made = [_slice(name, [trial for trial in trials if name in trial.params]) for name in names]
+    return tuple(entry for entry in made if len(set(entry.values)) > 1)
+
+
+def _slice(name: str, trials: Sequence[FrozenTrial]) -> Slice:
+    values = [trial.params[name] for trial in trials]
+    is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    categorical = isinstance(trials[0].distributions[name], optuna.distributions.CategoricalDistribution)
+    return Slice(
+        parameter=name,
+        is_log=bool(getattr(trials[0].distributions[name], "log", False)),
+        trials=tuple(trial.number for trial in trials),
+        values=tuple(values if is_number and not categorical else map(str, values)),
+        accuracies=tuple(trial.user_attrs["metrics"]["validation_accuracy"] for trial in trials),
+        complete=tuple(trial.state == TrialState.COMPLETE for trial in trials),
+    )
+
+
+def spans(snapshot: Snapshot, summary: RunSummary) -> tuple[Span, ...]:
+    """When each trial ran; those that still run last until the newest end that is known."""
+    started = [trial for trial in snapshot.trials if trial.datetime_start is not None]
+    times = [time for trial in started for time in (trial.datetime_start, trial.datetime_complete) if time is not None]
+    if not times:
+        return ()
+    first, last = min(times), max(times)
+    rows = {row.number: row for row in summary.trials}
+    found = []
+    for trial in started:
+        begin, end = trial.datetime_start or first, trial.datetime_complete or last
+        row = rows[trial.number]
+        state = "interrupted" if row.state == SUPERSEDED else row.state
+        found.append(
+            Span(trial.number, row.role, state, (begin - first).total_seconds(), (end - begin).total_seconds())
+        )
+    return tuple(found)
+
+
+def _searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.user_attrs.get("role") == SEARCHED]

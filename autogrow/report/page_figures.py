@@ -1,0 +1,148 @@
+"""The figures of the page, in order: each with title, caption and description, or the reason why it is not drawn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from autogrow.report import figure_records
+from autogrow.report.figure_records import Importances
+from autogrow.report.snapshot import Snapshot
+from autogrow.report.summary import RunSummary
+
+_PLOTLY_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure, or the reason why there is none."""
+
+    identifier: str
+    title: str
+    caption: str
+    description: str
+    """What a reader who cannot see the figure is told."""
+    drawing: Markup | None
+    reason: str = ""
+
+
+def page_figures(snapshot: Snapshot, summary: RunSummary) -> list[Figure]:
+    """All figures of a run. Reads the samples of the trials that are drawn."""
+    return [
+        _pareto(summary),
+        _accuracy(snapshot, summary),
+        _growth(snapshot, summary),
+        _importances(snapshot),
+        _slices(snapshot, summary),
+        _spans(snapshot, summary),
+    ]
+
+
+def _pareto(summary: RunSummary) -> Figure:
+    from autogrow.report.figures import pareto_figure
+
+    points = figure_records.trial_points(summary)
+    return _figure(
+        "pareto",
+        f"Validation {summary.accuracy_name}, train seconds and gap",
+        "Every finished trial. Large outlined markers are on the Pareto front; the colour is the generalization gap, "
+        "train minus validation. The policy shows on hovering.",
+        f"Scatter plot of {len(points)} finished trials; the table of the Pareto front gives the same numbers.",
+        (lambda: pareto_figure(points, summary.task)) if points else None,
+        "No trial has finished.",
+    )
+
+
+def _accuracy(snapshot: Snapshot, summary: RunSummary) -> Figure:
+    from autogrow.report.figures import accuracy_figure
+
+    curves = figure_records.accuracy_curves(snapshot, summary)
+    return _figure(
+        "accuracy",
+        f"Validation {summary.accuracy_name} over training compute",
+        "Circles mark growth events. Samples may look at a part of the validation data, so a curve can end beside the "
+        "number in the tables. A double click shows the start of training as well, a click on a name hides its curves.",
+        f"Line plot of the samples of {len(curves)} trials over their cumulative training FLOPs.",
+        (lambda: accuracy_figure(curves, summary.task)) if curves else None,
+        "No trial has taken a sample.",
+    )
+
+
+def _growth(snapshot: Snapshot, summary: RunSummary) -> Figure:
+    from autogrow.report.figures import growth_figure
+
+    best, timeline = summary.best["accuracy"], summary.best_timeline
+    if best is None or timeline is None or not timeline.events:
+        reason = "No grown trial has finished." if best is None else "The most accurate trial never grew."
+        return _figure("growth", "How the best trial grew", "", "", None, reason)
+    samples = snapshot.run.trial(best.root).samples()
+    return _figure(
+        "growth",
+        f"How trial {best.number} grew",
+        "Above, the units of every channel group, stacked; below, the loss on train and validation data. Dotted lines "
+        "are growth events.",
+        f"{len(timeline.events)} growth events over {timeline.last_step} steps; the table of its growth lists them.",
+        lambda: growth_figure(timeline, samples),
+    )
+
+
+def _importances(snapshot: Snapshot) -> Figure:
+    from autogrow.report.figures import importance_figure
+
+    shares, reason = figure_records.importances(snapshot)
+    return _figure(
+        "importances",
+        "Which searched parameters matter",
+        "Share of every parameter in deciding which trials are the best quarter (PED-ANOVA), by objective. From a few "
+        "dozen trials it is a hint, not a finding.",
+        f"Bar chart of parameter importances; the largest: {_largest(shares)}.",
+        (lambda: importance_figure(shares)) if shares else None,
+        reason,
+    )
+
+
+def _slices(snapshot: Snapshot, summary: RunSummary) -> Figure:
+    from autogrow.report.figures import slice_figure
+
+    panels = figure_records.slices(snapshot)
+    name = summary.accuracy_name
+    return _figure(
+        "slices",
+        f"Searched parameters and validation {name}",
+        "One panel per parameter, with the trials that had it. Pruned trials are shown at what they had reached.",
+        f"{len(panels)} scatter plots of validation {name} over a searched parameter.",
+        (lambda: slice_figure(panels, summary.task)) if panels else None,
+        "Too few searched trials have ended.",
+    )
+
+
+def _spans(snapshot: Snapshot, summary: RunSummary) -> Figure:
+    from autogrow.report.figures import span_figure
+
+    spans = figure_records.spans(snapshot, summary)
+    return _figure(
+        "spans",
+        "When the trials ran",
+        "One bar per trial, from its start to its end, the start of its worker included.",
+        f"Timeline of {len(spans)} trials.",
+        (lambda: span_figure(spans)) if spans else None,
+        "No trial has started.",
+    )
+
+
+def _figure(
+    identifier: str, title: str, caption: str, description: str, draw: Callable[[], Any] | None, reason: str = ""
+) -> Figure:
+    from plotly.io import to_html
+
+    if draw is None:
+        return Figure(identifier, title, caption, description, None, reason)
+    page = to_html(draw(), config=_PLOTLY_CONFIG, full_html=False, include_plotlyjs=False, div_id=f"{identifier}-plot")
+    # plotly's JSON escapes <, > and /, and `figures` escapes the texts in it.
+    return Figure(identifier, title, caption, description, Markup(page))
+
+
+def _largest(shares: tuple[Importances, ...]) -> str:
+    """The most important parameter of every objective, in words."""
+    return "; ".join(f"for {entry.objective}, {max(entry.shares, key=entry.shares.__getitem__)}" for entry in shares)

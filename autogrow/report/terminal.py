@@ -1,0 +1,88 @@
+"""The report in the terminal: `rich` renderables made from the summary. Nothing is printed here."""
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from autogrow.report.summary import RunSummary
+from autogrow.report.tables import (
+    Table,
+    best_and_controls,
+    failures_table,
+    pareto_front_table,
+    running_table,
+    timeline_table,
+)
+
+MAX_FRONT_ROWS = 15
+_COLOURS = {"better": "green", "equal": "yellow", "worse": "red", "undecided": "yellow"}
+
+
+def render(summary: RunSummary) -> RenderableType:
+    """The whole report."""
+    best = summary.best["accuracy"]
+    policy = [Text(f"Policy of trial {best.number}: {best.policy}.")] if best is not None else []
+    front, growth = pareto_front_table(summary, MAX_FRONT_ROWS), timeline_table(summary)
+    return Group(
+        _header(summary),
+        _verdict(summary),
+        *_drawn(best_and_controls(summary)),
+        *policy,
+        *_drawn(front, growth, running_table(summary), failures_table(summary)),
+    )
+
+
+def render_status(summary: RunSummary) -> RenderableType:
+    """The short form: counts, the verdict so far, what runs, the best, failures."""
+    tables = running_table(summary), best_and_controls(summary), failures_table(summary)
+    return Group(_header(summary), _verdict(summary), *_drawn(*tables))
+
+
+def _header(summary: RunSummary) -> Text:
+    header = Text()
+    header.append(summary.name, style="bold")
+    header.append(f"  {summary.model} on {summary.dataset}", style="default")
+    header.append("  search running\n" if summary.is_running else "\n", style="green")
+    header.append(", ".join(f"{number} {state}" for state, number in _shown_counts(summary).items()))
+    header.append(f" of {summary.settings['trials']} trials")
+    return header
+
+
+def _shown_counts(summary: RunSummary) -> dict[str, int]:
+    """Complete always, the others where there are any."""
+    return {state: number for state, number in summary.counts.items() if number or state == "complete"}
+
+
+def _verdict(summary: RunSummary) -> RenderableType:
+    verdict = summary.verdict
+    text = Text(verdict.headline, style="bold")
+    for detail in verdict.details:
+        text.append(f"\n{detail}", style="not bold")
+    text.append(f"\n{verdict.caveat}", style="not bold dim")
+    return Panel(text, title="verdict", title_align="left", border_style=_COLOURS[verdict.outcome], box=box.ROUNDED)
+
+
+def _drawn(*tables: Table) -> list[RenderableType]:
+    return [_table(table) for table in tables if table.rows]
+
+
+def _table(table: Table) -> RenderableType:
+    flexible = any(column.flexible for column in table.columns)
+    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, expand=flexible)
+    for column in table.columns:
+        drawn.add_column(
+            Text(column.title),
+            justify="right" if column.numeric else "left",
+            # What is flexible shares the room that is left, so that numbers stay whole on a narrow terminal.
+            ratio=1 if column.flexible else None,
+            no_wrap=not column.flexible or column.one_line,
+            overflow="ellipsis" if column.one_line else "fold",
+        )
+    for row in table.rows:
+        drawn.add_row(*[Text(cell) for cell in row])
+    left_out = f" And {table.num_left_out} more." if table.num_left_out else ""
+    note = Text(table.note + left_out, style="dim")
+    return Padding(Group(Text(table.caption, style="bold"), drawn, *([note] if note else [])), (1, 0, 0, 0))

@@ -1,0 +1,82 @@
+"""The growth timeline of one trial: what every growth event changed, from its samples and events. No drawing here."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autogrow.policy.records import GrowthEvent, Sample
+from autogrow.training.records import TrialFolder
+
+
+@dataclass(frozen=True)
+class TimelineEvent:
+    """One growth event, with the validation accuracy around it."""
+
+    index: int
+    step: int
+    reason: str
+    """Why the trigger fired."""
+    added_units: dict[str, int]
+    """Of the groups that grew."""
+    widths: dict[str, int]
+    """Of all groups, after the event."""
+    parameters_before: int
+    parameters_after: int
+    flops_before: float
+    """Training FLOPs of one example."""
+    flops_after: float
+    largest_output_change: float
+    seconds: float
+    accuracy_before: float | None
+    """At the sample that the event followed, on the same weights."""
+    accuracy_after: float | None
+    """At the next sample; None where training ended before it."""
+
+
+@dataclass(frozen=True)
+class GrowthTimeline:
+    """How one trial's network grew."""
+
+    initial_widths: dict[str, int]
+    """Of every group before the first event; empty where nothing grew, since only events record widths."""
+    events: tuple[TimelineEvent, ...]
+    last_step: int
+
+    @property
+    def units_added(self) -> int:
+        return sum(sum(event.added_units.values()) for event in self.events)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_timeline(folder: TrialFolder) -> GrowthTimeline:
+    """The timeline of a trial, also while it runs; empty where nothing was recorded yet."""
+    return growth_timeline(folder.samples(), folder.events())
+
+
+def growth_timeline(samples: Sequence[Sample], events: Sequence[GrowthEvent]) -> GrowthTimeline:
+    """Join events with the samples around them. A sample is taken just before the event of the same step."""
+    accuracy = {sample.index: sample.validation_accuracy for sample in samples}
+    joined = tuple(
+        TimelineEvent(
+            index=event.index,
+            step=event.step,
+            reason=event.trigger_reason,
+            added_units={name: units for name, units in event.added_units.items() if units},
+            widths=dict(event.widths),
+            parameters_before=event.parameters_before,
+            parameters_after=event.parameters_after,
+            flops_before=event.flops_before,
+            flops_after=event.flops_after,
+            largest_output_change=event.largest_output_change,
+            seconds=event.seconds,
+            accuracy_before=accuracy.get(event.sample),
+            accuracy_after=accuracy.get(event.sample + 1),
+        )
+        for event in events
+    )
+    first = events[0] if events else None
+    initial = {name: width - first.added_units.get(name, 0) for name, width in first.widths.items()} if first else {}
+    last_step = max([sample.step for sample in samples[-1:]] + [event.step for event in events[-1:]], default=0)
+    return GrowthTimeline(initial, joined, last_step)

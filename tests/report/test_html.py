@@ -1,0 +1,172 @@
+"""The page: complete, offline, escaped. How it looks is looked at, not tested."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from autogrow.errors import RunFolderError
+from autogrow.report.html import html_report, write_html_report
+from autogrow.study.run_folder import RunFolder
+
+FIGURES = ["pareto", "accuracy", "growth", "importances", "slices", "spans"]
+LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
+
+
+class Page(HTMLParser):
+    """The page's elements, and its text outside scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.text, self.scripts, self._inside = [], "", [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self._inside = tag if tag in ("script", "style") else ""
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif not self._inside:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def text(full_run):
+    return html_report(full_run.folder)
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+def identifiers(page):
+    return [attributes["id"] for tag, attributes in page.elements if tag == "figure"]
+
+
+def test_holds_tables_and_figures(page):
+    for part in (
+        "Growing is ahead on accuracy",
+        "Pareto front",
+        "Growth of trial 22",
+        "CUDA out of memory",
+        "One seed",
+    ):
+        assert part in page.text
+    assert identifiers(page) == FIGURES
+    assert "Not drawn" not in page.text
+    assert sum("Plotly.newPlot" in script and len(script) < 1e6 for script in page.scripts) == 6
+
+
+def test_plotly_is_in_it_once(page):
+    assert sum(len(script) > 1e6 for script in page.scripts) == 1
+
+
+def test_nothing_is_loaded_from_anywhere(text, page):
+    assert not [entry for entry in page.elements if LOADING & set(entry[1])]
+    assert not [entry for entry in page.elements if entry[0] in ("link", "iframe", "object", "embed", "base", "img")]
+    assert not re.search(r"@import|url\(", "".join(re.findall(r"<style>(.*?)</style>", text, re.S)))
+    policies = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert len(policies) == 1
+    assert policies[0].startswith("default-src 'none'")
+    assert "http" not in policies[0]
+
+
+def test_every_table_and_figure_can_be_read_aloud(page):
+    tags = [tag for tag, _ in page.elements]
+    assert tags.count("table") == tags.count("caption")
+    assert all(a.get("scope") in ("col", "row") for tag, a in page.elements if tag == "th")
+    plots = [a for tag, a in page.elements if a.get("class") == "plot"]
+    assert len(plots) == 6
+    assert all(a["role"] == "img" and a["aria-label"] for a in plots)
+
+
+def test_text_of_a_run_is_escaped(make_run):
+    run = make_run("a-<b>name", dataset="<script>alert(1)</script>.npz")
+    run.controls()
+    run.fail("ValueError: <img src=x onerror=alert(2)>")
+    text = html_report(run.folder)
+    page = Page(text)
+    assert "<script>alert" not in text
+    assert "onerror" not in "".join(str(entry) for entry in page.elements)
+    assert "<script>alert(1)</script>.npz" in page.text
+    assert "<img src=x onerror=alert(2)>" in page.text
+
+
+def test_a_channel_group_with_html_in_its_name_is_escaped(make_run):
+    run = make_run()
+    run.controls()
+    folder = run.folder.trial(1)
+    for path in folder.path.glob("events.jsonl"):
+        path.write_text(path.read_text().replace("features.0", "<b>x</b></script>"))
+    text = html_report(run.folder)
+    assert "<b>x</b>" not in text
+    assert "&lt;b&gt;x&lt;/b&gt;" in text
+
+
+def test_no_complete_trial(make_run):
+    run = make_run()
+    run.fail("RuntimeError: broken")
+    page = Page(html_report(run.folder))
+    assert "No verdict yet" in page.text
+    assert page.text.count("Not drawn") == 5
+
+
+def test_only_the_controls(make_run):
+    run = make_run()
+    run.controls()
+    page = Page(html_report(run.folder))
+    assert "Importances need 20 complete searched trials to mean anything; this run has 0" in page.text
+    assert "Growth of trial 1" in page.text
+
+
+def test_best_trial_that_never_grew(make_run):
+    run = make_run()
+    run.complete(0.9)
+    proposal = run.start()
+    run.write_records(proposal.root, 0.91, grows=False)
+    run.database.tell_complete(proposal.number, {**metrics_without_events(run), "validation_accuracy": 0.91})
+    page = Page(html_report(run.folder))
+    assert "The most accurate trial never grew." in page.text
+
+
+def metrics_without_events(run):
+    return run.database.trials()[0].user_attrs["metrics"]
+
+
+def test_regression(make_run):
+    run = make_run(dataset="sine")
+    run.controls(static=-0.5, default=0.25, thesis=0.9)
+    page = Page(html_report(run.folder))
+    assert "Validation R² over training compute" in page.text
+    assert "Validation accuracy" not in page.text
+
+
+def test_one_objective(make_run):
+    run = make_run(objectives=("accuracy",))
+    run.controls()
+    assert identifiers(Page(html_report(run.folder))) == FIGURES
+
+
+def test_while_a_search_runs(make_run):
+    run = make_run()
+    run.controls()
+    run.start()
+    with run.folder.locked():
+        assert "The search is running:" in Page(html_report(run.folder)).text
+
+
+def test_is_written_whole_or_not_at_all(full_run, tmp_path):
+    target = tmp_path / "deep" / "report.html"
+    write_html_report(full_run.folder, target)
+    assert target.stat().st_size < 6e6
+    assert target.read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert list(target.parent.iterdir()) == [target]
+    with pytest.raises(RunFolderError):
+        write_html_report(RunFolder(tmp_path / "missing"), target)
+    assert target.exists()

@@ -1,0 +1,192 @@
+"""What is counted, who is best, what failed, and that reading a run leaves it alone."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from autogrow.errors import RunFolderError
+from autogrow.report.snapshot import read_snapshot
+from autogrow.report.summary import summarize
+from autogrow.study.run_folder import RunFolder
+
+
+def total(summary):
+    return sum(summary.counts.values())
+
+
+def test_counts_and_roles(full_summary):
+    summary = full_summary
+    assert summary.counts == {
+        "complete": 23,
+        "pruned": 1,
+        "failed": 3,
+        "running": 0,
+        "waiting": 0,
+        "superseded": 0,
+    }
+    assert total(summary) == len(summary.trials)
+    assert [summary.controls[role].number for role in ("static", "default", "thesis")] == [0, 1, 2]
+    assert summary.trial(3).role == "searched"
+    assert not summary.is_running
+
+
+def test_the_best_are_grown_trials_and_agree_with_the_verdict(full_summary):
+    summary = full_summary
+    assert summary.best["accuracy"].number == 22
+    assert summary.best["accuracy"].metrics["validation_accuracy"] == pytest.approx(0.9165)
+    assert summary.verdict.outcome == "better"
+    assert summary.verdict.grown == 22
+    assert [event.step for event in summary.best_timeline.events] == [30, 60]
+
+
+def test_growing_behind(make_run):
+    run = make_run()
+    run.controls(static=0.95, default=0.9, thesis=0.8)
+    assert summarize(run.folder).verdict.outcome == "worse"
+
+
+def test_a_pruned_trial_is_neither_best_nor_on_the_front(make_run):
+    run = make_run()
+    run.controls()
+    pruned = run.prune(0.99, gap=0.0, seconds=0.1)
+    summary = summarize(run.folder)
+    assert summary.trial(pruned).state == "pruned"
+    assert pruned not in summary.front
+    assert pruned not in {row.number for row in summary.best.values()}
+
+
+def test_the_static_control_is_not_on_the_front(make_run):
+    run = make_run()
+    run.controls(static=0.99)
+    assert 0 not in summarize(run.folder).front
+
+
+def test_front_has_the_most_accurate_first(full_summary):
+    summary = full_summary
+    accuracies = [summary.trial(number).metrics["validation_accuracy"] for number in summary.front]
+    assert len(accuracies) > 1
+    assert accuracies == sorted(accuracies, reverse=True)
+
+
+def test_no_complete_trial(make_run):
+    run = make_run()
+    run.fail("RuntimeError: broken")
+    summary = summarize(run.folder)
+    assert summary.counts["complete"] == 0
+    assert summary.counts["waiting"] == 2
+    assert set(summary.best.values()) == {None}
+    assert summary.front == ()
+    assert summary.best_timeline is None
+    assert summary.verdict.outcome == "undecided"
+
+
+def test_only_the_static_control_has_finished(make_run):
+    run = make_run()
+    run.complete(0.9)
+    summary = summarize(run.folder)
+    assert summary.controls["static"].state == "complete"
+    assert summary.controls["default"].state == "waiting"
+    assert summary.verdict.outcome == "undecided"
+
+
+def test_reasons_that_differ_in_numbers_are_one(full_summary):
+    first, second = full_summary.failures
+    assert (first.count, second.count) == (2, 1)
+    assert first.reason == "TrainingDivergedError: the loss is nan at step 20 of 100"
+    assert first.trials == (24, 25)
+    assert second.reason == "RuntimeError: CUDA out of memory"
+
+
+def test_a_resumed_trial_is_not_a_failure(make_run):
+    run = make_run()
+    run.complete(0.9)
+    run.complete(0.8)
+    interrupted = run.start()
+    run.database.reconcile(run.folder)
+    resumed = run.start()
+    run.write_records(interrupted.root, 0.93)
+    run.database.tell_complete(resumed.number, {**summarize(run.folder).trial(0).metrics, "validation_accuracy": 0.93})
+    summary = summarize(run.folder)
+    assert summary.counts["failed"] == 0
+    assert summary.counts["superseded"] == 1
+    assert summary.failures == ()
+    assert summary.trial(resumed.number).root == interrupted.number
+    assert summary.controls["thesis"].number == resumed.number
+    assert len(summary.best_timeline.events) == 2
+    assert total(summary) == len(run.database.trials())
+
+
+def test_a_running_trial_shows_its_last_sample(make_run):
+    run = make_run()
+    proposal = run.start()
+    run.write_records(proposal.root, 0.8, grows=False)
+    metrics = summarize(run.folder).trial(proposal.number).metrics
+    assert metrics["validation_accuracy"] == pytest.approx(0.8)
+    assert metrics["progress"] == pytest.approx(1.0)
+
+
+def test_says_whether_a_search_holds_the_run(make_run):
+    run = make_run()
+    with run.folder.locked():
+        assert summarize(run.folder).is_running
+        assert (run.folder.path / "lock").exists()
+    assert not summarize(run.folder).is_running
+    (run.folder.path / "lock").write_text("{}")  # left by a process that died
+    assert not summarize(run.folder).is_running
+
+
+def test_policy_in_one_line(full_summary):
+    summary = full_summary
+    assert summary.trial(0).policy == "100 % of full width throughout"
+    assert summary.trial(1).policy == (
+        "25 % to 100 % by 25 %, plateau (train_loss window 5 patience 5), all, zero_fan_out"
+    )
+    assert "learning_rate 0.00" in summary.trial(3).policy
+    assert set(summary.trial(3).training_differences) == {"learning_rate"}
+
+
+def test_to_dict_is_json(full_summary):
+    content = json.loads(json.dumps(full_summary.to_dict(), allow_nan=False))
+    assert content["format"] == "autogrow-report/1"
+    assert content["best"]["accuracy"]["number"] == 22
+    assert content["best_timeline"]["events"][0]["added_units"] == {"features.0": 8, "features.3": 4}
+    assert len(content["trials"]) == 27
+
+
+def test_one_objective(make_run):
+    run = make_run(objectives=("accuracy",))
+    run.controls()
+    best = run.complete(0.95)
+    assert summarize(run.folder).front == (best,)
+
+
+def test_the_task_names_the_accuracy(make_run):
+    assert summarize(make_run(dataset="sine").folder).accuracy_name == "R²"
+    assert summarize(make_run(dataset="digits").folder).accuracy_name == "accuracy"
+
+
+def test_reading_changes_nothing(full_run):
+    def files():
+        return {path: path.read_bytes() for path in full_run.folder.path.rglob("*") if path.is_file()}
+
+    before = files()
+    summarize(full_run.folder)
+    assert files() == before
+
+
+def test_errors_of_one_line(tmp_path, make_run):
+    with pytest.raises(RunFolderError, match="no run at"):
+        summarize(RunFolder(tmp_path / "missing"))
+    run = make_run()
+    run.folder.database.write_bytes(b"not a database")
+    with pytest.raises(RunFolderError, match="cannot be opened") as caught:
+        read_snapshot(run.folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_reports_import_neither_ray_nor_torch():
+    modules = "autogrow.report.summary, autogrow.report.terminal, autogrow.report.html, autogrow.report.figures"
+    check = f"import sys, {modules}; sys.exit(any(name in sys.modules for name in ('ray', 'torch')))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -1,0 +1,78 @@
+"""The terminal report: what it says, and that numbers stay whole on a narrow terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from autogrow.report import terminal
+from autogrow.report.summary import summarize
+from autogrow.report.terminal import render, render_status
+
+
+def text_of(renderable, width=100):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_says_what_there_is(full_summary):
+    text = text_of(render(full_summary))
+    assert "23 complete, 1 pruned, 3 failed of 50 trials" in text
+    assert "Growing is ahead on accuracy: trial 22 reaches 91.65 %" in text
+    for caption in ("Best grown trials, and the controls", "Pareto front", "Growth of trial 22", "Failed trials"):
+        assert caption in text
+    assert "TrainingDivergedError" in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_numbers_stay_whole(full_summary, width):
+    lines = text_of(render(full_summary), width).splitlines()
+    assert max(map(len, lines)) <= width
+    best = next(line for line in lines if line.startswith("best accuracy"))
+    assert best.split() == ["best", "accuracy", "22", "91.65", "+1.80", "10.5", "0.60", "300k", "2"]
+    front = next(line for line in lines if line.lstrip().startswith("22 ") and "91.65" in line)
+    assert front.split()[:7] == ["22", "91.65", "+1.80", "10.5", "0.60", "300k", "2"]
+
+
+def test_regression_is_headed_r_squared(make_run):
+    run = make_run(dataset="sine")
+    run.controls(static=-0.5, default=0.25, thesis=0.9)
+    text = text_of(render(summarize(run.folder)))
+    heading = next(line for line in text.splitlines() if line.startswith("what"))
+    assert "R²" in heading
+    assert "accuracy" not in heading
+    assert "-0.5000" in text
+
+
+def test_no_trial_finished_yet(make_run):
+    run = make_run()
+    run.start()
+    with run.folder.locked():
+        text = text_of(render(summarize(run.folder)), 80)
+    assert "No verdict yet" in text
+    assert "search running" in text
+    assert "static (running)" in text
+    assert "Running trials" in text
+    assert "Pareto front" not in text
+
+
+def test_a_long_front_is_cut_and_says_so(make_run, monkeypatch):
+    monkeypatch.setattr(terminal, "MAX_FRONT_ROWS", 2)
+    run = make_run()
+    run.controls(default=0.1, thesis=0.1)
+    for index in range(5):
+        run.complete(0.5 + 0.01 * index, gap=0.01 + 0.01 * index, seconds=1.0 + index)
+    assert "And 3 more." in text_of(render(summarize(run.folder)))
+
+
+def test_markup_in_a_reason_is_text(make_run):
+    run = make_run()
+    run.fail("ValueError: [bold]shape[/nothing] [3, 4]")
+    assert "[bold]shape[/nothing] [3, 4]" in text_of(render(summarize(run.folder)))
+
+
+def test_status_is_short(full_summary):
+    text = text_of(render_status(full_summary))
+    assert "23 complete" in text
+    assert "Pareto front" not in text
