@@ -73,7 +73,7 @@ def search(
 
     Raises `autogrow.errors.AutogrowError` with one line for anything that a user can mend.
     """
-    folder = RunFolder(Path(out) / (name or next_run_name(Path(out), dataset)))
+    folder = RunFolder.named(Path(out), next_run_name(Path(out), dataset) if name is None else name)
     plan = plan_new_search(dataset, model, trials=trials, space=space, **settings)
     return Study(run_search(plan, folder, resume=resume, monitor=monitor))
 

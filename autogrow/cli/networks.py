@@ -2,6 +2,9 @@
 
 import json
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +41,19 @@ def train(policy_file: Path, **options: Any) -> int:
     dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = _prepare_device(options["device"], options["threads"])
-    interrupted = _interruptible()
-    result = train_policy(
-        _model(policy, dataset, options),
-        dataset,
-        policy,
-        settings,
-        seed=options["seed"],
-        train_size=options["train_size"],
-        device=device,
-        out=options["out"],
-        on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings.epochs),
-        interrupted=lambda: interrupted,
-    )
+    with _interruptible() as interrupted:
+        result = train_policy(
+            _model(policy, dataset, options),
+            dataset,
+            policy,
+            settings,
+            seed=options["seed"],
+            train_size=options["train_size"],
+            device=device,
+            out=options["out"],
+            on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings.epochs),
+            interrupted=interrupted.is_set,
+        )
     if result is None:
         click.echo(f"interrupted; the same command goes on from {options['out']}", err=True)
         return 130
@@ -116,26 +119,23 @@ def _prepare_device(device: str, threads: int | None) -> str:
     return device
 
 
-def _interruptible() -> Any:
-    """An object that becomes true at the first Ctrl-C or SIGTERM; the second ends the command at once."""
-
-    class Flag:
-        raised = False
-
-        def __bool__(self) -> bool:
-            return self.raised
-
-    flag = Flag()
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second ends the command at once."""
+    event = threading.Event()
 
     def handle(number: int, frame: object) -> None:
-        if flag.raised:
+        if event.is_set():
             raise KeyboardInterrupt
-        flag.raised = True
+        event.set()
         click.echo("saving; once more ends at once", err=True)
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
-    return flag
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _sample_printer(epochs: int) -> Any:

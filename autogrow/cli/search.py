@@ -57,7 +57,8 @@ def search(ctx: click.Context, /, **options: Any) -> int:
     out = Path(options["out"])
     if options["resume"] and options["name"] is None:
         raise UsageError("--resume needs the --name of the run to go on with")
-    folder = RunFolder(out / (options["name"] or next_run_name(out, options["dataset"])))
+    name = next_run_name(out, options["dataset"]) if options["name"] is None else options["name"]
+    folder = RunFolder.named(out, name)
     plan = _resumed_plan(ctx, folder, options) if options["resume"] else _new_plan(folder, options)
     for note in plan.warnings:
         click.echo(f"autogrow: note: {note}", err=True)

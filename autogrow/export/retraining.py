@@ -14,7 +14,7 @@ from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization, measure_normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
 from autogrow.data.test_split import open_test_split
-from autogrow.errors import RunFolderError
+from autogrow.errors import RunFolderError, UsageError
 from autogrow.export.saved_network import CONFIG, WEIGHTS, network_config, save_network
 from autogrow.files import write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
@@ -92,9 +92,13 @@ def train_policy(
 
     Raises `RunFolderError` when `out` holds something else, `TrainingDivergedError` when the loss is not finite.
     """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}")
     spec = model if isinstance(model, ModelSpec) else None
     request = _request(spec, dataset, policy, settings, seed, train_size)
-    folder = _prepare_folder(out, request) if out is not None else None
+    if out is not None:
+        _check_folder(out, request)
+    folder = TrialFolder(out) if out is not None else None
     train, validation = _examples(dataset, policy, train_size)
     normalization = measure_normalization(train)
     module = copy.deepcopy(model) if isinstance(model, nn.Module) else build_model(
@@ -112,6 +116,8 @@ def train_policy(
         on_sample=on_sample,
         interrupted=interrupted,
     )
+    if out is not None:
+        write_json_atomically(out / REQUEST, request)
     outcome = trainer.run()
     if outcome.signal is Signal.INTERRUPT:
         return None
@@ -174,8 +180,8 @@ def _request(
     return normalized
 
 
-def _prepare_folder(out: Path, request: dict[str, Any]) -> TrialFolder:
-    """An empty folder, or one in which an equal training run was interrupted."""
+def _check_folder(out: Path, request: dict[str, Any]) -> None:
+    """Raises `RunFolderError` unless `out` is empty, or holds an equal training run that was interrupted."""
     record = out / REQUEST
     if (out / WEIGHTS).exists() or (out / CONFIG).exists():
         raise RunFolderError(f"{out} holds a trained network: choose another --out, or remove it")
@@ -186,8 +192,6 @@ def _prepare_folder(out: Path, request: dict[str, Any]) -> TrialFolder:
             raise RunFolderError(f"{out} holds an interrupted training run with other settings: choose another --out")
     elif out.exists() and any(out.iterdir()):
         raise RunFolderError(f"{out} is not empty: choose another --out")
-    write_json_atomically(record, request)
-    return TrialFolder(out)
 
 
 def _save(folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainResult, request: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ FORMAT_NAME = "autogrow-network"
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+NEEDED = ("model", "input_shape", "num_outputs", "task", "widths", "preprocessing")
+"""What config.json must have to load and feed the network; the rest is for readers."""
 
 
 @dataclass(frozen=True)
@@ -109,4 +111,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format") != expected:
         found = config.get("format") if isinstance(config, dict) else None
         raise NetworkError(f"{path}: format is {found!r}, this autogrow reads {expected!r}")
+    missing = [key for key in NEEDED if key not in config]
+    if missing:
+        raise NetworkError(f"{path}: {missing[0]!r} is missing: restore it from a copy")
     return config

@@ -98,6 +98,8 @@ def _arguments(
 
 def _import_factory(name: str) -> ModelFactory:
     module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise NetworkError(f"model {name!r} is not package.module:factory: name both, or one of {', '.join(MODELS)}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` would: a user's module usually lies where they stand
     try:

@@ -58,11 +58,19 @@ class GrowthPolicy(PolicyPart):
         return max(self.initial_width(full_width), round(self.max_fraction * full_width))
 
     def added_units(self, width: int, full_width: int) -> int:
-        """The units that one event adds to a group that has `width` now; 0 once it is at its maximum."""
-        chunk = max(1, round(self.chunk_fraction * full_width))
+        """The units that one event adds to a group that has `width` now; 0 once it is at its maximum.
+
+        Rounding is done on the fraction reached, not on the chunk, so that groups of different widths that grow
+        together also reach their maximum together. Less than half a chunk left over joins the event before.
+        """
         left = self.max_width(full_width) - width
-        # Less than half a chunk left over by rounding is no event of its own: it joins the last one.
-        return max(0, left) if left < 1.5 * chunk else chunk
+        if left <= 0:
+            return 0
+        events_so_far = round((width / full_width - self.initial_fraction) / self.chunk_fraction)
+        reached = self.initial_fraction + (events_so_far + 1) * self.chunk_fraction
+        if self.max_fraction - reached < self.chunk_fraction / 2:
+            return left
+        return min(left, max(1, round(reached * full_width) - width))
 
     def recipe(self) -> dict[str, Any]:
         """The fields that decide how a network grows, as plain data: without `training` and `found_by`."""

@@ -54,6 +54,8 @@ def validated(model: type[Model], fields: Mapping[str, Any], where: str) -> Mode
     """An instance of `model`, or a `PolicyError` of one line that names the field, the value and the limit."""
     try:
         return model.model_validate(dict(fields))
+    except PolicyError as error:  # of a part inside
+        raise PolicyError(f"{where}: {error}") from None
     except ValidationError as error:
         raise PolicyError(f"{where}: {_first_problem(error, model)}") from None
 

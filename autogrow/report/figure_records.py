@@ -13,7 +13,7 @@ from autogrow.report.summary import SUPERSEDED, RunSummary, TrialRow
 from autogrow.study.objectives import Objective
 from autogrow.study.study_database import SEARCHED
 
-FEWEST_FOR_IMPORTANCES = 20
+FEWEST_FOR_IMPORTANCES = 8
 """Complete searched trials below which an importance would be noise with a number on it."""
 MOST_FOR_IMPORTANCES = 1000
 """The newest so many trials are looked at, which keeps a report of a huge study quick."""

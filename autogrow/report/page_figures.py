@@ -94,8 +94,8 @@ def _importances(snapshot: Snapshot) -> Figure:
     return _figure(
         "importances",
         "Which searched parameters matter",
-        "Share of every parameter in deciding which trials are the best quarter (PED-ANOVA), by objective. From a few "
-        "dozen trials it is a hint, not a finding.",
+        "Share of every parameter in deciding which trials are the best quarter (PED-ANOVA), by objective. From under "
+        "a hundred trials it is a hint, not a finding.",
         f"Bar chart of parameter importances; the largest: {_largest(shares)}.",
         (lambda: importance_figure(shares)) if shares else None,
         reason,

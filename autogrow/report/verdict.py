@@ -139,7 +139,7 @@ def _caveat(num_finished: int, seed: int) -> str:
     return (
         f"One seed ({seed}) and validation data only, and the best of {num_finished} finished trials was picked by the "
         "same validation data, which flatters it. Differences of this size can be chance: "
-        "autogrow compare repeats the comparison with paired seeds."
+        "repeat both with other seeds before you rely on it."
     )
 
 

@@ -1,6 +1,8 @@
 """The search itself: checks everything first, then has the executor run what the study proposes, within the budget."""
 
+import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -33,6 +35,9 @@ from autogrow.training.records import TrialFolder
 
 NUM_REPORTS = 12
 """Reports of a trial while it runs: what ASHA compares and the progress display shows."""
+LEAST_FREE_BYTES = 16 * 2**20
+"""Disk space without which no search is started: a database, records and a few checkpoints."""
+CONNECT_SECONDS = 5.0
 FEWEST_SAMPLES = 30
 """A run with fewer samples is too short for most triggers."""
 
@@ -67,7 +72,10 @@ class SearchResult:
 
 def plan_search(settings: SearchSettings) -> SearchPlan:
     """Open the data, build and trace the network, read the space: whatever could fail, before anything is started."""
-    problem = device_problem(settings.gpus_per_trial) if settings.address is None else None
+    if settings.address is None:
+        problem = device_problem(settings.gpus_per_trial)
+    else:
+        problem = address_problem(settings.address)
     if problem is not None:
         raise UsageError(problem)
     space = SearchSpace(settings.space, "search space")
@@ -123,9 +131,21 @@ def run_search(
             interrupted=driver.interrupted,
             wall_seconds=time.monotonic() - started,
         )
-        if result.complete == 0 and not result.interrupted:
+        if result.complete == 0 and result.waiting == 0 and not result.interrupted:
             raise NoSuccessfulTrialError(_commonest_reason(folder, failed))
         return result
+
+
+def address_problem(address: str) -> str | None:
+    """Why a cluster's HOST:PORT cannot be reached, in one line; Ray itself would try for a minute."""
+    host, separator, port = address.rpartition(":")
+    if not separator or "/" in address or not port.isdigit():
+        return None  # "auto", or a scheme of Ray's own
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        return f"no Ray cluster answers at {address!r} ({error}): start one, or leave out --address"
+    return None
 
 
 def resume_settings(folder: RunFolder, trials: int | None, time_budget_seconds: float | None) -> SearchSettings:
@@ -150,6 +170,8 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
         folder.write_config(config)
     else:
         folder.create(config)
+    if shutil.disk_usage(folder.path).free < LEAST_FREE_BYTES:
+        raise RunFolderError(f"no space left to write {folder.path}: free at least {LEAST_FREE_BYTES >> 20} MiB")
     folder.interrupt_file.unlink(missing_ok=True)
     database = StudyDatabase.create(folder.database, plan.objectives)
     database.reconcile(folder)

@@ -79,8 +79,10 @@ def ray_cluster(
 
     Raises `UsageError` when it has no room for a single trial. Leaves no process and no folder behind.
     """
+    if address is None and os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        raise UsageError("RAY_AUTH_MODE=disabled would let anybody on the network run code here: unset it")
     folder = tempfile.mkdtemp(prefix="ag-")  # short, because Ray puts sockets in it
-    mask = os.umask(0o077)
+    mask = os.umask(0o077)  # Ray's authentication token is for this user alone
     try:
         if address is None:
             ray.init(
@@ -89,11 +91,14 @@ def ray_cluster(
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=folder,
+                _temp_dir=f"{folder}/r",  # Ray opens its folder to everybody; the one around it stays ours
                 _node_ip_address="127.0.0.1",
             )
         else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            except ConnectionError as error:
+                raise UsageError(f"no Ray cluster answers at {address!r}: start one, or leave out --address") from error
         os.umask(mask)
         logging.getLogger("ray").setLevel(logging.ERROR)
         yield Cluster(_slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial, max_concurrent))

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from autogrow.errors import RunFolderError, RunFolderInUseError
+from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError
 from autogrow.files import unwritable, write_text_atomically
 from autogrow.policy.part import validated
 from autogrow.study.settings import SearchSettings
@@ -46,6 +46,13 @@ class RunFolder:
     def trial(self, root: int) -> TrialFolder:
         """The folder of a trial and of those that resume it; `root` is the number of the first of them."""
         return TrialFolder(self.trials / f"{root:05d}")
+
+    @classmethod
+    def named(cls, out: Path, name: str) -> "RunFolder":
+        """The run of that name in `out`. Raises `UsageError` for a name that is a path."""
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise UsageError(f"run name {name!r} is a path: give a plain name, and the folder with --out")
+        return cls(out / name)
 
     def create(self, config: dict[str, Any]) -> None:
         """Make the folder of a new run. Raises `RunFolderError` if one is there already."""

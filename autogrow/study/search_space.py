@@ -278,6 +278,8 @@ def _check_step(range_: Range, step: float, where: str) -> None:
         raise PolicyError(f"{where}: step {step} is not between 0 and {width}, the width of the range")
     if range_.is_integer and step != int(step):
         raise PolicyError(f"{where}: step {step} between whole numbers is not one itself")
+    if abs(width / step - round(width / step)) > 1e-9:
+        raise PolicyError(f"{where}: step {step} does not divide {width}, the width of the range")
 
 
 def _check_number(value: Any, where: str) -> None:

@@ -8,8 +8,10 @@ first of its line, its root; folders and budgets count roots.
 import hashlib
 import logging
 import math
+import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ STUDY_NAME = "autogrow"
 SEARCHED = "searched"
 INTERRUPTED = "interrupted"
 LOCK_TIMEOUT_SECONDS = 60
+FULL_DISK_BYTES = 2**20
+"""With less than this free, a failed write means a full disk, whatever SQLite says."""
 STARTUP_SHARE = 4
 """A quarter of the trials, at most 10, are random before the sampler models anything."""
 
@@ -48,9 +52,10 @@ class Proposal:
 class StudyDatabase:
     """One study. The driver of a search is its only writer; any number of readers may look on."""
 
-    def __init__(self, study: optuna.Study, objectives: tuple[Objective, ...]) -> None:
+    def __init__(self, study: optuna.Study, objectives: tuple[Objective, ...], path: Path) -> None:
         self.study = study
         self.objectives = objectives
+        self._path = path
 
     @classmethod
     def create(cls, path: Path, objectives: tuple[Objective, ...]) -> "StudyDatabase":
@@ -67,7 +72,7 @@ class StudyDatabase:
             for role in CONTROLS:
                 if role not in queued:
                     study.enqueue_trial({}, user_attrs={"role": role})
-        return cls(study, objectives)
+        return cls(study, objectives, path)
 
     @classmethod
     def open(cls, path: Path, objectives: tuple[Objective, ...]) -> "StudyDatabase":
@@ -75,7 +80,7 @@ class StudyDatabase:
         if not path.exists():
             raise RunFolderError(f"no study database at {path}: the search has not begun, or the file was removed")
         with _readable_errors(path):
-            return cls(optuna.load_study(study_name=STUDY_NAME, storage=_storage(path)), objectives)
+            return cls(optuna.load_study(study_name=STUDY_NAME, storage=_storage(path)), objectives, path)
 
     def trials(self) -> list[FrozenTrial]:
         """All trials, oldest first."""
@@ -94,6 +99,12 @@ class StudyDatabase:
         """The next trial, or None when `num_trials` have been proposed and none waits to be resumed."""
         if self.num_proposed() >= num_trials and not self.has_waiting_resumption():
             return None
+        with _readable_errors(self._path, _WRITING_ERRORS):
+            return self._propose(space, base, seed, expected_samples, num_trials)
+
+    def _propose(
+        self, space: SearchSpace, base: TrainingSettings, seed: int, expected_samples: int, num_trials: int
+    ) -> Proposal:
         self.study.sampler = _sampler(seed, len(self.trials()), num_trials)
         trial = self.study.ask()
         attributes = trial.user_attrs
@@ -123,12 +134,14 @@ class StudyDatabase:
 
     def tell_pruned(self, number: int, metrics: Mapping[str, Any]) -> None:
         """Record a trial that the scheduler stopped, with what it had reached; it is no candidate for the front."""
-        self._set_attributes(number, metrics=dict(metrics))
-        self.study.tell(number, state=TrialState.PRUNED)
+        with _readable_errors(self._path, _WRITING_ERRORS):
+            self._set_attributes(number, metrics=dict(metrics))
+            self.study.tell(number, state=TrialState.PRUNED)
 
     def tell_failed(self, number: int, reason: str) -> None:
-        self._set_attributes(number, reason=reason)
-        self.study.tell(number, state=TrialState.FAIL)
+        with _readable_errors(self._path, _WRITING_ERRORS):
+            self._set_attributes(number, reason=reason)
+            self.study.tell(number, state=TrialState.FAIL)
 
     def reconcile(self, folder: RunFolder) -> int:
         """Leave no trial RUNNING: one that has its result is told, any other fails and waits to be resumed.
@@ -180,19 +193,20 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
     )
 
 
-class _readable_errors:
-    """Turns what a database file can do wrong into one line."""
+_OPENING_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, KeyError)
+_WRITING_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._warnings = warnings.catch_warnings()
 
-    def __enter__(self) -> None:
-        self._warnings.__enter__()
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._warnings.__exit__(kind, error, trace)  # type: ignore[arg-type]
-        if isinstance(error, SQLAlchemyError | optuna.exceptions.OptunaError | RuntimeError | KeyError):
-            cause = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-            raise RunFolderError(f"{self._path}: the study database cannot be opened: {cause}") from error
+@contextmanager
+def _readable_errors(path: Path, expected: tuple[type[Exception], ...] = _OPENING_ERRORS) -> Iterator[None]:
+    """Turns what can go wrong with a database file into one line that names the file and the cause."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    except expected as error:
+        if path.parent.exists() and shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
+            raise RunFolderError(f"no space left to write {path}: free some, then go on with --resume") from error
+        cause = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        what = "opened" if expected is _OPENING_ERRORS else "written"
+        raise RunFolderError(f"{path}: the study database cannot be {what}: {cause}") from error

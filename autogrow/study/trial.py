@@ -4,6 +4,7 @@ Expected failures (a network that diverges, a user's model that raises) become r
 leaves nothing behind in its process: no globals, no CUDA memory, the random state and thread count as they were.
 """
 
+import ctypes
 import gc
 import sys
 import time
@@ -180,6 +181,11 @@ def _release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    # glibc keeps what was freed in pieces of every shape that the network had: 1.0 GB after six ResNet trials, 0.4 GB
+    # when it is asked to give it back.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def device_problem(gpus_per_trial: float) -> str | None:

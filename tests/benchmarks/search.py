@@ -20,9 +20,7 @@ def rows() -> list[Row]:
 def _digits(folder: Path) -> Row:
     seconds = sorted(_search(folder, f"digits-{index}", "--trials", "20")[0] for index in range(3))
     text = f"{seconds[1]:.1f} s ({seconds[0]:.1f} to {seconds[2]:.1f}, n=3)"
-    return Row(
-        "autogrow search, digits, 20 trials, from start to report", text, "under 45 s", seconds[1] < 45
-    )
+    return Row("autogrow search, digits, 20 trials, from start to report", text, "under 45 s", seconds[1] < 45)
 
 
 def _bare() -> Row:

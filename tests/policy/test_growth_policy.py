@@ -14,22 +14,22 @@ fractions = st.floats(0.01, 1.0)
 def test_growing_reaches_exactly_the_maximum_in_bounded_chunks(initial, chunk, full_width):
     policy = GrowthPolicy(initial_fraction=initial, chunk_fraction=chunk)
     width = policy.initial_width(full_width)
-    nominal = max(1, round(chunk * full_width))
     events = 0
     while (added := policy.added_units(width, full_width)) > 0:
-        assert added < 1.5 * nominal
+        assert added <= 1.5 * chunk * full_width + 2
         width += added
         events += 1
         assert events <= full_width
     assert width == full_width
 
 
-def test_tenths_take_nine_events():
+@pytest.mark.parametrize("full_width", [10, 16, 32, 64, 500, 512, 1024])
+def test_tenths_take_nine_events_whatever_the_width(full_width):
     policy = thesis_policy(num_samples=100)
-    width, events = policy.initial_width(512), 0
-    while added := policy.added_units(width, 512):
-        width, events = width + added, events + 1
-    assert (width, events) == (512, 9)
+    widths = [policy.initial_width(full_width)]
+    while added := policy.added_units(widths[-1], full_width):
+        widths.append(widths[-1] + added)
+    assert widths == [max(1, round(full_width * tenth / 10)) for tenth in range(1, 11)]
 
 
 @pytest.mark.parametrize("num_samples", [10, 40, 100, 250, 2500])

@@ -63,7 +63,7 @@ def test_too_few_trials_for_importances(make_run):
     run.complete(0.9)
     found, reason = figure_records.importances(read(run)[0])
     assert found == ()
-    assert "need 20 complete searched trials to mean anything; this run has 1" in reason
+    assert "need 8 complete searched trials to mean anything; this run has 1" in reason
 
 
 def test_an_objective_in_which_trials_do_not_differ_is_left_out(make_run, six_are_enough):

@@ -121,7 +121,7 @@ def test_only_the_controls(make_run):
     run = make_run()
     run.controls()
     page = Page(html_report(run.folder))
-    assert "Importances need 20 complete searched trials to mean anything; this run has 0" in page.text
+    assert "Importances need 8 complete searched trials to mean anything; this run has 0" in page.text
     assert "Growth of trial 1" in page.text
 
 

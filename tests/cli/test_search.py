@@ -1,0 +1,206 @@
+"""Whole searches: real Ray, real SQLite, real kills."""
+
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from autogrow import load
+from autogrow.policy.growth_policy import GrowthPolicy
+
+from .processes import Records, Search, wait_until
+
+pytestmark = pytest.mark.slow
+
+LONG = ("--epochs", 300, "--model", "mlp", "--model-option", "hidden=[256, 256]")
+"""Trials of some seconds, so that there is time to kill them."""
+
+
+@pytest.fixture
+def temporary():
+    """Where the processes of a test put temporary files; short, because Ray puts sockets there."""
+    folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def start(workplace, temporary):
+    """Starts a search in ``results/run``; whatever of it still runs at the end of the test is killed."""
+    searches = []
+
+    def search(*arguments):
+        searches.append(Search(["search", "--name", "run", *arguments], workplace, temporary))
+        return searches[-1]
+
+    yield search
+    for each in searches:
+        each.crash()
+
+
+@pytest.fixture
+def records(workplace):
+    return Records(workplace / "results" / "run")
+
+
+def check_nothing_left(search, temporary):
+    assert search.family() == []
+    # PyTorch keeps a cache of its own beside the temporary files of others.
+    assert [path for path in temporary.iterdir() if not path.name.startswith("torchinductor")] == []
+
+
+def check_ended(records, num_trials):
+    """The promise of every search that has ended: the asked number of trials, and nothing running."""
+    assert len(records.roots()) == num_trials
+    assert not {"RUNNING", "WAITING"} & set(records.states())
+    assert not (records.run / "interrupt").exists()
+    assert not (records.run / "lock").exists()
+
+
+def test_from_search_to_a_network(start, records, autogrow, temporary, workplace):
+    search = start("--trials", 8, "--epochs", 6, "--space", "search_spaces/default.yaml", "--json")
+    code, out, err = search.end()
+    assert code == 0, err
+    assert json.loads(out)
+    check_nothing_left(search, temporary)
+    check_ended(records, 8)
+    roles = [trial.user_attrs["role"] for trial in records.trials()]
+    assert roles == ["static", "default", "thesis"] + ["searched"] * 5
+    for number, trial in records.finished().items():
+        if trial.state.name == "COMPLETE" and roles[number] != "static":
+            assert trial.user_attrs["metrics"]["num_events"] > 0
+            assert (records.run / "trials" / f"{number:05d}" / "events.jsonl").read_text()
+    assert GrowthPolicy.load(records.run / "policy.yaml").found_by["study"] == "run"
+    for command in (
+        ["status", "run"],
+        ["report", "run"],
+        ["export", "run", "--prefer", "knee", "--to", "knee.yaml"],
+        ["train", "knee.yaml", "--dataset", "digits", "--out", "network", "--quiet", "--threads", 1],
+        ["evaluate", "network", "--dataset", "digits"],
+    ):
+        assert autogrow(*command)[0] == 0, command
+    assert not load(workplace / "network").training
+
+
+def test_a_killed_search_goes_on(start, records):
+    search = start("--trials", 4, *LONG)
+    wait_until(lambda: records.ended() and records.to_resume())
+    search.crash()
+    assert "RUNNING" in records.states()
+    before, checkpoints = records.finished(), records.to_resume()
+    trained = {root: up_to(step, records.samples(root)) for root, step in checkpoints.items()}
+    assert all(trained.values())
+    code, _, err = start("--resume", "--quiet").end()
+    assert code == 0, err
+    check_ended(records, 4)
+    after = {trial.number: trial for trial in records.trials()}
+    assert {number: after[number] for number in before} == before
+    assert checkpoints.keys() <= {trial.user_attrs["root"] for trial in after.values() if "root" in trial.user_attrs}
+    for root, step in checkpoints.items():
+        # A sample names the seconds trained until then, so equal ones were not trained again.
+        assert up_to(step, records.samples(root)) == trained[root]
+        assert records.samples(root)[-1]["step"] > step
+
+
+def up_to(step, samples):
+    return [sample for sample in samples if sample["step"] <= step]
+
+
+def test_an_interrupted_search_saves_and_goes_on(start, records, temporary):
+    search = start("--trials", 4, *LONG)
+    wait_until(lambda: len(records.finished()) >= 1 and records.states().count("RUNNING") >= 1)
+    search.interrupt()
+    pressed = time.monotonic()
+    code, _, err = search.end()
+    assert time.monotonic() - pressed < 15
+    assert (code, "--resume --name run" in err) == (130, True), err
+    assert "RUNNING" not in records.states()
+    assert "WAITING" in records.states()
+    check_nothing_left(search, temporary)
+    before = records.finished()
+    code, _, err = start("--resume", "--quiet").end()
+    assert code == 0, err
+    check_ended(records, 4)
+    assert {number: records.finished()[number] for number in before} == before
+
+
+SOMETIMES = """
+import torch
+from torch import nn
+
+
+class Network(nn.Sequential):
+    def forward(self, inputs):
+        if self.training and self[1].out_features < {smallest}:
+            raise RuntimeError("too narrow for me")
+        return super().forward(inputs)
+
+
+def network():
+    return Network(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+"""
+
+
+def test_a_model_that_fails_for_some_policies(start, records, workplace):
+    (workplace / "mine.py").write_text(SOMETIMES.format(smallest=8))
+    code, _, err = start("--trials", 5, "--epochs", 5, "--model", "mine:network", "--quiet").end()
+    assert code == 0, err
+    check_ended(records, 5)
+    trials = records.trials()
+    assert trials[0].state.name == "COMPLETE"
+    assert trials[2].state.name == "FAIL"  # the policy of the thesis starts with a tenth of 32 units
+    assert trials[2].user_attrs["reason"] == "RuntimeError: too narrow for me"
+    assert "too narrow for me" in (records.run / "trials" / "00002" / "log.txt").read_text()
+
+
+def test_a_model_that_always_fails(start, records, workplace, temporary):
+    (workplace / "mine.py").write_text(SOMETIMES.format(smallest=99))
+    search = start("--trials", 4, "--epochs", 5, "--model", "mine:network", "--quiet")
+    code, out, err = search.end()
+    assert (code, out) == (1, "")
+    assert "autogrow: error: none of 4 trials succeeded, 4 of them because: RuntimeError: too narrow for me" in err
+    assert records.states() == ["FAIL"] * 4
+    check_nothing_left(search, temporary)
+
+
+def test_two_searches_on_one_folder(start, records):
+    first = start("--trials", 50, *LONG)
+    wait_until(lambda: "RUNNING" in records.states())
+    code, out, err = start("--resume", "--quiet").end()
+    assert (code, out) == (3, "")
+    assert f"in use by process {first.process.pid} on " in err
+    assert first.process.poll() is None
+    assert "RUNNING" in records.states()
+
+
+def test_a_time_budget_ends_a_search_and_queues_what_ran(start, records, temporary):
+    search = start("--trials", 500, "--time-budget", "25s", "--epochs", 120, "--quiet")
+    started = time.monotonic()
+    code, _, err = search.end()
+    assert code == 0, err
+    assert time.monotonic() - started < 25 + 20
+    assert "RUNNING" not in records.states()
+    assert "WAITING" in records.states()
+    assert records.finished()
+    check_nothing_left(search, temporary)
+
+
+def test_trials_run_at_the_same_time(start, records):
+    start("--trials", 8, *LONG)
+    wait_until(lambda: records.states().count("RUNNING") >= 2)
+    running = [trial.number for trial in records.trials() if trial.state.name == "RUNNING"]
+    wait_until(lambda: all(len(records.samples(number)) > 3 for number in running[:2]))
+    before = {number: len(records.samples(number)) for number in running[:2]}
+    wait_until(lambda: all(len(records.samples(number)) > before[number] for number in running[:2]))
+    assert {records.trials()[number].state.name for number in running[:2]} == {"RUNNING"}
+
+
+def test_one_at_a_time_when_asked_for(start, records):
+    code, _, err = start("--trials", 4, "--epochs", 4, "--max-concurrent", 1, "--quiet").end()
+    assert code == 0, err
+    trials = records.trials()
+    for earlier, later in zip(trials, trials[1:], strict=False):
+        assert earlier.datetime_complete <= later.datetime_start

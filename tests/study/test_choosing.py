@@ -1,0 +1,154 @@
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState, create_trial
+
+from autogrow.errors import UsageError
+from autogrow.study.choosing import best_trial, pareto_front, trial_by_number
+from autogrow.study.objectives import OBJECTIVES, parse_objectives
+
+ALL = parse_objectives("accuracy,generalization_gap,train_seconds")
+TWO = parse_objectives("accuracy,train_seconds")
+
+
+def trial(number, accuracy, gap, seconds, *, role="searched", state=TrialState.COMPLETE):
+    metrics = {"validation_accuracy": accuracy, "generalization_gap": gap, "train_seconds": seconds}
+    values = [accuracy, gap, seconds] if state == TrialState.COMPLETE else None
+    made = create_trial(state=state, values=values, user_attrs={"role": role, "metrics": metrics})
+    made.number = number
+    return made
+
+
+def numbers(trials):
+    return [trial.number for trial in trials]
+
+
+MOST_ACCURATE = trial(0, 0.95, 0.04, 10.0)
+SMALLEST_GAP = trial(1, 0.90, 0.01, 12.0)
+FASTEST = trial(2, 0.80, 0.05, 2.0)
+BALANCED = trial(3, 0.94, 0.015, 3.0)
+BEATEN = trial(4, 0.89, 0.02, 13.0)
+FIVE = [MOST_ACCURATE, SMALLEST_GAP, FASTEST, BALANCED, BEATEN]
+
+
+def test_the_front_holds_what_nothing_beats_oldest_first():
+    assert numbers(pareto_front(FIVE, ALL)) == [0, 1, 2, 3]
+    assert numbers(pareto_front(FIVE, TWO)) == [0, 2, 3]
+    assert numbers(pareto_front(FIVE, (OBJECTIVES["accuracy"],))) == [0]
+
+
+@pytest.mark.parametrize(("preference", "number"), [("accuracy", 0), ("gap", 1), ("speed", 2), ("knee", 3)])
+def test_each_preference_chooses_its_trial(preference, number):
+    assert best_trial(FIVE, ALL, preference).number == number
+
+
+def test_preferences_do_not_depend_on_the_order_of_trials():
+    for preference in ("accuracy", "gap", "speed", "knee"):
+        assert best_trial(FIVE[::-1], ALL, preference) is best_trial(FIVE, ALL, preference)
+
+
+def test_a_preference_may_ask_for_a_metric_that_was_no_objective():
+    assert best_trial(FIVE, (OBJECTIVES["accuracy"],), "speed") is FASTEST
+
+
+@pytest.mark.parametrize(
+    ("preference", "better", "worse"),
+    [
+        ("accuracy", (0.9, 0.5, 2.0), (0.9, 0.1, 3.0)),  # the faster one, whatever the gap
+        ("accuracy", (0.9, 0.1, 2.0), (0.9, 0.2, 2.0)),  # then the smaller gap
+        ("gap", (0.9, 0.1, 9.0), (0.8, 0.1, 2.0)),  # the more accurate one
+        ("speed", (0.9, 0.5, 2.0), (0.8, 0.1, 2.0)),
+    ],
+)
+def test_ties_are_told_apart(preference, better, worse):
+    trials = [trial(0, *worse), trial(1, *better)]
+    assert best_trial(trials, ALL, preference).number == 1
+    assert best_trial(trials[::-1], ALL, preference).number == 1
+
+
+def test_equal_trials_are_all_on_the_front():
+    twins = [trial(0, 0.9, 0.1, 2.0), trial(1, 0.9, 0.1, 2.0)]
+    assert numbers(pareto_front(twins, ALL)) == [0, 1]
+    assert best_trial(twins, ALL, "accuracy").number == best_trial(twins, ALL, "knee").number == 0
+
+
+@pytest.mark.parametrize("preference", ["accuracy", "gap", "speed", "knee"])
+def test_neither_the_static_control_nor_an_unfinished_trial_is_ever_chosen(preference):
+    perfect = (1.0, -1.0, 0.001)
+    never = [
+        trial(5, *perfect, role="static"),
+        trial(6, *perfect, state=TrialState.PRUNED),
+        trial(7, *perfect, state=TrialState.FAIL),
+        trial(8, *perfect, state=TrialState.RUNNING),
+    ]
+    assert pareto_front(never, ALL) == []
+    assert best_trial(never, ALL, preference) is None
+    assert numbers(pareto_front([*never, BEATEN], ALL)) == [BEATEN.number]
+    assert best_trial([*never, BEATEN], ALL, preference) is BEATEN
+
+
+def test_the_growing_controls_are_candidates():
+    controls = [trial(1, 0.9, 0.1, 2.0, role="default"), trial(2, 0.95, 0.1, 2.0, role="thesis")]
+    assert best_trial(controls, ALL, "accuracy").number == 2
+
+
+def test_an_unknown_preference_names_those_that_exist():
+    with pytest.raises(UsageError, match="known are accuracy, gap, knee, speed; did you mean 'accuracy'"):
+        best_trial(FIVE, ALL, "acuracy")
+
+
+def test_a_trial_by_number_has_ended_well():
+    pruned, failed = trial(5, 0.5, 0, 1, state=TrialState.PRUNED), trial(6, 0.5, 0, 1, state=TrialState.FAIL)
+    assert trial_by_number([*FIVE, pruned, failed], 5) is pruned
+    for number in (6, 7, -1):
+        with pytest.raises(UsageError, match=f"trial {number} .*finished are 0, 1, 2, 3, 4, 5"):
+            trial_by_number([*FIVE, pruned, failed], number)
+    with pytest.raises(UsageError, match="finished are none"):
+        trial_by_number([], 0)
+
+
+def is_beaten(one, others):
+    """Straight from the definition, for values of which more accuracy, less gap and less time are better."""
+    return any(
+        other[0] >= one[0]
+        and other[1] <= one[1]
+        and other[2] <= one[2]
+        and (other[0] > one[0] or other[1] < one[1] or other[2] < one[2])
+        for other in others
+    )
+
+
+# Few different values, so that ties and equal trials are common.
+VALUES = st.tuples(
+    st.sampled_from([0.1, 0.5, 0.9]), st.sampled_from([-0.1, 0.0, 0.2]), st.sampled_from([1.0, 2.0, 8.0])
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(VALUES, st.sampled_from(["searched", "static", "pruned"])), max_size=12))
+def test_front_and_knee_against_brute_force(drawn):
+    trials, candidates = [], {}
+    for number, (values, kind) in enumerate(drawn):
+        state = TrialState.PRUNED if kind == "pruned" else TrialState.COMPLETE
+        trials.append(trial(number, *values, role="static" if kind == "static" else "searched", state=state))
+        if kind == "searched":
+            candidates[number] = values
+    expected = [number for number, values in candidates.items() if not is_beaten(values, candidates.values())]
+    assert numbers(pareto_front(trials, ALL)) == expected
+    knee = best_trial(trials, ALL, "knee")
+    assert knee is None if not expected else knee.number == nearest_to_ideal({n: candidates[n] for n in expected})
+
+
+def nearest_to_ideal(front):
+    """The first of the trials nearest to the best value of each objective, every objective scaled to the front."""
+    columns = list(zip(*front.values(), strict=True))
+    ideal = (max(columns[0]), min(columns[1]), min(columns[2]))
+    spread = [(max(column) - min(column)) or 1.0 for column in columns]
+
+    def distance(values):
+        return math.hypot(*((value - best) / width for value, best, width in zip(values, ideal, spread, strict=True)))
+
+    smallest = min(map(distance, front.values()))
+    return next(number for number, values in front.items() if distance(values) <= smallest + 1e-12)

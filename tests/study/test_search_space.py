@@ -1,0 +1,252 @@
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import FixedTrial
+
+from autogrow.errors import PolicyError
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.study.search_space import FORMAT, SearchSpace, find_space
+
+BASE = TrainingSettings(epochs=7, batch_size=32)
+SHIPPED = ("default", "quick", "thesis")
+TWO_TRIGGERS = {
+    "trigger": [
+        {"kind": "plateau", "window": {"low": 2, "high": 6}, "cooldown": 3},
+        {"kind": "schedule", "every": {"low": 4, "high": 20}},
+    ]
+}
+
+
+def space_of(policy=None, training=None):
+    sections = {"policy": policy, "training": training}
+    return SearchSpace({"format": FORMAT, **{k: v for k, v in sections.items() if v is not None}}, "space")
+
+
+def asked_for(space, seed=0, number=1):
+    """The suggestions of a seeded random study, with the parameters that Optuna recorded for each."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    trials = [study.ask() for _ in range(number)]
+    return [(space.suggest(trial, BASE), trial.params) for trial in trials]
+
+
+def test_a_suggestion_takes_the_values_that_the_trial_has():
+    space = space_of({"chunk_fraction": {"low": 0.1, "high": 0.5}}, {"learning_rate": {"low": 1e-4, "high": 1e-2}})
+    policy, training = space.suggest(FixedTrial({"chunk_fraction": 0.3, "training.learning_rate": 0.005}), BASE)
+    assert policy == GrowthPolicy(chunk_fraction=0.3)
+    assert training == BASE.model_copy(update={"learning_rate": 0.005})
+
+
+def test_what_is_not_named_keeps_its_default_and_plain_values_are_taken():
+    space = space_of({"chunk_fraction": [0.1, 0.2], "max_fraction": 0.75, "trigger": {"kind": "schedule", "every": 9}})
+    policy, training = space.suggest(FixedTrial({"chunk_fraction": 0.2}), BASE)
+    schedule = {"kind": "schedule", "every": 9}
+    assert policy == GrowthPolicy(chunk_fraction=0.2, max_fraction=0.75, trigger=schedule)
+    assert training == BASE
+
+
+@pytest.mark.parametrize(
+    ("given_parameters", "trigger"),
+    [
+        ({"trigger.kind": "plateau", "trigger.plateau.window": 4}, {"kind": "plateau", "window": 4, "cooldown": 3}),
+        ({"trigger.kind": "schedule", "trigger.schedule.every": 17}, {"kind": "schedule", "every": 17}),
+    ],
+)
+def test_only_the_fields_of_the_chosen_alternative_are_asked_for(given_parameters, trigger):
+    trial = FixedTrial(given_parameters)
+    policy, _ = space_of(TWO_TRIGGERS).suggest(trial, BASE)
+    assert policy == GrowthPolicy(trigger=trigger)
+    assert trial.params == given_parameters
+
+
+def test_a_single_alternative_needs_no_choice_of_kind():
+    space = space_of({"trigger": [{"kind": "schedule", "every": {"low": 4, "high": 20}}]})
+    [(_, parameters)] = asked_for(space)
+    assert list(parameters) == ["trigger.schedule.every"]
+
+
+def test_whole_numbers_at_both_ends_make_a_range_of_integers():
+    every = {"low": 4, "high": 20, "step": 8}
+    suggestions = asked_for(space_of({"trigger": {"kind": "schedule", "every": every}}), number=30)
+    assert {policy.trigger.every for (policy, _), _ in suggestions} == {4, 12, 20}
+
+
+def test_parameters_are_called_by_their_path():
+    space = SearchSpace.load(find_space("default"))
+    names = {name for _, parameters in asked_for(space, number=50) for name in parameters}
+    assert {"initial_fraction", "trigger.kind", "trigger.plateau.min_delta", "trigger.schedule.every"} <= names
+    assert {"layer_selection.random.fraction", "freeze.kind", "training.learning_rate"} <= names
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_suggestion_of_a_shipped_space_is_valid_and_stays_so_in_a_file(name, seed):
+    [((policy, training), parameters)] = asked_for(SearchSpace.load(find_space(name)), seed)
+    assert parameters
+    assert GrowthPolicy.from_dict(json.loads(json.dumps(policy.recipe()))) == policy
+    assert TrainingSettings.model_validate(training.model_dump()) == training
+    assert (training.epochs, training.batch_size) == (BASE.epochs, BASE.batch_size)
+    assert policy.grows
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_suggestion_repeats_from_its_recorded_parameters(name):
+    space = SearchSpace.load(find_space(name))
+    for suggestion, parameters in asked_for(space, number=20):
+        assert space.suggest(FixedTrial(parameters), BASE) == suggestion
+
+
+def test_the_content_of_a_space_makes_the_same_space_again():
+    space = SearchSpace.load(find_space("default"))
+    again = SearchSpace(json.loads(json.dumps(space.content)), "config.yaml")
+    assert asked_for(again, number=5) == asked_for(space, number=5)
+
+
+RANGE = {"low": 0.1, "high": 0.5}
+BAD_SPACES = {
+    "inverted": ({"chunk_fraction": {"low": 0.5, "high": 0.1}}, None, "policy.chunk_fraction: low 0.5 is not below"),
+    "inverted in a part": (
+        {"trigger": {"kind": "plateau", "window": {"low": 8, "high": 3}}},
+        None,
+        "policy.trigger.plateau.window: low 8",
+    ),
+    "no width": ({"chunk_fraction": {"low": 0.2, "high": 0.2}}, None, "policy.chunk_fraction: low 0.2"),
+    "impossible high": ({"chunk_fraction": {"low": 0.5, "high": 1.5}}, None, "chunk_fraction is 1.5"),
+    "impossible low": ({"chunk_fraction": {"low": 0.0, "high": 0.5}}, None, "chunk_fraction is 0.0"),
+    "impossible choice": ({"initialization": ["xavier", "zero_fan_in"]}, None, "did you mean 'zero_fan_out'"),
+    "impossible in a part": ({"trigger": {"kind": "plateau", "window": {"low": 0, "high": 3}}}, None, "window is 0"),
+    "impossible training": (None, {"learning_rate": {"low": 1.0, "high": 1e3}}, "training: learning_rate is 1000.0"),
+    "fractions for whole numbers": (
+        {"trigger": {"kind": "plateau", "window": {"low": 2.0, "high": 8.0}}},
+        None,
+        "window is",
+    ),
+    "fractions for whole numbers in training": (
+        None,
+        {"batch_size": {"low": 32.0, "high": 64.0}},
+        "training: batch_size is",
+    ),
+    "unknown field": ({"chunk_fracton": RANGE}, None, "did you mean 'chunk_fraction'"),
+    "unknown field of a part": (
+        {"trigger": {"kind": "plateau", "windw": RANGE}},
+        None,
+        "trigger 'plateau': unknown field 'windw'",
+    ),
+    "unknown training field": (None, {"learning_rat": RANGE}, "did you mean 'learning_rate'"),
+    "unknown kind": ({"trigger": {"kind": "platau", "window": RANGE}}, None, "did you mean 'plateau'"),
+    "unknown key of a range": ({"chunk_fraction": {"low": 0.1, "hihg": 0.5}}, None, "did you mean 'high'"),
+    "empty list": ({"chunk_fraction": []}, None, "policy.chunk_fraction: an empty list"),
+    "choice twice": ({"chunk_fraction": [0.2, 0.3, 0.2]}, None, "policy.chunk_fraction: a choice stands twice"),
+    "kind twice": (
+        {"trigger": [{"kind": "plateau"}, {"kind": "plateau", "window": {"low": 3, "high": 5}}]},
+        None,
+        "policy.trigger: kind 'plateau' stands twice",
+    ),
+    "mixed choices": ({"trigger": ["plateau", {"kind": "schedule"}]}, None, "policy.trigger: choices are either"),
+    "alternative without a kind": (
+        {"trigger": [{"window": 3}]},
+        None,
+        "policy.trigger: every alternative needs a kind",
+    ),
+    "alternatives too deep": (
+        {"trigger": {"kind": "plateau", "metric": {"kind": "plateau"}}},
+        None,
+        "policy.trigger: alternatives inside",
+    ),
+    "log from 0": ({"chunk_fraction": {"low": 0, "high": 0.5, "log": True}}, None, "a log range starts above 0"),
+    "log with step": ({"chunk_fraction": {**RANGE, "log": True, "step": 0.1}}, None, "has no step"),
+    "log is no truth value": ({"chunk_fraction": {**RANGE, "log": "yes please"}}, None, "log is 'yes please'"),
+    "step too large": ({"chunk_fraction": {**RANGE, "step": 0.6}}, None, "policy.chunk_fraction: step 0.6"),
+    "step of zero": ({"chunk_fraction": {**RANGE, "step": 0.0}}, None, "policy.chunk_fraction: step 0.0"),
+    "broken step between whole numbers": (
+        {"trigger": {"kind": "schedule", "every": {"low": 4, "high": 8, "step": 0.5}}},
+        None,
+        "policy.trigger.schedule.every: step 0.5",
+    ),
+    "NaN": ({"chunk_fraction": {"low": float("nan"), "high": 0.5}}, None, "policy.chunk_fraction: low is nan"),
+    "infinite": (None, {"learning_rate": {"low": 0.1, "high": float("inf")}}, "training.learning_rate: high is inf"),
+    "word for a number": ({"chunk_fraction": {"low": "small", "high": 0.5}}, None, "low is 'small'"),
+    "one end only": ({"chunk_fraction": {"low": 0.1}}, None, "policy.chunk_fraction: a range needs low and high"),
+    "starts above the maximum": (
+        {"initial_fraction": {"low": 0.2, "high": 0.9}, "max_fraction": [0.5, 1.0]},
+        None,
+        "initial_fraction reaches 0.9, above the smallest max_fraction 0.5",
+    ),
+    "starts above the maximum, choices in any order": (
+        {"initial_fraction": [0.2, 0.7, 0.3], "max_fraction": [0.5, 1.0, 0.75]},
+        None,
+        "initial_fraction reaches 0.7, above the smallest max_fraction 0.5",
+    ),
+    "nothing to search": ({"chunk_fraction": 0.2}, None, "nothing to search"),
+    "nothing at all": (None, None, "nothing to search"),
+}
+
+
+@pytest.mark.parametrize(("policy", "training", "message"), BAD_SPACES.values(), ids=BAD_SPACES.keys())
+def test_a_bad_space_is_refused_in_one_line(policy, training, message):
+    with pytest.raises(PolicyError) as caught:
+        space_of(policy, training)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("space: ")
+    assert "\n" not in str(caught.value)
+
+
+BAD_FILES = {
+    "newer format": (f"format: autogrow-space/2\npolicy: {{chunk_fraction: {RANGE}}}", "format is 'autogrow-space/2'"),
+    "a policy": (f"format: autogrow-policy/1\npolicy: {{chunk_fraction: {RANGE}}}", "expected 'autogrow-space/1'"),
+    "no format": (f"policy: {{chunk_fraction: {RANGE}}}", "format is None"),
+    "unknown section": (f"format: {FORMAT}\npolcy: {{chunk_fraction: {RANGE}}}", "did you mean 'policy'"),
+    "section without fields": (f"format: {FORMAT}\npolicy: 3", "section 'policy' is a mapping"),
+    "list": ("- 1\n- 2", "a search space is a YAML mapping"),
+    "alias": (f"format: {FORMAT}\npolicy: &p {{chunk_fraction: {RANGE}}}\ntraining: *p", "has no YAML aliases"),
+    "broken YAML": (f"format: {FORMAT}\npolicy: {{chunk_fraction: [0.1", "not valid YAML at line"),
+    "code": (f"format: {FORMAT}\npolicy: !!python/object/apply:os.getcwd []", "not valid YAML"),
+    "deep": ("[" * 1000 + "]" * 1000, "nested too deeply"),
+    "too large": (f"format: {FORMAT}\n# " + "x" * 70_000, "a search space has at most 65536"),
+    "not text": (b"\xff\xfe\x00", "is not UTF-8 text"),
+    "empty": ("", "a search space is a YAML mapping"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_a_bad_file_is_refused_in_one_line_that_names_it(content, message, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PolicyError) as caught:
+        SearchSpace.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_may_say_not_a_number_in_no_way(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"format: {FORMAT}\npolicy: {{chunk_fraction: .nan, max_fraction: [0.5, 1.0]}}")
+    with pytest.raises(PolicyError, match="chunk_fraction is nan"):
+        SearchSpace.load(path)
+
+
+@pytest.mark.parametrize("name", [*SHIPPED, "search_spaces/default.yaml"])
+def test_a_shipped_space_is_found_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_space(name).is_file()
+
+
+def test_a_users_file_goes_before_a_shipped_one_of_that_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine = Path("search_spaces/default.yaml")
+    mine.parent.mkdir()
+    mine.write_text(yaml.safe_dump({"format": FORMAT, "policy": {"chunk_fraction": RANGE}}))
+    assert find_space(str(mine)).samefile(mine)
+
+
+@pytest.mark.parametrize("name", ["defalt", "defalt.yaml"])
+def test_an_unknown_space_names_those_that_exist(name):
+    with pytest.raises(PolicyError, match="shipped are default, quick, thesis.*did you mean 'default'"):
+        find_space(name)

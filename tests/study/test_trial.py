@@ -1,0 +1,308 @@
+"""One trial, inline: what it returns, what it writes, and that it leaves its process as it was."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from autogrow.data import test_split
+from autogrow.study.trial import TrialConfig, device_problem, run_trial
+from autogrow.training import trainer
+from autogrow.training.records import TrialFolder
+from autogrow.training.trainer import Signal
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+OBJECTIVE_METRICS = {"validation_accuracy", "generalization_gap", "train_seconds"}
+TIMED = ("train_seconds",)
+
+
+def go_on(_):
+    return Signal.CONTINUE
+
+
+def folder_of(config):
+    return TrialFolder(Path(config.folder))
+
+
+def untimed(records):
+    """Records without what no two runs share: seconds."""
+    return [{key: value for key, value in record.items() if not key.endswith("seconds")} for record in records]
+
+
+def test_a_complete_trial_returns_and_writes_its_result(trial_config):
+    config = trial_config()
+    result = run_trial(config, go_on)
+    assert result["status"] == "complete"
+    assert OBJECTIVE_METRICS <= result["metrics"].keys()
+    assert folder_of(config).result() == result
+    assert not (Path(config.folder) / "log.txt").exists()
+
+
+def test_its_records_agree_with_its_result(trial_config):
+    config = trial_config()
+    metrics = run_trial(config, go_on)["metrics"]
+    samples, events = folder_of(config).samples(), folder_of(config).events()
+    assert [sample.index for sample in samples] == list(range(len(samples)))
+    assert samples[-1].step == metrics["steps"] == 24
+    assert samples[-1].parameters == metrics["parameters"]
+    assert len(events) == metrics["num_events"] > 0
+    assert events[-1].parameters_after == metrics["parameters"]
+    assert metrics["generalization_gap"] == metrics["train_accuracy"] - metrics["validation_accuracy"]
+    assert 0 < metrics["compute"] < 1
+
+
+def test_a_static_trial_takes_all_of_the_compute(trial_config):
+    static = {"initial_fraction": 1.0, "chunk_fraction": 1.0}
+    metrics = run_trial(trial_config(policy=static, role="static"), go_on)["metrics"]
+    assert metrics["compute"] == 1
+    assert metrics["num_events"] == 0
+
+
+def test_a_configuration_travels_as_json(trial_config):
+    config = trial_config()
+    again = TrialConfig.model_validate_json(config.model_dump_json())
+    moved = again.model_copy(update={"folder": config.folder + "-again"})
+    first, second = (untimed([run_trial(each, go_on)["metrics"]]) for each in (config, moved))
+    assert first == second
+
+
+def test_reports_are_few_evenly_spaced_and_come_before_the_end(trial_config):
+    reports = []
+
+    def report(metrics):
+        reports.append(metrics)
+        return Signal.CONTINUE
+
+    run_trial(trial_config(num_reports=6), report)
+    progress = [metrics["progress"] for metrics in reports]
+    assert progress == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6], abs=1 / 24)
+    assert all(OBJECTIVE_METRICS <= metrics.keys() for metrics in reports)
+    assert [metrics["compute"] for metrics in reports] == sorted(metrics["compute"] for metrics in reports)
+
+
+def test_a_stopped_trial_keeps_what_it_had_reached(trial_config):
+    config = trial_config()
+    result = run_trial(config, lambda metrics: Signal.STOP if metrics["progress"] > 0.4 else Signal.CONTINUE)
+    assert result["status"] == "stopped"
+    assert result == folder_of(config).result()
+    assert 0.4 < result["metrics"]["progress"] < 0.6
+    assert result["metrics"]["validation_accuracy"] == folder_of(config).samples()[-1].validation_accuracy
+
+
+class TestFailures:
+    """What goes wrong inside a trial becomes a result with a reason and a log."""
+
+    @staticmethod
+    def check(config, reason):
+        result = run_trial(config, go_on)
+        assert result["status"] == "failed"
+        assert reason in result["reason"]
+        assert "\n" not in result["reason"]
+        assert folder_of(config).result() == result
+        assert "Traceback" in (Path(config.folder) / "log.txt").read_text()
+
+    def test_a_loss_that_is_not_finite(self, trial_config):
+        training = {"optimizer": "sgd", "learning_rate": 100.0}
+        plain = {"hidden": (32,), "batch_norm": False}
+        config = trial_config(dataset="sine", training=training, model_options=plain)
+        self.check(config, "lower the learning rate (100)")
+
+    def test_a_users_model_that_gives_nan(self, trial_config, user_model):
+        name = user_model(NAN_AFTER.format(value="float('nan')"))
+        self.check(trial_config(model=name, model_options={}), "the loss is nan at step")
+
+    def test_a_users_model_that_gives_nan_only_when_all_is_evaluated(self, trial_config, user_model):
+        name = user_model(NAN_FOR_ALL_OF_VALIDATION)
+        self.check(trial_config(model=name, model_options={}), "loss is nan at step 24 of 24")
+
+    def test_a_users_model_that_raises(self, trial_config, user_model):
+        name = user_model(RAISES_IN_TRAINING)
+        self.check(trial_config(model=name, model_options={}), "RuntimeError: no more of this")
+
+    def test_a_users_factory_that_raises(self, trial_config, user_model):
+        name = user_model("def network():\n    raise KeyError('weights')\n")
+        self.check(trial_config(model=name, model_options={}), "KeyError: 'weights'")
+
+    def test_data_that_has_gone(self, trial_config):
+        self.check(trial_config(dataset="cifar100"), "cifar100")
+
+
+NAN_AFTER = """
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        self.calls = 0
+
+    def forward(self, inputs):
+        self.calls += self.training
+        outputs = self.layers(inputs)
+        return outputs * {value} if self.calls > 5 else outputs
+
+def network():
+    return Network()
+"""
+
+NAN_FOR_ALL_OF_VALIDATION = """
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+
+    def forward(self, inputs):
+        outputs = self.layers(inputs)
+        return outputs * float("nan") if len(inputs) > 256 else outputs
+
+def network():
+    return Network()
+"""
+
+RAISES_IN_TRAINING = """
+class Network(nn.Sequential):
+    calls = 0
+
+    def forward(self, inputs):
+        self.calls += self.training
+        if self.calls > 5:
+            raise RuntimeError("no more\\nof this")
+        return super().forward(inputs)
+
+def network():
+    return Network(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+"""
+
+DROPOUT = """
+def network(width=32):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, 10))
+"""
+
+
+class TestInterruption:
+    """The interrupt file saves a trial; running it again goes on as if nothing had happened."""
+
+    @pytest.fixture(autouse=True)
+    def asked_at_every_step(self, monkeypatch):
+        monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+
+    @staticmethod
+    def interrupt_at(config, progress):
+        """A report that asks all trials to save themselves once this share of the run is done."""
+
+        def report(metrics):
+            if metrics["progress"] >= progress:
+                Path(config.interrupt_file).touch()
+            return Signal.CONTINUE
+
+        return report
+
+    @pytest.mark.parametrize("policy", ["grows", "freezes", "static"])
+    def test_going_on_is_bit_exact(self, policy, trial_config, user_model):
+        policies = {
+            "grows": {"initial_fraction": 0.25, "trigger": {"kind": "schedule", "every": 5}},
+            "freezes": {
+                "initial_fraction": 0.25,
+                "trigger": {"kind": "plateau", "window": 2, "patience": 2, "max_wait": 5},
+                "layer_selection": {"kind": "random", "fraction": 0.5},
+                "freeze": {"kind": "old"},
+                "initialization": "xavier",
+            },
+            "static": {"initial_fraction": 1.0},
+        }
+        model = user_model(DROPOUT)
+        whole, parts = (
+            trial_config(name, policy=policies[policy], model=model, model_options={}) for name in ("whole", "parts")
+        )
+        expected = run_trial(whole, go_on)
+        for progress in (0.3, 0.7):
+            assert run_trial(parts, self.interrupt_at(parts, progress)) == {"status": "interrupted"}
+            assert folder_of(parts).result() is None
+            Path(parts.interrupt_file).unlink()
+        result = run_trial(parts, go_on)
+        assert untimed([result["metrics"]]) == untimed([expected["metrics"]])
+        for records in ("samples", "events"):
+            first, second = ([r.to_dict() for r in getattr(folder_of(c), records)()] for c in (whole, parts))
+            assert untimed(first) == untimed(second)
+
+    def test_an_interrupted_trial_has_no_result_and_its_seconds_add_up(self, trial_config):
+        config = trial_config()
+        assert run_trial(config, self.interrupt_at(config, 0.5)) == {"status": "interrupted"}
+        before = folder_of(config).samples()
+        assert before
+        Path(config.interrupt_file).unlink()
+        metrics = run_trial(config, go_on)["metrics"]
+        assert metrics["train_seconds"] > before[-1].train_seconds
+        assert folder_of(config).samples()[: len(before)] == before
+
+    def test_a_damaged_checkpoint_costs_time_and_not_the_result(self, trial_config):
+        whole, damaged = trial_config("whole"), trial_config("damaged")
+        run_trial(damaged, self.interrupt_at(damaged, 0.5))
+        Path(damaged.interrupt_file).unlink()
+        for checkpoint in Path(damaged.folder).rglob("*.pt"):
+            checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
+        first, second = (untimed([run_trial(config, go_on)["metrics"]]) for config in (whole, damaged))
+        assert first == second
+
+
+def test_an_interruption_is_noticed_soon_however_often_samples_are_taken(trial_config):
+    """Short stretches between samples must not keep a trial from asking."""
+    config = trial_config(training={"epochs": 2000})
+    Path(config.interrupt_file).touch()
+    started = time.monotonic()
+    assert run_trial(config, go_on) == {"status": "interrupted"}
+    assert time.monotonic() - started < 5
+
+
+class TestSurroundings:
+    """A worker runs many trials one after another: none may leave anything behind."""
+
+    def test_threads_are_as_they_were(self, trial_config, user_model):
+        body = f"threads = torch.get_num_threads()\n{DROPOUT}"
+        config = trial_config(model=user_model(body), model_options={}, num_threads=2)
+        assert run_trial(config, go_on)["status"] == "complete"
+        assert sys.modules[config.model.split(":")[0]].threads == 2
+        assert torch.get_num_threads() == 1
+
+    @pytest.mark.parametrize("body", [DROPOUT, RAISES_IN_TRAINING])
+    def test_random_state_and_import_path_are_as_they_were(self, body, trial_config, user_model, monkeypatch, tmp_path):
+        monkeypatch.chdir("/")
+        config = trial_config(model=user_model(body), model_options={})
+        state, path = torch.get_rng_state(), list(sys.path)
+        run_trial(config, go_on)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert sys.path == path
+        assert torch.get_num_threads() == 1
+
+    def test_the_global_random_state_does_not_matter(self, trial_config, user_model):
+        model = user_model(DROPOUT)
+        results = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            config = trial_config(str(seed), model=model, model_options={})
+            results.append(untimed([run_trial(config, go_on)["metrics"]]))
+        assert results[0] == results[1]
+
+    def test_the_test_split_is_never_opened(self, trial_config, monkeypatch):
+        def forbidden(*_):
+            raise AssertionError("a trial opened the test split")
+
+        for module in [module for module in sys.modules.values() if hasattr(module, "open_test_split")]:
+            monkeypatch.setattr(module, "open_test_split", forbidden)
+        assert test_split.open_test_split is forbidden
+        assert run_trial(trial_config(), go_on)["status"] == "complete"
+
+
+def test_the_record_holds_no_number_that_json_does_not_know(trial_config):
+    config = trial_config()
+    run_trial(config, go_on)
+    for line in (Path(config.folder) / "samples.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_said_before_anything_starts():
+    assert "PyTorch sees no GPU here" in device_problem(1.0)
+    assert device_problem(0.0) is None
