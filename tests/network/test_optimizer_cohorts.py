@@ -23,7 +23,7 @@ ADAMS = [name for name in OPTIMIZERS if "adam" in name]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def trained(optimizer_name, steps=20, network="resnet"):
+def trained(optimizer_name, steps=6, network="resnet"):
     module, batch = built_in(network)
     growing = ExpandableNetwork(module, batch)
     optimizer = OPTIMIZERS[optimizer_name](module.parameters())

@@ -42,7 +42,7 @@ def policy(**fields):
 
 
 def settings(**fields):
-    return TrainingSettings(**{"epochs": 4, "batch_size": 16, "sample_every": 1, **fields})
+    return TrainingSettings(**{"epochs": 4, "batch_size": 16, "sample_every": 1, "sample_size": 16, **fields})
 
 
 def trainer(

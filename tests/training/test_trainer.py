@@ -65,7 +65,7 @@ def test_flops_are_those_of_the_sizes_trained_at():
 
 
 def test_samples_match_train_and_validation():
-    run = trainer()
+    run = trainer(the_settings=settings(sample_size=64))
     run.run()
     measuring = run._measuring
     assert len(measuring.train_indices) == len(measuring.validation_indices) == 64
@@ -179,7 +179,7 @@ class TestResume:
         second.run()
         return whole, second
 
-    @pytest.mark.parametrize("cut", [2, 4, 6, 8, 13], ids=lambda cut: f"cut at {cut}")
+    @pytest.mark.parametrize("cut", [3, 4, 13], ids=lambda cut: f"cut at {cut}")
     @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
     def test_across_growth_events(self, tmp_path, cut, optimizer):
         options = {
