@@ -1,12 +1,13 @@
 """The Python interface: what ``import autogrow`` offers. The command line calls the same functions."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 from torch import nn
 
 from autogrow.data.dataset import Dataset
@@ -22,15 +23,20 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.study.driver import SearchPlan, SearchResult, plan_search, run_search
+from autogrow.study.driver import SearchPlan, SearchResult, plan_search, resume_settings, run_search
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import find_space
-from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings
+from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration
 from autogrow.study.study_database import StudyDatabase
 from autogrow.training.task import Metrics
 
+DEFAULT_DATASET = "digits"
+RESUMABLE_SETTINGS = (
+    "trials", "time_budget_seconds", "address", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "data_dir"
+)  # fmt: skip
+"""What may change when a run goes on: its budget, and where it runs."""
 SMALL_TRAINING_SET = 10_000
 EPOCHS_OF_SMALL_SETS = 15
 EPOCHS_OF_LARGE_SETS = 10
@@ -58,11 +64,11 @@ class Study:
 
 
 def search(
-    dataset: str = "digits",
-    model: str | ModelSpec = "auto",
+    dataset: str | None = None,
+    model: str | ModelSpec | None = None,
     *,
-    trials: int = DEFAULT_TRIALS,
-    space: str | Mapping[str, Any] = "default",
+    trials: int | None = None,
+    time_budget: str | None = None,
     name: str | None = None,
     out: str | Path = "results",
     resume: bool = False,
@@ -71,11 +77,33 @@ def search(
 ) -> Study:
     """Search for a growth policy; see ``autogrow search --help`` for the settings, which have the same names here.
 
+    With `resume`, the run of that `name` goes on with its own settings; only its budget and where it runs may change.
     Raises `autogrow.errors.AutogrowError` with one line for anything that a user can mend.
     """
-    folder = RunFolder.named(Path(out), next_run_name(Path(out), dataset) if name is None else name)
-    plan = plan_new_search(dataset, model, trials=trials, space=space, **settings)
+    dataset_name = dataset or DEFAULT_DATASET
+    folder = RunFolder.named(Path(out), next_run_name(Path(out), dataset_name) if name is None else name)
+    seconds = parse_duration(time_budget) if time_budget is not None else None
+    if resume:
+        if name is None:
+            raise UsageError("resume needs the name of the run to go on with")
+        given = {"dataset": dataset, "model": model, **settings}
+        plan = plan_resumed_search(folder, trials=trials, time_budget_seconds=seconds, **given)
+    else:
+        chosen = DEFAULT_TRIALS if trials is None else trials
+        plan = plan_new_search(dataset_name, model or "auto", trials=chosen, time_budget_seconds=seconds, **settings)
     return Study(run_search(plan, folder, resume=resume, monitor=monitor))
+
+
+def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
+    """Check a run that is to go on. Raises `UsageError` for a setting that would change the experiment."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name in given:
+        if name not in RESUMABLE_SETTINGS:
+            known = ", ".join(RESUMABLE_SETTINGS)
+            raise UsageError(f"{name} cannot change in a resumed run, only {known}: leave it out, or start a new run")
+    if "data_dir" in given:
+        given["data_dir"] = str(resolve_data_dir(given["data_dir"]))
+    return plan_search(resume_settings(folder, **given))
 
 
 def plan_new_search(
@@ -85,7 +113,7 @@ def plan_new_search(
     trials: int = DEFAULT_TRIALS,
     space: str | Mapping[str, Any] = "default",
     model_options: Mapping[str, Any] | None = None,
-    objectives: str = ",".join(DEFAULT_OBJECTIVES),
+    objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -95,7 +123,7 @@ def plan_new_search(
     """Resolve and check every setting of a new search."""
     data_dir = resolve_data_dir(data_dir)
     content = dict(space) if isinstance(space, Mapping) else read_yaml_mapping(find_space(space), "search space")
-    chosen_objectives = parse_objectives(objectives)
+    chosen_objectives = parse_objectives(objectives if isinstance(objectives, str) else ",".join(objectives))
     opened = open_dataset(dataset, data_dir)
     spec = resolve_model(model, opened, model_options)
     fields = {
@@ -124,7 +152,7 @@ def train(
     epochs: int | None = None,
     train_size: int | None = None,
     data_dir: str | Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     out: str | Path | None = None,
     **callbacks: Callable[..., Any],
 ) -> TrainResult | None:
@@ -149,7 +177,7 @@ def train(
         settings,
         seed=seed,
         train_size=train_size,
-        device=device,
+        device=resolve_device(device),
         out=Path(out) if out is not None else None,
         **callbacks,
     )
@@ -170,6 +198,15 @@ def evaluate(
 
 def resolve_data_dir(data_dir: str | Path | None) -> Path:
     return (Path(data_dir) if data_dir is not None else default_data_dir()).expanduser().absolute()
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" is the GPU where PyTorch sees one. Raises `UsageError` for a GPU that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device {device!r}, but PyTorch sees no GPU here: leave it out to run on the CPU")
+    return device
 
 
 def resolve_model(model: str | ModelSpec, dataset: Dataset, options: Mapping[str, Any] | None) -> ModelSpec:

@@ -57,14 +57,13 @@ def doctor(data_dir: str | None) -> None:
 
     from autogrow.api import resolve_data_dir
     from autogrow.data import list_datasets
-    from autogrow.study.settings import versions
+    from autogrow.study.settings import available_cores, versions
 
     for name, version in versions().items():
         click.echo(f"{name:14} {version}")
-    click.echo(f"{'cores':14} {len(os.sched_getaffinity(0))}")
-    pages = os.sysconf("SC_PAGE_SIZE")
-    total, free = (os.sysconf(name) * pages / 2**30 for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
-    click.echo(f"{'memory':14} {total:.1f} GiB, {free:.1f} GiB of it unused")
+    click.echo(f"{'cores':14} {available_cores()}")
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    click.echo(f"{'memory':14} {memory_gib:.1f} GiB")
     click.echo(f"{'disk':14} {shutil.disk_usage('.').free / 2**30:.1f} GiB free here")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):

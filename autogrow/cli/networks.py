@@ -32,7 +32,7 @@ def train(policy_file: Path, **options: Any) -> int:
 
     Writes model.safetensors and config.json; autogrow.load(DIR) gives back a plain torch module.
     """
-    from autogrow.api import resolve_data_dir, training_settings
+    from autogrow.api import resolve_data_dir, resolve_device, training_settings
     from autogrow.data.opening import open_dataset
     from autogrow.export.retraining import train_policy
     from autogrow.policy.growth_policy import GrowthPolicy
@@ -40,7 +40,8 @@ def train(policy_file: Path, **options: Any) -> int:
     policy = GrowthPolicy.load(policy_file)
     dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
     settings = training_settings(dataset, policy.training, options["epochs"])
-    device = _prepare_device(options["device"], options["threads"])
+    device = resolve_device(options["device"])
+    _set_threads(options["threads"])
     with _interruptible() as interrupted:
         result = train_policy(
             _model(policy, dataset, options),
@@ -103,20 +104,15 @@ def _model(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
     return resolve_model(options["model"] or "auto", dataset, given)
 
 
-def _prepare_device(device: str, threads: int | None) -> str:
+def _set_threads(threads: int | None) -> None:
     import torch
 
     from autogrow.errors import UsageError
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda, but PyTorch sees no GPU here: leave it out to run on the CPU")
     if threads is not None:
         if threads < 1:
             raise UsageError(f"--threads {threads} is below 1")
         torch.set_num_threads(threads)
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
 
 
 @contextmanager

@@ -70,10 +70,9 @@ def search(ctx: click.Context, /, **options: Any) -> int:
     with ProgressDisplay(quiet=options["quiet"]) as monitor:
         result = run_search(plan, folder, resume=options["resume"], monitor=monitor)
     _print_result(folder, options["as_json"])
-    if result.interrupted:
+    if result.waiting:
         click.echo(f"saved; go on with: autogrow search --resume --name {folder.name} --out {options['out']}", err=True)
-        return 130
-    return 0
+    return 130 if result.interrupted else 0
 
 
 def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
@@ -104,21 +103,21 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
     )
 
 
-_RESUMABLE = {"name", "out", "resume", "trials", "time_budget", "as_json", "dry_run", "quiet", "data_dir"}
+_NOT_SETTINGS = {"name", "out", "resume", "time_budget", "as_json", "dry_run", "quiet"}
 
 
 def _resumed_plan(ctx: click.Context, folder: Any, options: dict[str, Any]) -> Any:
     """A run goes on with its own settings; a flag that would change the experiment is refused."""
-    from autogrow.study.driver import plan_search, resume_settings
+    from autogrow.api import plan_resumed_search
     from autogrow.study.settings import parse_duration
 
-    for name in options:
-        given = ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-        if given and name not in _RESUMABLE:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} cannot change in a resumed run: leave it out, or start a new run")
     budget = parse_duration(options["time_budget"]) if options["time_budget"] else None
-    return plan_search(resume_settings(folder, options["trials"], budget))
+    given = {
+        name: value
+        for name, value in options.items()
+        if name not in _NOT_SETTINGS and ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    }
+    return plan_resumed_search(folder, time_budget_seconds=budget, **given)
 
 
 def _print_plan(plan: Any, folder: Any, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization, measure_normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
 from autogrow.data.test_split import open_test_split
-from autogrow.errors import RunFolderError, UsageError
+from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError
 from autogrow.export.saved_network import CONFIG, WEIGHTS, network_config, save_network
 from autogrow.files import write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
@@ -58,7 +59,7 @@ class TrainResult:
         tested = {} if self.test is None else {
             "test_accuracy": self.test.accuracy,
             "test_loss": self.test.loss,
-            "generalization_gap": self.train.accuracy - self.test.accuracy,
+            "train_minus_test_accuracy": self.train.accuracy - self.test.accuracy,
         }  # fmt: skip
         return {
             "train_accuracy": self.train.accuracy,
@@ -118,7 +119,12 @@ def train_policy(
     )
     if out is not None:
         write_json_atomically(out / REQUEST, request)
-    outcome = trainer.run()
+    try:
+        outcome = trainer.run()
+    except TrainingDivergedError:
+        if out is not None:
+            shutil.rmtree(out, ignore_errors=True)  # nothing in it is worth going on from
+        raise
     if outcome.signal is Signal.INTERRUPT:
         return None
     assert outcome.train is not None

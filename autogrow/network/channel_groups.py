@@ -89,9 +89,10 @@ def find_structure(model: nn.Module, example_input: Tensor) -> Structure:
     widths = {group.name: group.width for group in traced}
     for member in dict.fromkeys(member for group in traced for member in group.positions):
         sharing = [group for group in traced if member in group.positions]
-        if any(isinstance(layer_rule(layers[member.layer]), str) for _ in sharing):
+        layer = layers[member.layer]
+        if isinstance(layer_rule(layer), str) or _is_shared_slope(layer, sharing[0].positions[member][0]):
             continue
-        layout = find_layout(*_owners(member, sharing, layers[member.layer]), widths)
+        layout = find_layout(*_owners(member, sharing, layer), widths)
         if isinstance(layout, str):
             for group in sharing:
                 group.reason = group.reason or layout
@@ -152,6 +153,11 @@ def _read_group(
 def _is_depthwise(module: nn.Module) -> bool:
     groups = getattr(module, "groups", 1)
     return isinstance(groups, int) and 1 < groups == getattr(module, "in_channels", None) == module.out_channels
+
+
+def _is_shared_slope(layer: nn.Module, positions: IntArray) -> bool:
+    """Whether one entry serves every unit, as in ``nn.PReLU()``: it does not change size."""
+    return isinstance(layer, nn.PReLU) and layer.num_parameters == 1 and len(positions) > 1
 
 
 def _tied_layers(model: nn.Module) -> set[str]:

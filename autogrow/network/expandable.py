@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from autogrow.network.statistics import evaluating, measure_new_statistics
 
 OUTPUT_TOLERANCE = 1e-5
 """Largest change of an output, relative to the largest output, at which a group counts as growing exactly."""
+
+ASLEEP = 1e-2
+"""Share of a fresh layer's usual weight below which a layer passes on too little to judge what lies before it."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,11 @@ class ExpandableNetwork:
             self._attached[id(optimizer)] = OptimizerCohorts(optimizer, self.module, self.cohorts)
         return self._attached[id(optimizer)]
 
+    def detach(self, optimizer: Optimizer) -> None:
+        """Look after `optimizer` no longer; it is a stock one again."""
+        if id(optimizer) in self._attached:
+            self._attached.pop(id(optimizer)).detach()
+
     def widen(
         self,
         group: ChannelGroup | str,
@@ -120,7 +129,8 @@ class ExpandableNetwork:
         Args:
             added_units: Units to add (at least 1) by group name.
             initialization: A name of `autogrow list initializations`.
-            optimizer: The optimizer of this network's parameters. Its state follows; without it, make a new one.
+            optimizer: The optimizer of this network's parameters; its state follows, as does that of every optimizer
+                that was attached before. One that was not must be made anew.
             optimizer_state: "carry" keeps the moments of old entries, "reset" drops the whole state.
             generator: Where random weights are drawn from, on the CPU; a fresh one seeded with 0 if None.
             calibration_input: A batch from which new norm channels take their mean and variance; without it they
@@ -189,14 +199,16 @@ class ExpandableNetwork:
         reset: bool = False,
     ) -> None:
         """Compute what is still missing, then put everything in place."""
-        control = self.attach(optimizer) if optimizer is not None else None
-        states = control.prepare(resizing.changes, reset) if control else {}
+        if optimizer is not None:
+            self.attach(optimizer)
+        attached = list(self._attached.values())
+        states = [control.prepare(resizing.changes, reset) for control in attached]
         numbers = self.cohorts.prepare(resizing.changes, grows)
         resizing.commit()
         self._structure = _with_widths(self._structure, {name: len(source) for name, source in units.items()})
         self.cohorts.commit(numbers, grows)
-        if control:
-            control.commit(resizing.changes, states, reset)
+        for control, state in zip(attached, states, strict=True):
+            control.commit(resizing.changes, state, reset)
 
     def _new_norm_channels(self, resizing: Resizing) -> dict[str, Tensor]:
         """Masks of the channels that a resizing added to norms with running statistics, by layer name."""
@@ -232,12 +244,19 @@ def _inexact_groups(model: nn.Module, structure: Structure, example_input: Tenso
 
 
 def _problem_with(model: nn.Module, structure: Structure, names: list[str], example_input: Tensor) -> str | None:
-    """What goes wrong when these groups of a copy of the network get one unit more; None if nothing does."""
+    """What goes wrong when these groups of a copy of the network get one unit more; None if nothing does.
+
+    Weights of the copy that are next to nothing (a zero-initialized head, a norm without gain) are filled first: behind
+    them any change would stay unseen until they have learnt something else.
+    """
     twin = copy.deepcopy(model)
+    _wake(twin)
     units = {name: np.append(np.arange(structure.groups[name].width), NEW) for name in names}
     generator = torch.Generator().manual_seed(0)
     with evaluating(twin):
         before = twin(example_input)
+        if not isinstance(before, Tensor):
+            raise NetworkError(f"the network returns a {type(before).__name__}, expected one tensor of outputs")
         prepare_resizing(twin, structure, units, INITIALIZERS["zero_fan_out"](), generator).commit()
         try:
             after = twin(example_input)
@@ -245,5 +264,17 @@ def _problem_with(model: nn.Module, structure: Structure, names: list[str], exam
             return f"the forward pass fails when it is wider: {' '.join(str(error).split())[:120]}"
     if before.shape != after.shape:
         return "the network's output takes its width"
-    change = float((after - before).abs().max() / before.abs().max().clamp(min=1.0))
+    change = float((after - before).abs().max() / before.abs().max().clamp(min=torch.finfo(before.dtype).tiny))
     return None if change <= OUTPUT_TOLERANCE else f"outputs change by {change:.1e} when it is widened"
+
+
+def _wake(model: nn.Module) -> None:
+    """Give weights that are zero, or nearly, the scale of a fresh layer's, and norm gains of zero that of one."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.rsplit(".", 1)[-1] == "bias":
+                continue  # hides nothing
+            usual = sqrt(parameter.shape[0] / parameter.numel()) if parameter.dim() > 1 else 1.0
+            if parameter.abs().max() < ASLEEP * usual:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * usual)

@@ -8,7 +8,8 @@
   stay bit-identical under any optimizer, with momentum and weight decay.
 
 It works through step hooks on the optimizer that the user made, so any ``torch.optim`` class can be used. Carrying
-works for every optimizer whose state tensors have the parameter's shape; ages are kept for Adam and AdamW.
+works for every optimizer whose state tensors have the parameter's shape; ages are kept for Adam and AdamW, and count
+the optimizer's steps: a parameter that sits some of them out (without a gradient) is taken to be older than it is.
 """
 
 from collections.abc import Iterable, Mapping

@@ -119,9 +119,6 @@ def _change(
         sources[rule.in_dim] = torch.from_numpy(sides["in"])
     if old is None or not sources:
         return None
-    # A single shared slope of a PReLU belongs to no unit.
-    if any(old.shape[dim] == 1 and len(source) != 1 and isinstance(layer, nn.PReLU) for dim, source in sources.items()):
-        return None
     with torch.no_grad():
         new = resize_tensor(old.detach(), sources, rule.fill or 0.0)
         if rescale and rule.in_dim in sources:

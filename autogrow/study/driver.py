@@ -148,13 +148,14 @@ def address_problem(address: str) -> str | None:
     return None
 
 
-def resume_settings(folder: RunFolder, trials: int | None, time_budget_seconds: float | None) -> SearchSettings:
-    """The settings that a run was started with; only its budget may be changed."""
-    settings = folder.settings().model_dump()
-    if trials is not None:
-        settings["trials"] = trials
-    settings["time_budget_seconds"] = time_budget_seconds
-    return validated(SearchSettings, settings, str(folder.config_file))
+def resume_settings(folder: RunFolder, **changes: Any) -> SearchSettings:
+    """The settings that a run was started with; `changes` may be its budget and where it runs, None changing nothing.
+
+    A time budget counts from the resumption, so the old one does not hold.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    fields = {**folder.settings().model_dump(), "time_budget_seconds": None, **given}
+    return validated(SearchSettings, fields, str(folder.config_file))
 
 
 def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase:
@@ -173,7 +174,7 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
     if shutil.disk_usage(folder.path).free < LEAST_FREE_BYTES:
         raise RunFolderError(f"no space left to write {folder.path}: free at least {LEAST_FREE_BYTES >> 20} MiB")
     folder.interrupt_file.unlink(missing_ok=True)
-    database = StudyDatabase.create(folder.database, plan.objectives)
+    database = StudyDatabase.create(folder.database, plan.objectives, plan.settings.trials)
     database.reconcile(folder)
     return database
 
@@ -190,7 +191,6 @@ class _Driver:
         self._database = database
         self._monitor = monitor
         self._deadline = started + (plan.settings.time_budget_seconds or float("inf"))
-        self._stop_lock = threading.Lock()
         self._stopping = False
 
     def run(self) -> None:
@@ -203,8 +203,7 @@ class _Driver:
         with ray_cluster(
             settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent
         ) as cluster:
-            done = sum(trial.state.is_finished() for trial in self._database.trials())
-            self._monitor.search_started(settings.trials, done, cluster.slots)
+            self._monitor.search_started(settings.trials, self._database.num_ended(), cluster.slots)
             run_trials(self, cluster, settings.cpus_per_trial, settings.gpus_per_trial, self.stopping)
 
     def stopping(self) -> bool:
@@ -275,11 +274,11 @@ class _Driver:
         self._stop("interrupted; once more ends at once")
 
     def _stop(self, reason: str) -> None:
-        with self._stop_lock:
-            if not self._stopping:
-                self._stopping = True
-                self._folder.interrupt_file.touch()
-                self._monitor.stopping(reason)
+        # Called from the signal handler too, which runs between any two lines of this thread: no locks here.
+        if not self._stopping:
+            self._stopping = True
+            self._folder.interrupt_file.touch()
+            self._monitor.stopping(reason)
 
     def _work_left(self) -> bool:
         proposed, wanted = self._database.num_proposed(), self._plan.settings.trials

@@ -38,6 +38,7 @@ from ray import tune  # noqa: E402
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
+from autogrow.study.settings import available_cores  # noqa: E402
 from autogrow.study.trial import TrialConfig, run_trial  # noqa: E402
 from autogrow.training.trainer import Signal  # noqa: E402
 
@@ -47,6 +48,8 @@ FIRST_RUNG = 0.2
 """Share of the full-size run's training FLOPs at which trials are first compared."""
 LAST_RUNG = 1.0
 REDUCTION_FACTOR = 2
+QUEUED_AHEAD = 1
+"""Trials that are proposed before a slot is free, so that none waits for the sampler and Ray Tune's next round."""
 MAX_FAILURES = 2
 """How often a trial whose process died is started again, from its checkpoint."""
 STOP_WAIT_SECONDS = 60.0
@@ -59,6 +62,8 @@ class Cluster:
 
     slots: int
     """Trials that can run at a time."""
+    is_full: bool
+    """Whether that is all that fits; if not, only the searcher keeps more from running."""
 
 
 class TrialSource(Protocol):
@@ -81,13 +86,15 @@ def ray_cluster(
     """
     if address is None and os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
         raise UsageError("RAY_AUTH_MODE=disabled would let anybody on the network run code here: unset it")
+    if ray.is_initialized():
+        raise UsageError("this process has a Ray session of its own: call ray.shutdown(), or search in another process")
     folder = tempfile.mkdtemp(prefix="ag-")  # short, because Ray puts sockets in it
     mask = os.umask(0o077)  # Ray's authentication token is for this user alone
     try:
         if address is None:
             ray.init(
                 address="local",
-                num_cpus=max(len(os.sched_getaffinity(0)), cpus_per_trial),
+                num_cpus=available_cores(),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -101,7 +108,9 @@ def ray_cluster(
                 raise UsageError(f"no Ray cluster answers at {address!r}: start one, or leave out --address") from error
         os.umask(mask)
         logging.getLogger("ray").setLevel(logging.ERROR)
-        yield Cluster(_slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial, max_concurrent))
+        fitting = _slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial)
+        slots = min(fitting, max_concurrent or fitting)
+        yield Cluster(slots, is_full=slots == fitting)
     finally:
         os.umask(mask)
         ray.shutdown()
@@ -115,7 +124,10 @@ def run_trials(
 
     Raises whatever `source` raised: Ray Tune would swallow it and leave the trial running for ever.
     """
-    searcher = _StudySearcher(source, cluster.slots, stopping)
+    limit = cluster.slots + (QUEUED_AHEAD if cluster.is_full else 0)
+    searcher = _StudySearcher(source, limit, stopping)
+    # Otherwise Ray Tune starts one actor at a time, each importing torch for seconds before the next one begins.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(limit)
     storage = tempfile.mkdtemp(prefix="ag-tune-")
     resources = {"cpu": cpus_per_trial, **({"gpu": gpus_per_trial} if gpus_per_trial else {})}
     try:
@@ -166,20 +178,20 @@ class _NotPickled:
 
 
 class _StudySearcher(_NotPickled, Searcher):
-    """Hands trials from a `TrialSource` to Ray Tune, at most as many at a time as there are slots."""
+    """Hands trials from a `TrialSource` to Ray Tune, at most `limit` at a time, those that wait for a slot included."""
 
-    def __init__(self, source: TrialSource, slots: int, stopping: Callable[[], bool]) -> None:
+    def __init__(self, source: TrialSource, limit: int, stopping: Callable[[], bool]) -> None:
         super().__init__(metric=METRIC, mode="max")
         self.error: BaseException | None = None
         self.live: dict[str, TrialConfig] = {}
         self._source = source
-        self._slots = slots
+        self._limit = limit
         self._stopping = stopping
 
     def suggest(self, trial_id: str) -> Any:
         if self.error is not None or self._stopping():
             return Searcher.FINISHED
-        if len(self.live) >= self._slots:
+        if len(self.live) >= self._limit:
             return None
         with self._keeping_errors():
             config = self._source.next_trial()
@@ -219,7 +231,7 @@ class _StudySearcher(_NotPickled, Searcher):
 def _ending(result: dict[str, Any] | None, error: bool) -> dict[str, Any]:
     """How a trial ended, from the last that Ray Tune heard of it."""
     if error:
-        return {"status": "failed", "reason": f"its process died {MAX_FAILURES + 1} times"}
+        return {"status": "failed", "reason": f"its process ended without a result {MAX_FAILURES + 1} times"}
     if result is None:
         return {"status": "failed", "reason": "it ended without a report"}
     if "result" in result:
@@ -296,7 +308,7 @@ class _StopWhenTold(_NotPickled, tune.Stopper):
         self._expired = True
 
 
-def _slots(resources: Mapping[str, float], cpus: int, gpus: float, max_concurrent: int | None) -> int:
+def _slots(resources: Mapping[str, float], cpus: int, gpus: float) -> int:
     slots = int(resources.get("CPU", 0) // cpus)
     if gpus:
         # Fractions of one GPU each: 4 x 0.25 fit on it, 3 x 0.3 do too.
@@ -307,4 +319,4 @@ def _slots(resources: Mapping[str, float], cpus: int, gpus: float, max_concurren
             f"no room for a trial of {cpus} CPUs and {gpus:g} GPUs: the cluster has {resources.get('CPU', 0):g} CPUs "
             f"and {resources.get('GPU', 0):g} GPUs; ask for less per trial"
         )
-    return min(slots, max_concurrent) if max_concurrent else slots
+    return slots

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from autogrow.study.settings import SearchSettings
 from autogrow.training.records import TrialFolder
 
 CONFIG_FORMAT = "autogrow-run/1"
+LOCK_PATIENCE_SECONDS = 0.3
 
 
 class RunFolder:
@@ -109,24 +111,37 @@ class RunFolder:
         created = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = self._take_lock()
         except OSError as error:
             raise unwritable(self._lock_file, error) from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunFolderInUseError(f"run {self.path} is in use by {self._holder()}: wait, or stop it") from None
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
-            try:
-                yield
-            finally:
-                self._lock_file.unlink(missing_ok=True)
-                if created and not any(self.path.iterdir()):
-                    self.path.rmdir()
+            yield
         finally:
+            self._lock_file.unlink(missing_ok=True)
             os.close(descriptor)
+            if created and not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def _take_lock(self) -> int:
+        """A descriptor that holds the lock; tried for a moment, because a reader may be asking whether it is held."""
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while True:
+            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The holder before may have removed the file after it was opened here: then this lock locks nothing.
+                if self._lock_file.exists() and os.path.samestat(os.fstat(descriptor), self._lock_file.stat()):
+                    return descriptor
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    raise RunFolderInUseError(
+                        f"run {self.path} is in use by {self._holder()}: wait, or stop it"
+                    ) from None
+            os.close(descriptor)
+            time.sleep(0.02)
 
     def _holder(self) -> str:
         try:

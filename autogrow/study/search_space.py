@@ -19,7 +19,6 @@ What is not named keeps its default. Parameters are called by their path: ``chun
 import math
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +30,7 @@ from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
 
 FORMAT = "autogrow-space/1"
-MAX_PARAMETERS = 100
+SEARCHABLE_TRAINING = ("learning_rate", "weight_decay", "batch_size", "optimizer", "momentum", "learning_rate_schedule")
 
 
 class Suggester(Protocol):
@@ -156,11 +155,16 @@ class SearchSpace:
 
     def _check(self, where: str) -> None:
         """Every field at every extreme must make a valid policy, so that no trial can fail on its own proposal."""
-        with _naming(where):
-            for fields in _corners(self._policy):
-                GrowthPolicy.from_dict(fields, where)
-            for fields in _corners(self._training):
-                validated(TrainingSettings, fields, f"{where}: training")
+        for name in self._training:
+            if name not in SEARCHABLE_TRAINING:
+                raise PolicyError(
+                    f"{where}: training.{name} cannot be searched: trials must be equally long to be compared; "
+                    f"searchable are {', '.join(SEARCHABLE_TRAINING)}{nearest(name, SEARCHABLE_TRAINING)}"
+                )
+        for fields in _corners(self._policy):
+            GrowthPolicy.from_dict(fields, where)
+        for fields in _corners(self._training):
+            validated(TrainingSettings, fields, f"{where}: training")
         if not any(isinstance(value, Searchable) for value in (*self._policy.values(), *self._training.values())):
             raise PolicyError(
                 f"{where}: nothing to search: give at least one field a range such as {{low: 0.1, high: 0.5}}"
@@ -180,17 +184,6 @@ def _corners(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, options in values.items():
         for option in options:
             yield {**first, name: option}
-
-
-@contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Puts the place before errors of nested parts, which do not know it."""
-    try:
-        yield
-    except PolicyError as error:
-        if str(error).startswith(where):
-            raise
-        raise PolicyError(f"{where}: {error}") from None
 
 
 def _bound(value: Any, end: Callable[[list[Any]], Any]) -> float | None:

@@ -1,5 +1,6 @@
 """Everything that decides a search: validated once, written to the run's config.yaml, and enough to repeat it."""
 
+import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
@@ -54,6 +55,13 @@ def parse_duration(text: str) -> float:
     if total <= 0:
         raise UsageError(f"duration {text!r} is not above zero")
     return total
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:

@@ -58,7 +58,7 @@ class StudyDatabase:
         self._path = path
 
     @classmethod
-    def create(cls, path: Path, objectives: tuple[Objective, ...]) -> "StudyDatabase":
+    def create(cls, path: Path, objectives: tuple[Objective, ...], num_trials: int = len(CONTROLS)) -> "StudyDatabase":
         """A new study with the controls waiting to be tried first."""
         with _readable_errors(path):
             study = optuna.create_study(
@@ -69,7 +69,7 @@ class StudyDatabase:
             )
             study.set_metric_names([objective.name for objective in objectives])
             queued = {trial.user_attrs.get("role") for trial in study.get_trials(deepcopy=False)}
-            for role in CONTROLS:
+            for role in CONTROLS[:num_trials]:
                 if role not in queued:
                     study.enqueue_trial({}, user_attrs={"role": role})
         return cls(study, objectives, path)
@@ -90,6 +90,12 @@ class StudyDatabase:
         """Roots that have been started: what a budget of trials counts."""
         return sum(1 for trial in self.trials() if trial.state != TrialState.WAITING and "root" not in trial.user_attrs)
 
+    def num_ended(self) -> int:
+        """Trials that have ended for good: one that was interrupted goes on as another."""
+        trials = self.trials()
+        superseded = {trial.user_attrs.get("resume_of") for trial in trials}
+        return sum(trial.state.is_finished() and trial.number not in superseded for trial in trials)
+
     def has_waiting_resumption(self) -> bool:
         return any(t.state == TrialState.WAITING and "root" in t.user_attrs for t in self.trials())
 
@@ -105,7 +111,7 @@ class StudyDatabase:
     def _propose(
         self, space: SearchSpace, base: TrainingSettings, seed: int, expected_samples: int, num_trials: int
     ) -> Proposal:
-        self.study.sampler = _sampler(seed, len(self.trials()), num_trials)
+        self.study.sampler = _sampler(seed, len(self.trials()), num_trials, len(self.objectives))
         trial = self.study.ask()
         attributes = trial.user_attrs
         role = attributes.get("role", SEARCHED)
@@ -178,11 +184,15 @@ class StudyDatabase:
             storage.set_trial_user_attr(trial_id, name, value)
 
 
-def _sampler(seed: int, num_existing: int, num_trials: int) -> optuna.samplers.BaseSampler:
+def _sampler(seed: int, num_existing: int, num_trials: int, num_objectives: int) -> optuna.samplers.BaseSampler:
     """TPE with a seed of its own for every proposal: one seed for a whole study repeats points after a resume."""
     digest = hashlib.sha256(f"{seed}/{num_existing}".encode()).digest()
     startup = max(4, min(10, num_trials // STARTUP_SHARE)) + len(CONTROLS)
-    return optuna.samplers.TPESampler(seed=int.from_bytes(digest[:4], "big"), n_startup_trials=startup)
+    # Grouped, because controls have no parameters and conditional ones differ: no parameter is common to all trials.
+    joint = num_objectives == 1 or None
+    return optuna.samplers.TPESampler(
+        seed=int.from_bytes(digest[:4], "big"), n_startup_trials=startup, multivariate=joint, group=bool(joint)
+    )
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:

@@ -249,7 +249,7 @@ class Trainer:
             if metrics is not None and not (math.isfinite(metrics.loss) and math.isfinite(metrics.accuracy)):
                 raise TrainingDivergedError(
                     f"the loss is {metrics.loss} at step {self._step} of {self.num_steps}; lower the learning rate "
-                    f"({self.settings.learning_rate:g})"
+                    f"({self.settings.learning_rate:g}), training.learning_rate in a policy file"
                 )
 
     def _checkpoint_if_due(self) -> None:
@@ -290,6 +290,7 @@ class Trainer:
             self.network.set_widths(state["widths"])
             self.model.load_state_dict(state["model"])
             self.network.cohorts.load_state_dict(state["cohorts"])
+            self.network.detach(self.optimizer)
             self.optimizer = make_optimizer(self.model, self.settings)
             self.optimizer.load_state_dict(state["optimizer"])
             self.network.attach(self.optimizer).load_state_dict(state["optimizer_cohorts"])

@@ -32,7 +32,7 @@ def _bare() -> Row:
 
 def _busy(folder: Path) -> Row:
     """Trials of two seconds or more: the share of slot seconds that lie inside a trial, after Ray is up."""
-    _, summary = _search(folder, "busy", "--trials", "12", "--epochs", "100", "--space", "quick")
+    _, summary = _search(folder, "busy", "--trials", "30", "--epochs", "120", "--space", "quick")
     trials = [trial for trial in summary["trials"] if trial["metrics"]]
     database = _times(folder / "busy")
     span = database[1] - database[0]

@@ -186,7 +186,9 @@ class TestRuns:
 
     @pytest.mark.parametrize("flag", [["--epochs", "9"], ["--seed", "1"], ["--model", "mlp"], ["--space", "quick"]])
     def test_settings_do_not_change_in_a_resumed_run(self, flag, refused, finished_run):
-        assert f"{flag[0]} cannot change in a resumed run" in refused("search", "--resume", "--name", "done", *flag)
+        assert f"{flag[0].removeprefix('--')} cannot change in a resumed run" in refused(
+            "search", "--resume", "--name", "done", *flag
+        )
 
     def test_a_resumed_run_refuses_other_data(self, refused, finished_run):
         finished_run.write_config({**finished_run.read_config(), "fingerprint": "0" * 16})

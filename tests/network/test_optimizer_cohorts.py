@@ -212,3 +212,19 @@ def test_parameters_of_another_group_are_left_alone():
     growing.widen("0", 2, optimizer=optimizer)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 0.5]
     assert optimizer.param_groups[1]["params"][0] is module[2].weight
+
+
+def test_an_attached_optimizer_follows_also_where_it_is_not_named():
+    growing, optimizer, batch = trained("adam")
+    growing.widen("conv1", 2)
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert held == [id(p) for p in growing.module.parameters()]
+    train(growing.module, optimizer, batch, 1)
+
+
+def test_a_detached_optimizer_is_left_alone():
+    growing, optimizer, _ = trained("adam")
+    before = list(optimizer.param_groups[0]["params"])
+    growing.detach(optimizer)
+    growing.widen("conv1", 2)
+    assert all(now is then for now, then in zip(optimizer.param_groups[0]["params"], before, strict=True))

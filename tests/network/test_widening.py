@@ -180,6 +180,47 @@ def test_a_forward_pass_that_counts_on_its_width_is_fixed():
     assert "forward pass fails when it is wider" in {g.name: g.reason for g in growing.fixed}["a"]
 
 
+@pytest.mark.parametrize("gain", [0.0, 1e-6])
+def test_a_group_behind_a_silent_head_is_not_mistaken_for_exact(gain):
+    """A layer norm across the units changes the function; a head that starts at zero must not hide that."""
+
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.head = nn.Linear(4, 6), nn.Linear(6, 2)
+            self.head.weight.data.mul_(gain)
+            self.head.bias.data.zero_()
+
+        def forward(self, x):
+            return self.head(nn.functional.layer_norm(self.a(x), self.a(x).shape[1:]))
+
+    growing = ExpandableNetwork(Normed(), torch.randn(5, 4))
+    assert growing.groups == ()
+
+
+def test_a_slope_shared_by_all_units_keeps_its_size():
+    torch.manual_seed(0)
+    module, batch = nn.Sequential(nn.Linear(4, 6), nn.PReLU(), nn.Linear(6, 2)), torch.randn(5, 4)
+    before = module(batch)
+    ExpandableNetwork(module, batch).widen("0", 3)
+    assert module[1].weight.shape == (1,)
+    assert (module(batch) - before).abs().max() <= 1e-5
+
+
+def test_several_outputs_are_a_network_error():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            hidden = self.a(x)
+            return self.b(hidden), hidden
+
+    with pytest.raises(NetworkError, match="returns a tuple, expected one tensor"):
+        ExpandableNetwork(Two(), torch.randn(3, 4))
+
+
 @pytest.mark.parametrize(
     ("action", "message"),
     [

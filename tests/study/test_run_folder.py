@@ -1,9 +1,11 @@
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -129,3 +131,35 @@ def test_trials_have_folders_of_their_own(folder):
     paths = {folder.trial(number).path for number in (0, 1, 10, 100_000)}
     assert len(paths) == 4
     assert all(path.parent == folder.trials for path in paths)
+
+
+def test_asking_whether_a_run_is_in_use_does_not_keep_it_from_starting(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / "lock").touch()
+    with (run.path / "lock").open("rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(reader, fcntl.LOCK_UN)).start()
+        with run.locked():
+            assert run.in_use
+        assert not run.in_use
+
+
+def test_a_lock_on_a_file_that_was_removed_is_not_taken_for_the_lock(tmp_path, monkeypatch):
+    """A process that opened the lock file just before its holder removed it must not hold a lock nobody else sees."""
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    opened = []
+
+    def open_then_lose(path, *arguments):
+        descriptor = real_open(path, *arguments)
+        if str(path).endswith("lock") and not opened:
+            os.unlink(path)
+        opened.append(path)
+        return descriptor
+
+    real_open = os.open
+    monkeypatch.setattr("os.open", open_then_lose)
+    with run.locked():
+        assert (run.path / "lock").exists()
+        assert len(opened) == 2

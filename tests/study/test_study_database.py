@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from autogrow.errors import RunFolderError
 from autogrow.policy.presets import CONTROLS, default_policy, static_policy, thesis_policy
 from autogrow.study import study_database
+from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import StudyDatabase
 
 
@@ -244,3 +245,15 @@ def test_a_locked_database_is_one_line(database, folder, objectives, monkeypatch
     with pytest.raises(RunFolderError, match="cannot be opened: database is locked"):
         StudyDatabase.create(folder.database, objectives)
     holder.close()
+
+
+@pytest.mark.parametrize("num_trials", [1, 2])
+def test_a_small_budget_is_not_exceeded_by_a_resumption(tmp_path, objectives, propose, num_trials):
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    database = StudyDatabase.create(folder.database, objectives, num_trials)
+    started = [propose(database, num_trials=num_trials) for _ in range(num_trials)]
+    assert database.reconcile(folder) == num_trials
+    resumed = [propose(database, num_trials=num_trials) for _ in range(num_trials)]
+    assert [proposal.root for proposal in resumed] == [proposal.number for proposal in started]
+    assert propose(database, num_trials=num_trials) is None
