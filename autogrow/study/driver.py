@@ -110,6 +110,7 @@ def run_search(
     `NoSuccessfulTrialError` when everything ended and nothing completed.
     """
     started = time.monotonic()
+    _need_space(folder)
     with folder.locked():
         database = _prepare(plan, folder, resume)
         driver = _Driver(plan, folder, database, monitor or SearchMonitor(), started)
@@ -158,6 +159,12 @@ def resume_settings(folder: RunFolder, **changes: Any) -> SearchSettings:
     return validated(SearchSettings, fields, str(folder.config_file))
 
 
+def _need_space(folder: RunFolder) -> None:
+    existing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
+    if shutil.disk_usage(existing).free < LEAST_FREE_BYTES:
+        raise RunFolderError(f"no space left to write {folder.path}: free at least {LEAST_FREE_BYTES >> 20} MiB")
+
+
 def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase:
     """The study to work on, with nothing RUNNING in it; the run folder is created, or checked."""
     config = {**plan.settings.model_dump(mode="json"), "versions": versions()}
@@ -171,8 +178,6 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
         folder.write_config(config)
     else:
         folder.create(config)
-    if shutil.disk_usage(folder.path).free < LEAST_FREE_BYTES:
-        raise RunFolderError(f"no space left to write {folder.path}: free at least {LEAST_FREE_BYTES >> 20} MiB")
     folder.interrupt_file.unlink(missing_ok=True)
     database = StudyDatabase.create(folder.database, plan.objectives, plan.settings.trials)
     database.reconcile(folder)

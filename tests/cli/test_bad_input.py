@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -310,3 +311,9 @@ def test_debug_shows_the_traceback(workplace):
 
 def test_the_policy_file_of_these_tests_is_a_good_one(policy_file):
     assert GrowthPolicy.load(policy_file).initial_fraction == 0.5
+
+
+def test_a_full_disk_is_said_before_anything_is_written(refused, monkeypatch, tmp_path):
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: full)
+    assert "no space left to write" in refused("search", "--name", "full", "--quiet")

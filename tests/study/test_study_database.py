@@ -1,5 +1,6 @@
 import math
 import os
+import shutil
 import sqlite3
 
 import optuna
@@ -257,3 +258,14 @@ def test_a_small_budget_is_not_exceeded_by_a_resumption(tmp_path, objectives, pr
     resumed = [propose(database, num_trials=num_trials) for _ in range(num_trials)]
     assert [proposal.root for proposal in resumed] == [proposal.number for proposal in started]
     assert propose(database, num_trials=num_trials) is None
+
+
+def test_a_failed_write_on_a_full_disk_names_the_file(tmp_path, objectives, propose, monkeypatch):
+    path = tmp_path / "study.db"
+    database = StudyDatabase.create(path, objectives)
+    number = propose(database).number
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE trial_user_attributes")
+    with pytest.raises(RunFolderError, match=f"no space left to write {path}"):
+        database.tell_failed(number, "x")
