@@ -3,6 +3,7 @@
 Source: C. Lee's thesis (2017), section 4.2 and listing 4.1.
 """
 
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -15,9 +16,9 @@ from autogrow.registry import Registry
 class Freezing(PolicyChoice):
     """Says which cohorts of entries train."""
 
+    @abstractmethod
     def first_trained_cohort(self, num_events: int) -> int:
         """Entries of this cohort and later ones train after `num_events` events; earlier ones are held fixed."""
-        raise NotImplementedError
 
 
 FREEZINGS: Registry[type[Freezing]] = Registry("freezing", PolicyError)
