@@ -1,33 +1,67 @@
 """``autogrow list`` and ``doctor``: what there is to choose from, and whether this machine can do it."""
 
+import json
 import os
 import shutil
+import textwrap
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
 from autogrow.cli.options import data_dir_option
 from autogrow.errors import UsageError, unknown_name
 
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from autogrow.policy.part import PolicyChoice
+    from autogrow.registry import Registry
+
+
+LIST_WIDTH = 110
+"""Columns of text that lists are wrapped to, where the terminal has so many."""
+
 
 @click.command("list")
 @click.argument("kind", required=False)
 def list_names(kind: str | None) -> None:
-    """List what policies and commands can name: triggers, initializations, models, objectives ..."""
-    kinds = _kinds()
-    if kind is not None and kind not in kinds:
-        raise UsageError(unknown_name("kind", kind, kinds))
-    for name in [kind] if kind else kinds:
+    """List what policies and commands can name: triggers, initializations, models, objectives ...
+
+    With a KIND, its entries in full: formula, source, fields with their defaults.
+    """
+    parts, others = _part_kinds(), _other_kinds()
+    if kind is not None and kind not in (*parts, *others):
+        raise UsageError(unknown_name("kind", kind, [*parts, *others]))
+    if kind in parts:
+        _show_in_full(parts[kind])
+        return
+    for name in [kind] if kind else [*parts, *others]:
+        entries = {entry: part.summary for entry, part in parts[name].items()} if name in parts else others[name]()
         click.echo(f"{name}:")
-        for entry, summary in kinds[name]().items():
+        for entry, summary in entries.items():
             click.echo(f"  {entry:20} {summary}")
 
 
-def _kinds() -> dict[str, Callable[[], dict[str, str]]]:
+def _part_kinds() -> dict[str, "Registry[type[Any]]"]:
+    """The registries of what stands in a policy."""
+    from autogrow.policy.depth import DEPTH_GROWTHS
     from autogrow.policy.freezing import FREEZINGS
     from autogrow.policy.initializations import INITIALIZATIONS
     from autogrow.policy.layer_selection import LAYER_SELECTIONS
     from autogrow.policy.triggers import TRIGGERS
+
+    return {
+        "triggers": TRIGGERS,
+        "layer-selections": LAYER_SELECTIONS,
+        "initializations": INITIALIZATIONS,
+        "freezings": FREEZINGS,
+        "depth-growths": DEPTH_GROWTHS,
+    }
+
+
+def _other_kinds() -> dict[str, Callable[[], dict[str, str]]]:
+    """What else has a name, as functions that make name and summary of each entry."""
 
     def models() -> dict[str, str]:
         from autogrow.models import MODELS
@@ -39,14 +73,53 @@ def _kinds() -> dict[str, Callable[[], dict[str, str]]]:
 
         return {name: f"{objective.direction} the {objective.title}" for name, objective in OBJECTIVES.items()}
 
-    return {
-        "triggers": lambda: {name: part.summary for name, part in TRIGGERS.items()},
-        "layer-selections": lambda: {name: part.summary for name, part in LAYER_SELECTIONS.items()},
-        "initializations": lambda: {name: part.summary for name, part in INITIALIZATIONS.items()},
-        "freezings": lambda: {name: part.summary for name, part in FREEZINGS.items()},
-        "models": models,
-        "objectives": objectives,
-    }
+    def search_spaces() -> dict[str, str]:
+        from autogrow.study.search_space import shipped_spaces
+
+        return {name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+                for name, path in shipped_spaces().items()}  # fmt: skip
+
+    return {"models": models, "objectives": objectives, "search-spaces": search_spaces}
+
+
+def _show_in_full(registry: "Registry[type[Any]]") -> None:
+    entries = registry.items()
+    for name, part in entries:
+        click.echo(_in_full(name, part) + "\n")
+    if entries[0][1].notation:
+        click.echo(_paragraph("where", entries[0][1].notation))
+
+
+def _in_full(name: str, part: type["PolicyChoice"]) -> str:
+    """One method: name and summary, formula, source, and a paragraph for every field."""
+    lines = [f"{name}: {part.summary}"]
+    lines += [_paragraph("formula", part.formula)] if part.formula else []
+    lines += [_paragraph("source", part.source)]
+    for field, info in part.model_fields.items():
+        about = " ".join((info.description or "").split())
+        allowed = _allowed(info)
+        lines.append(_paragraph(f"{field}: {_written(info.default)}", about + (f" ({allowed})" if allowed else "")))
+    return "\n".join(lines)
+
+
+def _paragraph(head: str, text: str) -> str:
+    width = max(60, min(LIST_WIDTH, shutil.get_terminal_size().columns))
+    indent = " " * 31
+    return textwrap.fill(text, width, initial_indent=f"  {head:28} ", subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _written(value: Any) -> str:
+    """A default as it would stand in a policy file."""
+    return str(value.kind) if hasattr(value, "kind") else json.dumps(value).strip('"')
+
+
+def _allowed(info: "FieldInfo") -> str:
+    """The values that a field takes, where its type limits them."""
+    if get_origin(info.annotation) is Literal:
+        return "one of " + ", ".join(map(str, get_args(info.annotation)))
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    limits = {key: getattr(limit, key) for limit in info.metadata for key in words if hasattr(limit, key)}
+    return ", ".join(f"{words[key]} {value}" for key, value in limits.items())
 
 
 @click.command()

@@ -11,6 +11,7 @@ import click
 
 from autogrow.cli.data import data
 from autogrow.cli.environment import doctor, list_names
+from autogrow.cli.inspection import inspect
 from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
 from autogrow.cli.search import search
@@ -56,7 +57,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (search, status, report, export, train, evaluate, data, list_names, doctor):
+for _command in (search, status, report, export, train, evaluate, inspect, data, list_names, doctor):
     cli.add_command(_command)
 
 

@@ -10,7 +10,14 @@ from typing import Any
 
 import click
 
-from autogrow.cli.options import data_dir_option, json_option, model_option_option, parse_model_options
+from autogrow.cli.options import (
+    data_dir_option,
+    json_option,
+    limit_options,
+    model_option_option,
+    parse_limits,
+    parse_model_options,
+)
 
 
 @click.command()
@@ -21,6 +28,7 @@ from autogrow.cli.options import data_dir_option, json_option, model_option_opti
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="model", show_default=True)
 @click.option("--epochs", type=int, help="In place of the policy's own.")
 @click.option("--train-size", type=int, help="Train on a stratified subset of so many examples (plus validation).")
+@limit_options
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=int, help="CPU threads  [default: all cores]")
@@ -46,7 +54,7 @@ def train(policy_file: Path, **options: Any) -> int:
         result = train_policy(
             _model(policy, dataset, options),
             dataset,
-            policy,
+            policy.within(parse_limits(options)),
             settings,
             seed=options["seed"],
             train_size=options["train_size"],

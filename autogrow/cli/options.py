@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, and reading of their values."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,44 @@ model_option_option: Decorator = click.option(
     metavar="NAME=VALUE",
     help="An option of the model, e.g. depth=62.",
 )
+
+
+_limits = (
+    click.option("--max-params", type=click.IntRange(min=1), help="Largest number of parameters a network may reach."),
+    click.option("--max-flops", type=click.FloatRange(min=0, min_open=True), help="Training FLOPs of one example."),
+    click.option("--max-memory", metavar="SIZE", help="Memory of one training step, e.g. 800M or 4G."),
+    click.option(
+        "--max-latency-ms",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Measured time of a forward pass of 128 examples.",
+    ),
+)
+
+
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that bound a network's size; it grows until the first of them stops it."""
+    for option in reversed(_limits):
+        command = option(command)
+    return command
+
+
+def parse_limits(options: dict[str, Any]) -> Any:
+    """The size limits that the command line gives."""
+    from autogrow.policy.limits import SizeLimits
+
+    return SizeLimits(
+        max_parameters=options["max_params"],
+        max_flops=options["max_flops"],
+        max_memory_bytes=None if options["max_memory"] is None else _parse_bytes(options["max_memory"]),
+        max_latency_ms=options["max_latency_ms"],
+    )
+
+
+def _parse_bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"--max-memory {text!r} is not a size: write for example 800M or 4G")
+    return int(float(match[1]) * 1024 ** "KMGT".find(match[2].upper()) * 1024) if match[2] else int(float(match[1]))
 
 
 def parse_model_options(pairs: tuple[str, ...]) -> dict[str, Any]:

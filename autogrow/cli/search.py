@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from autogrow.cli.options import data_dir_option, json_option, model_help, model_option_option, parse_model_options
+from autogrow.cli.options import (
+    data_dir_option,
+    json_option,
+    limit_options,
+    model_help,
+    model_option_option,
+    parse_limits,
+    parse_model_options,
+)
 from autogrow.errors import UsageError
 
 
@@ -28,6 +36,7 @@ from autogrow.errors import UsageError
 @click.option("--batch-size", type=int, help="Examples per training step  [default: 128]")
 @click.option("--learning-rate", type=float, help="Where the space does not search it  [default: 0.001]")
 @click.option("--train-size", type=int, help="Train on a stratified subset of so many examples.")
+@limit_options
 @click.option("--gpus-per-trial", type=float, default=0.0, show_default=True, help="0.25 runs four trials on a GPU.")
 @click.option("--cpus-per-trial", type=int, default=1, show_default=True, help="Cores, and threads, of a trial.")
 @click.option("--max-concurrent", type=int, help="Trials at a time  [default: as many as fit]")
@@ -95,6 +104,7 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
         data_dir=options["data_dir"],
         time_budget_seconds=parse_duration(options["time_budget"]) if options["time_budget"] else None,
         train_size=options["train_size"],
+        limits=parse_limits(options),
         seed=options["seed"],
         gpus_per_trial=options["gpus_per_trial"],
         cpus_per_trial=options["cpus_per_trial"],

@@ -20,6 +20,7 @@ from autogrow.export.saved_network import CONFIG, WEIGHTS, network_config, save_
 from autogrow.files import write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.shape import NetworkShape
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
@@ -43,16 +44,23 @@ class TrainResult:
     train: Metrics
     test: Metrics | None
     parameters: int
-    widths: dict[str, int]
+    shape: NetworkShape
     train_seconds: float
     training_flops: float
     compute: float
     """Training FLOPs as a share of what the network at full width would have taken."""
     events: tuple[GrowthEvent, ...]
     samples: tuple[Sample, ...]
+    growth_ended_by: str
+    """Why the network grew no more, in words."""
     normalization: Normalization
     held_out_validation: bool
     """Whether validation was kept apart because the policy's trigger watches it."""
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Units of every channel group at the end."""
+        return self.shape.widths
 
     def metrics(self) -> dict[str, Any]:
         """Plain numbers, as config.json and ``--json`` give them."""
@@ -70,6 +78,7 @@ class TrainResult:
             "training_flops": self.training_flops,
             "compute": self.compute,
             "num_events": len(self.events),
+            "growth_ended_by": self.growth_ended_by,
         }
 
 
@@ -137,12 +146,13 @@ def train_policy(
         train=outcome.train,
         test=test,
         parameters=outcome.parameters,
-        widths=outcome.widths,
+        shape=outcome.shape,
         train_seconds=outcome.train_seconds,
         training_flops=outcome.training_flops,
         compute=outcome.training_flops / trainer.full_training_flops,
         events=tuple(trainer.events),
         samples=tuple(trainer.samples),
+        growth_ended_by=outcome.growth_ended_by,
         normalization=normalization,
         held_out_validation=validation is not None,
     )
@@ -161,7 +171,7 @@ def _examples(
     dataset: Dataset, policy: GrowthPolicy, train_size: int | None
 ) -> tuple[TrainSplit, ValidationSplit | None]:
     train, validation = dataset.split(seed=SPLIT_SEED, train_size=train_size)
-    if getattr(policy.trigger, "metric", "").startswith("validation"):
+    if policy.watches_validation:
         return train, validation
     return merge_splits(train, validation), None
 
@@ -206,7 +216,7 @@ def _save(folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainR
         input_shape=dataset.input_shape,
         num_outputs=dataset.num_outputs,
         task=dataset.task,
-        widths=result.widths,
+        shape=result.shape,
         normalization=result.normalization,
         dataset=request["dataset"],
         policy=request["policy"],

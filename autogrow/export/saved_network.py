@@ -1,6 +1,6 @@
 """A trained network on disk: ``model.safetensors`` and ``config.json``; no pickle, no code run because a file says so.
 
-``config.json`` holds what it takes to build the plain module again (model, options, widths), to feed it (the
+``config.json`` holds what it takes to build the plain module again (model, options, shape), to feed it (the
 preprocessing) and to know where it comes from (policy, training settings, data, metrics, versions).
 """
 
@@ -20,6 +20,7 @@ from autogrow.errors import NetworkError
 from autogrow.files import atomic_target, write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.shape import NetworkShape
 from autogrow.training.example_input import example_input
 
 FORMAT_NAME = "autogrow-network"
@@ -49,7 +50,7 @@ def network_config(
     input_shape: tuple[int, ...],
     num_outputs: int,
     task: str,
-    widths: Mapping[str, int],
+    shape: NetworkShape,
     normalization: Normalization,
     **provenance: Any,
 ) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def network_config(
         "input_shape": list(input_shape),
         "num_outputs": num_outputs,
         "task": task,
-        "widths": dict(widths),
+        **shape.to_dict(),
         "preprocessing": {"uint8_scale": UINT8_SCALE, **normalization.to_dict()},
         **provenance,
     }
@@ -89,7 +90,7 @@ def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
     input_shape = tuple(config["input_shape"])
     module = build_model(spec, input_shape, config["num_outputs"], seed=0)
     network = ExpandableNetwork(module, example_input(input_shape, torch.device("cpu")), verify=False)
-    network.set_widths(config["widths"])
+    NetworkShape.from_dict(config).give_to(network)
     try:
         load_model(module, str(folder / WEIGHTS), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:

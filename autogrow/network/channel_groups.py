@@ -1,23 +1,27 @@
 """Finding the channel groups of a plain module: the tensor dimensions that must change size together.
 
-The dependency graph comes from torch-pruning (Fang et al. 2023, arXiv 2301.12900), traced from one example input and
-read backwards: what must shrink together must also grow together. Only this file knows of torch-pruning; its result
-is ours: groups, and a layout for every dimension. What cannot grow exactly is listed with the reason.
+A trace says which unit stands at every entry of every parameter. Units that stand in the same dimensions form a group;
+where a dimension holds whole groups in order, its layout says where new units belong. What cannot grow is listed with
+the reason. The dependency between dimensions is that of Fang et al. 2023 (arXiv 2301.12900), read backwards: what must
+shrink together must also grow together.
 """
 
-import copy
-import warnings
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
-import torch
-import torch_pruning
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
-from autogrow.errors import NetworkError
-from autogrow.network.layers import Side, layer_rule, tensor_of
-from autogrow.network.layout import IntArray, Layout, find_layout
+from autogrow.network.layout import NOBODY, IntArray, Layout, find_layout
+from autogrow.network.size_attributes import SizeAttribute
+from autogrow.network.tracing import Trace
+from autogrow.network.unit_labels import CONSTANT, ParameterDim
+
+Side = Literal["out", "in"]
+"""out: the dimension holds a group's units; in: it reads them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,10 @@ class Member:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Dimensions that change size together. `width` and `full_width` count units."""
+    """Dimensions that change size together. `width` and `full_width` count units.
+
+    A unit is what can be added at once: mostly one channel, but one channel for each group of a convolution in groups.
+    """
 
     name: str
     width: int
@@ -48,161 +55,233 @@ class FixedGroup:
     name: str
     width: int
     reason: str
+    members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True)
+class TensorLayout:
+    """How one parameter or buffer changes size: a layout per dimension that can, and what its new entries hold."""
+
+    dims: Mapping[int, Layout]
+    out_dim: int | None = None
+    """The dimension of units that a weight computes; None for gains, biases and statistics."""
+    in_dim: int | None = None
+    """The dimension of units that a weight reads."""
+    fill: float | None = None
+    """Value of new entries where neither is set; None takes the mean of the old ones."""
+
+
+@dataclass(frozen=True)
+class AttributeLayout:
+    """A layer's attribute that counts the entries of a dimension."""
+
+    attribute: SizeAttribute
+    layout: Layout
 
 
 @dataclass(frozen=True)
 class Structure:
-    """The growable groups of a network, those that are not, and the layout of every dimension that can change."""
+    """The growable groups of a network, those that are not, and the layout of everything that can change."""
 
     groups: dict[str, ChannelGroup]
     fixed: dict[str, FixedGroup]
-    layouts: dict[tuple[str, Side], Layout]
+    tensors: dict[str, TensorLayout]
+    attributes: tuple[AttributeLayout, ...]
+    choices: dict[int, frozenset[str]] = field(default_factory=dict)
+    """Operations that left something open, with the groups it was about."""
+    norm_of: Mapping[str, str] = field(default_factory=dict)
+    """Weights whose outputs go to one batch norm and nowhere else, with the name of that layer."""
 
-    def without(self, reasons: dict[str, str]) -> "Structure":
+    @property
+    def widths(self) -> dict[str, int]:
+        """Of all groups, the fixed ones included."""
+        growable = {name: group.width for name, group in self.groups.items()}
+        return growable | {name: group.width for name, group in self.fixed.items()}
+
+    def without(self, reasons: Mapping[str, str]) -> "Structure":
         """The same structure with these groups fixed, for the reasons given."""
         groups = {name: group for name, group in self.groups.items() if name not in reasons}
-        fixed = {name: FixedGroup(name, self.groups[name].width, reason) for name, reason in reasons.items()}
-        return Structure(groups, {**self.fixed, **fixed}, self.layouts)
+        fixed = {
+            name: FixedGroup(name, self.groups[name].width, reason, self.groups[name].members)
+            for name, reason in reasons.items()
+        }
+        return replace(self, groups=groups, fixed={**self.fixed, **fixed})
+
+    def with_widths(self, widths: Mapping[str, int]) -> "Structure":
+        groups = {name: replace(group, width=widths.get(name, group.width)) for name, group in self.groups.items()}
+        return replace(self, groups=groups)
 
 
-@dataclass
-class _TracedGroup:
-    """A group as traced: for every member, the positions along its dimension and the unit at each position."""
-
-    name: str
-    width: int
-    positions: dict[Member, tuple[IntArray, IntArray]]
-    reason: str | None = None
-
-
-def find_structure(model: nn.Module, example_input: Tensor) -> Structure:
-    """The channel groups of `model`, found from one pass over `example_input` (a batch). The model is left as it is.
-
-    Raises `NetworkError` when the model cannot be run or traced.
-    """
-    traced = _trace_groups(model, example_input)
-    layers = dict(model.named_modules())
-    tied = _tied_layers(model)
-    for group in traced:
-        group.reason = group.reason or _reason_to_keep(group, layers, tied)
-    layouts: dict[tuple[str, Side], Layout] = {}
-    widths = {group.name: group.width for group in traced}
-    for member in dict.fromkeys(member for group in traced for member in group.positions):
-        sharing = [group for group in traced if member in group.positions]
-        layer = layers[member.layer]
-        if isinstance(layer_rule(layer), str) or _is_shared_slope(layer, sharing[0].positions[member][0]):
-            continue
-        layout = find_layout(*_owners(member, sharing, layer), widths)
-        if isinstance(layout, str):
-            for group in sharing:
-                group.reason = group.reason or layout
-        else:
-            layouts[member.layer, member.side] = layout
+def find_structure(model: nn.Module, trace: Trace) -> Structure:
+    """The groups and layouts that a trace of `model` shows."""
+    found = _find_groups(model, trace)
+    layouts: dict[tuple[str, int], Layout] = {}
+    problems = dict(found.problems)
+    for entry in found.dims:
+        layout = found.layout(entry.labels)
+        if layout is None:
+            for name in found.names_at(entry.labels):
+                problems.setdefault(name, f"{entry.name!r} holds its units in parts or out of order")
+        elif any(segment.group for segment in layout):
+            layouts[entry.name, entry.dim] = layout
+    attributes = tuple(
+        AttributeLayout(attribute, layout)
+        for attribute in trace.attributes
+        if (layout := found.layout(attribute.labels)) is not None and any(segment.group for segment in layout)
+    )
+    members = _members(model, trace, found)
     groups = {
-        group.name: ChannelGroup(group.name, group.width, group.width, tuple(group.positions))
-        for group in traced
-        if group.reason is None
+        name: ChannelGroup(name, width, width, tuple(members.get(name, ()))) for name, width in found.widths.items()
     }
-    fixed = {group.name: FixedGroup(group.name, group.width, group.reason) for group in traced if group.reason}
-    return Structure(groups, fixed, layouts)
+    choices = {number: frozenset(found.names_at(labels)) for number, labels in trace.choices.items()}
+    structure = Structure(groups, {}, _tensor_layouts(trace, layouts), attributes, choices, trace.norm_of)
+    return structure.without(problems)
 
 
-def _trace_groups(model: nn.Module, example_input: Tensor) -> list[_TracedGroup]:
-    # A copy is traced, because tracing needs gradients everywhere and eval mode, and leaves hooks behind if it fails.
-    twin = copy.deepcopy(model).eval().requires_grad_(True)
-    names = {module: name for name, module in twin.named_modules()}
-    with warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")
-        try:
-            graph = torch_pruning.DependencyGraph().build_dependency(twin, example_input, verbose=False)
-            found = list(graph.get_all_groups())
-        except Exception as error:
-            message = " ".join(str(error).split())
-            raise NetworkError(f"the network cannot be traced with an input of shape {tuple(example_input.shape)}: "
-                               f"{type(error).__name__}: {message}") from error  # fmt: skip
-    order = {name: index for index, name in enumerate(names.values())}
-    groups = [_read_group(group, graph, names) for group in found]
-    return sorted(groups, key=lambda group: order[group.name])
+@dataclass(frozen=True)
+class _Groups:
+    """Which group every unit belongs to, and its rank there."""
+
+    dims: list[ParameterDim]
+    """The dimensions of parameters and buffers that hold or read units."""
+    units: IntArray
+    """The unit of every label."""
+    group_of_unit: IntArray
+    rank_of_unit: IntArray
+    is_fixed: NDArray[np.bool_]
+    names: list[str]
+    widths: dict[str, int]
+    problems: dict[str, str]
+
+    def names_at(self, labels: IntArray) -> list[str]:
+        """The groups that have units among these labels."""
+        numbers = np.unique(self.group_of_unit[self.units[labels[labels != CONSTANT]]])
+        return [self.names[number] for number in numbers if number != NOBODY]
+
+    def layout(self, labels: IntArray) -> Layout | None:
+        units = self.units[labels]
+        owners = np.where((labels == CONSTANT) | self.is_fixed[units], NOBODY, self.group_of_unit[units])
+        return find_layout(owners, self.rank_of_unit[units], self.names, self.widths)
 
 
-def _read_group(
-    group: torch_pruning.Group, graph: torch_pruning.DependencyGraph, names: dict[nn.Module, str]
-) -> _TracedGroup:
-    """Translate one group of torch-pruning; it takes the name of its first layer in the network's order."""
-    positions: dict[Member, tuple[IntArray, IntArray]] = {}
-    reason = None
-    for item in group:
-        module = item.dep.target.module
-        if isinstance(module, nn.Parameter):
-            reason = f"parameter {item.dep.target.name!r} is used outside a layer"
-        if module not in names:
-            continue  # an operation such as an addition or a pooling: no tensors of its own
-        side: Side = "out" if graph.is_out_channel_pruning_fn(item.dep.handler) else "in"
-        if _is_depthwise(module):
-            side = "out"  # its inputs are its units
-        member = Member(names[module], side)
-        entry = (np.asarray(item.idxs, dtype=np.int64), np.asarray(item.root_idxs, dtype=np.int64))
-        if member not in positions or len(entry[0]) > len(positions[member][0]):
-            positions[member] = entry
-    ordered = {name: index for index, name in enumerate(names.values())}
-    positions = dict(sorted(positions.items(), key=lambda pair: (ordered[pair[0].layer], pair[0].side == "out")))
-    name = next(member.layer for member in positions if member.side == "out")
-    return _TracedGroup(name, len(group[0].idxs), positions, reason)
+def _find_groups(model: nn.Module, trace: Trace) -> _Groups:
+    units, reasons = trace.labels.units()
+    computed = _computed_units(trace, units)
+    dims = [entry for entry in trace.labels.parameter_dims if computed[units[entry.labels]].any()]
+    is_fixed = np.zeros(len(computed), dtype=bool)
+    is_fixed[list(reasons)] = True
+    group_of_unit, rank_of_unit, num_groups = _group_units(dims, units, computed, is_fixed)
+    holders = [entry for entry in dims if "in" not in trace.labels.roles.get((entry.name, entry.dim), ())]
+    names = _group_names(holders, units, group_of_unit, num_groups, _layer_order(model))
+    widths = {name: int((group_of_unit == number).sum()) for number, name in enumerate(names)}
+    problems = {names[group_of_unit[unit]]: why for unit, why in reasons.items() if group_of_unit[unit] != NOBODY}
+    found = _Groups(dims, units, group_of_unit, rank_of_unit, is_fixed, names, widths, problems)
+    for entry in holders:
+        for name in found.names_at(entry.labels):
+            if widths[name] == 1 and entry.size > 1:
+                why = f"its {entry.size} channels can only be added all at once: a shuffle or split ties them together"
+                problems.setdefault(name, why)
+    return found
 
 
-def _is_depthwise(module: nn.Module) -> bool:
-    groups = getattr(module, "groups", 1)
-    return isinstance(groups, int) and 1 < groups == getattr(module, "in_channels", None) == module.out_channels
+def _computed_units(trace: Trace, units: IntArray) -> NDArray[np.bool_]:
+    """Mask of the units that some weight computes. All others, such as rows of a kernel, are nobody's."""
+    computed = np.zeros(units.max(initial=0) + 1, dtype=bool)
+    for entry in trace.labels.parameter_dims:
+        if "out" in trace.labels.roles.get((entry.name, entry.dim), ()):
+            computed[units[entry.labels]] = True
+    return computed
 
 
-def _is_shared_slope(layer: nn.Module, positions: IntArray) -> bool:
-    """Whether one entry serves every unit, as in ``nn.PReLU()``: it does not change size."""
-    return isinstance(layer, nn.PReLU) and layer.num_parameters == 1 and len(positions) > 1
+def _group_units(
+    dims: list[ParameterDim], units: IntArray, computed: NDArray[np.bool_], is_fixed: NDArray[np.bool_]
+) -> tuple[IntArray, IntArray, int]:
+    """Group and rank within it of every unit: units that stand equally often in the same dimensions form a group."""
+    random = np.random.default_rng(0)
+    signature = np.zeros(units.max(initial=0) + 1, dtype=np.uint64)
+    signature[is_fixed] = 1
+    first_seen = np.full(len(signature), -1, dtype=np.int64)
+    seen = 0
+    for entry in dims:
+        here = units[entry.labels]
+        found, first, count = np.unique(here[computed[here]], return_index=True, return_counts=True)
+        code = random.integers(1, 2**63, dtype=np.uint64)
+        signature[found] += code * count.astype(np.uint64)  # a sum of random codes: equal only for equal dimensions
+        fresh = found[np.argsort(first)]
+        fresh = fresh[first_seen[fresh] < 0]
+        first_seen[fresh] = np.arange(seen, seen + len(fresh))
+        seen += len(fresh)
+    order = np.argsort(first_seen)[len(first_seen) - seen :]
+    group_of_unit = np.full(len(signature), NOBODY, dtype=np.int64)
+    rank_of_unit = np.zeros(len(signature), dtype=np.int64)
+    numbers: dict[int, int] = {}
+    sizes: Counter[int] = Counter()
+    for unit in order:
+        number = numbers.setdefault(int(signature[unit]), len(numbers))
+        group_of_unit[unit], rank_of_unit[unit] = number, sizes[number]
+        sizes[number] += 1
+    return group_of_unit, rank_of_unit, len(numbers)
 
 
-def _tied_layers(model: nn.Module) -> set[str]:
-    """Names of layers that share a parameter with another layer."""
-    uses = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
-    return {
-        name
-        for name, module in model.named_modules()
-        if any(parameter is not None and uses[id(parameter)] > 1 for parameter in module._parameters.values())
-    }
+def _layer_order(model: nn.Module) -> dict[str, int]:
+    return {name: index for index, (name, _) in enumerate(model.named_modules())}
 
 
-def _reason_to_keep(group: _TracedGroup, layers: dict[str, nn.Module], tied: set[str]) -> str | None:
-    if not any(member.side == "in" for member in group.positions):
-        return "it is the network's output"
-    for member in group.positions:
-        rule = layer_rule(layers[member.layer])
-        if isinstance(rule, str):
-            return f"layer {member.layer!r}: {rule}"
-        if member.layer in tied:
-            return f"layer {member.layer!r} shares its weight with another layer"
-    return None
+def _group_names(
+    dims: list[ParameterDim], units: IntArray, group_of_unit: IntArray, num_groups: int, order: Mapping[str, int]
+) -> list[str]:
+    """A group takes the name of the first layer that holds its units; of a part of it where it shares the layer."""
+    names: dict[int, str] = {}
+    parts: dict[int, str] = {}
+    for entry in dims:
+        layer = entry.name.rpartition(".")[0]
+        layer = layer if layer in order and layer else entry.name
+        owners = group_of_unit[units[entry.labels]]
+        for number in np.unique(owners[owners != NOBODY]):
+            where = np.flatnonzero(owners == number)
+            if len(where) == len(owners) and layer not in names.values():
+                names.setdefault(int(number), layer)
+            parts.setdefault(int(number), f"{layer}[{where[0]}:{where[-1] + 1}]")
+    taken: Counter[str] = Counter()
+    result = []
+    for number in range(num_groups):
+        name = names.get(number, parts[number])
+        taken[name] += 1
+        result.append(name if taken[name] == 1 else f"{name}#{taken[name]}")
+    return result
 
 
-def _owners(member: Member, groups: list[_TracedGroup], layer: nn.Module) -> tuple[list[str | None], IntArray]:
-    """For each position along the member's dimension, the group and the unit there."""
-    rule = layer_rule(layer)
-    assert not isinstance(rule, str)
-    size = _dimension_size(layer, member.side)
-    owners: list[str | None] = [None] * size
-    units = np.zeros(size, dtype=np.int64)
-    for group in groups:
-        for position, unit in zip(*group.positions[member], strict=True):
-            owners[position] = group.name
-            units[position] = unit
-    return owners, units
+def _tensor_layouts(trace: Trace, layouts: Mapping[tuple[str, int], Layout]) -> dict[str, TensorLayout]:
+    tensors: dict[str, TensorLayout] = {}
+    with_role: dict[tuple[str, str], int] = {}
+    for (name, dim), roles in trace.labels.roles.items():
+        for role in roles:
+            with_role.setdefault((name, role), dim)
+    by_name: dict[str, dict[int, Layout]] = {}
+    for (name, dim), layout in layouts.items():
+        by_name.setdefault(name, {})[dim] = layout
+    for name, dims in by_name.items():
+        out_dim, in_dim = with_role.get((name, "out")), with_role.get((name, "in"))
+        tensors[name] = TensorLayout(dims, out_dim, in_dim, trace.labels.fills.get(name))
+    return tensors
 
 
-def _dimension_size(layer: nn.Module, side: Side) -> int:
-    rule = layer_rule(layer)
-    assert not isinstance(rule, str)
-    for tensor_rule in rule.tensors:
-        dim = tensor_rule.out_dim if side == "out" else tensor_rule.in_dim
-        tensor = tensor_of(layer, tensor_rule.name)
-        if dim is not None and tensor is not None:
-            return tensor.shape[dim]
-    # A norm without parameters or statistics has no tensor, only its number of features.
-    return int(getattr(layer, (rule.out_sizes if side == "out" else rule.in_sizes)[0]))
+def _members(model: nn.Module, trace: Trace, found: _Groups) -> dict[str, dict[Member, None]]:
+    """The layers of every group, in the network's order."""
+    order = _layer_order(model)
+    entries: list[tuple[str, Side, IntArray]] = []
+    for entry in found.dims:
+        layer = entry.name.rpartition(".")[0]
+        roles = trace.labels.roles.get((entry.name, entry.dim), ())
+        entries.append(
+            (layer if layer in order and layer else entry.name, "in" if "in" in roles else "out", entry.labels)
+        )
+    for attribute in trace.attributes:
+        if attribute.name in ("num_features", "num_channels"):  # norms that have no tensors are members too
+            entries.append((attribute.layer, "out", attribute.labels))
+    entries.sort(key=lambda entry: (order.get(entry[0], len(order)), entry[1] == "out"))
+    members: dict[str, dict[Member, None]] = {}
+    for layer, side, labels in entries:
+        for name in found.names_at(labels):
+            members.setdefault(name, {})[Member(layer, side)] = None
+    return members

@@ -1,10 +1,11 @@
-"""`ExpandableNetwork`: a plain module that can be widened and narrowed, and that stays plain."""
+"""`ExpandableNetwork`: a plain module that can be widened, narrowed and deepened, and that stays plain."""
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import sqrt
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +15,23 @@ from torch.optim import Optimizer
 from autogrow.errors import NetworkError, unknown_name
 from autogrow.network.channel_groups import ChannelGroup, FixedGroup, Structure, find_structure
 from autogrow.network.cohorts import Cohorts
-from autogrow.network.initialization import INITIALIZERS
-from autogrow.network.layers import LayerRule, layer_rule
+from autogrow.network.deepening import Deepening, DepthChange, OutputComparison, prepare_depth
+from autogrow.network.initialization import make_initializer
 from autogrow.network.layout import NEW, IntArray
 from autogrow.network.optimizer_cohorts import OptimizerCohorts
+from autogrow.network.output_guard import outputs_kept
 from autogrow.network.resizing import Resizing, prepare_resizing
-from autogrow.network.statistics import evaluating, measure_new_statistics
+from autogrow.network.size import measure_size
+from autogrow.network.stage_finding import find_stages, with_named_stages
+from autogrow.network.stages import Stage, StageDesigns
+from autogrow.network.statistics import measure_new_statistics
+from autogrow.network.tracing import ModelInput, trace
+from autogrow.network.verification import verified_structure
+from autogrow.policy.initializations import Initialization, ZeroFanOut, parse_initialization
+from autogrow.policy.limits import SizeLimits
 
-OUTPUT_TOLERANCE = 1e-5
-"""Largest change of an output, relative to the largest output, at which a group counts as growing exactly."""
-
-ASLEEP = 1e-2
-"""Share of a fresh layer's usual weight below which a layer passes on too little to judge what lies before it."""
+LossOf = Callable[[nn.Module], Tensor]
+"""The loss, a scalar with gradients, of a module on some batch of examples."""
 
 
 @dataclass(frozen=True)
@@ -39,28 +45,40 @@ class Widening:
 
 
 class ExpandableNetwork:
-    """Finds the channel groups of any plain module and changes their width.
+    """Finds the channel groups and stages of any plain module and changes their width and depth.
 
     `module` is the module that was given, changed in place: its parameters are replaced by larger ones, its layer
     types are not. It can be called, exported, compiled and saved as usual.
 
     Args:
         model: The network at full width. It is changed in place by `widen` and `narrow`.
-        example_input: A batch (at least 2 examples where the network has batch norms) to trace with.
+        example_input: A batch to trace with, or a tuple of tensors for a network that takes several.
         verify: Widen a copy and compare outputs, so that a group which cannot grow exactly is listed in `fixed`
             instead of growing wrong.
+        limits: Sizes that no change may exceed, measured on `example_input`.
 
     Raises:
         NetworkError: The model cannot be run or traced with this input.
     """
 
-    def __init__(self, model: nn.Module, example_input: Tensor, *, verify: bool = True) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        example_input: ModelInput,
+        *,
+        verify: bool = True,
+        limits: SizeLimits | None = None,
+    ) -> None:
         self.module = model
         self.cohorts = Cohorts()
-        self._structure = find_structure(model, example_input)
-        if verify:
-            self._structure = self._structure.without(_inexact_groups(model, self._structure, example_input))
+        self.limits = limits or SizeLimits()
+        self._example_input = example_input
         self._attached: dict[int, OptimizerCohorts] = {}
+        self._designs: StageDesigns | None = None
+        if verify:
+            self._structure = verified_structure(model, example_input)
+        else:
+            self._structure = find_structure(model, trace(model, example_input))
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:
@@ -77,13 +95,41 @@ class ExpandableNetwork:
         return {group.name: group.width for group in self.groups}
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that can be deepened, in the network's order; looked for by experiment when first asked for."""
+        return self._known_stages().stages(self.module)
+
+    @property
+    def blocks(self) -> dict[str, int]:
+        """The number of blocks of every stage."""
+        return {stage.name: stage.num_blocks for stage in self.stages}
+
+    @property
+    def structure(self) -> Structure:
+        """Groups and layouts as they are now; a record that no change of the network touches."""
+        return self._structure
+
+    @property
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.module.parameters())
+
+    def twin(self, module: nn.Module | None = None) -> "ExpandableNetwork":
+        """An independent copy to try something on: without optimizers, limits and birth records.
+
+        `module` is a copy of this network's module, where the caller has one already.
+        """
+        other = copy.copy(self)
+        other.module = copy.deepcopy(self.module) if module is None else module
+        other.cohorts, other.limits, other._attached = Cohorts(), SizeLimits(), {}
+        return other
 
     def attach(self, optimizer: Optimizer) -> OptimizerCohorts:
         """Keep `optimizer` right while this network changes shape; attaching twice gives the same object.
 
         Widening attaches the optimizer it is given, so this is only needed to freeze, or to restore a saved state.
+
+        Raises:
+            NetworkError: The optimizer holds none of the network's parameters.
         """
         if id(optimizer) not in self._attached:
             self._attached[id(optimizer)] = OptimizerCohorts(optimizer, self.module, self.cohorts)
@@ -99,10 +145,11 @@ class ExpandableNetwork:
         group: ChannelGroup | str,
         num_units: int,
         *,
-        initialization: str = "zero_fan_out",
+        initialization: str | Initialization = "zero_fan_out",
         optimizer: Optimizer | None = None,
         generator: torch.Generator | None = None,
-        calibration_input: Tensor | None = None,
+        calibration_input: ModelInput | None = None,
+        loss: LossOf | None = None,
     ) -> Widening:
         """Add `num_units` to one group; see `widen_groups`."""
         name = group if isinstance(group, str) else group.name
@@ -112,47 +159,60 @@ class ExpandableNetwork:
             optimizer=optimizer,
             generator=generator,
             calibration_input=calibration_input,
+            loss=loss,
         )
 
     def widen_groups(
         self,
         added_units: Mapping[str, int],
         *,
-        initialization: str = "zero_fan_out",
+        initialization: str | Initialization = "zero_fan_out",
         optimizer: Optimizer | None = None,
         optimizer_state: str = "carry",
         generator: torch.Generator | None = None,
-        calibration_input: Tensor | None = None,
+        calibration_input: ModelInput | None = None,
+        loss: LossOf | None = None,
     ) -> Widening:
         """Add units to several groups in one growth event, weights and optimizer state together or not at all.
 
         Args:
             added_units: Units to add (at least 1) by group name.
-            initialization: A name of `autogrow list initializations`.
+            initialization: A name of `autogrow list initializations`, or a record with settings of its own.
             optimizer: The optimizer of this network's parameters; its state follows, as does that of every optimizer
                 that was attached before. One that was not must be made anew.
             optimizer_state: "carry" keeps the moments of old entries, "reset" drops the whole state.
             generator: Where random weights are drawn from, on the CPU; a fresh one seeded with 0 if None.
             calibration_input: A batch from which new norm channels take their mean and variance; without it they
                 start with 0 and 1.
+            loss: The loss of a module on some batch, for initializations that look at gradients.
 
         Raises:
-            NetworkError: An unknown or fixed group, or a number below 1.
+            NetworkError: An unknown or fixed group, a number below 1, an optimizer that does not hold what changes, a
+                size above a limit, or an initialization without what it needs. Everything is as it was before.
         """
         started = time.perf_counter()
-        units: dict[str, IntArray] = {}
-        for name, number in added_units.items():
-            width = self._growable(name).width
-            if number < 1:
-                raise NetworkError(f"group {name!r}: cannot add {number} units, at least 1")
-            units[name] = np.concatenate([np.arange(width), np.full(number, NEW)])
+        settings = parse_initialization(initialization)
+        if settings.needs_batch and loss is None:
+            raise NetworkError(f"initialization {settings.kind!r} looks at gradients: give a loss, or choose another")
+        units = {name: self._with_new_units(name, number) for name, number in added_units.items()}
         before = self.num_parameters
+        for control in self._attached.values():
+            control.hold()  # a forward pass in train mode may have moved frozen statistics since the last step
         generator = generator if generator is not None else torch.Generator().manual_seed(0)
-        initializer = INITIALIZERS[initialization]()
-        resizing = prepare_resizing(self.module, self._structure, units, initializer, generator)
-        self._make(resizing, units, grows=True, optimizer=optimizer, reset=optimizer_state == "reset")
-        if calibration_input is not None:
-            measure_new_statistics(self.module, self._new_norm_channels(resizing), calibration_input)
+        keep_old = any(control.first_trained_cohort > 0 for control in self._attached.values())
+        resizing = prepare_resizing(
+            self.module, self._structure, units, make_initializer(settings), generator, keep_old=keep_old
+        )
+        if settings.needs_batch and loss is not None:
+            from autogrow.network.fitting import fit_new_units
+
+            fit_new_units(self, resizing, settings, loss, calibration_input)
+        guard = outputs_kept(self.module, self._example_input, settings, added_units)
+        with self._undone_on_error(resizing, optimizer), guard:
+            self._make(resizing, units, grows=True, reset=optimizer_state == "reset", ramp=settings.ramps)
+            if calibration_input is not None:
+                measure_new_statistics(self.module, resizing.fresh_channels, calibration_input)
+            self._check_limits()
         return Widening(dict(added_units), before, self.num_parameters, time.perf_counter() - started)
 
     def narrow(self, group: ChannelGroup | str, keep: IntArray | list[int], optimizer: Optimizer | None = None) -> None:
@@ -165,13 +225,25 @@ class ExpandableNetwork:
                 f"group {name!r}: units to keep are distinct numbers from 0 to {width - 1}, at least one"
             )
         units = {name: kept}
-        self._make(prepare_resizing(self.module, self._structure, units), units, grows=False, optimizer=optimizer)
+        resizing = prepare_resizing(self.module, self._structure, units)
+        with self._undone_on_error(resizing, optimizer):
+            self._make(resizing, units, grows=False)
 
     def start_small(self, widths: Mapping[str, int]) -> None:
-        """Narrow a fresh network to its first units, with the weight variance that the new width asks for."""
-        units = {name: np.arange(width) for name, width in widths.items() if width < self._growable(name).width}
+        """Narrow a fresh network to its first units, with the weight variance that the new width asks for.
+
+        Raises `NetworkError` for an unknown group, or a width below 1 or above the present one.
+        """
+        units: dict[str, IntArray] = {}
+        for name, width in widths.items():
+            present = self._growable(name).width
+            if not 1 <= width <= present:
+                raise NetworkError(f"group {name!r} cannot start with {width} units, from 1 to {present}")
+            if width < present:
+                units[name] = np.arange(width)
         resizing = prepare_resizing(self.module, self._structure, units, rescale=True)
-        self._make(resizing, units, grows=False)
+        with self._undone_on_error(resizing):
+            self._make(resizing, units, grows=False)
 
     def set_widths(self, widths: Mapping[str, int]) -> None:
         """Give every group the width of a saved network, to load its weights into; present values mean nothing."""
@@ -179,8 +251,102 @@ class ExpandableNetwork:
         for name, width in widths.items():
             old = self._growable(name).width
             units[name] = np.concatenate([np.arange(min(old, width)), np.full(max(0, width - old), NEW)])
-        initializer, generator = INITIALIZERS["zero_fan_out"](), torch.Generator().manual_seed(0)
-        self._make(prepare_resizing(self.module, self._structure, units, initializer, generator), units, grows=False)
+        initializer, generator = make_initializer(ZeroFanOut()), torch.Generator().manual_seed(0)
+        resizing = prepare_resizing(self.module, self._structure, units, initializer, generator)
+        with self._undone_on_error(resizing):
+            self._make(resizing, units, grows=False)
+
+    def add_stages(self, names: Iterable[str]) -> tuple[Stage, ...]:
+        """Take containers for stages by name, as the methods below do, in place of found ones that overlap with them.
+
+        Raises `NetworkError` where no module has the name, or it is no stage, with the reason.
+        """
+        chosen = list(names)
+        known = self._known_stages(chosen)
+        return tuple(stage for stage in known.stages(self.module) if stage.name in chosen)
+
+    def deepen(self, stage: Stage | str, num_blocks: int = 1, **options: Any) -> Deepening:
+        """Add blocks at the end of one stage; see `deepen_stages` for the options."""
+        return self.deepen_stages({stage if isinstance(stage, str) else stage.name: num_blocks}, **options)
+
+    def deepen_stages(
+        self,
+        added_blocks: Mapping[str, int],
+        *,
+        initialization: str = "zero",
+        optimizer: Optimizer | None = None,
+        generator: torch.Generator | None = None,
+        calibration_input: ModelInput | None = None,
+    ) -> Deepening:
+        """Add blocks at the end of stages in one growth event, with optimizer entries and records, or not at all.
+
+        A new block is a copy of the one that the network's author put there (of the last where there is none), as
+        wide as the one before it relative to full widths, with fresh weights; see `new_blocks.fresh_block`.
+
+        Args:
+            added_blocks: Blocks to add (at least 1) by stage.
+            initialization: "zero" starts new blocks as the identity, so that outputs stay; "random" leaves them as
+                they are initialized (AutoGrow: Wen et al. 2020, arXiv 1906.02909, compares both).
+            optimizer: As in `widen_groups`; new parameters join the groups of those that they are most like.
+            generator: Where weights are drawn from, on the CPU; a fresh one seeded with 0 if None.
+            calibration_input: A batch from which norms of new blocks take their mean and variance; without it they
+                start with 0 and 1.
+
+        Raises:
+            NetworkError: No such stage, a number below 1, a block that cannot start as the identity, outputs that
+                change, an optimizer that lacks the parameters, or a size above a limit. Everything is as it was.
+        """
+        started, before = time.perf_counter(), self.num_parameters
+        if initialization not in ("zero", "random"):
+            raise NetworkError(unknown_name("initialization of blocks", initialization, ("zero", "random")))
+        exact = initialization == "zero"
+        blocks = self._known_stages(added_blocks).deepened(self.module, added_blocks)
+        outputs = OutputComparison(self.module, self._example_input)
+        with self._with_blocks(blocks, generator, exact=exact, grows=True, optimizer=optimizer) as change:
+            if calibration_input is not None:
+                measure_new_statistics(self.module, change.fresh_channels, calibration_input)
+            outputs.check(added_blocks, exact)
+            self._check_limits()
+        return Deepening(dict(added_blocks), before, self.num_parameters, time.perf_counter() - started)
+
+    def shorten(self, blocks: Mapping[str, int]) -> None:
+        """Leave stages of a fresh network only their first blocks, to start shallow; at least one."""
+        self.set_blocks(self._known_stages(blocks).shortened(self.module, blocks))
+
+    def set_blocks(self, blocks: Mapping[str, int]) -> None:
+        """Give stages the number of blocks of a saved network, before `set_widths`; values of new ones mean nothing."""
+        with self._with_blocks(self._known_stages(blocks).resized(blocks)):
+            pass
+
+    def _known_stages(self, names: Iterable[str] = ()) -> StageDesigns:
+        known = self._designs or find_stages(self.module, self._structure, self._example_input)
+        self._designs = with_named_stages(known, names, self.module, self._structure, self._example_input)
+        return self._designs
+
+    @contextmanager
+    def _with_blocks(
+        self,
+        blocks: Mapping[str, int],
+        generator: torch.Generator | None = None,
+        *,
+        exact: bool = False,
+        grows: bool = False,
+        optimizer: Optimizer | None = None,
+    ) -> Iterator[DepthChange]:
+        """Change depths, then run what is inside; all of it or nothing."""
+        batch = self._example_input if exact else None
+        change = prepare_depth(self.module, self._structure, self._known_stages(), blocks, generator, batch)
+        with self._undone_on_error(change, optimizer):
+            change.commit()
+            self._structure = change.structure
+            change.tell(self.cohorts, list(self._attached.values()), grows)
+            yield change
+
+    def _with_new_units(self, name: str, number: int) -> IntArray:
+        width = self._growable(name).width
+        if number < 1:
+            raise NetworkError(f"group {name!r}: cannot add {number} units, at least 1")
+        return np.concatenate([np.arange(width), np.full(number, NEW)])
 
     def _growable(self, name: str) -> ChannelGroup:
         if name in self._structure.fixed:
@@ -189,92 +355,47 @@ class ExpandableNetwork:
             raise NetworkError(unknown_name("channel group", name, self._structure.groups))
         return self._structure.groups[name]
 
+    def _check_limits(self) -> None:
+        if self.limits.is_set:
+            exceeded = self.limits.exceeded(measure_size(self.module, self._example_input, self.limits))
+            if exceeded:
+                raise NetworkError(f"the network would exceed {exceeded}; add less, or raise the limit")
+
+    @contextmanager
+    def _undone_on_error(self, change: Resizing | DepthChange, optimizer: Optimizer | None = None) -> Iterator[None]:
+        """Attach `optimizer`; whatever fails inside leaves network, records and optimizers as they were."""
+        structure, attached = self._structure, dict(self._attached)
+        restore = [self.cohorts.snapshot(), *(control.snapshot() for control in attached.values())]
+        try:
+            if optimizer is not None:
+                restore.append(self.attach(optimizer).snapshot())
+            yield
+        except BaseException:
+            change.revert()
+            self._structure = structure
+            for control in set(self._attached.values()) - set(attached.values()):
+                control.detach()
+            self._attached = attached
+            for undo in restore:
+                undo()
+            raise
+
     def _make(
         self,
         resizing: Resizing,
         units: Mapping[str, IntArray],
         *,
         grows: bool,
-        optimizer: Optimizer | None = None,
         reset: bool = False,
+        ramp: bool = True,
     ) -> None:
         """Compute what is still missing, then put everything in place."""
-        if optimizer is not None:
-            self.attach(optimizer)
         attached = list(self._attached.values())
-        states = [control.prepare(resizing.changes, reset) for control in attached]
-        numbers = self.cohorts.prepare(resizing.changes, grows)
+        elsewhere = {parameter for control in attached for parameter in control.parameters}
+        states = [control.prepare(resizing.changes, reset, elsewhere) for control in attached]
+        births = self.cohorts.prepare(resizing.changes, grows)
         resizing.commit()
-        self._structure = _with_widths(self._structure, {name: len(source) for name, source in units.items()})
-        self.cohorts.commit(numbers, grows)
+        self._structure = self._structure.with_widths({name: len(source) for name, source in units.items()})
+        self.cohorts.commit(births, grows)
         for control, state in zip(attached, states, strict=True):
-            control.commit(resizing.changes, state, reset)
-
-    def _new_norm_channels(self, resizing: Resizing) -> dict[str, Tensor]:
-        """Masks of the channels that a resizing added to norms with running statistics, by layer name."""
-        names = {module: name for name, module in self.module.named_modules()}
-        masks: dict[str, Tensor] = {}
-        for change in resizing.changes:
-            rule = layer_rule(change.layer)
-            if isinstance(rule, LayerRule) and rule.is_norm and change.attribute == "running_mean":
-                masks[names[change.layer]] = change.sources[0] == NEW
-        return masks
-
-
-def _with_widths(structure: Structure, widths: Mapping[str, int]) -> Structure:
-    groups = {
-        name: ChannelGroup(name, widths.get(name, group.width), group.full_width, group.members)
-        for name, group in structure.groups.items()
-    }
-    return Structure(groups, structure.fixed, structure.layouts)
-
-
-def _inexact_groups(model: nn.Module, structure: Structure, example_input: Tensor) -> dict[str, str]:
-    """Groups whose widening changes the outputs, or breaks the forward pass, with the reason.
-
-    All groups are tried at once, which is enough where all are exact; only otherwise is each tried alone.
-    """
-    if not structure.groups or _problem_with(model, structure, list(structure.groups), example_input) is None:
-        return {}
-    problems = {name: _problem_with(model, structure, [name], example_input) for name in structure.groups}
-    found = {name: problem for name, problem in problems.items() if problem is not None}
-    if found:
-        return found
-    return dict.fromkeys(structure.groups, "the outputs change when all groups are widened together")
-
-
-def _problem_with(model: nn.Module, structure: Structure, names: list[str], example_input: Tensor) -> str | None:
-    """What goes wrong when these groups of a copy of the network get one unit more; None if nothing does.
-
-    Weights of the copy that are next to nothing (a zero-initialized head, a norm without gain) are filled first: behind
-    them any change would stay unseen until they have learnt something else.
-    """
-    twin = copy.deepcopy(model)
-    _wake(twin)
-    units = {name: np.append(np.arange(structure.groups[name].width), NEW) for name in names}
-    generator = torch.Generator().manual_seed(0)
-    with evaluating(twin):
-        before = twin(example_input)
-        if not isinstance(before, Tensor):
-            raise NetworkError(f"the network returns a {type(before).__name__}, expected one tensor of outputs")
-        prepare_resizing(twin, structure, units, INITIALIZERS["zero_fan_out"](), generator).commit()
-        try:
-            after = twin(example_input)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            return f"the forward pass fails when it is wider: {' '.join(str(error).split())[:120]}"
-    if before.shape != after.shape:
-        return "the network's output takes its width"
-    change = float((after - before).abs().max() / before.abs().max().clamp(min=torch.finfo(before.dtype).tiny))
-    return None if change <= OUTPUT_TOLERANCE else f"outputs change by {change:.1e} when it is widened"
-
-
-def _wake(model: nn.Module) -> None:
-    """Give weights that are zero, or nearly, the scale of a fresh layer's, and norm gains of zero that of one."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.rsplit(".", 1)[-1] == "bias":
-                continue  # hides nothing
-            usual = sqrt(parameter.shape[0] / parameter.numel()) if parameter.dim() > 1 else 1.0
-            if parameter.abs().max() < ASLEEP * usual:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * usual)
+            control.commit(resizing.changes, state, reset, ramp)

@@ -2,20 +2,23 @@
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from autogrow.network.statistics import evaluating
+from autogrow.network.evaluating import evaluating
+from autogrow.network.tracing import ModelInput, run
 
 
-def training_flops_per_example(model: nn.Module, example_input: Tensor) -> float:
+def training_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
     """FLOPs of one example's forward and backward pass (a multiplication and an addition are two).
 
-    `example_input` is a batch; the count is divided by its size. Matrix products and convolutions are counted;
-    norms, activations and the optimizer are not (torch.utils.flop_counter). Gradients are left as they were.
+    The count on `batch` is divided by its size. Matrix products and convolutions are counted; norms, activations and
+    the optimizer are not (torch.utils.flop_counter). Gradients are left as they were.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    size = len(batch[0] if isinstance(batch, tuple) else batch)
     with evaluating(model), torch.enable_grad(), FlopCounterMode(display=False) as counter:
-        output = model(example_input)
-        if parameters:
-            torch.autograd.grad(output.sum(), parameters, allow_unused=True)
-    return float(counter.get_total_flops()) / len(example_input)
+        outputs = [leaf for leaf in tree_leaves(run(model, batch)) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        if parameters and outputs:
+            torch.autograd.grad([output.sum() for output in outputs], parameters, allow_unused=True)
+    return float(counter.get_total_flops()) / size

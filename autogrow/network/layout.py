@@ -1,8 +1,8 @@
 """Which unit of which group every entry of a dimension belongs to, as a short list of segments.
 
 A plain layer's dimension is one segment. A linear layer after a flattened convolution has one segment in which each
-unit covers height x width neighbouring entries; a layer after a concatenation has one segment per part. New units
-are therefore inserted where they belong, not appended at the end.
+unit covers height x width neighbouring entries; a layer after a concatenation has one segment per part, and a
+convolution in groups one per group. New units are therefore inserted where they belong, not appended at the end.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 NEW = -1
 """Stands for an entry that has no source: a new one."""
+
+NOBODY = -1
+"""Stands for the group of an entry that never changes."""
 
 IntArray = NDArray[np.int64]
 
@@ -28,30 +31,32 @@ class Segment:
 Layout = tuple[Segment, ...]
 
 
-def find_layout(owners: list[str | None], units: IntArray, widths: Mapping[str, int]) -> Layout | str:
-    """The segments of a dimension whose entry i belongs to unit ``units[i]`` of group ``owners[i]``.
+def find_layout(groups: IntArray, units: IntArray, names: list[str], widths: Mapping[str, int]) -> Layout | None:
+    """The segments of a dimension whose entry i belongs to unit ``units[i]`` of group ``names[groups[i]]``.
 
-    Returns in words what stands against it where the entries are not whole groups in order (a split or a shuffle).
+    None where the entries are not whole groups in order.
     """
     segments: list[Segment] = []
     position = 0
-    while position < len(owners):
-        group = owners[position]
-        if group is None:
-            end = position
-            while end < len(owners) and owners[end] is None:
-                end += 1
+    # Ends of runs of the same group, and of the same unit within it
+    group_ends = np.append(np.flatnonzero(np.diff(groups)) + 1, len(groups))
+    unit_ends = np.append(np.flatnonzero(np.diff(groups) | np.diff(units)) + 1, len(groups))
+    while position < len(groups):
+        if groups[position] == NOBODY:
+            end = int(group_ends[np.searchsorted(group_ends, position, side="right")])
             segments.append(Segment(None, end - position))
             position = end
             continue
-        repeat = 1
-        while position + repeat < len(owners) and owners[position + repeat] == group and units[position + repeat] == 0:
-            repeat += 1
-        end = position + repeat * widths[group]
-        expected = np.repeat(np.arange(widths[group]), repeat)
-        if owners[position:end] != [group] * len(expected) or not np.array_equal(units[position:end], expected):
-            return f"a layer reads the units of group {group!r} in parts or out of order"
-        segments.append(Segment(group, repeat))
+        name = names[groups[position]]
+        repeat = int(unit_ends[np.searchsorted(unit_ends, position, side="right")]) - position
+        if widths[name] == 1:
+            repeat = int(group_ends[np.searchsorted(group_ends, position, side="right")]) - position
+        end = position + repeat * widths[name]
+        expected = np.repeat(np.arange(widths[name]), repeat)
+        whole = end <= len(groups) and (groups[position:end] == groups[position]).all()
+        if not whole or not np.array_equal(units[position:end], expected):
+            return None
+        segments.append(Segment(name, repeat))
         position = end
     return tuple(segments)
 
@@ -75,3 +80,8 @@ def source_indices(layout: Layout, units: Mapping[str, IntArray], widths: Mappin
             parts.append(np.where(source == NEW, NEW, offset + source * segment.repeat + within))
         offset += length
     return np.concatenate(parts)
+
+
+def dimension_size(layout: Layout, widths: Mapping[str, int]) -> int:
+    """Entries of the dimension when its groups have these widths."""
+    return sum(segment.repeat * (1 if segment.group is None else widths[segment.group]) for segment in layout)

@@ -1,174 +1,344 @@
 """Keeps a stock PyTorch optimizer right while the network under it changes shape.
 
-- Growing: moments of old entries are carried to the new parameters, new entries start with zeros.
-- Age: Adam divides its moments by corrections for their start at zero. One shared step count gives an entry that is
-  born late the corrections of an old one: its first update is 3.2 learning rates instead of 1, and the twelfth
-  6.6. After each step the update of young entries is replaced by the one that their own age asks for.
-- Freezing: entries of frozen cohorts, and the statistics of their norms, are put back after each step, so that they
-  stay bit-identical under any optimizer, with momentum and weight decay.
+It works through step hooks on the optimizer that the user made, so any ``torch.optim`` class can be used. What
+happens at an event is here; the parts are elsewhere:
 
-It works through step hooks on the optimizer that the user made, so any ``torch.optim`` class can be used. Carrying
-works for every optimizer whose state tensors have the parameter's shape; ages are kept for Adam and AdamW, and count
-the optimizer's steps: a parameter that sits some of them out (without a gradient) is taken to be older than it is.
+- `optimizer_state`: moments of old entries are carried, new entries start afresh;
+- `ages`: Adam's bias corrections by the age of each entry;
+- `update_control`: learning rates per cohort, freezing and thawing, gradual connection.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from math import sqrt
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import LBFGS, Optimizer
 
-from autogrow.network.cohorts import Cohorts
-from autogrow.network.resizing import TensorChange
+from autogrow.errors import NetworkError
+from autogrow.network.ages import Ages
+from autogrow.network.cohorts import CohortMap, Cohorts
+from autogrow.network.optimizer_state import (
+    State,
+    carried_state,
+    groups_of,
+    insert_parameters,
+    remove_parameters,
+    replace_parameters,
+    start_afresh,
+    step_count,
+)
+from autogrow.network.tensor_change import TensorChange
+from autogrow.network.update_control import NewUnitRate, Ramp, UpdateControl
 
+_log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class _Frozen:
-    """A tensor of which some entries are held: where `mask` is true it keeps `values`."""
-
-    tensor: Tensor
-    mask: Tensor
-    values: Tensor
+Parameters = Mapping[str, nn.Parameter]
 
 
 class OptimizerCohorts:
-    """The hooks on one optimizer. Made by `ExpandableNetwork.attach`; `detach` removes them."""
+    """The hooks on one optimizer. Made by `ExpandableNetwork.attach`; `detach` removes them.
+
+    Raises:
+        NetworkError: The optimizer holds none of the module's parameters.
+    """
 
     def __init__(self, optimizer: Optimizer, model: nn.Module, cohorts: Cohorts) -> None:
         self.optimizer = optimizer
-        self.steps = _steps_taken(optimizer)
+        self.steps = max((step_count(state) for state in optimizer.state.values()), default=0)
         """Optimizer steps since its state was fresh."""
-        self.birth_steps = [0] * (cohorts.num_events + 1)
-        """For each cohort, the value of `steps` when it was born."""
-        self.first_trained_cohort = 0
+        self.connection_ramp_steps = 0
         self._model = model
         self._cohorts = cohorts
-        self._young: dict[nn.Parameter, Tensor] = {}
-        self._frozen: list[_Frozen] = []
-        self._handle = optimizer.register_step_post_hook(self._after_step)
+        self._num_events = cohorts.num_events
+        self._ages = Ages()
+        self._control = UpdateControl()
+        self._warned = False
+        if not self._held():
+            raise NetworkError(
+                f"the {_kind(optimizer)} optimizer holds none of the network's parameters: build it from "
+                "model.parameters() of the network that grows"
+            )
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
         self.refresh()
 
     def detach(self) -> None:
         """Leave the optimizer as a stock one: young entries and frozen ones are no longer looked after."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
 
-    def prepare(self, changes: Iterable[TensorChange], reset: bool) -> dict[nn.Parameter, dict[str, Any]]:
-        """The optimizer state of the new parameters; with `reset` every state is dropped."""
+    @property
+    def parameters(self) -> set[nn.Parameter]:
+        """What the optimizer holds."""
+        return set(groups_of(self.optimizer))
+
+    @property
+    def first_trained_cohort(self) -> int:
+        """The first cohort that is not frozen; see `freeze_before`."""
+        return self._control.first_trained_cohort
+
+    @property
+    def released(self) -> float:
+        """The share of their updates that frozen entries get."""
+        return self._control.released
+
+    def configure(self, new_unit_lr: NewUnitRate = 1.0, connection_ramp_steps: int = 0) -> None:
+        """Choose how new units train. Ramps that are under way keep their length.
+
+        Args:
+            new_unit_lr: Learning rate of entries born in growth events, relative to the optimizer's; or "cohort" for
+                the rule of Yuan et al. 2023, measured at each event and by `refresh_rates`.
+            connection_ramp_steps: Optimizer steps in which weights between old units and new ones come to count in
+                full, in events from now on; 0 and 1 mean at once.
+
+        Raises:
+            NetworkError: A rate that is not positive, or a negative number of steps.
+        """
+        if new_unit_lr != "cohort" and not (isinstance(new_unit_lr, int | float) and 0 < new_unit_lr < float("inf")):
+            raise NetworkError(f"new_unit_lr is {new_unit_lr!r}: give a number above 0, or 'cohort'")
+        if connection_ramp_steps < 0:
+            raise NetworkError(f"connection_ramp_steps is {connection_ramp_steps}: give 0 (at once) or more steps")
+        self._control.new_unit_lr = new_unit_lr
+        self.connection_ramp_steps = connection_ramp_steps
+        self.refresh_rates()
+
+    def prepare(
+        self, changes: Sequence[TensorChange], reset: bool, elsewhere: Collection[nn.Parameter] = ()
+    ) -> dict[nn.Parameter, State]:
+        """The optimizer state of the new parameters; with `reset` every state is dropped. Changes nothing.
+
+        Args:
+            changes: What is to change in the network.
+            reset: Whether the optimizer is to start afresh.
+            elsewhere: Parameters that other optimizers of the network look after.
+
+        Raises:
+            NetworkError: A parameter that is trained changes, but is in no optimizer.
+        """
+        groups = groups_of(self.optimizer)
+        looked_after = {*groups, *elsewhere}
+        parameters = [change for change in changes if isinstance(change.old, nn.Parameter)]
+        for change in parameters:
+            if change.old.requires_grad and change.old not in looked_after:
+                raise NetworkError(self._missing(change.name))
         if reset:
             return {}
-        return {
-            cast(nn.Parameter, change.new): _carried_state(self.optimizer.state.get(change.old, {}), change)
-            for change in changes
-            if isinstance(change.old, nn.Parameter)
-        }
+        if isinstance(self.optimizer, LBFGS):
+            if parameters and self.optimizer.state:
+                self._warn_of_fresh_start()
+            return {}
+        states: dict[nn.Parameter, State] = {}
+        for change in parameters:
+            old = cast(nn.Parameter, change.old)
+            if old in groups and self.optimizer.state.get(old):
+                state = carried_state(self.optimizer, groups[old], change)
+                if state is None:
+                    self._warn_of_fresh_start()
+                else:
+                    states[cast(nn.Parameter, change.new)] = state
+        return states
 
     def commit(
-        self, changes: Iterable[TensorChange], states: Mapping[nn.Parameter, dict[str, Any]], reset: bool
+        self, changes: Sequence[TensorChange], prepared: Mapping[nn.Parameter, State], reset: bool, ramp: bool = True
     ) -> None:
-        """Point the optimizer at the new parameters. Called after the cohorts have moved on to the event."""
-        replaced = {change.old: change.new for change in changes if isinstance(change.old, nn.Parameter)}
-        for group in self.optimizer.param_groups:
-            group["params"] = [replaced.get(parameter, parameter) for parameter in group["params"]]
+        """Point the optimizer at the new parameters.
+
+        Called when the network holds its new tensors and the cohorts have moved on to the event. With `ramp`,
+        connections that it made are scaled down here where they are to be ramped.
+        """
+        held = self.parameters
+        replaced = {
+            cast(nn.Parameter, change.old): cast(nn.Parameter, change.new) for change in changes if change.old in held
+        }
+        replace_parameters(self.optimizer, replaced)
         for old, new in replaced.items():
             self.optimizer.state.pop(old, None)
-            if states.get(cast(nn.Parameter, new)):
-                self.optimizer.state[new] = states[cast(nn.Parameter, new)]
-        if reset:
+            self._ages.carry(old, new)
+            if prepared.get(new):
+                self.optimizer.state[new] = prepared[new]
+        lost = set(replaced.values()) - set(prepared)
+        if reset or (changes and isinstance(self.optimizer, LBFGS)):
+            lost = self.parameters
             self.optimizer.state.clear()
+        start_afresh(self.optimizer, lost)
+        self._ages.forget(lost)
+        if reset:
             self.steps = 0
-            self.birth_steps = [0] * (self._cohorts.num_events + 1)
-        else:
-            self.birth_steps += [self.steps] * (self._cohorts.num_events + 1 - len(self.birth_steps))
+        maps = self._maps()
+        for cohort in range(self._num_events + 1, self._cohorts.num_events + 1):
+            for parameter, found in maps.items():
+                if cohort in found.cohorts:
+                    self._ages.bear(parameter, cohort, self.optimizer.state.get(parameter, {}), self.optimizer)
+            self._control.start_ramp(cohort, self.connection_ramp_steps if ramp else 0, maps)
+        self._num_events = self._cohorts.num_events
+        self.refresh_rates()
+
+    def add(self, parameters: Parameters, like: Parameters) -> None:
+        """Let the parameters of a new layer join, each in the group of the parameter it is modelled on.
+
+        Called when the network holds them and the cohorts know them (`Cohorts.add`).
+
+        Args:
+            parameters: The new ones, by name.
+            like: For each of these names, the parameter to join; one that the optimizer holds now.
+
+        Raises:
+            NetworkError: A new parameter is to be trained, but its model is not in the optimizer.
+        """
+        held = self.parameters
+        for name, parameter in parameters.items():
+            if parameter.requires_grad and like[name] not in held:
+                raise NetworkError(self._missing(name))
+        added = {parameter: like[name] for name, parameter in parameters.items() if like[name] in held}
+        insert_parameters(self.optimizer, added, self._model.parameters())
+        start_afresh(self.optimizer, self.parameters if isinstance(self.optimizer, LBFGS) else added)
         self.refresh()
 
-    def freeze_before(self, cohort: int) -> None:
-        """Hold every entry of an earlier cohort at the value it has now; 0 holds nothing."""
-        self.first_trained_cohort = cohort
+    def remove(self, parameters: Collection[nn.Parameter]) -> None:
+        """Drop the parameters of a layer that the network no longer has."""
+        remove_parameters(self.optimizer, parameters)
+        self._ages.forget(parameters)
+        if isinstance(self.optimizer, LBFGS):
+            start_afresh(self.optimizer, self.parameters)
+        self.refresh()
+
+    def snapshot(self) -> Callable[[], None]:
+        """A function that puts the optimizer and these records back as they are now, whatever event failed since.
+
+        It refers to the present parameters and state tensors, which events replace and never change in place, and
+        does not reach into the network: whoever changed that puts it back. Not for use across optimizer steps.
+        """
+        groups = [(group, {**group, "params": list(group["params"])}) for group in self.optimizer.param_groups]
+        states = {parameter: dict(state) for parameter, state in self.optimizer.state.items()}
+        records = [(vars(part), dict(vars(part))) for part in (self, self._ages, self._control)]
+
+        def restore() -> None:
+            for group, saved in groups:
+                params = group["params"]
+                params[:] = saved["params"]
+                group.clear()
+                group.update(saved, params=params)
+            replace_parameters(self.optimizer, {})
+            self.optimizer.state.clear()
+            self.optimizer.state.update(states)
+            for present, saved in records:
+                present.update(saved)
+
+        return restore
+
+    def freeze_before(self, cohort: int, released: float = 0.0) -> None:
+        """Hold every entry of an earlier cohort; 0 holds nothing.
+
+        Args:
+            cohort: The first that trains freely.
+            released: Share of each update that frozen entries get all the same, and frozen norm statistics of each
+                change: 0 keeps them bit-identical, 1 is free. Raised in small steps, it thaws them. Where several
+                optimizers of one network are frozen, each applies it to the statistics.
+
+        Raises:
+            NetworkError: A negative cohort, or a share that is not from 0 to 1.
+        """
+        if cohort < 0:
+            raise NetworkError(f"cannot freeze before cohort {cohort}: give 0 (nothing) or more")
+        if not 0 <= released <= 1:
+            raise NetworkError(f"the released share is {released}: give a number from 0 (frozen) to 1 (free)")
+        self.hold()
+        self._control.first_trained_cohort = cohort
+        self._control.released = float(released)
+        self.refresh()
+
+    def hold(self) -> None:
+        """Put frozen norm statistics back to their values after the last step.
+
+        A forward pass in train mode moves them until the next step; call this before reading the network in between.
+        """
+        self._control.hold()
+
+    def refresh_rates(self) -> None:
+        """Measure the learning rates of cohorts again, and forget ages that matter no longer.
+
+        Meant for once per sample: it waits for the device.
+        """
+        self._ages.grow_up(self.optimizer)
+        self._control.measure_rates(self._maps())
         self.refresh()
 
     def refresh(self) -> None:
         """Look up again which entries are young and which are frozen, and at which values."""
-        in_optimizer = {parameter for group in self.optimizer.param_groups for parameter in group["params"]}
-        self._young = {
-            parameter: self._cohorts.of(name, parameter).long()
-            for name, parameter in self._model.named_parameters()
-            if parameter in in_optimizer and self._cohorts.is_mixed(name)
+        maps = self._maps()
+        self._ages.prepare_steps(maps, self.optimizer)
+        buffers: dict[str, tuple[Tensor, CohortMap]] = {
+            name: (buffer, self._cohorts.map_of(name, buffer))
+            for name, buffer in self._model.named_buffers()
+            if buffer.is_floating_point()
         }
-        self._frozen = []
-        if self.first_trained_cohort == 0:
-            return
-        buffers = [(name, buffer) for name, buffer in self._model.named_buffers() if buffer.is_floating_point()]
-        for name, tensor in [*self._model.named_parameters(), *buffers]:
-            mask = self._cohorts.of(name, tensor) < self.first_trained_cohort
-            if mask.any():
-                self._frozen.append(_Frozen(tensor, mask, tensor.detach().clone()))
+        self._control.rebuild(maps, buffers)
 
     def state_dict(self) -> dict[str, Any]:
+        """Everything that is not in the network, its cohorts and the optimizer's own state: plain containers."""
+        names = {parameter: name for name, parameter in self._held().items()}
+        control = self._control
         return {
             "steps": self.steps,
-            "birth_steps": list(self.birth_steps),
-            "first_trained_cohort": self.first_trained_cohort,
+            "births": {names[parameter]: dict(births) for parameter, births in self._ages.births.items()},
+            "new_unit_lr": control.new_unit_lr,
+            "rates": {names[parameter]: list(rates) for parameter, rates in control.rates.items()},
+            "connection_ramp_steps": self.connection_ramp_steps,
+            "ramps": {cohort: [ramp.age, ramp.num_steps] for cohort, ramp in control.ramps.items()},
+            "first_trained_cohort": control.first_trained_cohort,
+            "released": control.released,
+            "held_buffers": {name: values.clone() for name, values in control.held_buffers().items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a saved state; the network's weights must have been loaded before."""
+        """Take over a saved state; weights, cohorts and the optimizer's own state must have been loaded before."""
+        parameters = self._held()
+        control = self._control
         self.steps = state["steps"]
-        self.birth_steps = list(state["birth_steps"])
-        self.first_trained_cohort = state["first_trained_cohort"]
+        self.connection_ramp_steps = state["connection_ramp_steps"]
+        self._num_events = self._cohorts.num_events
+        self._ages.births = {parameters[name]: dict(births) for name, births in state["births"].items()}
+        control.new_unit_lr = state["new_unit_lr"]
+        control.rates = {parameters[name]: list(rates) for name, rates in state["rates"].items()}
+        control.ramps = {cohort: Ramp(age, num_steps) for cohort, (age, num_steps) in state["ramps"].items()}
+        control.first_trained_cohort = state["first_trained_cohort"]
+        control.released = state["released"]
         self.refresh()
+        control.restore_buffers(state["held_buffers"])
 
-    @torch.no_grad()
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._control.before_step()
+
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.steps += 1
-        if isinstance(optimizer, Adam) and self._young:
-            self._correct_young(optimizer)
-        for frozen in self._frozen:
-            torch.where(frozen.mask, frozen.values, frozen.tensor, out=frozen.tensor.detach())
+        self._ages.correct(optimizer)
+        self._control.after_step()
 
-    def _correct_young(self, optimizer: Adam) -> None:
-        """Replace the shared bias correction of young entries by that of their own age (Kingma and Ba 2015, alg. 1).
+    def _held(self) -> dict[str, nn.Parameter]:
+        """The network's parameters that are in the optimizer, by name."""
+        held = self.parameters
+        return {name: parameter for name, parameter in self._model.named_parameters() if parameter in held}
 
-        Adam moves an entry by lr * s(t) * m / (sqrt(v) + eps'), with s(t) = sqrt(1 - beta2^t) / (1 - beta1^t) for
-        the shared step count t. An entry of age a should move by s(a) instead, so the difference is given back;
-        where a = t it is exactly zero.
-        """
-        for group in optimizer.param_groups:
-            parameters = [
-                parameter for parameter in group["params"] if parameter in self._young and parameter.grad is not None
-            ]
-            beta1, beta2 = (float(beta) for beta in group["betas"])
-            shared = _bias_correction(self.steps, beta1, beta2)
-            excess = [shared - _bias_correction(self.steps - birth, beta1, beta2) for birth in self.birth_steps]
-            if not parameters or max(map(abs, excess)) < 1e-7:
-                continue
-            rate = float(group["lr"]) * (-1.0 if group["maximize"] else 1.0)
-            second = "max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"
-            states = [optimizer.state[parameter] for parameter in parameters]
-            denominators = torch._foreach_sqrt([state[second] for state in states])
-            torch._foreach_add_(denominators, group["eps"] * sqrt(1 - beta2**self.steps))
-            returned = torch._foreach_div([state["exp_avg"] for state in states], denominators)
-            table = torch.tensor(excess, dtype=parameters[0].dtype, device=parameters[0].device) * rate
-            torch._foreach_mul_(returned, [table[self._young[parameter]] for parameter in parameters])
-            torch._foreach_add_(parameters, returned)
+    def _maps(self) -> dict[nn.Parameter, CohortMap]:
+        return {parameter: self._cohorts.map_of(name, parameter) for name, parameter in self._held().items()}
+
+    def _missing(self, name: str) -> str:
+        return (
+            f"parameter {name!r} is to be trained, but is not in the {_kind(self.optimizer)} optimizer: build that "
+            "from all of model.parameters(), or leave the parameter out with requires_grad_(False)"
+        )
+
+    def _warn_of_fresh_start(self) -> None:
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s keeps state that cannot follow a parameter to another shape; it starts afresh where the network "
+                "grows", _kind(self.optimizer),
+            )  # fmt: skip
 
 
-def _bias_correction(age: int, beta1: float, beta2: float) -> float:
-    """s(age) above; an entry of age 0 has not been updated yet."""
-    return sqrt(1 - beta2**age) / (1 - beta1**age) if age > 0 else 0.0
-
-
-def _carried_state(state: Mapping[str, Any], change: TensorChange) -> dict[str, Any]:
-    """State tensors of the parameter's shape follow its entries; anything else (a step count) is kept."""
-    return {
-        key: change.carry(value, 0.0) if isinstance(value, Tensor) and value.shape == change.old.shape else value
-        for key, value in state.items()
-    }
-
-
-def _steps_taken(optimizer: Optimizer) -> int:
-    """The optimizer's own step count, for one that has been used before it was attached."""
-    counts = [int(state["step"]) for state in optimizer.state.values() if "step" in state]
-    return max(counts, default=0)
+def _kind(optimizer: Optimizer) -> str:
+    return type(optimizer).__name__

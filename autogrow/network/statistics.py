@@ -1,87 +1,95 @@
-"""Readings of a network's activations, taken through hooks that are removed afterwards."""
+"""The statistics that layer selections ask for by name, measured. What they mean is said in `autogrow.policy`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
 
-import torch
-from torch import Tensor, nn
+from autogrow.network.activations import activation_std, rank
+from autogrow.network.gradient_gain import gradient_gain
+from autogrow.network.growable import GrowableNetwork, LossOf
+from autogrow.network.norm_statistics import measure_new_statistics
+from autogrow.network.sensitivity import sensitivity
+from autogrow.network.tracing import ModelInput
+from autogrow.policy.layer_selection import LayerSelection, Sensitivity
 
-from autogrow.network.channel_groups import ChannelGroup
-from autogrow.network.layers import LayerRule, layer_rule
-
-Hook = Callable[[nn.Module, Any, Any], None]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside; every module's own mode is restored after."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+__all__ = ["STATISTICS", "measure_new_statistics", "measure_statistic"]
 
 
-def activation_std(model: nn.Module, groups: Iterable[ChannelGroup], batch: Tensor) -> dict[str, float]:
-    """Standard deviation of each group's activations over `batch`, by group name.
+@dataclass(frozen=True)
+class _Request:
+    """What is known when a statistic is measured; each uses its part of it."""
 
-    Measured over examples, positions and units at the outputs of the group's norms, or of the layers that hold its
-    units where it has no norm, and averaged over those layers. He et al. (2016), figure 7, read their layer responses
-    at the same place: after the norm, before the nonlinearity.
+    selection: LayerSelection
+    network: GrowableNetwork
+    growable: Mapping[str, int]
+    batch: ModelInput
+    loss: LossOf
+    seed: int
+
+
+def _activation_std(request: _Request) -> dict[str, float]:
+    return activation_std(request.network, request.growable, request.batch)
+
+
+def _rank(request: _Request) -> dict[str, float]:
+    return rank(request.network, request.growable, request.batch)
+
+
+def _sensitivity(request: _Request) -> dict[str, float]:
+    settings = cast(Sensitivity, request.selection)
+    return sensitivity(
+        request.network,
+        request.growable,
+        request.loss,
+        noise=settings.noise,
+        repeats=settings.repeats,
+        seed=request.seed,
+    )
+
+
+def _gradient_gain(request: _Request) -> dict[str, float]:
+    return gradient_gain(request.network, request.growable, request.loss, request.batch)
+
+
+STATISTICS: Mapping[str, Callable[[_Request], dict[str, float]]] = {
+    "activation_std": _activation_std,
+    "gradient_gain": _gradient_gain,
+    "rank": _rank,
+    "sensitivity": _sensitivity,
+}
+"""By the names that `LayerSelection.statistic` may have. `probe` trains forks of a run, which a network cannot."""
+
+
+def measure_statistic(
+    selection: LayerSelection,
+    network: GrowableNetwork,
+    growable: Mapping[str, int],
+    batch: ModelInput,
+    loss: LossOf,
+    seed: int,
+) -> dict[str, float]:
+    """The statistic that a layer selection asks for, of every group that can grow; larger grows first.
+
+    The network is left exactly as it was, and so are all random states.
+
+    Args:
+        selection: Names the statistic and has its settings.
+        network: What is measured.
+        growable: Units that one event would add, by name of the groups to measure.
+        batch: Inputs, on the network's device.
+        loss: The loss of a module on a fixed batch with targets.
+        seed: For statistics that draw something.
+
+    Returns:
+        A value by group name, NaN where a group has none; empty for a selection that asks for no statistic.
+
+    Raises:
+        ValueError: The statistic is not one that can be read off a network.
     """
-    layers = dict(model.named_modules())
-    readings: dict[str, list[float]] = {}
-    handles = []
-    try:
-        for group in groups:
-            holders = [layers[member.layer] for member in group.members if member.side == "out"]
-            norms = [layer for layer in holders if cast(LayerRule, layer_rule(layer)).is_norm]
-            for layer in norms or holders:
-                handles.append(layer.register_forward_hook(_std_reader(readings.setdefault(group.name, []))))
-        with evaluating(model):
-            model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: sum(values) / len(values) for name, values in readings.items()}
-
-
-def _std_reader(into: list[float]) -> Hook:
-    def read(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        into.append(float(output.float().std(correction=0)))
-
-    return read
-
-
-def measure_new_statistics(model: nn.Module, newborn: Mapping[str, Tensor], batch: Tensor) -> None:
-    """Give the new channels of norms the mean and variance of `batch`, in one pass; old channels keep theirs.
-
-    `newborn` holds, by layer name, a mask of the channels to measure. Each norm is written before it is applied, so
-    norms further down see inputs that are normalized already.
-    """
-    layers = dict(model.named_modules())
-    handles = []
-    try:
-        for name, mask in newborn.items():
-            handles.append(layers[name].register_forward_pre_hook(_statistics_writer(mask)))
-        with evaluating(model):
-            model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _statistics_writer(mask: Tensor) -> Callable[[nn.Module, Any], None]:
-    def write(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0].float()
-        dims = [dim for dim in range(values.dim()) if dim != 1]
-        norm = cast(nn.BatchNorm2d, layer)
-        for statistic, measured in ((norm.running_mean, values.mean(dims)), (norm.running_var, values.var(dims))):
-            if statistic is not None and torch.isfinite(measured).all():
-                torch.where(mask.to(statistic.device), measured.to(statistic), statistic, out=statistic)
-
-    return write
+    if selection.statistic is None:
+        return {}
+    if selection.statistic not in STATISTICS:
+        raise ValueError(
+            f"{selection.statistic!r} is not measured on a network; those that are: {', '.join(sorted(STATISTICS))}"
+        )
+    return STATISTICS[selection.statistic](_Request(selection, network, growable, batch, loss, seed))

@@ -1,42 +1,77 @@
 """The growth policy: one frozen record that says when, where and how much a network grows, and how new units start."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from autogrow.policy.depth import AnyDepth
 from autogrow.policy.freezing import AnyFreezing, NoFreezing
-from autogrow.policy.initializations import INITIALIZATIONS
+from autogrow.policy.initializations import AnyInitialization, ZeroFanOut
 from autogrow.policy.layer_selection import All, AnyLayerSelection
+from autogrow.policy.limits import SizeLimits
 from autogrow.policy.part import PolicyPart, validated
 from autogrow.policy.policy_file import read_policy_file, write_policy_file
+from autogrow.policy.records import GrowthEvent, Sample
+from autogrow.policy.stopping import relative_gain
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.policy.triggers import AnyTrigger, Plateau
+from autogrow.policy.width_plan import WidthPlan
+
+COHORT = "cohort"
+MOST_NEW_UNIT_LR = 100.0
 
 
 class GrowthPolicy(PolicyPart):
     """How a network grows. Fractions are of every channel group's full width, the width its author wrote."""
 
     initial_fraction: float = Field(default=0.25, gt=0, le=1)
+    """Share that every group starts with."""
     chunk_fraction: float = Field(default=0.25, gt=0, le=1)
     """Units added to a chosen group per growth event."""
+    chunk_growth: float = Field(default=1.0, ge=1, le=4)
+    """Every event adds this times the units of the event before (Yuan et al. 2023, arXiv 2306.12700: 1.2)."""
     max_fraction: float = Field(default=1.0, gt=0, le=4)
+    """Share at which a group stops growing; above 1 it becomes wider than written."""
+    width_multiple: int = Field(default=8, ge=1, le=256)
+    """Widths on the way are multiples of this where a group is at least 8 of them wide and a chunk at least one."""
     trigger: AnyTrigger = Plateau()
+    """When."""
     layer_selection: AnyLayerSelection = All()
-    initialization: str = "zero_fan_out"
+    """Where."""
+    initialization: AnyInitialization = ZeroFanOut()
+    """How new units start."""
     freeze: AnyFreezing = NoFreezing()
+    """What is held fixed after an event."""
     optimizer_state: Literal["carry", "reset"] = "carry"
     """carry: moments of old entries survive an event; reset: the optimizer starts afresh."""
+    new_unit_lr: float | Literal["cohort"] = 1.0
+    """Learning rate of new entries relative to the run's; cohort: by the norms of their weights, per event (Yuan)."""
+    connection_ramp_steps: int = Field(default=0, ge=0, le=1_000_000)
+    """Steps over which the connections between old and new units are faded in (thesis, 7.3); 0 makes them at once."""
+    min_gain: float | None = Field(default=None, ge=0, lt=1)
+    """Least relative improvement of the train loss that the last event must have bought for another; None asks none."""
+    grow_until: float = Field(default=1.0, gt=0, le=1)
+    """Share of the run's steps after which no event happens."""
+    limits: SizeLimits = SizeLimits()
+    """Sizes that growing must not exceed."""
+    depth: AnyDepth = None
+    """How the network grows deeper; None keeps every stage as it is."""
     training: TrainingSettings | None = None
     """The training settings that the policy was found with; None leaves them to the command."""
     found_by: dict[str, Any] | None = None
     """Where the policy comes from: study, trial, data set, fingerprint, metrics, versions. Never read back."""
 
-    @field_validator("initialization")
+    @field_validator("new_unit_lr", mode="before")
     @classmethod
-    def _known_initialization(cls, name: str) -> str:
-        INITIALIZATIONS[name]
-        return name
+    def _factor_or_cohort(cls, value: Any) -> Any:
+        # Checked here, because pydantic's message for a union names neither the field nor both ways to mend it.
+        if value == COHORT:
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_NEW_UNIT_LR:
+            raise ValueError(f"new_unit_lr is {value!r}: a number above 0, at most {MOST_NEW_UNIT_LR:g}, or {COHORT!r}")
+        return value
 
     @model_validator(mode="after")
     def _fractions_in_order(self) -> Self:
@@ -45,36 +80,67 @@ class GrowthPolicy(PolicyPart):
         return self
 
     @property
-    def grows(self) -> bool:
-        """Whether there is anything left to grow after the start."""
+    def widens(self) -> bool:
+        """Whether there is any width left to grow after the start."""
         return self.initial_fraction < self.max_fraction
+
+    @property
+    def grows(self) -> bool:
+        """Whether there is anything left to grow after the start, in width or in depth."""
+        return self.widens or (self.depth is not None and self.depth.grows)
+
+    @property
+    def watches_validation(self) -> bool:
+        """Whether any trigger looks at validation metrics, so that a validation split must be kept apart."""
+        return self.trigger.watches_validation or (self.depth is not None and self.depth.trigger.watches_validation)
+
+    @property
+    def num_width_events(self) -> int:
+        """Events that take a group from its initial width to its maximum, if it takes part in every one."""
+        return self._widths.num_events()
 
     def initial_width(self, full_width: int) -> int:
         """The number of units a group of `full_width` starts with, at least 1."""
-        return max(1, round(self.initial_fraction * full_width))
+        return self._widths.width_after(0, full_width)
 
     def max_width(self, full_width: int) -> int:
         """The number of units a group of `full_width` can reach."""
-        return max(self.initial_width(full_width), round(self.max_fraction * full_width))
+        return self._widths.max_width(full_width)
 
     def added_units(self, width: int, full_width: int) -> int:
-        """The units that one event adds to a group that has `width` now; 0 once it is at its maximum.
+        """The units that one event adds to a group that has `width` now; 0 once it is at its maximum."""
+        return self._widths.added_units(width, full_width)
 
-        Rounding is done on the fraction reached, not on the chunk, so that groups of different widths that grow
-        together also reach their maximum together. Less than half a chunk left over joins the event before.
+    def may_grow_at(self, step: int, num_steps: int) -> bool:
+        """Whether an event may happen after `step` of `num_steps` steps, as far as `grow_until` says."""
+        return step <= self.grow_until * num_steps
+
+    def worth_going_on(self, samples: Sequence[Sample], events: Sequence[GrowthEvent]) -> bool:
+        """Whether the last event bought at least `min_gain`; to be asked when a trigger wants the next one.
+
+        `samples` and `events` are all of the run's, oldest first. True where nothing can be compared yet.
         """
-        left = self.max_width(full_width) - width
-        if left <= 0:
-            return 0
-        events_so_far = round((width / full_width - self.initial_fraction) / self.chunk_fraction)
-        reached = self.initial_fraction + (events_so_far + 1) * self.chunk_fraction
-        if self.max_fraction - reached < self.chunk_fraction / 2:
-            return left
-        return min(left, max(1, round(reached * full_width) - width))
+        gain = None if self.min_gain is None else relative_gain(samples, events)
+        return gain is None or self.min_gain is None or gain >= self.min_gain
+
+    @property
+    def _widths(self) -> WidthPlan:
+        return WidthPlan(
+            initial=self.initial_fraction,
+            chunk=self.chunk_fraction,
+            growth=self.chunk_growth,
+            maximum=self.max_fraction,
+            multiple=self.width_multiple,
+            unit_multiple=self.initialization.unit_multiple,
+        )
+
+    def within(self, limits: SizeLimits) -> "GrowthPolicy":
+        """The same policy with its limits tightened to these."""
+        return self.model_copy(update={"limits": self.limits.tightened(limits)})
 
     def recipe(self) -> dict[str, Any]:
         """The fields that decide how a network grows, as plain data: without `training` and `found_by`."""
-        return self.model_dump(exclude={"training", "found_by"})
+        return self.model_dump(mode="json", exclude={"training", "found_by"})
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any], where: str = "policy") -> "GrowthPolicy":
@@ -88,4 +154,5 @@ class GrowthPolicy(PolicyPart):
 
     def save(self, path: str | Path) -> None:
         """Write the policy file, whole or not at all."""
-        write_policy_file(Path(path), self.model_dump(exclude_none=True))
+        unset = set() if self.limits.is_set else {"limits"}
+        write_policy_file(Path(path), self.model_dump(mode="json", exclude_none=True, exclude=unset))

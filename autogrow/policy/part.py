@@ -3,8 +3,8 @@
 A part is data and pure functions of data. It never sees a module or a tensor.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,7 +15,8 @@ from autogrow.registry import Registry
 class PolicyPart(BaseModel):
     """A frozen record whose unknown or impossible fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # The docstring under a field is its description, which `autogrow list` shows.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class PolicyChoice(PolicyPart):
@@ -23,7 +24,13 @@ class PolicyChoice(PolicyPart):
 
     kind: ClassVar[str]
     summary: ClassVar[str]
-    """One line for lists: what it does, and the source."""
+    """One line for lists: what it does."""
+    formula: ClassVar[str] = ""
+    """The rule as plain text, where there is one; names in it are fields, or explained in the class's docstring."""
+    notation: ClassVar[str] = ""
+    """The symbols that the formulas of parts of this sort share."""
+    source: ClassVar[str] = ""
+    """The paper or the part of the thesis that it comes from, and what is ours."""
 
     def describe(self) -> dict[str, Any]:
         """The part as it stands in a policy file, its kind first."""
@@ -64,10 +71,19 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problem = error.errors(include_url=False)[0]
     path = ".".join(str(step) for step in problem["loc"]) or "value"
     if problem["type"] == "extra_forbidden":
-        known = list(model.model_fields)
-        return f"unknown field {path!r}; known are {', '.join(known)}{nearest(path, known)}"
+        known = _fields_at(model, problem["loc"][:-1])
+        return f"unknown field {path!r}; known are {', '.join(known)}{nearest(str(problem['loc'][-1]), known)}"
     if problem["type"] == "missing":
         return f"field {path!r} is missing"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
     return f"{path} is {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """The fields of the record inside `model` that `path` leads to."""
+    for step in path:
+        annotation = model.model_fields[str(step)].annotation
+        inside = [annotation, *get_args(annotation)]  # a record, or a record or None
+        model = next(entry for entry in inside if isinstance(entry, type) and issubclass(entry, BaseModel))
+    return list(model.model_fields)

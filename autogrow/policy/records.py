@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+SMALLEST_LEVEL = 1e-12
+"""What a change is related to where the level itself is smaller."""
+
 
 class _Record:
     """Conversion to and from one JSON object; unknown keys of newer versions are ignored on reading."""
@@ -58,8 +61,10 @@ class GroupStatistics(_Record):
     name: str
     width: int
     full_width: int
-    activation_std: float | None = None
-    """Standard deviation of the group's activations over a minibatch, or None where it was not measured."""
+    last_event: int = 0
+    """Index of the last event at which the group grew, 0 if it never has."""
+    value: float | None = None
+    """The statistic that the layer selection asks for, or None where it was not measured; larger grows first."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +90,32 @@ class GrowthEvent(_Record):
     seconds: float
     statistics: dict[str, float] = field(default_factory=dict)
     """What layer selection measured of each group, where it measured anything."""
+    added_blocks: dict[str, int] = field(default_factory=dict)
+    """Residual blocks that this event added, by stage."""
+    blocks: dict[str, int] = field(default_factory=dict)
+    """Blocks of every stage after the event, where a policy grows depth."""
+    gradient_ratio: float | None = None
+    """Root mean square of the newborn entries' gradients over that of the incumbents', on the first step after."""
+    loss_before: float | None = None
+    """Loss on a fixed batch right before the event."""
+    losses_after: dict[int, float] = field(default_factory=dict)
+    """Loss on the same batch by number of steps after the event; 0 is right after growing."""
+    shock: float | None = None
+    """See `shock_of`; None where it was not measured."""
+    limited_by: str | None = None
+    """The size limit that cut this event short, in words."""
+    selection_flops: float = 0.0
+    """Training FLOPs spent on choosing where to grow (by `probe`); they are part of the run's."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        # JSON knows no whole numbers as keys.
+        losses = {int(steps): loss for steps, loss in (values.get("losses_after") or {}).items()}
+        return super().from_dict({**values, "losses_after": losses})
+
+
+def shock_of(loss_before: float | None, losses_after: Mapping[int, float]) -> float | None:
+    """Largest rise of the loss over `loss_before`, relative to it: 0 if it never rose, None if it was not measured."""
+    if loss_before is None or not losses_after:
+        return None
+    return max(0.0, max(losses_after.values()) - loss_before) / max(abs(loss_before), SMALLEST_LEVEL)

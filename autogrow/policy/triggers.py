@@ -1,9 +1,9 @@
 """When to grow. A trigger is a pure verdict on the samples since the last growth event; it keeps no state.
 
-Sources: plateau, C. Lee's thesis (2017), section 4.1, made relative and robust to metrics at or below zero;
-schedule, the same thesis, section 5.3.
+Nothing is divided by a metric's level, so that metrics at zero or below (a log likelihood, R²) work like any other.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,11 @@ from autogrow.errors import PolicyError
 from autogrow.policy.part import PolicyChoice, choice_parser
 from autogrow.policy.records import SAMPLE_METRICS, Sample
 from autogrow.registry import Registry
+
+ONE_SIDED_95 = 1.64
+"""Standard errors above an estimate below which the true value lies with 95 % probability, for normal errors."""
+MOST_GROWN_INTERVALS = 500
+"""Intervals of a schedule after which they grow no more: 4 ** 500 is still a floating-point number."""
 
 
 @dataclass(frozen=True)
@@ -29,69 +34,205 @@ class Verdict:
 class Trigger(PolicyChoice):
     """Decides when a network grows."""
 
+    notation: ClassVar[str] = "direction is 1 for metrics that rise as they improve (accuracies) and -1 for losses"
+
+    @property
+    def watches_validation(self) -> bool:
+        """Whether the verdict depends on validation metrics, so that a validation split must be kept apart."""
+        return False
+
     @abstractmethod
-    def decide(self, samples: Sequence[Sample]) -> Verdict:
-        """The verdict on the samples taken since the last growth event (or since the start), oldest first."""
+    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> Verdict:
+        """The verdict on the samples taken since the last growth event (or since the start), oldest first.
+
+        `num_events` is the number of growth events so far.
+        """
 
 
 TRIGGERS: Registry[type[Trigger]] = Registry("trigger", PolicyError)
 
 
-@TRIGGERS.register("plateau")
-class Plateau(Trigger):
-    """Grow when a moving average has stopped improving.
-
-    The average runs over `window` samples. Its best value so far moves only when the average is better by more
-    than `min_delta` times the magnitude of that best (so a metric at zero or below works too). The network grows
-    when the best has stood for `patience` samples, and at the latest `max_wait` samples after the last event.
-    """
-
-    kind: ClassVar[str] = "plateau"
-    summary: ClassVar[str] = "a moving average of a metric has stopped improving (thesis, 4.1)"
+class MetricTrigger(Trigger):
+    """A trigger that watches one metric, after a cooldown, and waits for so long and no longer."""
 
     metric: Literal["train_loss", "validation_loss", "train_accuracy", "validation_accuracy"] = "train_loss"
+    """What is watched."""
     window: int = Field(default=5, ge=1, le=10_000)
     """Samples in the moving average."""
     patience: int = Field(default=5, ge=1, le=10_000)
     """Samples that the best average may stand before the network grows."""
-    min_delta: float = Field(default=0.002, ge=0, lt=1)
-    """Relative improvement that counts as one."""
     cooldown: int = Field(default=2, ge=0, le=10_000)
     """Samples after an event that are not looked at."""
     max_wait: int | None = Field(default=20, ge=1, le=100_000)
     """Grow after so many samples even if the metric still improves; None waits for ever."""
 
-    def decide(self, samples: Sequence[Sample]) -> Verdict:
-        considered = samples[self.cooldown :]
-        sign = SAMPLE_METRICS[self.metric]
+    @property
+    def watches_validation(self) -> bool:
+        return self.metric.startswith("validation_")
+
+    @property
+    def direction(self) -> int:
+        """1 where larger is better, -1 where smaller is."""
+        return SAMPLE_METRICS[self.metric]
+
+    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> Verdict:
+        verdict = self._judge(samples[self.cooldown :])
+        if not verdict.grow and self.max_wait is not None and len(samples) >= self.max_wait:
+            return Verdict(True, verdict.value, f"max_wait of {self.max_wait} samples reached")
+        return verdict
+
+    @abstractmethod
+    def _judge(self, samples: Sequence[Sample]) -> Verdict:
+        """The verdict on the samples after the cooldown, without regard to `max_wait`."""
+
+    def _values(self, samples: Sequence[Sample]) -> list[float]:
+        return [getattr(sample, self.metric) for sample in samples]
+
+
+class StandingAverage(MetricTrigger):
+    """A trigger that counts for how many samples the best moving average has stood.
+
+    The best moves only when the average is better by more than `min_delta` times the magnitude of that best.
+    """
+
+    min_delta: float = Field(default=0.002, ge=0, lt=1)
+    """Relative improvement that counts as one."""
+
+    def _standing(self, samples: Sequence[Sample]) -> tuple[float, int | None]:
+        """The last moving average, and the samples since the best one; None before there is any."""
+        values = self._values(samples)
         best, best_age, average = None, 0, 0.0
-        values = [getattr(sample, self.metric) for sample in considered]
         for end in range(self.window, len(values) + 1):
             average = sum(values[end - self.window : end]) / self.window
-            if best is None or sign * (average - best) > self.min_delta * abs(best):
+            if best is None or self.direction * (average - best) > self.min_delta * abs(best):
                 best, best_age = average, 0
             else:
                 best_age += 1
-        if best is not None and best_age >= self.patience:
-            return Verdict(True, average, f"{self.metric} averaged over {self.window} stood for {best_age} samples")
-        if self.max_wait is not None and len(samples) >= self.max_wait:
-            return Verdict(True, average, f"max_wait of {self.max_wait} samples reached")
+        return average, None if best is None else best_age
+
+    def _stood(self, samples: Sequence[Sample], patience: int) -> Verdict:
+        average, age = self._standing(samples)
+        if age is not None and age >= patience:
+            return Verdict(True, average, f"{self.metric} averaged over {self.window} stood for {age} samples")
         return Verdict(False, average, f"{self.metric} improves, or too few samples")
+
+
+@TRIGGERS.register("plateau")
+class Plateau(StandingAverage):
+    """Grow when a moving average has stopped improving, and at the latest `max_wait` samples after the last event."""
+
+    kind: ClassVar[str] = "plateau"
+    summary: ClassVar[str] = "a moving average of a metric has stopped improving"
+    formula: ClassVar[str] = (
+        "a = mean of the last window values; best = a whenever direction * (a - best) > min_delta * |best|; "
+        "grow when best has stood for patience samples"
+    )
+    source: ClassVar[str] = "thesis (C. Lee 2017), 4.1, made relative to the best"
+
+    def _judge(self, samples: Sequence[Sample]) -> Verdict:
+        return self._stood(samples, self.patience)
+
+
+@TRIGGERS.register("slope")
+class Slope(MetricTrigger):
+    """Grow when even an optimistic reading of the trend promises too little.
+
+    A straight line is fitted to the last `window` samples: slope b with standard error s (per sample), level l, their
+    mean. Noise widens s, so that a few lucky samples neither hide a stall nor feign one.
+    """
+
+    kind: ClassVar[str] = "slope"
+    summary: ClassVar[str] = "a line through the last samples promises too little, its uncertainty allowed for"
+    formula: ClassVar[str] = (
+        "grow when (direction * b + 1.64 s) * window <= threshold * |l| for patience samples in a row, "
+        "l = mean, b = Sxy / Sxx, s = sqrt(RSS / ((window - 2) Sxx))"
+    )
+    source: ClassVar[str] = "ordinary least squares, one-sided 95 % limit of the slope; the rule is derived here"
+
+    window: int = Field(default=8, ge=3, le=10_000)
+    """Samples that the line is fitted to; three is the fewest that leave an error to estimate."""
+    threshold: float = Field(default=0.05, ge=0, lt=1)
+    """Improvement over a whole window, relative to the level, below which growing is due."""
+    patience: int = Field(default=2, ge=1, le=10_000)
+    """Successive samples at which the line must promise too little."""
+
+    def _judge(self, samples: Sequence[Sample]) -> Verdict:
+        values = self._values(samples)
+        ends = range(max(self.window, len(values) - self.patience + 1), len(values) + 1)
+        readings = [self._reading(values[end - self.window : end]) for end in ends]
+        promise = readings[-1][0] if readings else 0.0
+        if len(readings) == self.patience and all(promise <= limit for promise, limit in readings):
+            return Verdict(True, promise, f"{self.metric} promises at most {promise:.4g} over {self.window} samples")
+        return Verdict(False, promise, f"{self.metric} improves, or too few samples")
+
+    def _reading(self, values: Sequence[float]) -> tuple[float, float]:
+        """The most that the metric may improve over a window, and the least that it should, in its own unit."""
+        slope, error, level = _line(values)
+        return (self.direction * slope + ONE_SIDED_95 * error) * self.window, self.threshold * abs(level)
+
+
+def _line(values: Sequence[float]) -> tuple[float, float, float]:
+    """Slope per sample, its standard error, and the mean, by ordinary least squares over samples 0, 1, 2 ..."""
+    count = len(values)
+    centre, level = (count - 1) / 2, math.fsum(values) / count
+    spread = math.fsum((index - centre) ** 2 for index in range(count))
+    slope = math.fsum((index - centre) * (value - level) for index, value in enumerate(values)) / spread
+    residuals = (value - level - slope * (index - centre) for index, value in enumerate(values))
+    squares = math.fsum(residual**2 for residual in residuals)
+    return slope, math.sqrt(squares / (count - 2) / spread), level
 
 
 @TRIGGERS.register("schedule")
 class Schedule(Trigger):
-    """Grow every `every` samples, whatever the metrics say."""
+    """Grow every so many samples, whatever the metrics say; with `growth` each interval is longer than the last."""
 
     kind: ClassVar[str] = "schedule"
-    summary: ClassVar[str] = "every so many samples (thesis, 5.3: 25 samples of 100 steps)"
+    summary: ClassVar[str] = "after so many samples, at equal intervals or at ones that grow"
+    formula: ClassVar[str] = "interval n (from 0) = round(every * growth^n) samples"
+    source: ClassVar[str] = (
+        "thesis (C. Lee 2017), 5.3 (25 samples of 100 steps); growth: Yuan et al. 2023, arXiv 2306.12700"
+    )
 
     every: int = Field(default=25, ge=1, le=100_000)
-    """Samples between two events."""
+    """Samples before the first event, and between two events where `growth` is 1."""
+    growth: float = Field(default=1.0, ge=1, le=4)
+    """Every interval is this times the one before."""
 
-    def decide(self, samples: Sequence[Sample]) -> Verdict:
-        due = len(samples) >= self.every
-        return Verdict(due, float(len(samples)), f"{len(samples)} of {self.every} samples since the last event")
+    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> Verdict:
+        interval = self.interval(num_events)
+        due = len(samples) >= interval
+        return Verdict(due, float(len(samples)), f"{len(samples)} of {interval} samples since the last event")
+
+    def interval(self, num_events: int) -> int:
+        """Samples from event number `num_events` (0: the start) to the next one."""
+        return round(self.every * self.growth ** min(num_events, MOST_GROWN_INTERVALS))
+
+
+@TRIGGERS.register("gap")
+class Gap(StandingAverage):
+    """A plateau whose patience grows with the generalization gap: a network that overfits has no need of capacity.
+
+    The gap is that of the newest sample; where a run has no validation split it counts as 0.
+    """
+
+    kind: ClassVar[str] = "gap"
+    summary: ClassVar[str] = "a plateau that waits the longer, the more the network overfits"
+    formula: ClassVar[str] = (
+        "as plateau, with patience round(patience * (1 + gap_weight * max(0, train - validation accuracy)))"
+    )
+    source: ClassVar[str] = "after FRAGrow: Wu et al. 2024, arXiv 2401.03104 (there: a logistic curve of the gap)"
+
+    gap_weight: float = Field(default=5.0, ge=0, le=1000)
+    """Growth of the patience per unit of the gap: 5 makes it half as long again at a gap of 0.1."""
+
+    @property
+    def watches_validation(self) -> bool:
+        return True
+
+    def _judge(self, samples: Sequence[Sample]) -> Verdict:
+        gap = samples[-1].generalization_gap if samples else None
+        patience = round(self.patience * (1 + self.gap_weight * max(0.0, gap or 0.0)))
+        return self._stood(samples, patience)
 
 
 parse_trigger = choice_parser(TRIGGERS)

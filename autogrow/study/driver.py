@@ -220,7 +220,7 @@ class _Driver:
     def next_trial(self) -> TrialConfig | None:
         plan, settings = self._plan, self._plan.settings
         proposal = self._database.propose(
-            plan.space, settings.training, settings.seed, plan.num_samples, settings.trials
+            plan.space, settings.training, settings.seed, plan.num_samples, settings.trials, settings.limits
         )
         if proposal is None:
             return None

@@ -9,11 +9,16 @@
       trigger:                                         alternatives: a list of parts, each with ranges of its own
         - {kind: plateau, window: {low: 3, high: 8}, min_delta: {low: 1.0e-4, high: 1.0e-2, log: true}}
         - {kind: schedule, every: {low: 8, high: 25}}
+      depth:                                           a part may hold alternatives again
+        - {kind: none}
+        - {kind: blocks, blocks_per_event: {low: 1, high: 3}, trigger: [{kind: plateau}, {kind: schedule}]}
+      limits: {max_parameters: [100000, 1000000]}      a section: fields without a kind; `depth` may be one too
     training:
       learning_rate: {low: 3.0e-4, high: 3.0e-3, log: true}
 
 What is not named keeps its default. Parameters are called by their path: ``chunk_fraction``, ``trigger.kind``,
-``trigger.plateau.window``, ``training.learning_rate``.
+``trigger.plateau.window``, ``depth.blocks.trigger.kind``, ``limits.max_parameters``, ``training.learning_rate``; in a
+section without a kind, ``depth.trigger.plateau.window``.
 """
 
 import math
@@ -21,7 +26,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from autogrow.errors import PolicyError, nearest
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -30,6 +35,12 @@ from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
 
 FORMAT = "autogrow-space/1"
+SECTIONS = ("depth", "limits")
+"""Fields of a policy that are records, so that a mapping without a kind is not meant as a range."""
+TAKEN_AS_THEY_ARE = ("stages",)
+"""Fields whose value is a list of names, and not a list of choices."""
+MOST_LEVELS = 2
+"""Alternatives inside alternatives: `depth` has a trigger of its own, and nothing goes deeper."""
 SEARCHABLE_TRAINING = ("learning_rate", "weight_decay", "batch_size", "optimizer", "momentum", "learning_rate_schedule")
 
 
@@ -49,6 +60,7 @@ class Range:
     high: float
     log: bool = False
     step: float | None = None
+    varies: ClassVar[bool] = True
 
     @property
     def is_integer(self) -> bool:
@@ -75,49 +87,60 @@ class Choices:
     def suggest(self, name: str, suggester: Suggester) -> Any:
         return suggester.suggest_categorical(name, list(self.values))
 
+    @property
+    def varies(self) -> bool:
+        return len(self.values) > 1
+
     def extremes(self) -> list[Any]:
         return list(self.values)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A record: its fields, each a plain value or searchable, and its kind where there are several to choose from."""
+
+    kind: str | None
+    fields: Mapping[str, Any]
+
+    def suggest(self, name: str, suggester: Suggester) -> dict[str, Any]:
+        path = name if self.kind is None else f"{name}.{self.kind}"
+        chosen = {field: _suggest(f"{path}.{field}", value, suggester) for field, value in self.fields.items()}
+        return {**self._head(), **chosen}
+
+    @property
+    def varies(self) -> bool:
+        return _any_varies(self.fields)
+
+    def extremes(self) -> list[dict[str, Any]]:
+        """Parts with one field at one of its extremes and the others at their first."""
+        values = {f: v.extremes() if isinstance(v, Searchable) else [v] for f, v in self.fields.items()}
+        first = {**self._head(), **{field: options[0] for field, options in values.items()}}
+        return [first, *({**first, field: option} for field, options in values.items() for option in options[1:])]
+
+    def _head(self) -> dict[str, str]:
+        return {} if self.kind is None else {"kind": self.kind}
 
 
 @dataclass(frozen=True)
 class Alternatives:
     """One of several parts, chosen by kind, each with fields that may be searched only when it is chosen."""
 
-    parts: tuple["Part", ...]
+    parts: tuple[Part, ...]
 
     def suggest(self, name: str, suggester: Suggester) -> dict[str, Any]:
         kinds = [part.kind for part in self.parts]
         kind = suggester.suggest_categorical(f"{name}.kind", kinds) if len(kinds) > 1 else kinds[0]
         return self.parts[kinds.index(kind)].suggest(name, suggester)
 
+    @property
+    def varies(self) -> bool:
+        return len(self.parts) > 1 or self.parts[0].varies
+
     def extremes(self) -> list[Any]:
         return [extreme for part in self.parts for extreme in part.extremes()]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of one kind: its fields, each a plain value, a range or choices."""
-
-    kind: str
-    fields: Mapping[str, Any]
-
-    def suggest(self, name: str, suggester: Suggester) -> dict[str, Any]:
-        chosen = {
-            field: value.suggest(f"{name}.{self.kind}.{field}", suggester)
-            if isinstance(value, Range | Choices)
-            else value
-            for field, value in self.fields.items()
-        }
-        return {"kind": self.kind, **chosen}
-
-    def extremes(self) -> list[dict[str, Any]]:
-        """Parts with one field at one of its extremes and the others at their first."""
-        values = {f: v.extremes() if isinstance(v, Range | Choices) else [v] for f, v in self.fields.items()}
-        first = {"kind": self.kind, **{field: options[0] for field, options in values.items()}}
-        return [first, *({**first, field: option} for field, options in values.items() for option in options[1:])]
-
-
-Searchable = Range | Choices | Alternatives
+Searchable = Range | Choices | Part | Alternatives
 
 
 class SearchSpace:
@@ -136,7 +159,7 @@ class SearchSpace:
                 )
             if not isinstance(fields, Mapping):
                 raise PolicyError(f"{where}: section {section!r} is a mapping of fields to values and ranges")
-        self._policy = {k: _parse(v, f"{where}: policy.{k}") for k, v in sections.get("policy", {}).items()}
+        self._policy = {k: _parse_field(k, v, f"{where}: policy.{k}") for k, v in sections.get("policy", {}).items()}
         self._training = {k: _parse(v, f"{where}: training.{k}") for k, v in sections.get("training", {}).items()}
         self._check(where)
 
@@ -165,7 +188,7 @@ class SearchSpace:
             GrowthPolicy.from_dict(fields, where)
         for fields in _corners(self._training):
             validated(TrainingSettings, fields, f"{where}: training")
-        if not any(isinstance(value, Searchable) for value in (*self._policy.values(), *self._training.values())):
+        if not _any_varies(self._policy) and not _any_varies(self._training):
             raise PolicyError(
                 f"{where}: nothing to search: give at least one field a range such as {{low: 0.1, high: 0.5}}"
             )
@@ -196,17 +219,28 @@ def _suggest(name: str, value: Any, suggester: Suggester) -> Any:
     return value.suggest(name, suggester) if isinstance(value, Searchable) else value
 
 
-def _parse(value: Any, where: str) -> Any:
+def _any_varies(fields: Mapping[str, Any]) -> bool:
+    return any(value.varies for value in fields.values() if isinstance(value, Searchable))
+
+
+def _parse_field(name: str, value: Any, where: str) -> Any:
+    """The value of a policy's field, which may be a section."""
+    if name in SECTIONS and isinstance(value, Mapping) and "kind" not in value:
+        return _parse_part(value, where)
+    return _parse(value, where)
+
+
+def _parse(value: Any, where: str, level: int = 1) -> Any:
     """A plain value, a range, choices, or alternatives of parts."""
     if isinstance(value, list):
         if not value:
             raise PolicyError(f"{where}: an empty list offers no choice")
         if all(isinstance(entry, Mapping) for entry in value):
-            return _parse_alternatives(value, where)
+            return _parse_alternatives(value, where, level)
         return _parse_choices(value, where)
     if isinstance(value, Mapping):
         if "kind" in value:
-            return Alternatives((_parse_part(value, where),))
+            return _parse_alternatives([value], where, level)
         return _parse_range(value, where)
     return value
 
@@ -219,22 +253,25 @@ def _parse_choices(values: list[Any], where: str) -> Choices:
     return Choices(tuple(values))
 
 
-def _parse_alternatives(values: list[Mapping[str, Any]], where: str) -> Alternatives:
-    parts = tuple(_parse_part(value, where) for value in values)
-    kinds = [part.kind for part in parts]
+def _parse_alternatives(values: list[Mapping[str, Any]], where: str, level: int) -> Alternatives:
+    if level > MOST_LEVELS:
+        raise PolicyError(f"{where}: alternatives inside alternatives inside alternatives are one level too deep")
+    kinds = [value.get("kind") for value in values]
     for kind in kinds:
+        if not isinstance(kind, str):
+            raise PolicyError(f"{where}: every alternative needs a kind, such as {{kind: plateau}}")
         if kinds.count(kind) > 1:
             raise PolicyError(f"{where}: kind {kind!r} stands twice: give each kind once, with ranges")
-    return Alternatives(parts)
+    return Alternatives(tuple(_parse_part(value, where, value["kind"], level) for value in values))
 
 
-def _parse_part(value: Mapping[str, Any], where: str) -> Part:
-    kind = value.get("kind")
-    if not isinstance(kind, str):
-        raise PolicyError(f"{where}: every alternative needs a kind, such as {{kind: plateau}}")
-    fields = {name: _parse(entry, f"{where}.{kind}.{name}") for name, entry in value.items() if name != "kind"}
-    if any(isinstance(entry, Alternatives) for entry in fields.values()):
-        raise PolicyError(f"{where}: alternatives inside alternative {kind!r} are one level too deep")
+def _parse_part(value: Mapping[str, Any], where: str, kind: str | None = None, level: int = 1) -> Part:
+    path = where if kind is None else f"{where}.{kind}"
+    fields = {
+        name: entry if name in TAKEN_AS_THEY_ARE else _parse(entry, f"{path}.{name}", level + 1)
+        for name, entry in value.items()
+        if name != "kind"
+    }
     return Part(kind, fields)
 
 
@@ -282,7 +319,7 @@ def _check_number(value: Any, where: str) -> None:
 
 def find_space(name: str) -> Path:
     """The file of a space given as a path, or by the name of one that comes with autogrow (``default``)."""
-    shipped = _shipped_spaces()
+    shipped = shipped_spaces()
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         # `search_spaces/default.yaml` means the shipped file also where the current folder is another one.
@@ -299,7 +336,8 @@ def find_space(name: str) -> Path:
     return shipped[name]
 
 
-def _shipped_spaces() -> dict[str, Path]:
+def shipped_spaces() -> dict[str, Path]:
+    """The spaces that come with autogrow, by name."""
     checkout = Path(__file__).resolve().parents[2] / "search_spaces"
     installed = Path(sysconfig.get_path("data")) / "share" / "autogrow" / "search_spaces"
     folder = checkout if checkout.is_dir() else installed

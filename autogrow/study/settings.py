@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from autogrow.errors import UsageError
+from autogrow.policy.limits import SizeLimits
 from autogrow.policy.part import PolicyPart
 from autogrow.policy.training_settings import TrainingSettings
 
@@ -35,6 +36,8 @@ class SearchSettings(PolicyPart):
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     training: TrainingSettings = TrainingSettings()
     train_size: int | None = None
+    limits: SizeLimits = SizeLimits()
+    """Sizes that no network of the search may exceed, controls included."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     gpus_per_trial: float = Field(default=0.0, ge=0, le=64)
     cpus_per_trial: int = Field(default=1, ge=1, le=1024)
@@ -67,7 +70,7 @@ def available_cores() -> int:
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     found = {"python": platform.python_version()}
-    for package in ("autogrow", "torch", "ray", "optuna", "numpy", "torch-pruning"):
+    for package in ("autogrow", "torch", "ray", "optuna", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from autogrow.errors import RunFolderError
 from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.limits import SizeLimits
 from autogrow.policy.presets import CONTROLS, control_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.objectives import Objective, objective_values
@@ -100,16 +101,28 @@ class StudyDatabase:
         return any(t.state == TrialState.WAITING and "root" in t.user_attrs for t in self.trials())
 
     def propose(
-        self, space: SearchSpace, base: TrainingSettings, seed: int, expected_samples: int, num_trials: int
+        self,
+        space: SearchSpace,
+        base: TrainingSettings,
+        seed: int,
+        expected_samples: int,
+        num_trials: int,
+        limits: SizeLimits | None = None,
     ) -> Proposal | None:
-        """The next trial, or None when `num_trials` have been proposed and none waits to be resumed."""
+        """The next trial, within `limits`; None when `num_trials` have been proposed and none waits to be resumed."""
         if self.num_proposed() >= num_trials and not self.has_waiting_resumption():
             return None
         with _readable_errors(self._path, _WRITING_ERRORS):
-            return self._propose(space, base, seed, expected_samples, num_trials)
+            return self._propose(space, base, seed, expected_samples, num_trials, limits or SizeLimits())
 
     def _propose(
-        self, space: SearchSpace, base: TrainingSettings, seed: int, expected_samples: int, num_trials: int
+        self,
+        space: SearchSpace,
+        base: TrainingSettings,
+        seed: int,
+        expected_samples: int,
+        num_trials: int,
+        limits: SizeLimits,
     ) -> Proposal:
         self.study.sampler = _sampler(seed, len(self.trials()), num_trials, len(self.objectives))
         trial = self.study.ask()
@@ -119,6 +132,7 @@ class StudyDatabase:
             policy, training = control_policy(role, expected_samples), base
         else:
             policy, training = space.suggest(trial, base)
+        policy = policy.within(limits)
         root = attributes.get("root", trial.number)
         trial.set_user_attr("role", role)
         trial.set_user_attr("policy", policy.recipe())

@@ -15,7 +15,7 @@ import torch
 
 from autogrow.files import atomic_target
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEPT = 2
 _DIGEST_BYTES = 32
 _log = logging.getLogger(__name__)

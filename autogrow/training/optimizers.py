@@ -23,8 +23,15 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
     return kind(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
-def learning_rate_at(step: int, num_steps: int, settings: TrainingSettings) -> float:
-    """The learning rate of a step, counted from 0. Cosine: Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5."""
+def learning_rate_at(step: int, num_steps: int, settings: TrainingSettings, growth_ended_step: int | None) -> float:
+    """The learning rate of a step, counted from 0.
+
+    cosine: Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5. constant_then_cosine: constant while the network
+    can grow, the cosine from the step after which it grows no more (FRAGrow 2024).
+    """
     if settings.learning_rate_schedule == "constant":
         return settings.learning_rate
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+    first = 0 if settings.learning_rate_schedule == "cosine" else growth_ended_step
+    if first is None or step < first:
+        return settings.learning_rate
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - first) / (num_steps - first)))

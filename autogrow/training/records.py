@@ -35,11 +35,12 @@ class TrialFolder:
         write_text_atomically(self._samples, _lines(samples))
         write_text_atomically(self._events, _lines(events))
 
+    def rewrite_events(self, events: Iterable[GrowthEvent]) -> None:
+        """Bring the record of events up to date with what was learnt of them since."""
+        write_text_atomically(self._events, _lines(events))
+
     def append_sample(self, sample: Sample) -> None:
         _append(self._samples, _lines([sample]))
-
-    def append_event(self, event: GrowthEvent) -> None:
-        _append(self._events, _lines([event]))
 
     def log(self, text: str) -> None:
         _append(self._log, text.rstrip() + "\n")

@@ -8,18 +8,21 @@ from enum import Enum
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit
 from autogrow.errors import TrainingDivergedError
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.shape import NetworkShape
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.training.aftermath import next_observation, observe
 from autogrow.training.batches import BatchOrder, DeviceExamples, pad_crop_flip, stream_seed
 from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
-from autogrow.training.growth import Growth
+from autogrow.training.growth import FixedBatch, Growth
 from autogrow.training.measuring import Measuring
 from autogrow.training.optimizers import learning_rate_at, make_optimizer
 from autogrow.training.records import TrialFolder
@@ -65,7 +68,9 @@ class TrainingOutcome:
     training_flops: float
     parameters: int
     num_events: int
-    widths: dict[str, int]
+    shape: NetworkShape
+    growth_ended_by: str
+    """Why the network grew no more, in words; empty where it still might have."""
 
 
 class Trainer:
@@ -110,13 +115,22 @@ class Trainer:
         self._measuring = Measuring.plan(
             settings, self.num_steps, self._order.batch_size, self._train, self._validation, seed
         )
-        fixed = self._measuring.train_indices[:FIXED_BATCH]
-        self._growth = Growth(network, policy, self._train.batch(fixed)[0], seed)
+        inputs, targets = self._train.batch(self._measuring.train_indices[:FIXED_BATCH])
+        self._fixed_batch = FixedBatch(inputs, targets, data.task)
+        self._growth = Growth(
+            network,
+            policy,
+            self._fixed_batch,
+            num_steps=self.num_steps,
+            seed=seed,
+            batch_size=self._order.batch_size,
+            train_step=self._train_network,
+        )
         self.full_training_flops = self._growth.training_flops * self._order.batch_size * self.num_steps
         """Training FLOPs of the whole run if the network had its full width throughout: the unit of compute."""
         self._growth.start_small()
         self.optimizer = make_optimizer(self.model, settings)
-        network.attach(self.optimizer)
+        self._growth.prepare_optimizer(self.optimizer)
         self._step = 0
         self._train_seconds = 0.0
         self._flops = 0.0
@@ -133,17 +147,27 @@ class Trainer:
             torch.manual_seed(self._seed)
             self._restore()
             signal = self._loop()
+            if self.folder and self.events:
+                self.folder.rewrite_events(self.events)  # with what was seen of the last one
             if signal is Signal.INTERRUPT:
                 self._save_checkpoint()
         return self._outcome(signal)
 
+    @property
+    def shape(self) -> NetworkShape:
+        """The network's present shape."""
+        return NetworkShape.of(self.network, with_blocks=self._growth.policy.depth is not None)
+
     def _loop(self) -> Signal:
         while self._step < self.num_steps:
             end = min(self._measuring.next_sample_step(self._step), self.num_steps)
-            self._train_until(end)
+            observed = next_observation(self.events, self._step)
+            self._train_until(end if observed is None else min(end, observed))
+            if self._step == observed:
+                self._observe_last_event()
             if self._step == end:
                 sample = self._sample()
-                self._grow_if_due(sample)
+                self._grow_if_due()
                 signal = self._on_sample(sample)
                 if signal is not Signal.CONTINUE:
                     return signal
@@ -159,7 +183,8 @@ class Trainer:
         self.model.train()
         first = self._step
         while self._step < end and not self._interrupt_seen:
-            self._train_step()
+            self._train_network(self.model, self.optimizer, self._step)
+            self._step += 1
             self._poll_interrupt()
         self._synchronize()
         self._train_seconds += time.perf_counter() - started
@@ -170,24 +195,28 @@ class Trainer:
             self._next_poll = time.monotonic() + INTERRUPT_POLL_SECONDS
             self._interrupt_seen = self._interrupted()
 
-    def _train_step(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self._step, self.num_steps, self.settings)
-        inputs, targets = self._batch()
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._data.task.loss(self.model(inputs), targets))
-        self.optimizer.step()
-        self._step += 1
+    def _train_network(self, model: nn.Module, optimizer: Optimizer, step: int) -> None:
+        """Train `model` on the batch of step number `step`; also used on forks of the run."""
+        for group in optimizer.param_groups:
+            group["lr"] = self._learning_rate(step)
+        inputs, targets = self._batch(step % self.num_steps)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self._data.task.loss(model(inputs), targets))
+        optimizer.step()
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        indices = self._order.indices(self._step)
+    def _learning_rate(self, step: int) -> float:
+        return learning_rate_at(min(step, self.num_steps), self.num_steps, self.settings, self._growth.ended_step)
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        indices = self._order.indices(step)
         if not self.settings.augment or self._data.augmentation != "pad_crop_flip":
             return self._train.batch(indices)
-        generator = torch.Generator(self.device).manual_seed(stream_seed(self._seed, "augmentation", self._step))
+        generator = torch.Generator(self.device).manual_seed(stream_seed(self._seed, "augmentation", step))
         images = pad_crop_flip(self._train.inputs[indices], generator)
         return self._train.normalized(images), self._train.targets[indices]
 
     def _sample(self) -> Sample:
+        self.network.attach(self.optimizer).hold()
         train = self._data.task.evaluate(self.model, self._train, self._measuring.train_indices)
         validation = None
         if self._validation is not None:
@@ -204,25 +233,33 @@ class Trainer:
             train_seconds=self._train_seconds,
             training_flops=self._flops,
             parameters=self.network.num_parameters,
-            learning_rate=learning_rate_at(self._step, self.num_steps, self.settings),
+            learning_rate=self._learning_rate(self._step),
         )
         self.samples.append(sample)
         if self.folder:
             self.folder.append_sample(sample)
         return sample
 
-    def _grow_if_due(self, sample: Sample) -> None:
+    def _grow_if_due(self) -> None:
         if self._step == self.num_steps:
             return  # new units could not train any more
-        since_event = self.samples[self.events[-1].sample + 1 :] if self.events else self.samples
-        verdict = self._growth.consider(since_event)
-        if verdict is None or not verdict.grow:
+        event = self._growth.grow_if_due(self.samples, self.events, self.optimizer)
+        if event is None:
             return
-        event = self._growth.grow(verdict, sample, self.optimizer)
         self._train_seconds += event.seconds
+        self._flops += event.selection_flops
         self.events.append(event)
         if self.folder:
-            self.folder.append_event(event)
+            self.folder.rewrite_events(self.events)
+
+    def _observe_last_event(self) -> None:
+        """Read the loss some steps after a growth event; the record on disk follows when that is done."""
+        self.network.attach(self.optimizer).hold()
+        self.events[-1] = observe(
+            self.events[-1], self._step, self.model, self.network.cohorts, self._fixed_batch.loss_value
+        )
+        if self.folder and next_observation(self.events, self._step) is None:
+            self.folder.rewrite_events(self.events)
 
     def _outcome(self, signal: Signal) -> TrainingOutcome:
         train = validation = None
@@ -241,7 +278,8 @@ class Trainer:
             training_flops=self._flops,
             parameters=self.network.num_parameters,
             num_events=len(self.events),
-            widths=self.network.widths,
+            shape=self.shape,
+            growth_ended_by=self._growth.ended_by,
         )
 
     def _check_finite(self, *readings: Metrics | None) -> None:
@@ -268,13 +306,14 @@ class Trainer:
         cuda = self.device.type == "cuda"
         return {
             "seed": self._seed,
-            "widths": self.network.widths,
+            "shape": self.shape.to_dict(),
             "model": self.model.state_dict(),
             "cohorts": self.network.cohorts.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "optimizer_cohorts": self.network.attach(self.optimizer).state_dict(),
             "samples": [sample.to_dict() for sample in self.samples],
             "events": [event.to_dict() for event in self.events],
+            "growth_ended": [self._growth.ended_step, self._growth.ended_by],
             "train_seconds": self._train_seconds,
             "training_flops": self._flops,
             "random_state": torch.get_rng_state(),
@@ -287,15 +326,16 @@ class Trainer:
             return
         state = load_checkpoint(self.folder.checkpoints, self.device)
         if state is not None:
-            self.network.set_widths(state["widths"])
+            self.network.detach(self.optimizer)
+            NetworkShape.from_dict(state["shape"]).give_to(self.network)
             self.model.load_state_dict(state["model"])
             self.network.cohorts.load_state_dict(state["cohorts"])
-            self.network.detach(self.optimizer)
             self.optimizer = make_optimizer(self.model, self.settings)
             self.optimizer.load_state_dict(state["optimizer"])
             self.network.attach(self.optimizer).load_state_dict(state["optimizer_cohorts"])
             self.samples = [Sample.from_dict(record) for record in state["samples"]]
             self.events = [GrowthEvent.from_dict(record) for record in state["events"]]
+            self._growth.ended_step, self._growth.ended_by = state["growth_ended"]
             self._step = state["step"]
             self._train_seconds = state["train_seconds"]
             self._flops = state["training_flops"]

@@ -1,9 +1,9 @@
-"""``python -m tests.benchmarks [start] [network] [search]`` prints a table and writes results/benchmarks/NAME.json."""
+"""``python -m tests.benchmarks [PART ...]`` prints a table and writes results/benchmarks/NAME.json."""
 
 import sys
 from pathlib import Path
 
-from tests.benchmarks import network, search
+from tests.benchmarks import gromo_comparison, network, search
 from tests.benchmarks.table import Row, print_rows, write_rows
 from tests.benchmarks.timing import measure_command
 
@@ -17,7 +17,7 @@ def start_rows() -> list[Row]:
     ]
 
 
-PARTS = {"start": start_rows, "network": network.rows, "search": search.rows}
+PARTS = {"start": start_rows, "network": network.rows, "search": search.rows, "gromo": gromo_comparison.rows}
 
 
 def main() -> None:

@@ -32,12 +32,12 @@ UNKNOWN_NAMES = {
     "user's module": (["search", "--model", "no_such_module:net"], "cannot import 'no_such_module'", "No module named"),
     "user's factory": (["search", "--model", "collections:OrderdDict"], "known are", "did you mean 'OrderedDict'"),
     "no module": (["search", "--model", ":factory"], "model ':factory'", ""),
-    "space": (["search", "--space", "defalt"], "shipped are default, quick, thesis", "did you mean 'default'"),
-    "space file": (["search", "--space", "quik.yaml"], "shipped are default, quick, thesis", "did you mean 'quick'"),
+    "space": (["search", "--space", "defalt"], "shipped are block, default, methods, quick, thesis", "did you mean 'default'"),
+    "space file": (["search", "--space", "quik.yaml"], "shipped are block, default, methods, quick, thesis", "did you mean 'quick'"),
     "objective": (["search", "--objectives", "acuracy"], "known are accuracy, gen", "did you mean 'accuracy'"),
     "flag": (["search", "--epoch", "3"], "No such option '--epoch'", "Did you mean '--epochs'"),
     "command": (["serch"], "known are search, status", "did you mean 'search'"),
-    "list kind": (["list", "trigers"], "known are freezings, initializations", "did you mean 'triggers'"),
+    "list kind": (["list", "trigers"], "known are depth-growths, freezings", "did you mean 'triggers'"),
 }
 
 

@@ -151,11 +151,44 @@ def test_a_run_in_use_is_left_alone_and_its_holder_named(autogrow, finished_run)
 
 def test_every_kind_that_can_be_named_is_listed(autogrow):
     _, everything, _ = autogrow("list")
-    for kind in ("triggers", "layer-selections", "initializations", "freezings", "models", "objectives"):
+    for kind in (*PARTS, "models", "objectives", "search-spaces"):
+        assert f"\n{kind}:\n" in f"\n{everything}"
+    for kind in ("models", "objectives", "search-spaces"):
         code, out, _ = autogrow("list", kind)
         assert code == 0
         assert out in everything
         assert out.count("\n") > 1
+    assert "  quick                A few parameters" in everything
+
+
+PARTS = ("triggers", "layer-selections", "initializations", "freezings", "depth-growths")
+
+
+@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize("columns", [60, 200])
+def test_a_kind_is_listed_with_formulas_sources_and_fields(autogrow, monkeypatch, kind, columns):
+    from autogrow.cli.environment import _part_kinds
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = autogrow("list", kind)
+    assert code == 0
+    words = " ".join(out.split())
+    for name, part in _part_kinds()[kind].items():
+        assert f"{name}: {part.summary}" in words
+        assert f"source {part.source}" in words
+        assert not part.formula or f"formula {part.formula}" in words
+        for field, info in part.model_fields.items():
+            assert f"{field}: " in words and " ".join(info.description.split()) in words
+
+
+def test_fields_are_listed_with_defaults_and_limits(autogrow, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    _, out, _ = autogrow("list", "triggers")
+    assert "  window: 5                    Samples in the moving average. (at least 1, at most 10000)\n" in out
+    _, out, _ = autogrow("list", "depth-growths")
+    assert (
+        "  trigger: plateau " in out and "  stages: null " in out and "(one of zero, random)" in " ".join(out.split())
+    )
 
 
 def test_doctor_finds_the_machine(autogrow, data_dir):

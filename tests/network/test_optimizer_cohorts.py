@@ -1,4 +1,4 @@
-"""Stock optimizers under a network that changes shape: moments carried, ages kept, frozen entries bit-identical."""
+"""The hooks on one optimizer: what it holds after events, whole parameters, all or nothing, errors."""
 
 import copy
 
@@ -6,217 +6,60 @@ import pytest
 import torch
 from torch import nn
 
+from autogrow.errors import NetworkError
 from autogrow.network import ExpandableNetwork
+from autogrow.network.cohorts import Cohorts
+from autogrow.network.layout import NEW
+from autogrow.network.optimizer_cohorts import OptimizerCohorts
+from autogrow.network.tensor_change import TensorChange
 from tests.network.networks import built_in
+from tests.network.optimizers import (
+    LEARNING_RATE,
+    OPTIMIZERS,
+    WITH_DECAY,
+    configured,
+    everything,
+    push,
+    same,
+    train,
+    trained,
+    values_of,
+    widen_all,
+)
 
-LEARNING_RATE = 0.01
-OPTIMIZERS = {
-    "sgd with momentum": lambda p: torch.optim.SGD(p, LEARNING_RATE, momentum=0.9, weight_decay=0.1),
-    "adam": lambda p: torch.optim.Adam(p, LEARNING_RATE),
-    "fused adam": lambda p: torch.optim.Adam(p, LEARNING_RATE, fused=True),
-    "adam, amsgrad": lambda p: torch.optim.Adam(p, LEARNING_RATE, amsgrad=True),
-    "adamw with decay": lambda p: torch.optim.AdamW(p, LEARNING_RATE, weight_decay=0.5),
-    "rmsprop": lambda p: torch.optim.RMSprop(p, LEARNING_RATE, momentum=0.5, weight_decay=0.1),
-    "adagrad": lambda p: torch.optim.Adagrad(p, LEARNING_RATE, weight_decay=0.1),
-}
-ADAMS = [name for name in OPTIMIZERS if "adam" in name]
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def trained(optimizer_name, steps=6, network="resnet"):
-    module, batch = built_in(network)
-    growing = ExpandableNetwork(module, batch)
-    optimizer = OPTIMIZERS[optimizer_name](module.parameters())
-    growing.attach(optimizer)
-    train(module, optimizer, batch, steps)
-    return growing, optimizer, batch
-
-
-def train(module, optimizer, batch, steps):
-    module.train()
-    for _ in range(steps):
-        optimizer.zero_grad()
-        (module(batch) - 1).square().mean().backward()
-        optimizer.step()
-
-
-def widen_all(growing, optimizer, **options):
-    growing.widen_groups(
-        {group.name: max(1, group.full_width // 2) for group in growing.groups}, optimizer=optimizer, **options
-    )
-
-
-def old_block(tensor, shape):
-    return tensor[tuple(slice(0, size) for size in shape)]
-
-
-def snapshot(module):
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-class TestEveryOptimizer:
-    def test_old_moments_are_carried_and_new_ones_are_zero(self, name):
-        growing, optimizer, _ = trained(name)
-        before = [copy.deepcopy(optimizer.state[p]) for p in growing.module.parameters()]
-        shapes = [p.shape for p in growing.module.parameters()]
-        widen_all(growing, optimizer)
-        checked = 0
-        for parameter, state, shape in zip(growing.module.parameters(), before, shapes, strict=True):
-            for key, value in state.items():
-                now = optimizer.state[parameter][key]
-                if isinstance(value, torch.Tensor) and value.shape == shape:
-                    assert torch.equal(old_block(now, shape), value)
-                    assert now.count_nonzero() == value.count_nonzero()
-                    checked += now.shape != shape
-        assert checked > 0
-
-    def test_the_optimizer_holds_exactly_the_networks_parameters(self, name):
-        growing, optimizer, batch = trained(name)
-        widen_all(growing, optimizer)
-        held = [id(p) for group in optimizer.param_groups for p in group["params"]]
-        assert held == [id(p) for p in growing.module.parameters()]
-        assert {id(p) for p in optimizer.state} <= set(held)
-        train(growing.module, optimizer, batch, 2)
-
-    def test_frozen_entries_stay_bit_identical(self, name):
-        growing, optimizer, batch = trained(name)
-        before = snapshot(growing.module)
-        widen_all(growing, optimizer)
-        growing.attach(optimizer).freeze_before(1)
-        train(growing.module, optimizer, batch, 12)
-        moved = 0.0
-        for key, value in growing.module.state_dict().items():
-            if value.is_floating_point():
-                assert torch.equal(old_block(value, before[key].shape), before[key]), key
-                moved += float((value.abs().sum() - before[key].abs().sum()).abs())
-        assert moved > 0
-
-    def test_only_the_last_event_trains_after_two(self, name):
-        growing, optimizer, batch = trained(name)
-        for event in (1, 2):
-            growing.widen("conv1", 2, optimizer=optimizer)
-            growing.attach(optimizer).freeze_before(event)
-            before = growing.module.conv1.weight.detach().clone()
-            train(growing.module, optimizer, batch, 4)
-            after = growing.module.conv1.weight.detach()
-            assert torch.equal(after[:-2], before[:-2])
-            assert not torch.equal(after[-2:], before[-2:])
-
-    def test_releasing_lets_old_entries_train_again(self, name):
-        growing, optimizer, batch = trained(name)
-        widen_all(growing, optimizer)
-        control = growing.attach(optimizer)
-        control.freeze_before(1)
-        train(growing.module, optimizer, batch, 2)
-        control.freeze_before(0)
-        before = growing.module.conv1.weight.detach().clone()
-        train(growing.module, optimizer, batch, 1)
-        assert (growing.module.conv1.weight[:6] != before[:6]).any()
-
-
-class TestAge:
-    """Every entry takes the steps that a fresh Adam of its own would give it."""
-
-    def first_updates(self, name, steps):
-        growing, optimizer, _ = trained(name, steps=1, network="mlp without norm")
-        for group in optimizer.param_groups:
-            group["weight_decay"] = 0.0
-        # A constant gradient makes Adam's step exactly one learning rate, whatever its size.
-        for _ in range(5000):
-            growing.module[1].weight.grad = torch.full_like(growing.module[1].weight, 0.3)
-            optimizer.step()
-        growing.widen("1", 6, optimizer=optimizer)
-        weight = growing.module[1].weight
-        updates = []
-        for _ in range(steps):
-            before = weight.detach().clone()
-            optimizer.zero_grad()
-            weight.grad = torch.full_like(weight, 0.3)
-            optimizer.step()
-            updates.append((weight.detach() - before)[-6:])
-        return torch.stack(updates)
-
-    @pytest.mark.parametrize("name", ADAMS)
-    def test_no_new_entry_moves_more_than_one_learning_rate(self, name):
-        updates = self.first_updates(name, 15).abs()
-        assert updates.max() <= 1.05 * LEARNING_RATE
-        assert updates.min() >= 0.95 * LEARNING_RATE
-
-    def test_without_ages_it_would_move_more_than_three(self, monkeypatch):
-        """The test above can fail: a shared step count gives the factors 3.2 at once and over 6 later."""
-        monkeypatch.setattr(
-            "autogrow.network.optimizer_cohorts.OptimizerCohorts._correct_young", lambda self, optimizer: None
-        )
-        updates = self.first_updates("adam", 15).abs()
-        assert updates[0].max() == pytest.approx(3.16 * LEARNING_RATE, rel=0.05)
-        assert updates.max() > 6 * LEARNING_RATE
-
-    @pytest.mark.parametrize("name", ADAMS)
-    def test_old_entries_move_as_if_nothing_had_grown(self, name):
-        growing, optimizer, _ = trained(name, network="mlp without norm")
-        alone = copy.deepcopy((growing.module, optimizer.state_dict()))
-        growing.widen("1", 5, optimizer=optimizer)
-        module, state = alone
-        stock = OPTIMIZERS[name](module.parameters())
-        stock.load_state_dict(state)
-        for _ in range(5):
-            for network, its_optimizer in ((growing.module, optimizer), (module, stock)):
-                for parameter in network.parameters():
-                    parameter.grad = torch.full_like(parameter, 0.1)
-                its_optimizer.step()
-        for grown, plain in zip(growing.module.parameters(), module.parameters(), strict=True):
-            assert (old_block(grown, plain.shape) - plain).abs().max() <= 1e-6
-
-    def test_each_cohort_has_its_own_age(self):
-        growing, optimizer, _ = trained("adam", network="mlp without norm")
-        weight_updates = {}
-        for event in range(3):
-            growing.widen("1", 2, optimizer=optimizer)
-            weight = growing.module[1].weight
-            before = weight.detach().clone()
-            optimizer.zero_grad()
-            weight.grad = torch.full_like(weight, -0.7)
-            optimizer.step()
-            weight_updates[event] = (weight.detach() - before)[10:]
-        for updates in weight_updates.values():
-            assert torch.allclose(updates, torch.full_like(updates, LEARNING_RATE), rtol=0.05)
-
-
-def test_reset_forgets_every_moment():
-    growing, optimizer, batch = trained("adam")
-    widen_all(growing, optimizer, optimizer_state="reset")
-    assert not optimizer.state
-    before = snapshot(growing.module)
-    train(growing.module, optimizer, batch, 1)
-    updates = [(value - before[key]).abs().max() for key, value in growing.module.named_parameters()]
-    assert max(updates) <= 1.05 * LEARNING_RATE
 
 
 def test_detached_optimizers_are_stock_again():
     growing, optimizer, batch = trained("adam")
     widen_all(growing, optimizer)
     control = growing.attach(optimizer)
+    control.configure(new_unit_lr=0.5)
     control.freeze_before(1)
     control.detach()
-    before = growing.module.conv1.weight.detach().clone()
-    train(growing.module, optimizer, batch, 1)
-    assert (growing.module.conv1.weight != before).any(dim=None)
+    twin, state = copy.deepcopy((growing.module, optimizer.state_dict()))
+    stock = OPTIMIZERS["adam"](list(twin.parameters()))
+    stock.load_state_dict(state)
+    train(growing.module, optimizer, batch, 2)
+    train(twin, stock, batch, 2)
+    assert same(dict(growing.module.state_dict()), dict(twin.state_dict()))
 
 
 def test_parameters_of_another_group_are_left_alone():
     """Several parameter groups keep their members and settings."""
     module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
-    growing = ExpandableNetwork(module, torch.randn(2, 4))
+    growing = ExpandableNetwork(module, torch.randn(2, 4), verify=False)
     optimizer = torch.optim.Adam([{"params": module[0].parameters()}, {"params": module[2].parameters(), "lr": 0.5}])
+    groups = [group["params"] for group in optimizer.param_groups]
     growing.widen("0", 2, optimizer=optimizer)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 0.5]
     assert optimizer.param_groups[1]["params"][0] is module[2].weight
+    assert all(now["params"] is then for now, then in zip(optimizer.param_groups, groups, strict=True))
 
 
 def test_an_attached_optimizer_follows_also_where_it_is_not_named():
     growing, optimizer, batch = trained("adam")
-    growing.widen("conv1", 2)
+    growing.widen(growing.groups[0], 2)
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert held == [id(p) for p in growing.module.parameters()]
     train(growing.module, optimizer, batch, 1)
@@ -226,5 +69,261 @@ def test_a_detached_optimizer_is_left_alone():
     growing, optimizer, _ = trained("adam")
     before = list(optimizer.param_groups[0]["params"])
     growing.detach(optimizer)
-    growing.widen("conv1", 2)
+    growing.widen(growing.groups[0], 2)
     assert all(now is then for now, then in zip(optimizer.param_groups[0]["params"], before, strict=True))
+
+
+def test_steps_count_from_a_fresh_state():
+    growing, optimizer, batch = trained("adam", steps=3)
+    control = growing.attach(optimizer)
+    assert control.steps == 3
+    growing.detach(optimizer)
+    train(growing.module, optimizer, batch, 2)
+    assert growing.attach(optimizer).steps == 5
+    widen_all(growing, optimizer, optimizer_state="reset")
+    assert growing.attach(optimizer).steps == 0
+
+
+def rows_added(module, name, count):
+    """The change that gives a parameter `count` new rows."""
+    old = dict(module.named_parameters())[name]
+    owner, _, attribute = name.rpartition(".")
+    new = nn.Parameter(torch.cat([old.detach(), torch.ones(count, *old.shape[1:])]), requires_grad=old.requires_grad)
+    sources = {0: torch.tensor([*range(len(old)), *[NEW] * count])}
+    return TensorChange(name, ((module.get_submodule(owner), attribute),), old, new, sources)
+
+
+class Layers:
+    """Two linear layers side by side, an optimizer of some of their parameters, and events made by hand."""
+
+    def __init__(self, optimizer="adam", held=("a.weight", "a.bias", "b.weight", "b.bias")):
+        torch.manual_seed(0)
+        self.module = nn.ModuleDict({"a": nn.Linear(3, 2), "b": nn.Linear(2, 2)})
+        self.cohorts = Cohorts()
+        parameters = dict(self.module.named_parameters())
+        self.optimizer = OPTIMIZERS[optimizer]([parameters[name] for name in held])
+        self.control = OptimizerCohorts(self.optimizer, self.module, self.cohorts)
+
+    def grow(self, *names, reset=False):
+        changes = [rows_added(self.module, name, 2) for name in names]
+        states = self.control.prepare(changes, reset)
+        numbers = self.cohorts.prepare(changes, grows=True)
+        for change in changes:
+            layer, attribute = change.owners[0]
+            setattr(layer, attribute, change.new)
+        self.cohorts.commit(numbers, grows=True)
+        self.control.commit(changes, states, reset)
+
+    def deepen(self):
+        """A third layer like `b`, between the two."""
+        layers = dict(self.module.items())
+        new, like = nn.Linear(2, 2), layers["b"]
+        self.module.clear()
+        self.module.update({"a": layers["a"], "new": new, "b": like})
+        self.cohorts.commit({}, grows=True)
+        self.cohorts.add(["new.weight", "new.bias"])
+        pairs = [(f"new.{key}", key) for key in ("weight", "bias")]
+        self.control.add(
+            {name: getattr(new, key) for name, key in pairs}, {name: getattr(like, key) for name, key in pairs}
+        )
+        self.control.commit([], {}, reset=False)
+        return new
+
+
+class TestErrors:
+    def test_an_optimizer_of_something_else(self):
+        module = nn.Linear(2, 2)
+        optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1)
+        with pytest.raises(NetworkError, match="SGD optimizer holds none.*model.parameters()"):
+            OptimizerCohorts(optimizer, module, Cohorts())
+        assert not optimizer._optimizer_step_post_hooks and not optimizer._optimizer_step_pre_hooks
+
+    def test_a_trained_parameter_that_is_in_no_optimizer(self):
+        layers = Layers(held=("a.weight", "a.bias"))
+        changes = [rows_added(layers.module, name, 1) for name in ("a.weight", "b.bias")]
+        before = copy.deepcopy(layers.optimizer.state_dict())
+        for reset in (False, True):
+            with pytest.raises(NetworkError, match="'b.bias'.*Adam optimizer.*model.parameters()"):
+                layers.control.prepare(changes, reset)
+        assert same(layers.optimizer.state_dict(), before)
+        assert layers.optimizer.param_groups[0]["params"][0] is layers.module["a"].weight
+
+    def test_one_that_is_not_trained_may_change(self):
+        layers = Layers(held=("a.weight", "a.bias"))
+        layers.module["b"].requires_grad_(False)
+        layers.grow("b.bias")
+        assert layers.module["b"].bias.shape == (4,)
+
+    def test_one_that_another_optimizer_looks_after(self):
+        layers = Layers(held=("a.weight", "a.bias"))
+        other = OptimizerCohorts(torch.optim.SGD(layers.module["b"].parameters(), 0.1), layers.module, layers.cohorts)
+        changes = [rows_added(layers.module, "b.bias", 1)]
+        assert layers.control.prepare(changes, False, elsewhere=other.parameters) == {}
+
+    def test_a_new_parameter_whose_model_is_in_no_optimizer(self):
+        layers = Layers(held=("a.weight", "a.bias"))
+        new = nn.Linear(2, 2)
+        with pytest.raises(NetworkError, match="'new.weight'"):
+            layers.control.add({"new.weight": new.weight}, {"new.weight": layers.module["b"].weight})
+        assert len(layers.optimizer.param_groups[0]["params"]) == 2
+
+
+class TestWholeParameters:
+    @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "muon"])
+    def test_they_train_from_the_next_step(self, name):
+        layers = Layers(name)
+        self.step(layers)
+        new = layers.deepen()
+        held = [id(p) for p in layers.optimizer.param_groups[0]["params"]]
+        assert held == [id(p) for p in layers.module.parameters()]
+        before = new.weight.detach().clone()
+        self.step(layers)
+        self.step(layers)
+        assert not torch.equal(new.weight, before)
+
+    def step(self, layers):
+        def closure():
+            for parameter in layers.module.parameters():
+                parameter.grad = torch.full_like(parameter, 0.3)
+            return torch.tensor(1.0)
+
+        layers.optimizer.step(closure)
+
+    def test_they_are_of_the_new_cohort(self):
+        layers = Layers()
+        push(layers.module, layers.optimizer, 0.3, steps=3)
+        layers.control.configure(new_unit_lr=0.5)
+        new = layers.deepen()
+        before = values_of(layers.module)
+        push(layers.module, layers.optimizer, 0.3)
+        after = values_of(layers.module)
+        assert torch.allclose(before["new.weight"] - after["new.weight"], torch.tensor(0.5 * LEARNING_RATE), rtol=1e-3)
+        assert torch.allclose(before["a.weight"] - after["a.weight"], torch.tensor(LEARNING_RATE), rtol=1e-3)
+        layers.control.freeze_before(1)
+        push(layers.module, layers.optimizer, 0.3)
+        assert torch.equal(layers.module["a"].weight, after["a.weight"])
+        assert not torch.equal(new.weight, after["new.weight"])
+
+    def test_they_grow_like_others(self):
+        layers = Layers()
+        push(layers.module, layers.optimizer, 0.3, steps=3)
+        layers.deepen()
+        push(layers.module, layers.optimizer, 0.3, steps=3)
+        layers.grow("new.weight", "new.bias")
+        before = values_of(layers.module)
+        push(layers.module, layers.optimizer, 0.3)
+        for key, value in values_of(layers.module).items():
+            assert torch.allclose(before[key] - value, torch.tensor(LEARNING_RATE), rtol=1e-3)
+        assert layers.control.state_dict()["births"] == {"new.weight": {2: 3}, "new.bias": {2: 3}}
+
+    def test_removing(self):
+        layers = Layers()
+        push(layers.module, layers.optimizer, 0.3)
+        layers.grow("b.weight", "b.bias")
+        removed = layers.module.pop("b")
+        layers.cohorts.remove(["b.weight", "b.bias"])
+        layers.control.remove(list(removed.parameters()))
+        assert layers.control.state_dict()["births"] == {}
+        assert list(layers.optimizer.state) == list(layers.module.parameters())
+        push(layers.module, layers.optimizer, 0.3)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_snapshot_undoes_an_event(name, reset):
+    """After a failure everything is as before, down to the bits of what training does next."""
+    runs = [trained(name) for _ in range(2)]
+    for growing, optimizer, batch in runs:
+        control = growing.attach(optimizer)
+        control.configure(new_unit_lr=0.5, connection_ramp_steps=20)
+        growing.widen(growing.groups[0], 2, optimizer=optimizer, initialization="xavier")
+        control.freeze_before(1, 0.5)
+        train(growing.module, optimizer, batch, 2)
+    growing, optimizer, batch = runs[0]
+    control = growing.attach(optimizer)
+    groups, states = list(optimizer.param_groups), dict(optimizer.state)
+    lists = [group["params"] for group in groups]
+    tensors, before = dict(growing.module.named_parameters()), everything(growing, optimizer)
+    restores = [growing.cohorts.snapshot(), control.snapshot()]
+
+    changes = [rows_added(growing.module, key, 1) for key in tensors if key.endswith("weight")]
+    prepared = control.prepare(changes, reset)
+    growing.cohorts.commit(growing.cohorts.prepare(changes, grows=True), grows=True)
+    for change in changes:
+        setattr(*change.owners[0], change.new)
+    control.commit(changes, prepared, reset)
+    control.freeze_before(2)
+    assert not same(control.state_dict(), before["control"])
+
+    for change in changes:
+        setattr(*change.owners[0], change.old)
+    for restore in reversed(restores):  # in any order
+        restore()
+    assert all(now is then for now, then in zip(optimizer.param_groups, groups, strict=True))
+    assert all(group["params"] is then for group, then in zip(optimizer.param_groups, lists, strict=True))
+    assert [id(p) for p in lists[0]] == [id(p) for p in growing.module.parameters()]
+    assert list(optimizer.state) == list(states)
+    assert same(everything(growing, optimizer), before)
+    for run, its_optimizer, _ in runs:
+        train(run.module, its_optimizer, batch, 3)
+        widen_all(run, its_optimizer)
+        train(run.module, its_optimizer, batch, 3)
+    assert same(everything(*runs[0][:2]), everything(*runs[1][:2]))
+
+
+@pytest.mark.parametrize("name", WITH_DECAY)
+@pytest.mark.parametrize("released", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("rate", [0.5, "cohort"])
+def test_a_resumed_run_is_bit_identical(name, released, rate, tmp_path):
+    """Saved and loaded in the middle of a ramp and of a thaw, everything goes on as in the run that was not stopped."""
+    make = WITH_DECAY[name]
+    growing, optimizer, control, batch = configured(make, new_unit_lr=rate, connection_ramp_steps=9)
+    for _ in range(2):
+        widen_all(growing, optimizer, initialization="xavier")
+        train(growing.module, optimizer, batch, 4)
+    control.freeze_before(2, released)
+    train(growing.module, optimizer, batch, 3)
+    growing.module(batch * 3)  # moves statistics, before saving: held values are saved too
+    torch.save({"widths": growing.widths, **everything(growing, optimizer)}, tmp_path / "run.pt")
+    saved = torch.load(tmp_path / "run.pt", weights_only=True)
+
+    resumed, its_optimizer, _, _ = configured(make, steps=0)
+    resumed.set_widths(saved["widths"])
+    resumed.detach(its_optimizer)
+    its_optimizer = make(list(resumed.module.parameters()))
+    its_control = resumed.attach(its_optimizer)
+    resumed.module.load_state_dict(saved["network"])
+    resumed.cohorts.load_state_dict(saved["cohorts"])
+    its_optimizer.load_state_dict(saved["optimizer"])
+    its_control.load_state_dict(saved["control"])
+    assert same(everything(resumed, its_optimizer), {key: saved[key] for key in saved if key != "widths"})
+
+    for run, steps in ((growing, optimizer), (resumed, its_optimizer)):
+        train(run.module, steps, batch, 4)
+        run.attach(steps).refresh_rates()
+        train(run.module, steps, batch, 4)
+        widen_all(run, steps)
+        run.attach(steps).freeze_before(3, 0.9)
+        train(run.module, steps, batch, 2)
+    assert same(everything(resumed, its_optimizer), everything(growing, optimizer))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["adam, fused", "adam, foreach", "adam", "sgd, momentum and decay"])
+def test_no_step_waits_for_the_device(name):
+    module, batch = built_in("resnet")
+    growing, batch = ExpandableNetwork(module.cuda(), batch.cuda(), verify=False), batch.cuda()
+    optimizer = OPTIMIZERS[name](list(module.parameters()))
+    train(module, optimizer, batch, 3)
+    control = growing.attach(optimizer)
+    control.configure(new_unit_lr="cohort", connection_ramp_steps=10)
+    widen_all(growing, optimizer)
+    control.freeze_before(1, 0.5)
+    train(module, optimizer, batch, 2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(15):
+            optimizer.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -135,8 +135,12 @@ class MadeRun:
             folder.append_sample(sample(index, accuracy, (index + 1) * 0.06 * FULL_FLOPS))
         if grows:
             first, second = {"features.0": 8, "features.3": 4}, {"features.0": 8, "features.3": 0}
-            folder.append_event(growth_event(1, 2, first, {"features.0": 24, "features.3": 20}, (1000, 2000)))
-            folder.append_event(growth_event(2, 5, second, {"features.0": 32, "features.3": 20}, (2000, 3500)))
+            folder.rewrite_events(
+                [
+                    growth_event(1, 2, first, {"features.0": 24, "features.3": 20}, (1000, 2000)),
+                    growth_event(2, 5, second, {"features.0": 32, "features.3": 20}, (2000, 3500)),
+                ]
+            )
 
     def complete(self, accuracy, **metrics):
         proposal = self.start()

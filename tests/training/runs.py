@@ -36,22 +36,51 @@ def data(validation=True, augmentation="none", train_size=96):
 
 
 def policy(**fields):
-    """Grows every fourth sample, in halves."""
+    """Grows every fourth sample, by a quarter of the full width."""
     defaults = {"initial_fraction": 0.25, "chunk_fraction": 0.25, "trigger": {"kind": "schedule", "every": 4}}
     return GrowthPolicy.from_dict({**defaults, **fields})
 
 
 def settings(**fields):
+    """24 steps with a sample after each."""
     return TrainingSettings(**{"epochs": 4, "batch_size": 16, "sample_every": 1, "sample_size": 16, **fields})
 
 
+MLP = {"model": "mlp", "options": {"hidden": (16, 12)}}
+RESNET = {"model": "resnet", "options": {"depth": 8, "width": 8}}
+STAGED = {"model": "resnet", "options": {"depth": 14, "width": 4}}
+"""Two blocks in each of three stages."""
+
+
 def trainer(
-    *, the_policy=None, the_settings=None, the_data=None, model="resnet", options=None, seed=0, **arguments
+    *, the_policy=None, the_settings=None, the_data=None, model="mlp", options=None, seed=0, **arguments
 ) -> Trainer:
-    options = options if options is not None else {"depth": 8, "width": 8} if model == "resnet" else {}
+    options = MLP["options"] if options is None and model == "mlp" else options or {}
     module = build_model(ModelSpec(model, options), SHAPE, CLASSES, seed)
     network = ExpandableNetwork(module, example_input(SHAPE, CPU), verify=False)
     return Trainer(
         network, the_data or data(), the_policy or policy(), the_settings or settings(), seed=seed, device=CPU,
         **arguments,
     )  # fmt: skip
+
+
+def trained(**arguments) -> Trainer:
+    """A training run that has ended."""
+    ended = trainer(**arguments)
+    ended.run()
+    return ended
+
+
+def weights(run):
+    return {key: value.clone() for key, value in run.model.state_dict().items()}
+
+
+def same(first, second):
+    """Whether two nested containers of tensors and plain values are equal, bit for bit."""
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return isinstance(second, dict) and list(first) == list(second) and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second

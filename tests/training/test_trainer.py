@@ -7,27 +7,19 @@ from autogrow.errors import TrainingDivergedError
 from autogrow.network.flops import training_flops_per_example
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Signal
-from tests.training.runs import CPU, data, policy, settings, trainer
+from tests.training.runs import CPU, RESNET, data, policy, same, settings, trainer, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def weights(run):
-    return {key: value.clone() for key, value in run.model.state_dict().items()}
-
-
-def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
 def test_a_run_grows_learns_and_records(tmp_path):
-    run = trainer(the_settings=settings(epochs=8, learning_rate=0.01), folder=TrialFolder(tmp_path))
+    run = trainer(the_settings=settings(epochs=8, learning_rate=0.01), folder=TrialFolder(tmp_path), **RESNET)
     outcome = run.run()
     assert outcome.signal is Signal.CONTINUE and outcome.steps == 48
     assert [event.step for event in run.events] == [4, 8, 12]
     assert run.samples[-1].train_loss < 0.5 * run.samples[0].train_loss
     assert outcome.validation.accuracy > 0.8
-    assert outcome.widths == {group.name: group.full_width for group in run.network.groups}
+    assert outcome.shape.widths == {group.name: group.full_width for group in run.network.groups}
     assert TrialFolder(tmp_path).samples() == run.samples
     assert TrialFolder(tmp_path).events() == run.events
 
@@ -161,89 +153,6 @@ def test_the_learning_rate_follows_its_schedule():
     assert rates["cosine"][11] == pytest.approx(0.005)
     assert rates["cosine"][-1] == pytest.approx(0.0)
     assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
-
-
-class TestResume:
-    """A run that is cut and continued is bit for bit the run that was not."""
-
-    def runs(self, folder, cut, **options):
-        whole = trainer(**options)
-        whole.run()
-        first = trainer(
-            folder=TrialFolder(folder),
-            on_sample=lambda sample: Signal.INTERRUPT if sample.step == cut else Signal.CONTINUE,
-            **options,
-        )
-        assert first.run().signal is Signal.INTERRUPT
-        second = trainer(folder=TrialFolder(folder), **options)
-        second.run()
-        return whole, second
-
-    @pytest.mark.parametrize("cut", [3, 4, 13], ids=lambda cut: f"cut at {cut}")
-    @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-    def test_across_growth_events(self, tmp_path, cut, optimizer):
-        options = {
-            "the_settings": settings(optimizer=optimizer, weight_decay=0.01),
-            "the_data": data(augmentation="pad_crop_flip"),
-            "the_policy": policy(layer_selection="activation_std"),
-        }
-        whole, resumed = self.runs(tmp_path, cut, **options)
-        assert same(weights(whole), weights(resumed))
-        assert [s.train_loss for s in whole.samples] == [s.train_loss for s in resumed.samples]
-        assert [e.widths for e in whole.events] == [e.widths for e in resumed.events]
-        assert len(whole.events) >= 4
-
-    @pytest.mark.parametrize("cut", [6, 9])
-    def test_with_frozen_entries(self, tmp_path, cut):
-        whole, resumed = self.runs(tmp_path, cut, the_policy=policy(freeze="old", initialization="xavier"))
-        assert same(weights(whole), weights(resumed))
-
-    def test_with_dropout(self, tmp_path, monkeypatch):
-        (tmp_path / "with_dropout.py").write_text(
-            "from torch import nn\n"
-            "def make():\n"
-            "    return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 4))\n"
-        )
-        monkeypatch.syspath_prepend(tmp_path)
-        whole, resumed = self.runs(tmp_path / "run", 6, model="with_dropout:make")
-        assert same(weights(whole), weights(resumed))
-
-    def test_records_after_the_checkpoint_are_dropped(self, tmp_path):
-        whole, _ = self.runs(tmp_path, 6)
-        folder = TrialFolder(tmp_path)
-        assert [sample.index for sample in folder.samples()] == list(range(len(whole.samples)))
-        assert [event.index for event in folder.events()] == [event.index for event in whole.events]
-
-    def test_a_damaged_checkpoint_gives_way_to_the_one_before(self, tmp_path, caplog):
-        whole = trainer()
-        whole.run()
-        folder = TrialFolder(tmp_path)
-        run = trainer(folder=folder)
-        run._on_sample = lambda sample: (
-            run._save_checkpoint() or (Signal.INTERRUPT if sample.step == 9 else Signal.CONTINUE)
-        )
-        run.run()
-        paths = sorted(folder.checkpoints.iterdir())
-        assert [path.name for path in paths] == ["step-0000000008.pt", "step-0000000009.pt"]
-        content = bytearray(paths[1].read_bytes())
-        content[len(content) // 2] ^= 1
-        paths[1].write_bytes(content)
-        resumed = trainer(folder=folder)
-        resumed.run()
-        assert "step-0000000009.pt is damaged" in caplog.text
-        assert same(weights(whole), weights(resumed))
-
-    def test_an_interrupt_is_noticed_between_samples(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("autogrow.training.trainer.INTERRUPT_POLL_SECONDS", 0.0)
-        polls = iter([False] * 4 + [True] + [False] * 100)
-        options = {"the_settings": settings(sample_every=10)}
-        whole = trainer(**options)
-        whole.run()
-        cut = trainer(folder=TrialFolder(tmp_path), interrupted=lambda: next(polls), **options).run()
-        assert (cut.signal, cut.steps) == (Signal.INTERRUPT, 5)
-        resumed = trainer(folder=TrialFolder(tmp_path), **options)
-        resumed.run()
-        assert same(weights(whole), weights(resumed))
 
 
 @pytest.mark.gpu

@@ -1,0 +1,112 @@
+"""``autogrow inspect``: what of a network can grow, and what cannot and why."""
+
+import json
+from typing import Any
+
+import click
+
+from autogrow.cli.options import data_dir_option, json_option, model_option_option, parse_model_options
+from autogrow.errors import UsageError
+
+BATCH = 2
+
+
+@click.command()
+@click.argument("model")
+@click.option("--dataset", help="Take the input shape and the number of outputs from this data set.")
+@click.option("--input-shape", metavar="C,H,W", help="Shape of one example  [default: 3,32,32]")
+@click.option("--outputs", type=click.IntRange(min=1), default=10, show_default=True, help="Outputs of the network.")
+@click.option("--tokens", type=click.IntRange(min=1), metavar="N", help="Feed whole numbers below N, not real ones.")
+@click.option("--members", is_flag=True, help="List the layers of every group.")
+@model_option_option
+@data_dir_option
+@json_option
+def inspect(model: str, **options: Any) -> None:
+    """Show the channel groups of a network: a built-in one, or package.module:factory (runs your own code)."""
+    from autogrow.models.building import ModelSpec, build_model
+    from autogrow.network.expandable import ExpandableNetwork
+
+    input_shape, num_outputs = _shapes(options)
+    spec = ModelSpec(model, parse_model_options(options["model_options"]))
+    module = build_model(spec, input_shape, num_outputs, seed=0)
+    network = ExpandableNetwork(module, _example(input_shape, options["tokens"]))
+    content = _content(network, model, input_shape)
+    if options["as_json"]:
+        click.echo(json.dumps(content))
+    else:
+        _print(content, options["members"])
+
+
+def _shapes(options: dict[str, Any]) -> tuple[tuple[int, ...], int]:
+    if options["dataset"] is not None:
+        if options["input_shape"] is not None:
+            raise UsageError("--dataset and --input-shape both give the input's shape: leave one out")
+        from autogrow.api import resolve_data_dir
+        from autogrow.data.opening import open_dataset
+
+        dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
+        return dataset.input_shape, dataset.num_outputs
+    text = options["input_shape"] or "3,32,32"
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise UsageError(f"--input-shape {text!r} is not whole numbers above 0: write for example 3,32,32")
+    return shape, options["outputs"]
+
+
+def _example(input_shape: tuple[int, ...], tokens: int | None) -> Any:
+    import torch
+
+    from autogrow.training.example_input import example_input
+
+    if tokens is None:
+        return example_input(input_shape, torch.device("cpu"))
+    return torch.randint(tokens, (BATCH, *input_shape), generator=torch.Generator().manual_seed(0))
+
+
+def _content(network: Any, model: str, input_shape: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "model": model,
+        "input_shape": list(input_shape),
+        "parameters": network.num_parameters,
+        "groups": [
+            {"name": group.name, "width": group.width, "members": [str(member) for member in group.members]}
+            for group in network.groups
+        ],
+        "fixed": [
+            {
+                "name": group.name,
+                "width": group.width,
+                "reason": group.reason,
+                "members": [str(member) for member in group.members],
+            }
+            for group in network.fixed
+        ],
+        "stages": [{"name": stage.name, "blocks": stage.num_blocks} for stage in network.stages],
+    }
+
+
+def _print(content: dict[str, Any], with_members: bool) -> None:
+    shape = " x ".join(map(str, content["input_shape"]))
+    click.echo(f"{content['model']}: input {shape}, {content['parameters']:,} parameters")
+    entries = content["groups"] + content["fixed"]
+    width = max((len(entry["name"]) for entry in entries + content["stages"]), default=0)
+    click.echo(f"\n{len(content['groups'])} channel groups can grow (units, and the layers that change with them):")
+    for group in content["groups"]:
+        _print_entry(group, width, f"{len(group['members'])} layers", with_members)
+    click.echo(f"\n{len(content['fixed'])} cannot:")
+    for group in content["fixed"]:
+        _print_entry(group, width, group["reason"], with_members)
+    if content["stages"]:
+        click.echo("\nstages of blocks that can grow deeper:")
+        for stage in content["stages"]:
+            click.echo(f"  {stage['name']:{width}}  {stage['blocks']:>6} blocks")
+
+
+def _print_entry(entry: dict[str, Any], width: int, note: str, with_members: bool) -> None:
+    click.echo(f"  {entry['name']:{width}}  {entry['width']:>6}  {note}")
+    if with_members:
+        for member in entry["members"]:
+            click.echo(f"  {'':{width}}          {member}")

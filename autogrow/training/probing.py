@@ -1,0 +1,53 @@
+"""Choosing where to grow by trying: fork the training for every candidate, train each a few steps, compare losses.
+
+The loss right after growing misleads: for exact initializations it is the same everywhere (landscape-aware growing,
+Karp et al. 2024, arXiv 2406.02469).
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from autogrow.network.expandable import ExpandableNetwork
+
+
+def probe_groups(
+    network: ExpandableNetwork,
+    optimizer: Optimizer,
+    units: Mapping[str, int],
+    num_steps: int,
+    first_step: int,
+    grow: Callable[[ExpandableNetwork, Optimizer, dict[str, int]], None],
+    train_step: Callable[[nn.Module, Optimizer, int], None],
+    loss_value: Callable[[nn.Module], float],
+    seed: int,
+) -> dict[str, float]:
+    """Minus the loss after `num_steps` training steps with each group alone widened by `grow`; larger is better.
+
+    Every fork sees the batches that the run itself will see next. The network, its optimizer and the random state
+    are left as they were.
+    """
+    values: dict[str, float] = {}
+    for name, number in units.items():
+        twin, fork = _forked(network, optimizer)
+        grow(twin, fork, {name: number})
+        devices = sorted({p.device.index or 0 for p in twin.module.parameters() if p.device.type == "cuda"})
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            twin.module.train()
+            for step in range(first_step, first_step + num_steps):
+                train_step(twin.module, fork, step)
+        values[name] = -loss_value(twin.module)
+    return values
+
+
+def _forked(network: ExpandableNetwork, optimizer: Optimizer) -> tuple[ExpandableNetwork, Optimizer]:
+    """An independent continuation: module and optimizer copied together, so that the copy trains the copy."""
+    module, fork = copy.deepcopy((network.module, optimizer))
+    twin = network.twin(module)
+    twin.cohorts.load_state_dict(network.cohorts.state_dict())
+    twin.attach(fork).load_state_dict(network.attach(optimizer).state_dict())
+    return twin, fork
