@@ -5,6 +5,11 @@ algorithm 1). One shared count gives an entry that is born late the corrections 
 learning rates instead of 1, and the twelfth 6.6. After each step the update of young entries is therefore replaced by
 the one that their own age asks for; that of entries as old as their parameter is left bit-identical.
 
+Correcting costs as much as Adam itself, so under Adam and AdamW it ends when entries have taken `ADULT_STEPS` updates:
+their moments are then scaled once by the quotient of both corrections, (1 - beta^t) / (1 - beta^a) (derived). From there
+on the stock optimizer's division by 1 - beta^t makes of them what their own age asked for at that moment, and under a
+steady gradient ever after.
+
 Counted are the updates of each parameter, as its own state has them: a step without a gradient makes nobody older.
 
 Covered are Adam, AdamW, RAdam and Adamax. NAdam is not: it adds a share of the gradient of its own, which is gone
@@ -26,6 +31,9 @@ from autogrow.network.optimizer_state import groups_of, step_count
 
 GROWN_UP = 1e-7
 """Relative difference between an entry's corrections and its parameter's below which it is young no longer."""
+
+ADULT_STEPS = 100
+"""Updates after which an entry's moments stand for its gradients well enough to be taken for a long history."""
 
 Terms = tuple[Tensor, Tensor, Tensor | None]
 """(n, e, p) at each age: the optimizer moves an entry by lr * m * (n / (d + e) + p); None stands for p = 0."""
@@ -64,8 +72,12 @@ class Ages:
         gone = set(parameters)
         self.births = {parameter: births for parameter, births in self.births.items() if parameter not in gone}
 
-    def grow_up(self, optimizer: Optimizer) -> None:
-        """Drop birth steps that make no difference any more. Reads step counts, so it waits for the device."""
+    @torch.no_grad()
+    def grow_up(self, optimizer: Optimizer, maps: Mapping[nn.Parameter, CohortMap]) -> None:
+        """Drop birth steps that make no difference any more, or that moments can carry from here on.
+
+        Reads step counts, so it waits for the device.
+        """
         rule = _rule_of(optimizer)
         if rule is None or not self.births:
             return
@@ -74,6 +86,10 @@ class Ages:
             births = self.births.get(parameter, {})
             step = step_count(optimizer.state.get(parameter, {})) + 1 if births else 0
             young = {cohort: birth for cohort, birth in births.items() if rule.differs(step, step - birth, group)}
+            adult = {cohort: birth for cohort, birth in young.items() if step - birth > ADULT_STEPS}
+            if adult and rule.is_adam and parameter in maps:
+                _carry_in_moments(optimizer.state[parameter], group, maps[parameter], adult, step - 1)
+                young = {cohort: birth for cohort, birth in young.items() if cohort not in adult}
             if young:
                 kept[parameter] = young
         self.births = kept
@@ -140,6 +156,8 @@ class _Rule:
     second_moment: str = "exp_avg_sq"
     """The state that d comes from."""
     is_squared: bool = True
+    is_adam: bool = False
+    """Whether both moments are divided by 1 - beta^t and nothing else depends on t."""
 
     def second_key(self, group: Mapping[str, Any]) -> str:
         return "max_exp_avg_sq" if group.get("amsgrad") else self.second_moment
@@ -180,10 +198,26 @@ def _radam(ages: Tensor, group: Mapping[str, Any]) -> Terms:
 
 
 _RULES: dict[type[Optimizer], _Rule] = {
-    Adam: _Rule(_adam),
+    Adam: _Rule(_adam, is_adam=True),
     RAdam: _Rule(_radam),
     Adamax: _Rule(_adamax, "exp_inf", is_squared=False),
 }
+
+
+def _carry_in_moments(
+    state: dict[str, Any], group: Mapping[str, Any], found: CohortMap, births: Mapping[int, int], step: int
+) -> None:
+    """Scale the moments of cohorts born at `births` so that the corrections of `step` fit them. Tensors are new ones."""
+    for key, beta in (("exp_avg", 0), ("exp_avg_sq", 1), ("max_exp_avg_sq", 1)):
+        if key not in state:
+            continue
+        decay = float(group["betas"][beta])
+        factors = [
+            (1 - decay**step) / (1 - decay ** (step - births[cohort])) if cohort in births else 1.0
+            for cohort in range(found.num_cohorts)
+        ]
+        table = torch.tensor(factors * 2, dtype=state[key].dtype, device=state[key].device)
+        state[key] = torch.where(found.spread(table) == 1, state[key], state[key] * found.spread(table))
 
 
 def _rule_of(optimizer: Optimizer) -> _Rule | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from autogrow.errors import NetworkError
-from autogrow.network.ages import Ages
+from autogrow.network.ages import ADULT_STEPS, Ages
 from autogrow.network.cohorts import CohortMap, Cohorts
 from autogrow.network.optimizer_state import (
     State,
@@ -262,7 +262,7 @@ class OptimizerCohorts:
 
         Meant for once per sample: it waits for the device.
         """
-        self._ages.grow_up(self.optimizer)
+        self._ages.grow_up(self.optimizer, self._maps())
         self._control.measure_rates(self._maps())
         self.refresh()
 
@@ -316,6 +316,9 @@ class OptimizerCohorts:
         self.steps += 1
         self._ages.correct(optimizer)
         self._control.after_step()
+        if self._ages.births and self.steps % ADULT_STEPS == 0:
+            self._ages.grow_up(optimizer, self._maps())
+            self._ages.prepare_steps(self._maps(), optimizer)
 
     def _held(self) -> dict[str, nn.Parameter]:
         """The network's parameters that are in the optimizer, by name."""

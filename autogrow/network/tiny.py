@@ -14,10 +14,10 @@ is linear in between, and Z comes from the same decomposition. Rows of V get the
 
 Z is then scaled by the first of the steps scale / 2^i behind which the loss falls no further. The paper changes the
 present weights by B at the same time; here training does, and without that change Z can raise the loss while they are
-far from their best. Where no step lowers the loss, Z is fitted to v instead of r, which is a direction of descent; where
-that does not help either, the units stay as they were drawn, with a fan-out of zero. The paper puts sqrt(step) on
-either side; all of it on Z scales what the units add whatever lies in between. Groups are fitted one after the other, in
-the network's order.
+far from their best. Where no step lowers the loss, Z is fitted to v instead of r, a direction of descent; where that
+does not help either, the units stay as they were drawn, with a fan-out of zero. The paper puts sqrt(step) on either
+side; all of it on Z scales what the units add whatever lies in between. Groups are fitted one after the other, in the
+network's order.
 """
 
 from collections.abc import Iterator, Sequence

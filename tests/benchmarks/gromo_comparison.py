@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from autogrow.errors import NetworkError
 from autogrow.network import ExpandableNetwork
+from autogrow.network.ages import ADULT_STEPS
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import Measurement, measure
 
@@ -139,18 +140,24 @@ def _event(case: Case, initialization: str, kind: str) -> str:
 
 
 def _steps(case: Case) -> list[Row]:
-    """The step just after growing, all of them in turn."""
+    """Steps after growing, all of them in turn: while ages are corrected, and once entries have grown up."""
     plain = case.build(*(width + more for width, more in zip(case.widths, case.added, strict=True)))
     steps = {"plain": case.step(plain, _adam(plain))}
-    for name, state in (("autogrow", "carry"), ("autogrow, Adam state dropped", "reset")):
+    for name, state, age in (
+        ("autogrow", "carry", 2 * ADULT_STEPS),
+        ("autogrow, just after", "carry", 0),
+        ("autogrow, state dropped", "reset", 0),
+    ):
         grow, growing, optimizer = _autogrow_event(case, "zero_fan_out", state)
         grow()
         steps[name] = case.step(growing.module, optimizer)
+        for _ in range(age):
+            steps[name]()
     grow, module = _gromo_event(case, "zero_fan_out", case.kinds[0])
     steps["gromo"] = case.step(module, grow())
-    found = _alternate({name: lambda step=step: step for name, step in steps.items()}, case.step_repeats)
+    found = _alternate({name: lambda step=step: step for name, step in steps.items()}, min(case.step_repeats, 90))
     pairs = [(name, "plain") for name in steps if name != "plain"] + [("gromo", "autogrow")]
-    what = f"step of {case.name} just after growing"
+    what = f"step of {case.name}, {2 * ADULT_STEPS} steps after growing where nothing else is said"
     times = Row(what, "; ".join(f"{name} {seconds.median:.4g} s" for name, seconds in found.items()), "", None)
     return [times, *(Row(what, _ratio(found, first, second), "", None) for first, second in pairs)]
 

@@ -212,3 +212,29 @@ def test_nadam_is_not_corrected_and_says_so(caplog):
         growing.widen("0", 2, optimizer=optimizer)
         growing.widen("0", 2, optimizer=optimizer)
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["NAdam"]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_grown_up_entries_are_left_to_the_stock_optimizer(name):
+    """After a hundred updates their moments carry the correction: steady gradients move them as before."""
+    growing, optimizer = network(name, torch.float64)
+    push(growing.module, optimizer, 0.3, steps=40)
+    growing.widen("0", 3, optimizer=optimizer)
+    control, weight = growing.attach(optimizer), growing.module[0].weight
+    fresh = Fresh(name, (3, 4), torch.float64)
+    random = torch.Generator().manual_seed(1)
+    for _ in range(400):
+        gradient = 0.3 + 0.2 * torch.randn((3, 4), generator=random, dtype=torch.float64)
+        for parameter in growing.module.parameters():
+            parameter.grad = torch.full_like(parameter, 0.3)
+        weight.grad[-3:] = gradient
+        before = weight.detach().clone()
+        optimizer.step()
+        update, expected = (weight.detach() - before)[-3:], fresh.update(gradient)
+        assert (update - expected).abs().max() <= 0.1 * LEARNING_RATE
+    assert not control._ages.births
+
+
+def test_handing_over_does_not_show_in_the_next_update():
+    updates = first_updates("adam", 130)
+    assert (updates[1:] - updates[:-1]).abs().max() <= 2e-3 * LEARNING_RATE
