@@ -64,10 +64,11 @@ def timeline_table(summary: RunSummary) -> Table:
     """The growth events of the most accurate grown trial."""
     columns = (
         Column("step", numeric=True),
-        Column("units added", flexible=True),
+        Column("added", flexible=True),
         Column("params", numeric=True),
         Column("FLOPs", numeric=True),
         Column("change", numeric=True),
+        Column("shock", numeric=True),
         Column("seconds", numeric=True),
         Column("before", numeric=True),
         Column("after", numeric=True),
@@ -77,8 +78,9 @@ def timeline_table(summary: RunSummary) -> Table:
     events = timeline.events if timeline is not None else ()
     rows = tuple(_event_cells(event, summary.task) for event in events)
     note = (
-        "Units added per channel group; params and training FLOPs per example after the event; change: the largest of "
-        f"any output on a fixed batch; before, after: validation {summary.accuracy_name} at the samples around it."
+        "Units added per channel group, or blocks per stage; params and training FLOPs per example after the event; "
+        "change: the largest of any output on a fixed batch; shock: the largest rise of the loss there in the next 50 "
+        f"steps; before, after: validation {summary.accuracy_name} at the samples around it."
     )
     return Table(f"Growth of trial {best.number}" if best else "Growth", columns, rows, note)
 
@@ -146,12 +148,15 @@ def _event_cells(event: TimelineEvent, task: Task) -> tuple[str, ...]:
     if len(event.added_units) > 4:
         total = sum(event.added_units.values())
         added = f"{len(event.added_units)} groups, +{total} in total"
+    if event.added_blocks:
+        added = ", ".join(f"{name}: +{blocks} blocks" for name, blocks in event.added_blocks.items())
     return (
         str(event.step),
         added,
         formats.count(event.parameters_after),
         formats.count(event.flops_after),
         formats.small(event.largest_output_change),
+        formats.MISSING if event.shock is None else formats.percent(event.shock),
         formats.seconds(event.seconds),
         formats.accuracy(event.accuracy_before, task),
         formats.accuracy(event.accuracy_after, task),

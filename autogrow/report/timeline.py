@@ -18,6 +18,8 @@ class TimelineEvent:
     """Why the trigger fired."""
     added_units: dict[str, int]
     """Of the groups that grew."""
+    added_blocks: dict[str, int]
+    """Of the stages that grew deeper."""
     widths: dict[str, int]
     """Of all groups, after the event."""
     parameters_before: int
@@ -26,6 +28,8 @@ class TimelineEvent:
     """Training FLOPs of one example."""
     flops_after: float
     largest_output_change: float
+    shock: float | None
+    """Largest relative rise of the loss on a fixed batch in the 50 steps after."""
     seconds: float
     accuracy_before: float | None
     """At the sample that the event followed, on the same weights."""
@@ -64,12 +68,14 @@ def growth_timeline(samples: Sequence[Sample], events: Sequence[GrowthEvent]) ->
             step=event.step,
             reason=event.trigger_reason,
             added_units={name: units for name, units in event.added_units.items() if units},
+            added_blocks=dict(event.added_blocks),
             widths=dict(event.widths),
             parameters_before=event.parameters_before,
             parameters_after=event.parameters_after,
             flops_before=event.flops_before,
             flops_after=event.flops_after,
             largest_output_change=event.largest_output_change,
+            shock=event.shock,
             seconds=event.seconds,
             accuracy_before=accuracy.get(event.sample),
             accuracy_after=accuracy.get(event.sample + 1),

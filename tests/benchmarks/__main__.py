@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.benchmarks import gromo_comparison, network, search
+from tests.benchmarks import gromo_comparison, network, search, shock
 from tests.benchmarks.table import Row, print_rows, write_rows
 from tests.benchmarks.timing import measure_command
 
@@ -17,7 +17,13 @@ def start_rows() -> list[Row]:
     ]
 
 
-PARTS = {"start": start_rows, "network": network.rows, "search": search.rows, "gromo": gromo_comparison.rows}
+PARTS = {
+    "start": start_rows,
+    "network": network.rows,
+    "search": search.rows,
+    "gromo": gromo_comparison.rows,
+    "shock": shock.rows,
+}
 
 
 def main() -> None:

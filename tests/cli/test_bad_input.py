@@ -32,8 +32,16 @@ UNKNOWN_NAMES = {
     "user's module": (["search", "--model", "no_such_module:net"], "cannot import 'no_such_module'", "No module named"),
     "user's factory": (["search", "--model", "collections:OrderdDict"], "known are", "did you mean 'OrderedDict'"),
     "no module": (["search", "--model", ":factory"], "model ':factory'", ""),
-    "space": (["search", "--space", "defalt"], "shipped are block, default, methods, quick, thesis", "did you mean 'default'"),
-    "space file": (["search", "--space", "quik.yaml"], "shipped are block, default, methods, quick, thesis", "did you mean 'quick'"),
+    "space": (
+        ["search", "--space", "defalt"],
+        "shipped are block, default, methods, quick, thesis",
+        "did you mean 'default'",
+    ),
+    "space file": (
+        ["search", "--space", "quik.yaml"],
+        "shipped are block, default, methods, quick, thesis",
+        "did you mean 'quick'",
+    ),
     "objective": (["search", "--objectives", "acuracy"], "known are accuracy, gen", "did you mean 'accuracy'"),
     "flag": (["search", "--epoch", "3"], "No such option '--epoch'", "Did you mean '--epochs'"),
     "command": (["serch"], "known are search, status", "did you mean 'search'"),

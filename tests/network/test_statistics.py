@@ -21,8 +21,9 @@ MEASURED = {name: kind for name, kind in LAYER_SELECTIONS.items() if kind.statis
 
 
 def classification(batch, outputs=7):
+    """A loss on fixed targets, of a batch that is a little different every time: it draws random numbers."""
     targets = torch.arange(len(batch)) % outputs
-    return lambda module: F.cross_entropy(module(batch), targets)
+    return lambda module: F.cross_entropy(module(F.dropout(batch, 0.01)), targets)
 
 
 def two_hidden_layers(first=6, second=6):
@@ -270,7 +271,29 @@ def test_added_flops_of_weights_that_are_computed_from_others_or_never_seen():
     assert found and all(flops > 0 for flops in found.values())
 
 
-# Modes
+# Modes and buffers
+
+
+class Counting(nn.Module):
+    """Counts its calls in a buffer, in eval mode too, and replaces another one."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("latest", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.latest = self.calls / 2
+        return x
+
+
+def test_buffers_that_a_pass_changes_are_put_back():
+    module, batch = nn.Sequential(nn.Linear(4, 3), Counting(), nn.ReLU(), nn.Linear(3, 2)), batch_of((4,))
+    growing = ExpandableNetwork(module, batch)
+    with untouched(module):
+        assert rank(growing, ["0"], batch) == {"0": 1}
+        training_flops_by_weight(module, batch)
 
 
 def test_evaluating_restores_every_modules_own_mode():

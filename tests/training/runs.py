@@ -53,10 +53,11 @@ STAGED = {"model": "resnet", "options": {"depth": 14, "width": 4}}
 
 
 def trainer(
-    *, the_policy=None, the_settings=None, the_data=None, model="mlp", options=None, seed=0, **arguments
+    *, the_policy=None, the_settings=None, the_data=None, model="mlp", options=None, module=None, seed=0, **arguments
 ) -> Trainer:
+    """A trainer of a model by name, or of a module."""
     options = MLP["options"] if options is None and model == "mlp" else options or {}
-    module = build_model(ModelSpec(model, options), SHAPE, CLASSES, seed)
+    module = module or build_model(ModelSpec(model, options), SHAPE, CLASSES, seed)
     network = ExpandableNetwork(module, example_input(SHAPE, CPU), verify=False)
     return Trainer(
         network, the_data or data(), the_policy or policy(), the_settings or settings(), seed=seed, device=CPU,

@@ -94,29 +94,6 @@ def test_equal_seeds_give_equal_runs(policy_fields, optimizer):
     assert not same(weights(first), weights(other))
 
 
-def test_freezing_holds_the_old_network_through_a_run():
-    run = trainer(the_policy=policy(freeze="old"), the_settings=settings(optimizer="adamw", weight_decay=0.5))
-    frozen = {}
-
-    def watch(sample):
-        if run.events and sample.step == run.events[-1].step:
-            frozen.update(weights(run))
-        return Signal.CONTINUE
-
-    run._on_sample = watch
-    run.run()
-    last = run.events[-1]
-    cohorts = run.network.cohorts
-    checked = 0
-    for name, tensor in run.model.state_dict().items():
-        if tensor.is_floating_point():
-            old = cohorts.of(name, tensor) < last.index
-            assert torch.equal(tensor[old], frozen[name][old]), name
-            checked += int(old.sum())
-    assert checked > 1000
-    assert not same(weights(run), frozen)
-
-
 def test_divergence_is_an_error_of_one_line():
     run = trainer(the_settings=settings(optimizer="sgd", learning_rate=100.0, epochs=20), model="mlp",
                   options={"hidden": (16,), "batch_norm": False})  # fmt: skip
@@ -141,18 +118,6 @@ def test_without_validation_samples_have_none():
     outcome = run.run()
     assert outcome.validation is None and outcome.train is not None
     assert {sample.validation_loss for sample in run.samples} == {None}
-
-
-def test_the_learning_rate_follows_its_schedule():
-    rates = {}
-    for schedule in ("constant", "cosine"):
-        run = trainer(the_settings=settings(learning_rate_schedule=schedule, learning_rate=0.01))
-        run.run()
-        rates[schedule] = [sample.learning_rate for sample in run.samples]
-    assert set(rates["constant"]) == {0.01}
-    assert rates["cosine"][11] == pytest.approx(0.005)
-    assert rates["cosine"][-1] == pytest.approx(0.0)
-    assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
 
 
 @pytest.mark.gpu
