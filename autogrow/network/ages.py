@@ -6,9 +6,9 @@ learning rates instead of 1, and the twelfth 6.6. After each step the update of 
 the one that their own age asks for; that of entries as old as their parameter is left bit-identical.
 
 Correcting costs as much as Adam itself, so under Adam and AdamW it ends when entries have taken `ADULT_STEPS` updates:
-their moments are then scaled once by the quotient of both corrections, (1 - beta^t) / (1 - beta^a) (derived). From there
-on the stock optimizer's division by 1 - beta^t makes of them what their own age asked for at that moment, and under a
-steady gradient ever after.
+their moments are then scaled once by the quotient of both corrections, (1 - beta^t) / (1 - beta^a) (derived). From
+there on the stock optimizer's division by 1 - beta^t makes of them what their own age asked for at that moment, and
+under a steady gradient ever after.
 
 Counted are the updates of each parameter, as its own state has them: a step without a gradient makes nobody older.
 
@@ -207,7 +207,7 @@ _RULES: dict[type[Optimizer], _Rule] = {
 def _carry_in_moments(
     state: dict[str, Any], group: Mapping[str, Any], found: CohortMap, births: Mapping[int, int], step: int
 ) -> None:
-    """Scale the moments of cohorts born at `births` so that the corrections of `step` fit them. Tensors are new ones."""
+    """Scale the moments of cohorts born at `births` so that the corrections of `step` fit them; tensors are new ones."""
     for key, beta in (("exp_avg", 0), ("exp_avg_sq", 1), ("max_exp_avg_sq", 1)):
         if key not in state:
             continue

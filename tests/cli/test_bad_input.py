@@ -34,12 +34,12 @@ UNKNOWN_NAMES = {
     "no module": (["search", "--model", ":factory"], "model ':factory'", ""),
     "space": (
         ["search", "--space", "defalt"],
-        "shipped are block, default, methods, quick, thesis",
+        "shipped are block, default, methods",
         "did you mean 'default'",
     ),
     "space file": (
         ["search", "--space", "quik.yaml"],
-        "shipped are block, default, methods, quick, thesis",
+        "shipped are block, default, methods",
         "did you mean 'quick'",
     ),
     "objective": (["search", "--objectives", "acuracy"], "known are accuracy, gen", "did you mean 'accuracy'"),
