@@ -207,7 +207,7 @@ _RULES: dict[type[Optimizer], _Rule] = {
 def _carry_in_moments(
     state: dict[str, Any], group: Mapping[str, Any], found: CohortMap, births: Mapping[int, int], step: int
 ) -> None:
-    """Scale the moments of cohorts born at `births` so that the corrections of `step` fit them; tensors are new ones."""
+    """Scale the moments of cohorts born at `births` so that the corrections of `step` fit them; tensors are new."""
     for key, beta in (("exp_avg", 0), ("exp_avg_sq", 1), ("max_exp_avg_sq", 1)):
         if key not in state:
             continue

@@ -94,6 +94,21 @@ def test_equal_seeds_give_equal_runs(policy_fields, optimizer):
     assert not same(weights(first), weights(other))
 
 
+@pytest.mark.parametrize(("optimizer_state", "kept"), [("carry", True), ("reset", False)])
+def test_an_event_carries_the_optimizer_state_or_drops_it(optimizer_state, kept):
+    run = trainer(the_policy=policy(optimizer_state=optimizer_state))
+    states = []
+
+    def look(sample):
+        if run.events and run.events[-1].step == sample.step:
+            states.append(any(bool(state) for state in run.optimizer.state.values()))
+        return Signal.CONTINUE
+
+    run._on_sample = look
+    run.run()
+    assert states == [kept] * 3
+
+
 def test_divergence_is_an_error_of_one_line():
     run = trainer(the_settings=settings(optimizer="sgd", learning_rate=100.0, epochs=20), model="mlp",
                   options={"hidden": (16,), "batch_norm": False})  # fmt: skip
