@@ -2,36 +2,34 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from autogrow.errors import NetworkError, unknown_name
 from autogrow.network.channel_groups import ChannelGroup, FixedGroup, Structure, find_structure
 from autogrow.network.cohorts import Cohorts
 from autogrow.network.deepening import Deepening, DepthChange, OutputComparison, prepare_depth
+from autogrow.network.growable import LossOf
 from autogrow.network.initialization import make_initializer
 from autogrow.network.layout import NEW, IntArray
+from autogrow.network.norm_statistics import measure_new_statistics
 from autogrow.network.optimizer_cohorts import OptimizerCohorts
 from autogrow.network.output_guard import outputs_kept
 from autogrow.network.resizing import Resizing, prepare_resizing
 from autogrow.network.size import measure_size
 from autogrow.network.stage_finding import find_stages, with_named_stages
 from autogrow.network.stages import Stage, StageDesigns
-from autogrow.network.statistics import measure_new_statistics
 from autogrow.network.tracing import ModelInput, trace
 from autogrow.network.verification import verified_structure
 from autogrow.policy.initializations import Initialization, ZeroFanOut, parse_initialization
 from autogrow.policy.limits import SizeLimits
-
-LossOf = Callable[[nn.Module], Tensor]
-"""The loss, a scalar with gradients, of a module on some batch of examples."""
 
 
 @dataclass(frozen=True)

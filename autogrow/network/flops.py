@@ -8,6 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from autogrow.network.evaluating import evaluating
 from autogrow.network.tracing import ModelInput, run
 
+BACKWARD_OVER_FORWARD = 2.0
+"""FLOPs of a backward pass relative to its forward pass, where they cannot be counted."""
+
 
 def training_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
     """FLOPs of one example's forward and backward pass (a multiplication and an addition are two).
@@ -19,6 +22,11 @@ def training_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
     size = len(batch[0] if isinstance(batch, tuple) else batch)
     with evaluating(model), torch.enable_grad(), FlopCounterMode(display=False) as counter:
         outputs = [leaf for leaf in tree_leaves(run(model, batch)) if isinstance(leaf, Tensor) and leaf.requires_grad]
-        if parameters and outputs:
-            torch.autograd.grad([output.sum() for output in outputs], parameters, allow_unused=True)
+        forward = counter.get_total_flops()
+        try:
+            if parameters and outputs:
+                torch.autograd.grad([output.sum() for output in outputs], parameters, allow_unused=True)
+        except RuntimeError:
+            # PyTorch's counter cannot look into the backward pass of parametrized layers: the usual estimate stands in.
+            return BACKWARD_OVER_FORWARD * float(forward) / size + float(forward) / size
     return float(counter.get_total_flops()) / size

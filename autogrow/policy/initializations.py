@@ -67,7 +67,7 @@ class GradientMax(Initialization):
     kind: ClassVar[str] = "gradient_max"
     summary: ClassVar[str] = "fan-in along the directions in which the new fan-out weights get the largest gradient"
     formula: ClassVar[str] = (
-        "V = c * top k right singular vectors of M, Z = 0, with c = scale * the usual norm of a row of W1"
+        "V = c * an orthonormal basis of the top k right singular vectors of M, Z = 0, with c = scale * the usual norm of a row of W1"
     )
     source: ClassVar[str] = "GradMax: Evci et al. 2022, arXiv 2201.05125; zero on the fan-out side: derived here"
     keeps_outputs: ClassVar[bool] = True
@@ -102,7 +102,7 @@ class Tiny(Initialization):
     summary: ClassVar[str] = "units that add what the old ones cannot express, with a line search on the loss"
     formula: ClassVar[str] = (
         "V, Z = argmin E||D - Z V x||^2 over k units (by SVD), D = what a linear map of the old activations leaves of "
-        "-delta; both times sqrt(step), step = scale / 2^i for the first i <= halvings that lowers the loss"
+        "-delta; Z times step = scale / 2^i for the first i <= halvings after which the loss falls no further"
     )
     source: ClassVar[str] = "TINY: Verbockhaven et al. 2024, arXiv 2405.19816"
     keeps_outputs: ClassVar[bool] = False

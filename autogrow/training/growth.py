@@ -327,7 +327,9 @@ class Growth:
     def _freeze(self, network: ExpandableNetwork, index: int, samples_since: int, optimizer: Optimizer) -> None:
         released = self.policy.freeze.released_share(samples_since)
         cohort = self.policy.freeze.first_trained_cohort(index) if released < 1 else 0
-        network.attach(optimizer).freeze_before(cohort, released)
+        control = network.attach(optimizer)
+        if (cohort, released) != (control.first_trained_cohort, control.released):
+            control.freeze_before(cohort, released)
 
     def _end(self, step: int, reason: str) -> None:
         self.ended_step, self.ended_by = step, reason

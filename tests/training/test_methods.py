@@ -16,8 +16,8 @@ from tests.training.runs import RESNET, STAGED, settings, trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SOON = {"max_wait": 3, "window": 1, "patience": 1, "cooldown": 0, "every": 3, "steps": 2}
-"""Settings that any method may have, so that something happens within a dozen samples."""
+SOON = {"max_wait": 2, "window": 1, "patience": 1, "cooldown": 0, "every": 2, "steps": 1, "candidates": 3}
+"""Settings that any method may have, so that something happens within six samples."""
 
 
 def quick(part):
@@ -29,12 +29,12 @@ def quick(part):
 
 
 def train(tmp_path, network, **fields):
-    """A run of 12 samples that grows after every third unless the policy says otherwise."""
-    soon = {"kind": "schedule", "every": 3}
+    """A run of six samples that grows after every second unless the policy says otherwise."""
+    soon = {"kind": "schedule", "every": 2}
     the_policy = GrowthPolicy.from_dict({"initial_fraction": 0.25, "chunk_fraction": 0.25, "trigger": soon, **fields})
-    run = trainer(the_policy=the_policy, the_settings=settings(epochs=2), folder=TrialFolder(tmp_path), **network)
+    run = trainer(the_policy=the_policy, the_settings=settings(epochs=1), folder=TrialFolder(tmp_path), **network)
     outcome = run.run()
-    assert outcome.steps == 12 and outcome.validation is not None
+    assert outcome.steps == 6 and outcome.validation is not None
     check_records(run, tmp_path)
     return run
 

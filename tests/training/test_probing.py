@@ -78,7 +78,7 @@ def test_a_run_that_probes_is_the_run_that_knew_the_result(monkeypatch):
     assert same(probed.optimizer.state_dict(), knew.optimizer.state_dict())
 
 
-@pytest.mark.parametrize("initialization", ["zero_fan_out", "paired", "xavier"])
+@pytest.mark.parametrize("initialization", ["paired", "xavier"])
 @pytest.mark.parametrize(
     "fields",
     [
@@ -96,9 +96,9 @@ def test_a_fork_becomes_what_the_run_then_becomes(fields, initialization):
         the_policy=policy(
             layer_selection=probing(steps=2, fraction=0.5), initialization=initialization,
             trigger={"kind": "schedule", "every": 1}, **fields),
-        the_settings=settings(sample_every=4, optimizer="adamw", weight_decay=0.1, epochs=3),
+        the_settings=settings(sample_every=3, optimizer="adamw", weight_decay=0.1, epochs=2),
     )  # fmt: skip
-    assert len(run.events) >= 3
+    assert len(run.events) == 3
     for event in run.events:
         (chosen,) = event.added_units
         assert event.statistics[chosen] == -event.losses_after[2]

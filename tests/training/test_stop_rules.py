@@ -158,7 +158,7 @@ def test_blocks_are_left_out_until_the_rest_fits():
 def test_width_and_depth_together_keep_to_the_limit():
     run, _, sizes = watched(
         the_policy=policy(limits={"max_parameters": 6000}, depth={**DEPTH, "stage_selection": "round_robin"}),
-        the_settings=settings(epochs=3),
+        the_settings=settings(epochs=2),
         **STAGED,
     )
     assert any(event.added_blocks for event in run.events) and any(event.added_units for event in run.events)
