@@ -67,7 +67,8 @@ class GradientMax(Initialization):
     kind: ClassVar[str] = "gradient_max"
     summary: ClassVar[str] = "fan-in along the directions in which the new fan-out weights get the largest gradient"
     formula: ClassVar[str] = (
-        "V = c * an orthonormal basis of the top k right singular vectors of M, Z = 0, with c = scale * the usual norm of a row of W1"
+        "V = c * an orthonormal basis of the top k right singular vectors of M, Z = 0, "
+        "with c = scale * the usual norm of a row of W1"
     )
     source: ClassVar[str] = "GradMax: Evci et al. 2022, arXiv 2201.05125; zero on the fan-out side: derived here"
     keeps_outputs: ClassVar[bool] = True
