@@ -20,7 +20,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from autogrow.errors import NetworkError
 from autogrow.network.evaluating import evaluating
-from autogrow.network.operations import Call, propagate
+from autogrow.network.operation_call import Call
+from autogrow.network.operations import propagate
 from autogrow.network.size_attributes import SizeAttribute, size_attributes
 from autogrow.network.unit_labels import IntArray, UnitLabels
 
