@@ -29,6 +29,8 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 NEEDED = ("model", "input_shape", "num_outputs", "task", "widths", "preprocessing")
 """What config.json must have to load and feed the network; the rest is for readers."""
+SHAPE: Mapping[str, tuple[type, ...]] = {"widths": (int,), "blocks": (int,), "norm_eps": (int, float)}
+"""The tables of a `NetworkShape` in config.json, with the kinds of number in them; older files lack the last two."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,12 @@ def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
         raise NetworkError(f"{folder}: the network is the user's own {spec.name!r}: name it with --model {spec.name}")
     input_shape = tuple(config["input_shape"])
     module = build_model(spec, input_shape, config["num_outputs"], seed=0)
-    network = ExpandableNetwork(module, example_input(input_shape, torch.device("cpu")), verify=False)
-    NetworkShape.from_dict(config).give_to(network)
+    # Found as it was for training: what a trace alone leaves open, experiments settle.
+    network = ExpandableNetwork(module, example_input(input_shape, torch.device("cpu")))
+    try:
+        NetworkShape.from_dict(config).give_to(network)
+    except KeyError as error:
+        raise NetworkError(f"{folder / CONFIG}: the network has no norm {error}: restore it from a copy") from error
     try:
         load_model(module, str(folder / WEIGHTS), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -115,4 +121,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     missing = [key for key in NEEDED if key not in config]
     if missing:
         raise NetworkError(f"{path}: {missing[0]!r} is missing: restore it from a copy")
+    damaged = [key for key, kinds in SHAPE.items() if not _are_positive(config.get(key, {}), kinds)]
+    if damaged:
+        raise NetworkError(f"{path}: {damaged[0]!r} is not numbers above 0 by name: restore it from a copy")
     return config
+
+
+def _are_positive(values: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether this is a table from names to numbers above 0 of these kinds."""
+    return isinstance(values, dict) and all(type(value) in kinds and value > 0 for value in values.values())

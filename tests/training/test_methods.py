@@ -12,7 +12,7 @@ from autogrow.policy.layer_selection import LAYER_SELECTIONS
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.triggers import TRIGGERS
 from autogrow.training.records import TrialFolder
-from tests.training.runs import RESNET, STAGED, settings, trainer
+from tests.training.runs import MLP, RESNET, STAGED, settings, trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,38 +53,38 @@ def check_records(run, tmp_path):
     assert run.events[-1].widths == run.network.widths
 
 
-@pytest.mark.parametrize("network", [{}, RESNET], ids=["mlp", "resnet"])
-class TestEveryMethod:
-    @pytest.mark.parametrize("name", list(LAYER_SELECTIONS))
-    def test_layer_selection(self, name, network, tmp_path):
-        run = train(tmp_path, network, layer_selection=quick(LAYER_SELECTIONS[name]))
-        measured = [set(event.statistics) for event in run.events]
-        if LAYER_SELECTIONS[name].statistic:
-            assert all(set(event.added_units) <= known for event, known in zip(run.events, measured, strict=True))
-        else:
-            assert measured == [set()] * len(measured)
+@pytest.mark.parametrize("name", list(LAYER_SELECTIONS))
+def test_layer_selection(name, tmp_path):
+    run = train(tmp_path, RESNET, layer_selection=quick(LAYER_SELECTIONS[name]))
+    measured = [set(event.statistics) for event in run.events]
+    if LAYER_SELECTIONS[name].statistic:
+        assert all(set(event.added_units) <= known for event, known in zip(run.events, measured, strict=True))
+    else:
+        assert measured == [set()] * len(measured)
 
-    @pytest.mark.parametrize("name", list(INITIALIZATIONS))
-    def test_initialization(self, name, network, tmp_path):
-        run = train(tmp_path, network, initialization=name)
-        changes = [event.largest_output_change for event in run.events]
-        if INITIALIZATIONS[name].keeps_outputs:
-            assert max(changes) < 1e-4
-        else:
-            assert min(changes) > 1e-4
-        assert all(event.gradient_ratio is not None for event in run.events)
+
+@pytest.mark.parametrize("name", list(INITIALIZATIONS))
+@pytest.mark.parametrize("network", [MLP, RESNET], ids=["mlp", "resnet"])
+def test_initialization(name, network, tmp_path):
+    run = train(tmp_path, network, initialization=name)
+    changes = [event.largest_output_change for event in run.events]
+    if INITIALIZATIONS[name].keeps_outputs:
+        assert max(changes) < 1e-4
+    else:
+        assert min(changes) > 1e-4
+    assert all(event.gradient_ratio is not None for event in run.events)
 
 
 @pytest.mark.parametrize("name", list(FREEZINGS))
 def test_freezing(name, tmp_path):
-    run = train(tmp_path, {}, freeze=name)
+    run = train(tmp_path, MLP, freeze=name)
     is_holding = run.network.attach(run.optimizer).first_trained_cohort > 0
     assert is_holding == (name != "none")
 
 
 @pytest.mark.parametrize("name", list(TRIGGERS))
 def test_trigger(name, tmp_path):
-    run = train(tmp_path, {}, trigger=quick(TRIGGERS[name]))
+    run = train(tmp_path, MLP, trigger=quick(TRIGGERS[name]))
     assert len(run.events) >= 2
 
 

@@ -7,6 +7,7 @@ import pytest
 from autogrow.errors import NetworkError
 from autogrow.network.flops import training_flops_per_example
 from autogrow.network.size import measure_size, training_memory_bytes
+from autogrow.policy.initializations import INITIALIZATIONS
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.stopping import relative_gain
 from autogrow.training.trainer import Signal
@@ -30,13 +31,18 @@ def size_of(run):
     return measure_size(run.model, run._fixed_batch.inputs, EVERYTHING)
 
 
-def watched(**arguments):
-    """A run that has ended, and the network's size at the start and after every sample and the event it led to."""
-    run = trainer(**arguments)
+SOON = {"trigger": {"kind": "schedule", "every": 2}}
+SHORT = settings(epochs=2)
+
+
+def watched(policy_fields, **network):
+    """A run of 12 steps that has ended, and the network's size at the start and after every event."""
+    run = trainer(the_policy=policy(**SOON, **policy_fields), the_settings=SHORT, **network)
     sizes = [size_of(run)]
 
     def look(sample):
-        sizes.append(size_of(run))
+        if run.events and run.events[-1].step == sample.step:
+            sizes.append(size_of(run))
         return Signal.CONTINUE
 
     run._on_sample = look
@@ -45,7 +51,7 @@ def watched(**arguments):
 
 @pytest.mark.parametrize(("fraction", "widths"), [(1.0, (16, 12)), (0.5, (8, 6)), (1.5, (24, 18))])
 def test_everything_is_at_its_maximum(fraction, widths):
-    run = trainer(the_policy=policy(max_fraction=fraction, trigger={"kind": "schedule", "every": 2}))
+    run = trainer(the_policy=policy(max_fraction=fraction, **SOON), the_settings=SHORT)
     outcome = run.run()
     assert tuple(outcome.shape.widths.values()) == widths
     assert outcome.growth_ended_by == "everything is at its maximum"
@@ -72,7 +78,7 @@ def test_grow_until():
 def test_min_gain_ends_growth_for_good():
     """Even if what the last event has bought becomes enough after all."""
     run = trainer(
-        the_policy=policy(min_gain=0.1, trigger={"kind": "schedule", "every": 2}, initialization="xavier"),
+        the_policy=policy(min_gain=0.1, initialization="xavier", **SOON),
         the_settings=settings(epochs=8, learning_rate=0.01),
     )
     outcome = run.run()
@@ -83,10 +89,8 @@ def test_min_gain_ends_growth_for_good():
 
 
 def test_without_min_gain_it_goes_on():
-    fields = {"trigger": {"kind": "schedule", "every": 2}}
-    assert len(trained(the_policy=policy(**fields)).events) > len(
-        trained(the_policy=policy(**fields, min_gain=0.5)).events
-    )
+    assert len(trained(the_policy=policy(**SOON), the_settings=SHORT).events) == 3
+    assert len(trained(the_policy=policy(**SOON, min_gain=0.5), the_settings=SHORT).events) == 1
 
 
 LIMITS = {
@@ -101,7 +105,7 @@ LIMITS = {
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_limit_cuts_the_last_event_down_and_ends_growth(limit):
     value, what = LIMITS[limit]
-    run, outcome, sizes = watched(the_policy=policy(limits={limit: value}))
+    run, outcome, sizes = watched({"limits": {limit: value}})
     measured = [getattr(size, what) for size in sizes]
     assert max(measured) <= value
     assert measured[-1] > 0.85 * value
@@ -110,31 +114,30 @@ def test_a_limit_cuts_the_last_event_down_and_ends_growth(limit):
     assert outcome.growth_ended_by.startswith(f"{limit} ")
     units = [sum(event.added_units.values()) for event in run.events]
     assert 0 < units[-1] < units[-2] == units[-3]
-    unlimited = trained()
+    unlimited = trained(the_policy=policy(**SOON), the_settings=SHORT)
     assert [replace(event, seconds=0.0) for event in run.events[:2]] == [
         replace(event, seconds=0.0) for event in unlimited.events[:2]
     ]
 
 
 def test_the_first_limit_that_is_met_counts():
-    _, outcome, sizes = watched(the_policy=policy(limits={"max_parameters": 2400, "max_latency_ms": 1.9}))
+    _, outcome, sizes = watched({"limits": {"max_parameters": 2400, "max_latency_ms": 1.9}})
     assert outcome.growth_ended_by.startswith("max_latency_ms 1.9")
     assert max(size.parameters for size in sizes) <= 1900
 
 
 @pytest.mark.parametrize("initialization", ["paired", "tiny", "gradient_max"])
 def test_initializations_keep_to_the_limit(initialization):
-    the_policy = policy(limits={"max_parameters": 2400}, initialization=initialization)
-    run, _, sizes = watched(the_policy=the_policy)
+    run, _, sizes = watched({"limits": {"max_parameters": 2400}, "initialization": initialization})
     assert max(size.parameters for size in sizes) <= 2400
-    multiple = the_policy.initialization.unit_multiple
+    multiple = INITIALIZATIONS[initialization].unit_multiple
     assert all(units % multiple == 0 for event in run.events for units in event.added_units.values())
 
 
 @pytest.mark.parametrize("selection", ["random", "round_robin", "probe", "activation_std"])
 def test_some_groups_alone_keep_to_the_limit(selection):
     chosen = {"kind": selection, "fraction": 0.5, **({"steps": 1} if selection == "probe" else {})}
-    _, outcome, sizes = watched(the_policy=policy(limits={"max_parameters": 1500}, layer_selection=chosen))
+    _, outcome, sizes = watched({"limits": {"max_parameters": 1500}, "layer_selection": chosen})
     assert max(size.parameters for size in sizes) <= 1500
     assert outcome.growth_ended_by.startswith("max_parameters 1,500: would be ")
 
@@ -145,9 +148,7 @@ DEPTH = {"initial_fraction": 0.5, "stage_selection": "all", "trigger": {"kind": 
 def test_blocks_are_left_out_until_the_rest_fits():
     """A block of the last stage has some 4,700 parameters, one of the first two some 300 and 1,200."""
     run, outcome, sizes = watched(
-        the_policy=policy(initial_fraction=1.0, depth=DEPTH, limits={"max_parameters": 9000}),
-        the_settings=settings(epochs=1),
-        **STAGED,
+        {"initial_fraction": 1.0, "depth": DEPTH, "limits": {"max_parameters": 9000}}, **STAGED
     )
     assert [event.added_blocks for event in run.events] == [{"stages.0": 1, "stages.1": 1}]
     assert run.events[0].limited_by.startswith("max_parameters 9,000: would be ")
@@ -157,9 +158,7 @@ def test_blocks_are_left_out_until_the_rest_fits():
 
 def test_width_and_depth_together_keep_to_the_limit():
     run, _, sizes = watched(
-        the_policy=policy(limits={"max_parameters": 6000}, depth={**DEPTH, "stage_selection": "round_robin"}),
-        the_settings=settings(epochs=2),
-        **STAGED,
+        {"limits": {"max_parameters": 6000}, "depth": {**DEPTH, "stage_selection": "round_robin"}}, **STAGED
     )
     assert any(event.added_blocks for event in run.events) and any(event.added_units for event in run.events)
     assert max(size.parameters for size in sizes) <= 6000
@@ -168,14 +167,14 @@ def test_width_and_depth_together_keep_to_the_limit():
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_start_that_is_too_large_is_cut_down(limit):
     value, what = LIMITS[limit]
-    _, outcome, sizes = watched(the_policy=policy(initial_fraction=0.9, limits={limit: value}))
+    _, outcome, sizes = watched({"initial_fraction": 0.9, "limits": {limit: value}})
     assert 0.7 * value < getattr(sizes[0], what) <= value
     assert max(getattr(size, what) for size in sizes) <= value
     assert outcome.growth_ended_by.startswith(f"{limit} ")
 
 
 def test_a_static_network_is_cut_down_too():
-    run, outcome, sizes = watched(the_policy=policy(initial_fraction=1.0, limits={"max_parameters": 1000}))
+    run, outcome, sizes = watched({"initial_fraction": 1.0, "limits": {"max_parameters": 1000}})
     assert 700 < sizes[0].parameters <= 1000
     assert run.events == []
     assert {size.parameters for size in sizes} == {sizes[0].parameters}
@@ -192,7 +191,9 @@ def test_a_limit_below_one_unit_per_group_is_an_error(limit, value):
 
 
 def test_a_limit_that_is_not_met_changes_nothing():
-    free, limited = trained(), trained(the_policy=policy(limits={"max_parameters": 10**9, "max_latency_ms": 1e9}))
+    free = trained(the_settings=SHORT)
+    limits = {"max_parameters": 10**9, "max_latency_ms": 1e9}
+    limited = trained(the_policy=policy(limits=limits), the_settings=SHORT)
     assert [event.widths for event in free.events] == [event.widths for event in limited.events]
     assert {event.limited_by for event in limited.events} == {None}
 
