@@ -6,7 +6,7 @@ import pytest
 import torch
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Training in a test uses one thread: sums are then bit-identical from run to run, and cores stay free."""
     threads = torch.get_num_threads()

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from autogrow.errors import RunFolderError
+from autogrow.files import atomic_target
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.presets import CONTROLS, control_policy
@@ -60,15 +61,14 @@ class StudyDatabase:
 
     @classmethod
     def create(cls, path: Path, objectives: tuple[Objective, ...], num_trials: int = len(CONTROLS)) -> "StudyDatabase":
-        """A new study with the controls waiting to be tried first."""
+        """A new study with the controls waiting to be tried first; one that exists gets those that it lacks."""
         with _readable_errors(path):
-            study = optuna.create_study(
-                study_name=STUDY_NAME,
-                storage=_storage(path),
-                directions=[objective.direction for objective in objectives],
-                load_if_exists=True,
-            )
-            study.set_metric_names([objective.name for objective in objectives])
+            if not path.exists():
+                # Beside its place, so that whoever looks meanwhile finds no database rather than half of one: two
+                # processes that make its tables at a time break each other, and a kill leaves nothing.
+                with atomic_target(path) as temporary:
+                    _create_study(temporary, objectives)
+            study = optuna.load_study(study_name=STUDY_NAME, storage=_storage(path))
             queued = {trial.user_attrs.get("role") for trial in study.get_trials(deepcopy=False)}
             for role in CONTROLS[:num_trials]:
                 if role not in queued:
@@ -207,6 +207,14 @@ def _sampler(seed: int, num_existing: int, num_trials: int, num_objectives: int)
     return optuna.samplers.TPESampler(
         seed=int.from_bytes(digest[:4], "big"), n_startup_trials=startup, multivariate=joint, group=bool(joint)
     )
+
+
+def _create_study(path: Path, objectives: tuple[Objective, ...]) -> None:
+    storage = _storage(path)
+    directions = [objective.direction for objective in objectives]
+    study = optuna.create_study(study_name=STUDY_NAME, storage=storage, directions=directions)
+    study.set_metric_names([objective.name for objective in objectives])
+    storage.engine.dispose()
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:

@@ -101,10 +101,26 @@ def test_it_trains_on_train_and_validation(train, digits, monkeypatch):
     assert self_measured_size(train, monkeypatch) == digits.num_train
 
 
-@pytest.mark.parametrize("metric", ["validation_loss", "validation_accuracy"])
-def test_a_trigger_that_watches_validation_keeps_it_apart(metric, train, digits, monkeypatch):
-    watching = GrowthPolicy(initial_fraction=0.5, trigger={"kind": "plateau", "metric": metric})
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"trigger": {"kind": "plateau", "metric": "validation_loss"}},
+        {"trigger": {"kind": "slope", "metric": "validation_accuracy"}},
+        {"trigger": {"kind": "gap", "window": 1, "patience": 1, "cooldown": 0, "max_wait": 3}},
+        {"depth": {"trigger": "gap"}},
+    ],
+    ids=["plateau", "slope", "gap", "depth"],
+)
+def test_a_trigger_that_watches_validation_keeps_it_apart(fields, train, digits, monkeypatch):
+    watching = GrowthPolicy.from_dict({"initial_fraction": 0.5, **fields})
     assert self_measured_size(train, monkeypatch, policy=watching) == len(digits.split(seed=0)[0])
+
+
+def test_the_gap_is_that_of_the_validation_split(train):
+    trigger = {"kind": "gap", "window": 1, "patience": 1, "cooldown": 0, "max_wait": 3}
+    result = train(policy=GrowthPolicy(initial_fraction=0.5, trigger=trigger))
+    assert result.events and result.held_out_validation
+    assert all(sample.generalization_gap is not None for sample in result.samples)
 
 
 def self_measured_size(train, monkeypatch, **options):
