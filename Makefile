@@ -14,7 +14,7 @@ test: .venv/installed-test lint
 	$(BIN)/python -m pytest
 
 fast: .venv/installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

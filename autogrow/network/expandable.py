@@ -13,21 +13,23 @@ from torch import nn
 from torch.optim import Optimizer
 
 from autogrow.errors import NetworkError, unknown_name
-from autogrow.network.channel_groups import ChannelGroup, FixedGroup, Structure, find_structure
-from autogrow.network.cohorts import Cohorts
-from autogrow.network.deepening import Deepening, DepthChange, OutputComparison, prepare_depth
+from autogrow.network.depth.deepening import Deepening, DepthChange, OutputComparison, prepare_depth
+from autogrow.network.depth.stage_finding import find_stages, with_named_stages
+from autogrow.network.depth.stages import Stage, StageDesigns
+from autogrow.network.fitting.new_units import fit_new_units
 from autogrow.network.growable import LossOf
-from autogrow.network.initialization import make_initializer
-from autogrow.network.layout import NEW, IntArray
-from autogrow.network.norm_statistics import measure_new_statistics
-from autogrow.network.optimizer_cohorts import OptimizerCohorts
+from autogrow.network.measuring.size import measure_size
+from autogrow.network.optimizer.cohorts import Cohorts
+from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
 from autogrow.network.output_guard import outputs_kept
-from autogrow.network.resizing import Resizing, prepare_resizing
-from autogrow.network.size import measure_size
-from autogrow.network.stage_finding import find_stages, with_named_stages
-from autogrow.network.stages import Stage, StageDesigns
-from autogrow.network.tracing import ModelInput, trace
-from autogrow.network.verification import verified_structure
+from autogrow.network.resizing.initialization import make_initializer
+from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizing
+from autogrow.network.resizing.verification import verified_structure
+from autogrow.network.running.model_input import ModelInput
+from autogrow.network.running.norm_statistics import measure_new_statistics
+from autogrow.network.structure.channel_groups import ChannelGroup, FixedGroup, Structure, find_structure
+from autogrow.network.structure.layout import NEW, IntArray
+from autogrow.network.structure.tracing import trace
 from autogrow.policy.initializations import Initialization, ZeroFanOut, parse_initialization
 from autogrow.policy.limits import SizeLimits
 
@@ -202,8 +204,6 @@ class ExpandableNetwork:
             self.module, self._structure, units, make_initializer(settings), generator, keep_old=keep_old
         )
         if settings.needs_batch and loss is not None:
-            from autogrow.network.fitting import fit_new_units
-
             fit_new_units(self, resizing, settings, loss, calibration_input)
         guard = outputs_kept(self.module, self._example_input, settings, added_units)
         with self._undone_on_error(resizing, optimizer), guard:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from autogrow.network.channel_groups import Structure
+from autogrow.network.structure.channel_groups import Structure
 
 LossOf = Callable[[nn.Module], Tensor]
 """The loss, a scalar with gradients, of a module on some batch of examples."""

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from torch import nn
 
 from autogrow.errors import NetworkError
-from autogrow.network.deepening import beside, difference, outputs_of
-from autogrow.network.evaluating import evaluating
-from autogrow.network.tracing import ModelInput
+from autogrow.network.depth.deepening import beside, difference, outputs_of
+from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.model_input import ModelInput
 from autogrow.policy.initializations import Initialization
 
 GROSS_CHANGE = 1e-3

@@ -1,4 +1,4 @@
-"""How new units start: names, settings, formulas and sources. `autogrow.network.initialization` does it."""
+"""How new units start: names, settings, formulas and sources. `autogrow.network.resizing.initialization` does it."""
 
 from typing import Annotated, Any, ClassVar
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from autogrow.network.cohorts import Cohorts
-from autogrow.network.newborn import newborn_gradient_ratio
+from autogrow.network.optimizer.cohorts import Cohorts
+from autogrow.network.optimizer.newborn import newborn_gradient_ratio
 from autogrow.policy.records import GrowthEvent, shock_of
 
 OBSERVED_STEPS = (1, 2, 5, 10, 20, 50)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from autogrow.errors import NetworkError
-from autogrow.network.evaluating import evaluating
 from autogrow.network.expandable import ExpandableNetwork
-from autogrow.network.flops import training_flops_per_example
-from autogrow.network.statistics import measure_statistic
+from autogrow.network.measuring.flops import training_flops_per_example
+from autogrow.network.measuring.statistics import measure_statistic
+from autogrow.network.running.evaluating import evaluating
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.layer_selection import Probe
 from autogrow.policy.records import GroupStatistics, GrowthEvent, Sample

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from autogrow.errors import NetworkError
 from autogrow.network.expandable import ExpandableNetwork
-from autogrow.network.size import measure_size
-from autogrow.network.tracing import ModelInput
+from autogrow.network.measuring.size import measure_size
+from autogrow.network.running.model_input import ModelInput
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.limits import largest_fitting
 

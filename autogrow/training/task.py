@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autogrow.network.evaluating import evaluating
+from autogrow.network.running.evaluating import evaluating
 from autogrow.training.batches import DeviceExamples
 
 EVALUATION_BATCH = 1000

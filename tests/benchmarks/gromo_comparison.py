@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from autogrow.errors import NetworkError
 from autogrow.network import ExpandableNetwork
-from autogrow.network.ages import ADULT_STEPS
+from autogrow.network.optimizer.ages import ADULT_STEPS
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import Measurement, measure
 

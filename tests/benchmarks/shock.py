@@ -17,8 +17,8 @@ from torch.optim import Optimizer
 from autogrow.api import resolve_data_dir
 from autogrow.data.opening import open_dataset
 from autogrow.models.building import ModelSpec, build_model
-from autogrow.network.evaluating import evaluating
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.running.evaluating import evaluating
 from autogrow.policy.initializations import INITIALIZATIONS
 from tests.benchmarks.table import Row
 

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch.utils._pytree import tree_leaves
 
-from autogrow.network.evaluating import evaluating
-from autogrow.network.initialization import make_initializer
-from autogrow.network.resizing import prepare_resizing
-from autogrow.network.subspaces import orthonormal_rows
+from autogrow.network.fitting.subspaces import orthonormal_rows
+from autogrow.network.resizing.initialization import make_initializer
+from autogrow.network.resizing.prepared_resizing import prepare_resizing
+from autogrow.network.running.evaluating import evaluating
 from autogrow.policy.initializations import ZeroFanOut
 
 

@@ -63,7 +63,7 @@ def test_tiny_gradients_get_full_updates_too():
 
 def test_without_ages_they_would_move_more_than_three(monkeypatch):
     """The tests above can fail: a shared step count gives the factors 3.2 at once and over 6 later."""
-    monkeypatch.setattr("autogrow.network.ages.Ages.correct", lambda self, optimizer: None)
+    monkeypatch.setattr("autogrow.network.optimizer.ages.Ages.correct", lambda self, optimizer: None)
     updates = first_updates("adam", 15).abs()
     assert updates[0].max() == pytest.approx(3.16 * LEARNING_RATE, rel=0.05)
     assert updates.max() > 6 * LEARNING_RATE
@@ -87,7 +87,7 @@ class Fresh:
 @pytest.mark.parametrize("name", AGED)
 @pytest.mark.parametrize("entries", [8, 2**16])
 def test_after_several_events_each_cohort_moves_as_if_alone(name, entries, monkeypatch):
-    monkeypatch.setattr("autogrow.network.cohorts.BLOCK_ENTRIES", entries)
+    monkeypatch.setattr("autogrow.network.optimizer.cohorts.BLOCK_ENTRIES", entries)
     growing, optimizer = network(name, torch.float64)
     module = growing.module
     random = torch.Generator().manual_seed(3)

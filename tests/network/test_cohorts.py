@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from autogrow.network.cohorts import Cohorts
-from autogrow.network.layout import NEW
-from autogrow.network.tensor_change import TensorChange
+from autogrow.network.optimizer.cohorts import Cohorts
+from autogrow.network.resizing.tensor_change import TensorChange
+from autogrow.network.structure.layout import NEW
 
 
 class Recorded:
@@ -151,7 +151,7 @@ def test_the_state_survives_saving(tmp_path):
 @pytest.mark.parametrize("sources", ["out", "in_", "both", "none"])
 @pytest.mark.parametrize("entries", [1, 6, 2**16])
 def test_blocks_cover_the_tensor(shape, sources, entries, monkeypatch):
-    monkeypatch.setattr("autogrow.network.cohorts.BLOCK_ENTRIES", entries)
+    monkeypatch.setattr("autogrow.network.optimizer.cohorts.BLOCK_ENTRIES", entries)
     recorded = Recorded(shape)
     if sources in ("out", "both"):
         recorded.change(out=[0, NEW, NEW, 1, 2, 2])

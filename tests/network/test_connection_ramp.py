@@ -40,7 +40,7 @@ def grown(initialization, dtype=torch.float64, **configuration):
 @pytest.mark.parametrize("entries", [8, 2**16])
 def test_against_a_reference(initialization, rate, entries, monkeypatch):
     """s = r * w, where w takes the updates as they come: with constant gradients those of a network without ramps."""
-    monkeypatch.setattr("autogrow.network.cohorts.BLOCK_ENTRIES", entries)
+    monkeypatch.setattr("autogrow.network.optimizer.cohorts.BLOCK_ENTRIES", entries)
     (growing, optimizer, _), (free, its_optimizer, _) = grown(initialization, new_unit_lr=rate)
     reference = dict(free.module.named_parameters())
     for age in range(NUM_STEPS + 3):

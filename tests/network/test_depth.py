@@ -29,6 +29,7 @@ from tests.network.staged_networks import (
 LEARNING_RATE = 0.01
 
 
+@pytest.mark.slow
 @every_network
 class TestEveryNetwork:
     @pytest.mark.parametrize("widths", [1.0, 0.5], ids=["full width", "half width"])

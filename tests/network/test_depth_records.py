@@ -130,24 +130,25 @@ class TestOptimizer:
 
 
 FAILURES = [
-    "autogrow.network.new_blocks.prepare_resizing",
-    "autogrow.network.new_blocks.start_as_identity",
-    "autogrow.network.deepening.fresh_block",
-    "autogrow.network.deepening.with_widths_of",
-    "autogrow.network.deepening._models",
-    "autogrow.network.deepening.DepthChange.tell",
-    "autogrow.network.cohorts.Cohorts.commit",
-    "autogrow.network.cohorts.Cohorts.add",
+    "autogrow.network.depth.new_blocks.prepare_resizing",
+    "autogrow.network.depth.new_blocks.start_as_identity",
+    "autogrow.network.depth.deepening.fresh_block",
+    "autogrow.network.depth.deepening.with_widths_of",
+    "autogrow.network.depth.deepening._models",
+    "autogrow.network.depth.deepening.DepthChange.tell",
+    "autogrow.network.optimizer.cohorts.Cohorts.commit",
+    "autogrow.network.optimizer.cohorts.Cohorts.add",
     "autogrow.network.expandable.ExpandableNetwork.attach",
-    "autogrow.network.optimizer_cohorts.OptimizerCohorts.add",
-    "autogrow.network.optimizer_cohorts.OptimizerCohorts.commit",
-    "autogrow.network.optimizer_cohorts.start_afresh",
+    "autogrow.network.optimizer.optimizer_cohorts.OptimizerCohorts.add",
+    "autogrow.network.optimizer.optimizer_cohorts.OptimizerCohorts.commit",
+    "autogrow.network.optimizer.optimizer_cohorts.start_afresh",
     "autogrow.network.expandable.measure_new_statistics",
-    "autogrow.network.deepening.OutputComparison.check",
+    "autogrow.network.depth.deepening.OutputComparison.check",
     "autogrow.network.expandable.measure_size",
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", FAILURES)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_failure_anywhere_leaves_everything_as_it_was(place, after, monkeypatch):

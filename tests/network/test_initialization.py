@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from autogrow.network import ExpandableNetwork
-from autogrow.network.initialization import INITIALIZERS
+from autogrow.network.resizing.initialization import INITIALIZERS
 from autogrow.policy.initializations import INITIALIZATIONS
 
 

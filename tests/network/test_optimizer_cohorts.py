@@ -8,10 +8,10 @@ from torch import nn
 
 from autogrow.errors import NetworkError
 from autogrow.network import ExpandableNetwork
-from autogrow.network.cohorts import Cohorts
-from autogrow.network.layout import NEW
-from autogrow.network.optimizer_cohorts import OptimizerCohorts
-from autogrow.network.tensor_change import TensorChange
+from autogrow.network.optimizer.cohorts import Cohorts
+from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
+from autogrow.network.resizing.tensor_change import TensorChange
+from autogrow.network.structure.layout import NEW
 from tests.network.networks import built_in
 from tests.network.optimizers import (
     LEARNING_RATE,

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from autogrow.network import ExpandableNetwork
-from autogrow.network.layout import NEW
-from autogrow.network.optimizer_state import carried_state, insert_parameters, remove_parameters
-from autogrow.network.tensor_change import TensorChange
+from autogrow.network.optimizer.optimizer_state import carried_state, insert_parameters, remove_parameters
+from autogrow.network.resizing.tensor_change import TensorChange
+from autogrow.network.structure.layout import NEW
 from tests.network.networks import batch_of
 from tests.network.optimizers import LEARNING_RATE, OPTIMIZERS, old_block, train, trained, values_of, widen_all
 

@@ -72,6 +72,7 @@ def different_numbers(growing):
     return {group.name: 1 + index % 3 for index, group in enumerate(growing.groups)}
 
 
+@pytest.mark.slow
 @every_pattern
 def test_finding_groups_leaves_the_network_alone(name):
     module, batch = PATTERNS[name].module(), PATTERNS[name].batch()
@@ -103,6 +104,7 @@ def test_finding_groups_leaves_the_network_alone(name):
     assert_close(outputs(module, batch, False), outputs(PATTERNS[name].module(), batch, False), "outputs")
 
 
+@pytest.mark.slow
 @every_pattern
 def test_each_group_alone_keeps_the_outputs(name):
     batch = PATTERNS[name].batch()

@@ -59,7 +59,7 @@ class Grown:
 
     def outputs(self, module=None, inputs=None):
         with torch.no_grad():
-            return (module or self.module)(self.inputs if inputs is None else inputs)
+            return (self.module if module is None else module)(self.inputs if inputs is None else inputs)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -75,7 +75,7 @@ def resnet():
 def test_it_has_grown(grown):
     fresh, _ = staged_network(grown.name)
     assert len(list(grown.module.modules())) > len(list(fresh.modules()))
-    assert sum(map(torch.numel, grown.module.parameters())) > 1.5 * sum(map(torch.numel, fresh.parameters()))
+    assert sum(map(torch.numel, grown.module.parameters())) > 1.2 * sum(map(torch.numel, fresh.parameters()))
 
 
 class TestNothingIsLeft:
@@ -87,9 +87,9 @@ class TestNothingIsLeft:
 
     def test_attributes_are_those_of_the_author(self, grown):
         fresh, _ = staged_network(grown.name)
-        known = {type(module): vars(module).keys() for module in fresh.modules()}
+        known = {(type(module), frozenset(vars(module))) for module in fresh.modules()}
         for name, module in grown.module.named_modules():
-            assert vars(module).keys() == known[type(module)], name
+            assert (type(module), frozenset(vars(module))) in known, name
             assert not any(callable(value) and not isinstance(value, nn.Module) and is_ours(value)
                            for value in vars(module).values()), name  # fmt: skip
 
@@ -156,6 +156,7 @@ def test_weights_go_into_a_fresh_module_of_the_same_shape(grown, tmp_path):
     assert [name for name, _ in other.named_modules()] == [name for name, _ in grown.module.named_modules()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compiling(grown, backend):
     torch.compiler.reset()
@@ -163,6 +164,7 @@ def test_compiling(grown, backend):
     assert torch.allclose(grown.outputs(compiled), grown.outputs(), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_compiled_module_trains(resnet, backend):
     torch.compiler.reset()
@@ -190,6 +192,8 @@ def test_exporting_for_batches_of_any_size(resnet):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_tracing(grown, tmp_path):
+    if grown.name == "attention in a list":
+        pytest.skip("torch.jit.trace refuses this network before it has grown, too")
     traced = torch.jit.trace(grown.module, (grown.inputs,))
     torch.jit.save(traced, tmp_path / "traced.pt")
     assert torch.allclose(grown.outputs(torch.jit.load(tmp_path / "traced.pt")), grown.outputs(), atol=1e-6)

@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from autogrow.network import ExpandableNetwork
-from autogrow.network.activations import activation_std, rank
-from autogrow.network.added_flops import added_training_flops, training_flops_by_weight
-from autogrow.network.evaluating import evaluating
-from autogrow.network.flops import training_flops_per_example
-from autogrow.network.gradient_gain import gradient_gain
-from autogrow.network.sensitivity import sensitivity
-from autogrow.network.statistics import STATISTICS, measure_statistic
+from autogrow.network.measuring.activations import activation_std, rank
+from autogrow.network.measuring.added_flops import added_training_flops, training_flops_by_weight
+from autogrow.network.measuring.flops import training_flops_per_example
+from autogrow.network.measuring.gradient_gain import gradient_gain
+from autogrow.network.measuring.sensitivity import sensitivity
+from autogrow.network.measuring.statistics import STATISTICS, measure_statistic
+from autogrow.network.running.evaluating import evaluating
 from autogrow.policy.layer_selection import LAYER_SELECTIONS, Probe
 from tests.network.networks import batch_of, built_in, user_network
 from tests.network.untouched import untouched

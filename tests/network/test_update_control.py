@@ -6,7 +6,7 @@ from torch import nn
 
 from autogrow.errors import NetworkError
 from autogrow.network import ExpandableNetwork
-from autogrow.network.update_control import SMALLEST_RATE
+from autogrow.network.optimizer.update_control import SMALLEST_RATE
 from tests.network.optimizers import (
     LEARNING_RATE,
     OPTIMIZERS,

@@ -42,6 +42,7 @@ def largest_change(after, before):
     return float((after - before).abs().max() / before.abs().max().clamp(min=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("initialization", EXACT)
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
@@ -311,7 +312,7 @@ def test_a_failure_on_the_way_leaves_everything_as_it_was(monkeypatch):
     def out_of_memory(*arguments):
         raise torch.OutOfMemoryError("no memory for the moments")
 
-    monkeypatch.setattr("autogrow.network.cohorts.Cohorts.prepare", out_of_memory)
+    monkeypatch.setattr("autogrow.network.optimizer.cohorts.Cohorts.prepare", out_of_memory)
     with pytest.raises(torch.OutOfMemoryError):
         growing.widen_groups(half_more(growing), optimizer=optimizer)
     assert growing.widths == widths

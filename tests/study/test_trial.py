@@ -181,6 +181,7 @@ def network(width=32):
 """
 
 
+@pytest.mark.slow
 class TestInterruption:
     """The interrupt file saves a trial; running it again goes on as if nothing had happened."""
 

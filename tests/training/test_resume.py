@@ -216,6 +216,7 @@ CASES = {
 """By name: what is trained, the steps after which it is cut, and what must be under way at one of them."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_goes_on_bit_for_bit(case, tmp_path):
     options, cuts, is_under_way = CASES[case]

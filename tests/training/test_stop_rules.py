@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from autogrow.errors import NetworkError
-from autogrow.network.flops import training_flops_per_example
-from autogrow.network.size import measure_size, training_memory_bytes
+from autogrow.network.measuring.flops import training_flops_per_example
+from autogrow.network.measuring.size import measure_size, training_memory_bytes
 from autogrow.policy.initializations import INITIALIZATIONS
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.stopping import relative_gain
@@ -23,7 +23,8 @@ EVERYTHING = SizeLimits(max_parameters=1, max_flops=1.0, max_memory_bytes=1, max
 def latency_by_parameters(monkeypatch):
     """A clock is not to be relied on: here a network takes a microsecond per parameter."""
     monkeypatch.setattr(
-        "autogrow.network.size.latency_ms", lambda model, batch: sum(p.numel() for p in model.parameters()) / 1000
+        "autogrow.network.measuring.size.latency_ms",
+        lambda model, batch: sum(p.numel() for p in model.parameters()) / 1000,
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from autogrow.errors import TrainingDivergedError
-from autogrow.network.flops import training_flops_per_example
+from autogrow.network.measuring.flops import training_flops_per_example
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Signal
 from tests.training.runs import CPU, RESNET, data, policy, same, settings, trainer, weights

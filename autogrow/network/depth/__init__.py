@@ -1,0 +1,1 @@
+"""Residual stages and the blocks that are added to them."""

@@ -1,0 +1,1 @@
+"""New units from gradients: the initializations that look at the data."""

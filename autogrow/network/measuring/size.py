@@ -1,0 +1,73 @@
+"""How large a network is, as `SizeLimits` see it: parameters, training FLOPs, memory of a step, latency."""
+
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from autogrow.network.measuring.flops import training_flops_per_example
+from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.model_input import ModelInput, run
+from autogrow.policy.limits import NetworkSize, SizeLimits
+
+LATENCY_REPEATS = 7
+"""Forward passes of which the median counts, after one that warms up."""
+BYTES_PER_PARAMETER = 3
+"""Copies of every parameter beside itself in a training step: its gradient and two moments (Adam)."""
+
+
+def measure_size(model: nn.Module, batch: ModelInput, limits: SizeLimits) -> NetworkSize:
+    """The size of `model` on a batch; memory and latency only where `limits` asks for them, as they take a while."""
+    return NetworkSize(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        flops=training_flops_per_example(model, batch) if limits.max_flops is not None else 0.0,
+        memory_bytes=training_memory_bytes(model, batch) if limits.needs_memory else None,
+        latency_ms=latency_ms(model, batch) if limits.needs_latency else None,
+    )
+
+
+def training_memory_bytes(model: nn.Module, batch: ModelInput) -> int:
+    """Bytes of one training step: parameters, gradients, two moments, buffers, and what autograd keeps for backward.
+
+    Every storage counts once. What operations need only while they run (a convolution's workspace) is not counted.
+    """
+    own = [*model.parameters(), *model.buffers()]
+    storages = {tensor.untyped_storage().data_ptr() for tensor in own}
+    kept = 0
+
+    def note(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in storages:
+            storages.add(storage.data_ptr())
+            alive.append(tensor)  # or its address could be taken by another
+            kept += storage.nbytes()
+        return tensor
+
+    alive: list[Tensor] = []
+    with evaluating(model), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        outputs = run(model, batch)
+    del outputs
+    trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    return kept + sum(tensor.nbytes for tensor in own) + BYTES_PER_PARAMETER * trained
+
+
+def latency_ms(model: nn.Module, batch: ModelInput) -> float:
+    """Milliseconds of one forward pass in eval mode: the median of several, the device synchronised."""
+    device = next((leaf.device for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), torch.device("cpu"))
+    seconds = []
+    with evaluating(model):
+        for _ in range(LATENCY_REPEATS + 1):
+            _synchronize(device)
+            started = time.perf_counter()
+            run(model, batch)
+            _synchronize(device)
+            seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds[1:])
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

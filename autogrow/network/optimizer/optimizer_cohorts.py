@@ -1,0 +1,347 @@
+"""Keeps a stock PyTorch optimizer right while the network under it changes shape.
+
+It works through step hooks on the optimizer that the user made, so any ``torch.optim`` class can be used. What
+happens at an event is here; the parts are elsewhere:
+
+- `optimizer_state`: moments of old entries are carried, new entries start afresh;
+- `ages`: Adam's bias corrections by the age of each entry;
+- `update_control`: learning rates per cohort, freezing and thawing, gradual connection.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.optim import LBFGS, Optimizer
+
+from autogrow.errors import NetworkError
+from autogrow.network.optimizer.ages import ADULT_STEPS, Ages
+from autogrow.network.optimizer.cohorts import CohortMap, Cohorts
+from autogrow.network.optimizer.optimizer_state import (
+    State,
+    carried_state,
+    groups_of,
+    insert_parameters,
+    remove_parameters,
+    replace_parameters,
+    start_afresh,
+    step_count,
+)
+from autogrow.network.optimizer.update_control import NewUnitRate, Ramp, UpdateControl
+from autogrow.network.resizing.tensor_change import TensorChange
+
+_log = logging.getLogger(__name__)
+
+Parameters = Mapping[str, nn.Parameter]
+
+
+class OptimizerCohorts:
+    """The hooks on one optimizer. Made by `ExpandableNetwork.attach`; `detach` removes them.
+
+    Raises:
+        NetworkError: The optimizer holds none of the module's parameters.
+    """
+
+    def __init__(self, optimizer: Optimizer, model: nn.Module, cohorts: Cohorts) -> None:
+        self.optimizer = optimizer
+        self.steps = max((step_count(state) for state in optimizer.state.values()), default=0)
+        """Optimizer steps since its state was fresh."""
+        self.connection_ramp_steps = 0
+        self._model = model
+        self._cohorts = cohorts
+        self._num_events = cohorts.num_events
+        self._ages = Ages()
+        self._control = UpdateControl()
+        self._warned = False
+        if not self._held():
+            raise NetworkError(
+                f"the {_kind(optimizer)} optimizer holds none of the network's parameters: build it from "
+                "model.parameters() of the network that grows"
+            )
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        self.refresh()
+
+    def detach(self) -> None:
+        """Leave the optimizer as a stock one: young entries and frozen ones are no longer looked after."""
+        for handle in self._handles:
+            handle.remove()
+
+    @property
+    def parameters(self) -> set[nn.Parameter]:
+        """What the optimizer holds."""
+        return set(groups_of(self.optimizer))
+
+    @property
+    def first_trained_cohort(self) -> int:
+        """The first cohort that is not frozen; see `freeze_before`."""
+        return self._control.first_trained_cohort
+
+    @property
+    def released(self) -> float:
+        """The share of their updates that frozen entries get."""
+        return self._control.released
+
+    def configure(self, new_unit_lr: NewUnitRate = 1.0, connection_ramp_steps: int = 0) -> None:
+        """Choose how new units train. Ramps that are under way keep their length.
+
+        Args:
+            new_unit_lr: Learning rate of entries born in growth events, relative to the optimizer's; or "cohort" for
+                the rule of Yuan et al. 2023, measured at each event and by `refresh_rates`.
+            connection_ramp_steps: Optimizer steps in which weights between old units and new ones come to count in
+                full, in events from now on; 0 and 1 mean at once.
+
+        Raises:
+            NetworkError: A rate that is not positive, or a negative number of steps.
+        """
+        if new_unit_lr != "cohort" and not (isinstance(new_unit_lr, int | float) and 0 < new_unit_lr < float("inf")):
+            raise NetworkError(f"new_unit_lr is {new_unit_lr!r}: give a number above 0, or 'cohort'")
+        if connection_ramp_steps < 0:
+            raise NetworkError(f"connection_ramp_steps is {connection_ramp_steps}: give 0 (at once) or more steps")
+        self._control.new_unit_lr = new_unit_lr
+        self.connection_ramp_steps = connection_ramp_steps
+        self.refresh_rates()
+
+    def prepare(
+        self, changes: Sequence[TensorChange], reset: bool, elsewhere: Collection[nn.Parameter] = ()
+    ) -> dict[nn.Parameter, State]:
+        """The optimizer state of the new parameters; with `reset` every state is dropped. Changes nothing.
+
+        Args:
+            changes: What is to change in the network.
+            reset: Whether the optimizer is to start afresh.
+            elsewhere: Parameters that other optimizers of the network look after.
+
+        Raises:
+            NetworkError: A parameter that is trained changes, but is in no optimizer.
+        """
+        groups = groups_of(self.optimizer)
+        looked_after = {*groups, *elsewhere}
+        parameters = [change for change in changes if isinstance(change.old, nn.Parameter)]
+        for change in parameters:
+            if change.old.requires_grad and change.old not in looked_after:
+                raise NetworkError(self._missing(change.name))
+        if reset:
+            return {}
+        if isinstance(self.optimizer, LBFGS):
+            if parameters and self.optimizer.state:
+                self._warn_of_fresh_start()
+            return {}
+        states: dict[nn.Parameter, State] = {}
+        for change in parameters:
+            old = cast(nn.Parameter, change.old)
+            if old in groups and self.optimizer.state.get(old):
+                state = carried_state(self.optimizer, groups[old], change)
+                if state is None:
+                    self._warn_of_fresh_start()
+                else:
+                    states[cast(nn.Parameter, change.new)] = state
+        return states
+
+    def commit(
+        self, changes: Sequence[TensorChange], prepared: Mapping[nn.Parameter, State], reset: bool, ramp: bool = True
+    ) -> None:
+        """Point the optimizer at the new parameters.
+
+        Called when the network holds its new tensors and the cohorts have moved on to the event. With `ramp`,
+        connections that it made are scaled down here where they are to be ramped.
+        """
+        held = self.parameters
+        replaced = {
+            cast(nn.Parameter, change.old): cast(nn.Parameter, change.new) for change in changes if change.old in held
+        }
+        replace_parameters(self.optimizer, replaced)
+        for old, new in replaced.items():
+            self.optimizer.state.pop(old, None)
+            self._ages.carry(old, new)
+            if prepared.get(new):
+                self.optimizer.state[new] = prepared[new]
+        lost = set(replaced.values()) - set(prepared)
+        if reset or (changes and isinstance(self.optimizer, LBFGS)):
+            lost = self.parameters
+            self.optimizer.state.clear()
+        start_afresh(self.optimizer, lost)
+        self._ages.forget(lost)
+        if reset:
+            self.steps = 0
+        maps = self._maps()
+        for cohort in range(self._num_events + 1, self._cohorts.num_events + 1):
+            for parameter, found in maps.items():
+                if cohort in found.cohorts:
+                    self._ages.bear(parameter, cohort, self.optimizer.state.get(parameter, {}), self.optimizer)
+            self._control.start_ramp(cohort, self.connection_ramp_steps if ramp else 0, maps)
+        self._num_events = self._cohorts.num_events
+        self.refresh_rates()
+
+    def add(self, parameters: Parameters, like: Parameters) -> None:
+        """Let the parameters of a new layer join, each in the group of the parameter it is modelled on.
+
+        Called when the network holds them and the cohorts know them (`Cohorts.add`).
+
+        Args:
+            parameters: The new ones, by name.
+            like: For each of these names, the parameter to join; one that the optimizer holds now.
+
+        Raises:
+            NetworkError: A new parameter is to be trained, but its model is not in the optimizer.
+        """
+        held = self.parameters
+        for name, parameter in parameters.items():
+            if parameter.requires_grad and like[name] not in held:
+                raise NetworkError(self._missing(name))
+        added = {parameter: like[name] for name, parameter in parameters.items() if like[name] in held}
+        insert_parameters(self.optimizer, added, self._model.parameters())
+        start_afresh(self.optimizer, self.parameters if isinstance(self.optimizer, LBFGS) else added)
+        self.refresh()
+
+    def remove(self, parameters: Collection[nn.Parameter]) -> None:
+        """Drop the parameters of a layer that the network no longer has."""
+        remove_parameters(self.optimizer, parameters)
+        self._ages.forget(parameters)
+        if isinstance(self.optimizer, LBFGS):
+            start_afresh(self.optimizer, self.parameters)
+        self.refresh()
+
+    def snapshot(self) -> Callable[[], None]:
+        """A function that puts the optimizer and these records back as they are now, whatever event failed since.
+
+        It refers to the present parameters and state tensors, which events replace and never change in place, and
+        does not reach into the network: whoever changed that puts it back. Not for use across optimizer steps.
+        """
+        groups = [(group, {**group, "params": list(group["params"])}) for group in self.optimizer.param_groups]
+        states = {parameter: dict(state) for parameter, state in self.optimizer.state.items()}
+        records = [(vars(part), dict(vars(part))) for part in (self, self._ages, self._control)]
+
+        def restore() -> None:
+            for group, saved in groups:
+                params = group["params"]
+                params[:] = saved["params"]
+                group.clear()
+                group.update(saved, params=params)
+            replace_parameters(self.optimizer, {})
+            self.optimizer.state.clear()
+            self.optimizer.state.update(states)
+            for present, saved in records:
+                present.update(saved)
+
+        return restore
+
+    def freeze_before(self, cohort: int, released: float = 0.0) -> None:
+        """Hold every entry of an earlier cohort; 0 holds nothing.
+
+        Args:
+            cohort: The first that trains freely.
+            released: Share of each update that frozen entries get all the same, and frozen norm statistics of each
+                change: 0 keeps them bit-identical, 1 is free. Raised in small steps, it thaws them. Where several
+                optimizers of one network are frozen, each applies it to the statistics.
+
+        Raises:
+            NetworkError: A negative cohort, or a share that is not from 0 to 1.
+        """
+        if cohort < 0:
+            raise NetworkError(f"cannot freeze before cohort {cohort}: give 0 (nothing) or more")
+        if not 0 <= released <= 1:
+            raise NetworkError(f"the released share is {released}: give a number from 0 (frozen) to 1 (free)")
+        self.hold()
+        self._control.first_trained_cohort = cohort
+        self._control.released = float(released)
+        self.refresh()
+
+    def hold(self) -> None:
+        """Put frozen norm statistics back to their values after the last step.
+
+        A forward pass in train mode moves them until the next step; call this before reading the network in between.
+        """
+        self._control.hold()
+
+    def refresh_rates(self) -> None:
+        """Measure the learning rates of cohorts again, and forget ages that matter no longer.
+
+        Meant for once per sample: it waits for the device.
+        """
+        self._ages.grow_up(self.optimizer, self._maps())
+        self._control.measure_rates(self._maps())
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look up again which entries are young and which are frozen, and at which values."""
+        maps = self._maps()
+        self._ages.prepare_steps(maps, self.optimizer)
+        buffers: dict[str, tuple[Tensor, CohortMap]] = {
+            name: (buffer, self._cohorts.map_of(name, buffer))
+            for name, buffer in self._model.named_buffers()
+            if buffer.is_floating_point()
+        }
+        self._control.rebuild(maps, buffers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is not in the network, its cohorts and the optimizer's own state: plain containers."""
+        names = {parameter: name for name, parameter in self._held().items()}
+        control = self._control
+        return {
+            "steps": self.steps,
+            "births": {names[parameter]: dict(births) for parameter, births in self._ages.births.items()},
+            "new_unit_lr": control.new_unit_lr,
+            "rates": {names[parameter]: list(rates) for parameter, rates in control.rates.items()},
+            "connection_ramp_steps": self.connection_ramp_steps,
+            "ramps": {cohort: [ramp.age, ramp.num_steps] for cohort, ramp in control.ramps.items()},
+            "first_trained_cohort": control.first_trained_cohort,
+            "released": control.released,
+            "held_buffers": {name: values.clone() for name, values in control.held_buffers().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a saved state; weights, cohorts and the optimizer's own state must have been loaded before."""
+        parameters = self._held()
+        control = self._control
+        self.steps = state["steps"]
+        self.connection_ramp_steps = state["connection_ramp_steps"]
+        self._num_events = self._cohorts.num_events
+        self._ages.births = {parameters[name]: dict(births) for name, births in state["births"].items()}
+        control.new_unit_lr = state["new_unit_lr"]
+        control.rates = {parameters[name]: list(rates) for name, rates in state["rates"].items()}
+        control.ramps = {cohort: Ramp(age, num_steps) for cohort, (age, num_steps) in state["ramps"].items()}
+        control.first_trained_cohort = state["first_trained_cohort"]
+        control.released = state["released"]
+        self.refresh()
+        control.restore_buffers(state["held_buffers"])
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._control.before_step()
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.steps += 1
+        self._ages.correct(optimizer)
+        self._control.after_step()
+        if self._ages.births and self.steps % ADULT_STEPS == 0:
+            self._ages.grow_up(optimizer, self._maps())
+            self._ages.prepare_steps(self._maps(), optimizer)
+
+    def _held(self) -> dict[str, nn.Parameter]:
+        """The network's parameters that are in the optimizer, by name."""
+        held = self.parameters
+        return {name: parameter for name, parameter in self._model.named_parameters() if parameter in held}
+
+    def _maps(self) -> dict[nn.Parameter, CohortMap]:
+        return {parameter: self._cohorts.map_of(name, parameter) for name, parameter in self._held().items()}
+
+    def _missing(self, name: str) -> str:
+        return (
+            f"parameter {name!r} is to be trained, but is not in the {_kind(self.optimizer)} optimizer: build that "
+            "from all of model.parameters(), or leave the parameter out with requires_grad_(False)"
+        )
+
+    def _warn_of_fresh_start(self) -> None:
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s keeps state that cannot follow a parameter to another shape; it starts afresh where the network "
+                "grows", _kind(self.optimizer),
+            )  # fmt: skip
+
+
+def _kind(optimizer: Optimizer) -> str:
+    return type(optimizer).__name__

@@ -1,0 +1,134 @@
+"""How the state that a stock optimizer keeps for a parameter follows that parameter to another shape.
+
+- A state tensor of the parameter's shape (momentum, Adam's moments, Adagrad's sum) is carried entry by entry. New
+  entries hold what the class starts with: zero, but for Rprop's step sizes and Adagrad's sum.
+- Scalars (a step count, ASGD's averaging coefficient) are kept.
+- A state tensor of any other shape cannot follow: Adafactor's row and column factors, LBFGS's flat history. There the
+  whole state of the parameter is dropped, so that it starts afresh; for LBFGS that is the state of all parameters.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import LBFGS, SGD, Adagrad, Optimizer, Rprop
+
+from autogrow.network.resizing.tensor_change import TensorChange
+
+State = dict[str, Any]
+
+_START_SETTINGS: dict[type[Optimizer], dict[str, str]] = {
+    Rprop: {"step_size": "lr"},
+    Adagrad: {"sum": "initial_accumulator_value"},
+}
+"""State tensors that do not start with zero, and the setting of the parameter group that they start with."""
+
+_FACTORS = ("row_var", "col_var")
+"""Adafactor's: a mean over one dimension each, which only looks like the parameter's shape where that has size 1."""
+
+
+def groups_of(optimizer: Optimizer) -> dict[nn.Parameter, dict[str, Any]]:
+    """The parameter group that every parameter of the optimizer is in."""
+    return {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def carried_state(optimizer: Optimizer, group: Mapping[str, Any], change: TensorChange) -> State | None:
+    """The state of the changed parameter, or None where it cannot follow. The optimizer is left as it is.
+
+    Not for LBFGS, whose one state is about all parameters.
+    """
+    starts = next((names for kind, names in _START_SETTINGS.items() if isinstance(optimizer, kind)), {})
+    carried: State = {}
+    for key, value in optimizer.state.get(change.old, {}).items():
+        if isinstance(value, Tensor) and value.dim() > 0:
+            if value.shape != change.old.shape or key in _FACTORS:
+                return None
+            start = float(group[starts[key]]) if key in starts else 0.0
+            carried[key] = _laid_out_like(change.new, change.carry(value, start))
+        elif isinstance(value, list | tuple | dict):
+            return None
+        else:
+            carried[key] = value
+    return carried
+
+
+def start_afresh(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
+    """Drop the state of these parameters, so that it is made again as for any new one.
+
+    Two classes need help with that: Adagrad makes its state when it is built, and fused SGD wants momentum either of
+    all parameters of a group or of none.
+    """
+    fresh = set(parameters)
+    for parameter in fresh:
+        optimizer.state.pop(parameter, None)
+    for group in optimizer.param_groups:
+        members = [parameter for parameter in group["params"] if parameter in fresh]
+        for parameter in members:
+            if isinstance(optimizer, Adagrad):
+                settings = {key: group[key] for key in ("lr", "initial_accumulator_value", "fused")}
+                optimizer.state[parameter] = Adagrad([parameter], **settings).state[parameter]
+            elif isinstance(optimizer, SGD) and group["fused"] and _has_momentum(optimizer, group):
+                optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+
+
+def replace_parameters(optimizer: Optimizer, replaced: Mapping[nn.Parameter, nn.Parameter]) -> None:
+    """Put new parameters in the places of old ones. The lists stay the same objects: LBFGS holds a reference."""
+    for group in optimizer.param_groups:
+        group["params"][:] = [replaced.get(parameter, parameter) for parameter in group["params"]]
+    forget_sizes(optimizer)
+
+
+def insert_parameters(
+    optimizer: Optimizer, added: Mapping[nn.Parameter, nn.Parameter], order: Iterable[nn.Parameter]
+) -> None:
+    """Let new parameters join, each in the group of the one it is modelled on.
+
+    A group that lists its parameters in the network's order still does so afterwards, because saved optimizer states
+    go by position; in any other group a new parameter comes right after its model.
+    """
+    positions = {parameter: index for index, parameter in enumerate(order)}
+    for group in optimizer.param_groups:
+        present = list(group["params"])
+        joining: dict[nn.Parameter, list[nn.Parameter]] = {}
+        for parameter, model in added.items():
+            joining.setdefault(model, []).append(parameter)
+        grown = [each for parameter in present for each in (parameter, *joining.get(parameter, ()))]
+        places = [positions.get(parameter, -1) for parameter in present]
+        if len(grown) > len(present) and places == sorted(places) and -1 not in places:
+            grown.sort(key=lambda parameter: positions[parameter])
+        group["params"][:] = grown
+    forget_sizes(optimizer)
+
+
+def remove_parameters(optimizer: Optimizer, removed: Iterable[nn.Parameter]) -> None:
+    """Take parameters out, with their state."""
+    gone = set(removed)
+    for group in optimizer.param_groups:
+        group["params"][:] = [parameter for parameter in group["params"] if parameter not in gone]
+    for parameter in gone:
+        optimizer.state.pop(parameter, None)
+    forget_sizes(optimizer)
+
+
+def forget_sizes(optimizer: Optimizer) -> None:
+    """LBFGS remembers the number of entries."""
+    if isinstance(optimizer, LBFGS):
+        optimizer._numel_cache = None
+
+
+def step_count(state: Mapping[str, Any]) -> int:
+    """How many updates a parameter has had, by its own state; 0 where the class does not count."""
+    return int(state.get("step", 0))
+
+
+def _has_momentum(optimizer: Optimizer, group: Mapping[str, Any]) -> bool:
+    states = (optimizer.state.get(parameter, {}) for parameter in group["params"])
+    return any(state.get("momentum_buffer") is not None for state in states)
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Fused kernels walk through memory, so state must have the strides of its parameter (channels last, say)."""
+    if value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, memory_format=torch.preserve_format).copy_(value)

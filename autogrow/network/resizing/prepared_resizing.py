@@ -1,0 +1,242 @@
+"""Changing the size of groups: first every new tensor is made, then all are put in place.
+
+Widening and narrowing are one operation. For each group that changes, `units` lists where every unit of the resized
+group comes from: an old unit, or nowhere (`layout.NEW`). Nothing is written until everything has been computed, and
+what was written can be taken back, so a failure (no memory, say) leaves the network and the optimizer as they were.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autogrow.network.resizing.initialization import Initializer, NewWeights, UnitCopies
+from autogrow.network.resizing.tensor_change import Sources, TensorChange, resize_tensor
+from autogrow.network.resizing.variance_transfer import with_rescaled_readers
+from autogrow.network.structure.channel_groups import Structure, TensorLayout
+from autogrow.network.structure.layout import NEW, IntArray, Layout, dimension_size, source_indices
+from autogrow.network.structure.size_attributes import resized
+from autogrow.network.structure.tracing import named_tensors
+
+
+@dataclass(frozen=True)
+class AttributeChange:
+    """A setting of a layer that follows its tensors, such as `out_features` or a norm's eps."""
+
+    layer: nn.Module
+    name: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """A change of a whole network that has been computed and not yet made."""
+
+    changes: tuple[TensorChange, ...]
+    attributes: tuple[AttributeChange, ...] = ()
+    fresh_channels: Mapping[str, Tensor] = field(default_factory=dict)
+    """Masks, by layer, of the channels of norms that have seen no data: new ones that are no copies of old ones."""
+
+    def commit(self) -> None:
+        """Put the new tensors in place; parameters become new `nn.Parameter` objects without gradients."""
+        for change in self.changes:
+            change.put(change.new)
+        for attribute in self.attributes:
+            setattr(attribute.layer, attribute.name, attribute.new)
+
+    def revert(self) -> None:
+        """Put the old tensors back, the same objects as before."""
+        for change in self.changes:
+            change.put(change.old)
+        for attribute in reversed(self.attributes):
+            setattr(attribute.layer, attribute.name, attribute.old)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all tensors of one resizing have in common."""
+
+    units: Mapping[str, IntArray]
+    widths: Mapping[str, int]
+    initializer: Initializer | None = None
+    generator: torch.Generator | None = None
+    copies: Mapping[str, UnitCopies] = field(default_factory=dict)
+    rescale: bool = False
+
+    @property
+    def new_widths(self) -> dict[str, int]:
+        return {**self.widths, **{name: len(source) for name, source in self.units.items()}}
+
+
+def prepare_resizing(
+    model: nn.Module,
+    structure: Structure,
+    units: Mapping[str, IntArray],
+    initializer: Initializer | None = None,
+    generator: torch.Generator | None = None,
+    rescale: bool = False,
+    keep_old: bool = False,
+) -> Resizing:
+    """Compute every tensor of the resized network.
+
+    `initializer` and `generator` are needed where units are new; with `keep_old` it may not touch old weights (they
+    are frozen). With `rescale`, weights whose fan-in shrinks are
+    multiplied by sqrt(old fan-in / new fan-in), so that a narrowed fresh network has the variance its width asks for.
+    """
+    copies = initializer.copies(units, generator) if initializer is not None and generator is not None else {}
+    plan = _Plan(units, structure.widths, initializer, generator, copies, rescale)
+    places = named_tensors(model)
+    changes: list[TensorChange] = []
+    for name, layout in structure.tensors.items():
+        if name in places and _touched(layout, units):
+            changes.append(_change(name, tuple(places[name]), layout, plan))
+    new_eps: dict[str, float] = {}
+    if initializer is not None and initializer.rescales_readers and not keep_old:
+        changes, new_eps = with_rescaled_readers(model, structure, changes, places)
+    attributes = [*_sizes(model, structure, plan), *_norm_settings(model, new_eps)]
+    return Resizing(tuple(changes), tuple(attributes), _fresh_channels(structure, plan))
+
+
+def _sizes(model: nn.Module, structure: Structure, plan: _Plan) -> Iterator[AttributeChange]:
+    layers = dict(model.named_modules())
+    sizes: dict[tuple[str, str], Any] = {}  # places of one tuple are changed one after the other
+    for entry in structure.attributes:
+        attribute, layer = entry.attribute, layers.get(entry.attribute.layer)
+        if layer is not None and any(segment.group in plan.units for segment in entry.layout):
+            key = (attribute.layer, attribute.name)
+            old = sizes.get(key, getattr(layer, attribute.name))
+            sizes[key] = resized(old, attribute, dimension_size(entry.layout, plan.new_widths))
+            yield AttributeChange(layer, attribute.name, old, sizes[key])
+
+
+def _norm_settings(model: nn.Module, new_eps: Mapping[str, float]) -> Iterator[AttributeChange]:
+    for name, eps in new_eps.items():
+        norm = model.get_submodule(name)
+        yield AttributeChange(norm, "eps", norm.eps, eps)
+
+
+def _fresh_channels(structure: Structure, plan: _Plan) -> dict[str, Tensor]:
+    fresh: dict[str, IntArray] = {}
+    for name, source in plan.units.items():
+        origin = source[plan.copies[name].source] if name in plan.copies else source
+        fresh[name] = np.where((source == NEW) & (origin == NEW), NEW, 0)
+    masks = {}
+    for tensor, layout in structure.tensors.items():
+        layer, _, attribute = tensor.rpartition(".")
+        if attribute == "running_mean" and any(segment.group in fresh for segment in layout.dims.get(0, ())):
+            masks[layer] = torch.from_numpy(source_indices(layout.dims[0], fresh, plan.widths) == NEW)
+    return masks
+
+
+def _touched(layout: TensorLayout, units: Mapping[str, IntArray]) -> bool:
+    return any(segment.group in units for dim in layout.dims.values() for segment in dim)
+
+
+def _change(name: str, owners: tuple[tuple[nn.Module, str], ...], layout: TensorLayout, plan: _Plan) -> TensorChange:
+    module, attribute = owners[0]
+    old: Tensor = getattr(module, attribute)
+    sources = {
+        dim: torch.from_numpy(source_indices(segments, plan.units, plan.widths))
+        for dim, segments in layout.dims.items()
+        if any(segment.group in plan.units for segment in segments)
+    }
+    with torch.no_grad():
+        new = resize_tensor(old.detach(), sources, 0.0)
+        if plan.rescale and layout.in_dim is not None and layout.in_dim in sources:
+            new *= sqrt(old.shape[layout.in_dim] / new.shape[layout.in_dim])
+        if any((source == NEW).any() for source in sources.values()):
+            if layout.in_dim is None and layout.out_dim is None:
+                _fill_vector(new, old, layout.fill, sources)
+            else:
+                _fill_weight(new, layout, sources, plan)
+        for dim, segments in layout.dims.items():
+            if dim in sources and dim != layout.in_dim:
+                new = _copy_units(new, dim, segments, plan)
+        new = new.contiguous(memory_format=_memory_format(old))
+    if isinstance(old, nn.Parameter):
+        new = nn.Parameter(new, requires_grad=old.requires_grad)
+    return TensorChange(name, owners, old, new, sources)
+
+
+def _fill_vector(new: Tensor, old: Tensor, fill: float | None, sources: Sources) -> None:
+    """Entries of gains, biases and the like: a value that an operation fixes, or what the old ones have on average."""
+    for dim, source in sources.items():
+        index = (source == NEW).nonzero().flatten().to(new.device)
+        if len(index) == 0:
+            continue
+        if fill is not None or not new.is_floating_point():
+            new.index_fill_(dim, index, fill or 0.0)
+        else:
+            kept = new.index_select(dim, (source != NEW).nonzero().flatten().to(new.device))
+            shape = list(new.shape)
+            shape[dim] = len(index)
+            new.index_copy_(dim, index, kept.mean(dim, keepdim=True).expand(shape))
+
+
+def _fill_weight(weight: Tensor, layout: TensorLayout, sources: Sources, plan: _Plan) -> None:
+    """Write the fan-out of new inputs first and the fan-in of new units over it: new units read old and new inputs."""
+    assert plan.initializer is not None and plan.generator is not None
+    inputs = 1 if layout.in_dim is None else weight.shape[layout.in_dim]
+    outputs = 1 if layout.out_dim is None else weight.shape[layout.out_dim]
+    kernel = weight.numel() // (inputs * outputs)
+    fan_in, fan_out = inputs * kernel, outputs * kernel
+    for dim, draw in ((layout.in_dim, plan.initializer.fan_out), (layout.out_dim, plan.initializer.fan_in)):
+        if dim is None or dim not in sources:
+            continue
+        new = (sources[dim] == NEW).nonzero().flatten()
+        shape = list(weight.shape)
+        shape[dim] = len(new)
+        values = draw(NewWeights(tuple(shape), fan_in, fan_out), plan.generator)
+        weight.index_copy_(dim, new.to(weight.device), values.to(weight))
+        if dim == layout.in_dim:
+            _read_copies(weight, dim, layout.dims[dim], plan)
+
+
+def _copy_units(tensor: Tensor, dim: int, segments: Layout, plan: _Plan) -> Tensor:
+    """Make the units of `copies` compute the same as their sources."""
+    copied = {segment.group for segment in segments if segment.group} & plan.copies.keys()
+    if not copied:
+        return tensor
+    sources = {name: plan.copies[name].source for name in copied}
+    index = torch.from_numpy(source_indices(segments, sources, plan.new_widths))
+    return tensor.index_select(dim, index.to(tensor.device))
+
+
+def _read_copies(weight: Tensor, dim: int, segments: Layout, plan: _Plan) -> None:
+    """Give copies the reading weights of their sources, times a factor, plus noise that cancels over the copies."""
+    for segment_index, segment in enumerate(segments):
+        copies = plan.copies.get(segment.group or "")
+        if copies is None:
+            continue
+        start = dimension_size(segments[:segment_index], plan.new_widths)
+        length = dimension_size((segment,), plan.new_widths)
+        block = weight.narrow(dim, start, length)
+        index = torch.from_numpy(source_indices((segment,), {segment.group: copies.source}, plan.new_widths))  # type: ignore[dict-item]
+        factor = torch.from_numpy(np.repeat(copies.factor, segment.repeat)).to(weight)
+        shape = [-1 if other == dim else 1 for other in range(weight.dim())]
+        read = block.index_select(dim, index.to(weight.device)) * factor.view(shape)
+        if copies.noise and plan.generator is not None:
+            read += _cancelling_noise(read, dim, index, plan.generator) * copies.noise
+        block.copy_(read)
+
+
+def _cancelling_noise(weight: Tensor, dim: int, source: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise of the size of `weight` whose sum over the entries of `dim` with the same source is zero."""
+    source = source.to(weight.device)
+    noise = torch.randn(weight.shape, generator=generator).to(weight) * weight.square().mean().sqrt()
+    counts = torch.bincount(source, minlength=weight.shape[dim]).clamp(min=1).to(weight)
+    sums = torch.zeros_like(weight).index_add_(dim, source, noise)
+    shape = [-1 if other == dim else 1 for other in range(weight.dim())]
+    centred: Tensor = noise - (sums / counts.view(shape)).index_select(dim, source)
+    return centred
+
+
+def _memory_format(tensor: Tensor) -> torch.memory_format:
+    if tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format

@@ -1,0 +1,1 @@
+"""Running a module, and looking on, without leaving a trace in it."""
