@@ -30,11 +30,13 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import find_space
 from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration
 from autogrow.study.study_database import StudyDatabase
+from autogrow.study.warm_start import read_warm_start
 from autogrow.training.task import Metrics
 
 DEFAULT_DATASET = "digits"
 RESUMABLE_SETTINGS = (
-    "trials", "time_budget_seconds", "address", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "data_dir"
+    "trials", "time_budget_seconds", "compute_budget_seconds", "max_consecutive_failures", "address", "storage",
+    "max_concurrent", "cpus_per_trial", "gpus_per_trial", "data_dir",
 )  # fmt: skip
 """What may change when a run goes on: its budget, and where it runs."""
 SMALL_TRAINING_SET = 10_000
@@ -56,7 +58,7 @@ class Study:
     def optuna_study(self) -> optuna.Study:
         """The underlying Optuna study, for everything that Optuna can do with one."""
         objectives = tuple(OBJECTIVES[name] for name in self.run.settings().objectives)
-        return StudyDatabase.open(self.run.database, objectives).study
+        return StudyDatabase.open(self.run.study_location(), objectives).study
 
     def best_policy(self, prefer: str = "accuracy") -> GrowthPolicy:
         """The policy of the best trial: by "accuracy", "gap", "speed" or "knee"."""
@@ -118,9 +120,10 @@ def plan_new_search(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     data_dir: str | Path | None = None,
+    warm_start: Sequence[str] = (),
     **settings: Any,
 ) -> SearchPlan:
-    """Resolve and check every setting of a new search."""
+    """Resolve and check every setting of a new search. `warm_start`: runs, and policy files, to begin with."""
     data_dir = resolve_data_dir(data_dir)
     content = dict(space) if isinstance(space, Mapping) else read_yaml_mapping(find_space(space), "search space")
     chosen_objectives = parse_objectives(objectives if isinstance(objectives, str) else ",".join(objectives))
@@ -138,6 +141,7 @@ def plan_new_search(
         "objectives": tuple(objective.name for objective in chosen_objectives),
         "training": training_settings(opened, None, epochs, batch_size, learning_rate),
         "working_directory": os.getcwd(),
+        "warm_start": read_warm_start(warm_start, content),
         **settings,
     }
     return plan_search(validated(SearchSettings, fields, "search"))

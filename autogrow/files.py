@@ -47,6 +47,16 @@ def write_json_atomically(path: Path, content: Any) -> None:
     write_text_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add to the end of a file, which is made where it is missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def unwritable(path: Path, error: OSError) -> RunFolderError:
     """The error for a path that cannot be written, with the fix that fits its cause."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

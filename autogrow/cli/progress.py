@@ -1,8 +1,9 @@
 """The live display of a search, on stderr: a bar, the best so far, the time left; plain lines without a terminal."""
 
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.study_database import Proposal
+from autogrow.study.sampling import Proposal
 
 REFRESH_PER_SECOND = 4
 
@@ -32,6 +33,7 @@ class ProgressDisplay(SearchMonitor):
         self._best: tuple[float, int] | None = None
         self._started = time.monotonic()
         self._ended_before = 0
+        self._budget_left: Callable[[], float] = lambda: math.inf
 
     def __enter__(self) -> Self:
         if not self._quiet and self._console.is_terminal:
@@ -47,8 +49,9 @@ class ProgressDisplay(SearchMonitor):
         if self._live is not None:
             self._live.stop()
 
-    def search_started(self, num_trials: int, num_done: int, slots: int) -> None:
+    def search_started(self, num_trials: int, num_done: int, slots: int, seconds_left: Callable[[], float]) -> None:
         self._started = time.monotonic()
+        self._budget_left = seconds_left
         self._ended_before = num_done
         self._progress.update(self._task, total=num_trials, completed=num_done, note=f"{slots} at a time")
 
@@ -74,12 +77,14 @@ class ProgressDisplay(SearchMonitor):
         self._console.print(f"{reason}: saving the trials that run")
 
     def _time_left(self) -> str:
+        """Until the trials are done or a budget is used up, whichever is sooner."""
         task = self._progress.tasks[0]
         ended = task.completed - self._ended_before
         left = (task.total or 0) - task.completed
-        if ended <= 0:
+        trials = (time.monotonic() - self._started) / ended * left if ended > 0 else math.inf
+        seconds = min(trials, self._budget_left())
+        if math.isinf(seconds):
             return "unknown"
-        seconds = (time.monotonic() - self._started) / ended * left
         return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
     def _render(self) -> Table:

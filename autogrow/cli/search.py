@@ -29,6 +29,23 @@ from autogrow.errors import UsageError
 )
 @click.option("--trials", type=int, help="How many policies to try  [default: 20]")
 @click.option("--time-budget", metavar="TIME", help="Start no trial after this time, e.g. 30m or 2h; save what runs.")
+@click.option("--compute-budget", metavar="TIME", help="The same for the core-time (GPU-time) of all trials together.")
+@click.option("--max-consecutive-failures", type=int, help="Stop after so many failures in a row  [default: 5]")
+@click.option(
+    "--from",
+    "warm_start",
+    multiple=True,
+    metavar="RUN|POLICY",
+    help="First try the best of an earlier run, or a .yaml.",
+)
+@click.option("--sampler", default="tpe", show_default=True, help="What proposes policies: tpe, nsga2, gp or random.")
+@click.option(
+    "--early-stopping",
+    type=click.Choice(["flops", "train_seconds", "none"]),
+    default="flops",
+    show_default=True,
+    help="What trials have used when they are compared and the worse half is stopped.",
+)
 @click.option(
     "--objectives", default="accuracy,generalization_gap,train_seconds", show_default=True, help="What to optimize."
 )
@@ -41,6 +58,12 @@ from autogrow.errors import UsageError
 @click.option("--cpus-per-trial", type=int, default=1, show_default=True, help="Cores, and threads, of a trial.")
 @click.option("--max-concurrent", type=int, help="Trials at a time  [default: as many as fit]")
 @click.option("--address", help="Join the Ray cluster at this address instead of starting one here.")
+@click.option(
+    "--storage",
+    envvar="AUTOGROW_STORAGE",
+    metavar="URL",
+    help="Share the study in this database, e.g. postgresql://...",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and proposals.")
 @click.option("--name", help="Name of the run  [default: the data set and a number]")
 @click.option("--out", default="results", show_default=True, type=click.Path(file_okay=False), help="Folder of runs.")
@@ -103,6 +126,11 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
         learning_rate=options["learning_rate"],
         data_dir=options["data_dir"],
         time_budget_seconds=parse_duration(options["time_budget"]) if options["time_budget"] else None,
+        warm_start=options["warm_start"],
+        sampler=options["sampler"],
+        early_stopping=options["early_stopping"],
+        storage=options["storage"],
+        **_given_budgets(options),
         train_size=options["train_size"],
         limits=parse_limits(options),
         seed=options["seed"],
@@ -113,7 +141,20 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
     )
 
 
-_NOT_SETTINGS = {"name", "out", "resume", "time_budget", "as_json", "dry_run", "quiet"}
+def _given_budgets(options: dict[str, Any]) -> dict[str, Any]:
+    from autogrow.study.settings import parse_duration
+
+    compute, failures = options["compute_budget"], options["max_consecutive_failures"]
+    return {
+        **({} if compute is None else {"compute_budget_seconds": parse_duration(compute)}),
+        **({} if failures is None else {"max_consecutive_failures": failures}),
+    }
+
+
+_NOT_SETTINGS = {
+    "name", "out", "resume", "time_budget", "compute_budget", "max_consecutive_failures", "storage", "as_json",
+    "dry_run", "quiet",
+}  # fmt: skip
 
 
 def _resumed_plan(ctx: click.Context, folder: Any, options: dict[str, Any]) -> Any:
@@ -127,7 +168,9 @@ def _resumed_plan(ctx: click.Context, folder: Any, options: dict[str, Any]) -> A
         for name, value in options.items()
         if name not in _NOT_SETTINGS and ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }
-    return plan_resumed_search(folder, time_budget_seconds=budget, **given)
+    return plan_resumed_search(
+        folder, time_budget_seconds=budget, storage=options["storage"], **_given_budgets(options), **given
+    )
 
 
 def _print_plan(plan: Any, folder: Any, as_json: bool) -> None:

@@ -19,7 +19,7 @@ def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | Non
         raise UsageError(f"--trial {trial} and --prefer {prefer} both choose the trial: give one of them")
     settings = run.settings()
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
-    trials = StudyDatabase.open(run.database, objectives).trials()
+    trials = StudyDatabase.open(run.study_location(), objectives).trials()
     chosen = (
         trial_by_number(trials, trial) if trial is not None else best_trial(trials, objectives, prefer or "accuracy")
     )

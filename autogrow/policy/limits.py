@@ -1,6 +1,6 @@
 """When a network is large enough: limits of its size, and how much of a growth event still fits under them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -50,6 +50,15 @@ class SizeLimits(PolicyPart):
     def needs_latency(self) -> bool:
         """Whether a forward pass has to be timed."""
         return self.max_latency_ms is not None
+
+    def excess(self, sizes: Mapping[str, float | None]) -> dict[str, float]:
+        """By what share each size is beyond its limit, at most 0 where it keeps to it; sizes by `NetworkSize` names."""
+        limits = {name.removeprefix("max_"): getattr(self, name) for name in type(self).model_fields}
+        return {
+            name: size / limit - 1
+            for name, limit in limits.items()
+            if limit is not None and (size := sizes.get(name)) is not None
+        }
 
     def tightened(self, other: "SizeLimits") -> "SizeLimits":
         """For each size the smaller of both limits."""

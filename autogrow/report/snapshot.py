@@ -34,6 +34,6 @@ def read_snapshot(run: RunFolder) -> Snapshot:
     settings = run.settings()
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     running = run.in_use  # before the trials: a search that ends in between is shown as running, not as dead
-    trials = tuple(StudyDatabase.open(run.database, objectives).trials())
+    trials = tuple(StudyDatabase.open(run.study_location(), objectives).trials())
     versions = {str(name): str(version) for name, version in run.read_config().get("versions", {}).items()}
     return Snapshot(run, settings, versions, settings.task, objectives, trials, running)

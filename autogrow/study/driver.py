@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,18 +17,24 @@ from optuna.trial import TrialState
 
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
-from autogrow.errors import NoSuccessfulTrialError, RunFolderError, UsageError
+from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderError, UsageError
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.part import validated
+from autogrow.policy.presets import CONTROLS
+from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
+from autogrow.study.sampling import SAMPLERS, Proposer
 from autogrow.study.search_space import SearchSpace
-from autogrow.study.settings import SPLIT_SEED, SearchSettings, versions
-from autogrow.study.study_database import StudyDatabase
+from autogrow.study.settings import SPLIT_SEED, SearchSettings, experiment_digest, versions
+from autogrow.study.study_database import Queued, StudyDatabase, is_surplus
+from autogrow.study.study_location import SharedStudy, without_password
+from autogrow.study.successive_halving import SuccessiveHalving
 from autogrow.study.trial import TrialConfig, device_problem
+from autogrow.study.warm_start import TRANSFERRED
 from autogrow.training.batches import BatchOrder
 from autogrow.training.example_input import example_input
 from autogrow.training.measuring import expected_samples
@@ -78,6 +85,9 @@ def plan_search(settings: SearchSettings) -> SearchPlan:
         problem = address_problem(settings.address)
     if problem is not None:
         raise UsageError(problem)
+    SAMPLERS[settings.sampler]
+    if settings.storage is not None:
+        without_password(settings.storage)
     space = SearchSpace(settings.space, "search space")
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     dataset = open_dataset(settings.dataset, Path(settings.data_dir))
@@ -107,7 +117,7 @@ def run_search(
     """Run a planned search to the end of its budget, or until it is interrupted, in `folder`.
 
     Raises `RunFolderError` (the folder exists, or not, against `resume`), `RunFolderInUseError`, and
-    `NoSuccessfulTrialError` when everything ended and nothing completed.
+    `NoSuccessfulTrialError` when nothing completed, or too many trials failed in a row.
     """
     started = time.monotonic()
     _need_space(folder)
@@ -120,9 +130,10 @@ def run_search(
         finally:
             folder.interrupt_file.unlink(missing_ok=True)
             waiting = database.reconcile(folder)
-        states = [trial.state for trial in database.trials()]
-        superseded = {trial.user_attrs["resume_of"] for trial in database.trials() if "resume_of" in trial.user_attrs}
-        failed = [t for t in database.trials() if t.state == TrialState.FAIL and t.number not in superseded]
+        trials = database.trials()
+        superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
+        failed = [t for t in trials if t.state == TrialState.FAIL and t.number not in superseded and not is_surplus(t)]
+        states = [trial.state for trial in trials]
         result = SearchResult(
             folder=folder,
             complete=states.count(TrialState.COMPLETE),
@@ -132,6 +143,8 @@ def run_search(
             interrupted=driver.interrupted,
             wall_seconds=time.monotonic() - started,
         )
+        if driver.failures_in_a_row >= plan.settings.max_consecutive_failures:
+            raise NoSuccessfulTrialError(_why_it_stopped(folder, failed, driver.failures_in_a_row))
         if result.complete == 0 and result.waiting == 0 and not result.interrupted:
             raise NoSuccessfulTrialError(_commonest_reason(folder, failed))
         return result
@@ -166,22 +179,47 @@ def _need_space(folder: RunFolder) -> None:
 
 
 def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase:
-    """The study to work on, with nothing RUNNING in it; the run folder is created, or checked."""
-    config = {**plan.settings.model_dump(mode="json"), "versions": versions()}
+    """The study to work on, with nothing of this run RUNNING in it; the run folder is created, or checked."""
+    settings = plan.settings
+    config = {**settings.model_dump(mode="json"), "versions": versions()}
+    if settings.storage is not None:
+        config["storage"] = without_password(settings.storage)
+        config["driver"] = uuid.uuid4().hex[:12]
     if resume:
-        found = folder.read_config()["fingerprint"]
-        if found != plan.dataset.fingerprint:
+        before = folder.read_config()
+        if before["fingerprint"] != plan.dataset.fingerprint:
             raise RunFolderError(
-                f"{folder.path} was searched on data {found}, {plan.settings.dataset!r} is now "
+                f"{folder.path} was searched on data {before['fingerprint']}, {settings.dataset!r} is now "
                 f"{plan.dataset.fingerprint}: restore the data, or start a new run"
             )
+        config["driver"] = before.get("driver", "")
         folder.write_config(config)
     else:
         folder.create(config)
     folder.interrupt_file.unlink(missing_ok=True)
-    database = StudyDatabase.create(folder.database, plan.objectives, plan.settings.trials)
+    try:
+        database = StudyDatabase.create(
+            folder.study_location() if settings.storage is None else SharedStudy(settings.storage, folder.name),
+            plan.objectives,
+            _queue(settings),
+            driver=config.get("driver", ""),
+            experiment=experiment_digest(settings),
+        )
+    except AutogrowError:
+        if not resume:
+            folder.config_file.unlink()  # nothing was begun, and another try must not find a run here
+        raise
     database.reconcile(folder)
     return database
+
+
+def _queue(settings: SearchSettings) -> list[Queued]:
+    """What is tried before anything is proposed: the controls, then what earlier studies have found."""
+    queue = [Queued(role, {}) for role in CONTROLS]
+    for entry in settings.warm_start:
+        given = {} if entry["params"] else {"given_policy": entry["policy"]}
+        queue.append(Queued(TRANSFERRED, {"origin": entry["origin"], **given}, entry["params"]))
+    return queue[: settings.trials]
 
 
 class _Driver:
@@ -191,11 +229,14 @@ class _Driver:
         self, plan: SearchPlan, folder: RunFolder, database: StudyDatabase, monitor: SearchMonitor, started: float
     ) -> None:
         self.interrupted = False
+        self.failures_in_a_row = 0
         self._plan = plan
         self._folder = folder
         self._database = database
         self._monitor = monitor
-        self._deadline = started + (plan.settings.time_budget_seconds or float("inf"))
+        self._proposer = Proposer(database, plan.space, plan.settings, plan.num_samples)
+        self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
+        self._budget = Budget(plan.settings, started, database.trial_seconds())
         self._stopping = False
 
     def run(self) -> None:
@@ -208,20 +249,21 @@ class _Driver:
         with ray_cluster(
             settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent
         ) as cluster:
-            self._monitor.search_started(settings.trials, self._database.num_ended(), cluster.slots)
+            self._budget.slots = cluster.slots
+            self._monitor.search_started(
+                settings.trials, self._database.num_ended(), cluster.slots, self._budget.seconds_left
+            )
             run_trials(self, cluster, settings.cpus_per_trial, settings.gpus_per_trial, self.stopping)
 
     def stopping(self) -> bool:
         """Whether no more trials are to be started; running ones are then asked to save themselves."""
-        if not self._stopping and time.monotonic() > self._deadline:
-            self._stop("the time budget is used up")
+        if not self._stopping and (exhausted := self._budget.exhausted) is not None:
+            self._stop(exhausted)
         return self._stopping
 
     def next_trial(self) -> TrialConfig | None:
-        plan, settings = self._plan, self._plan.settings
-        proposal = self._database.propose(
-            plan.space, settings.training, settings.seed, plan.num_samples, settings.trials, settings.limits
-        )
+        settings = self._plan.settings
+        proposal = self._proposer.next()
         if proposal is None:
             return None
         self._monitor.trial_started(proposal)
@@ -246,17 +288,25 @@ class _Driver:
             num_reports=NUM_REPORTS,
         )
 
-    def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> None:
+    def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> bool:
+        self._budget.reported(config.number, metrics["trial_seconds"])
         self._monitor.trial_reported(config.number, metrics)
+        return self._halving.goes_on(int(Path(config.folder).name), config.role, metrics)
 
     def ended(self, config: TrialConfig, result: Mapping[str, Any]) -> None:
+        trial_seconds = result.get("trial_seconds", result.get("metrics", {}).get("trial_seconds"))
+        self._budget.ended(config.number, trial_seconds)
         if result["status"] == "interrupted":
+            self._database.note(config.number, trial_seconds=trial_seconds)
             return  # left RUNNING until `reconcile` queues it for the next time
         self._database.tell_result(config.number, result)
         TrialFolder(Path(config.folder)).discard_checkpoints()
         if result["status"] == "complete":
             self._save_best_policy()
         self._monitor.trial_ended(config.number, result)
+        self.failures_in_a_row = self.failures_in_a_row + 1 if result["status"] == "failed" else 0
+        if self.failures_in_a_row >= self._plan.settings.max_consecutive_failures:
+            self._stop(f"{self.failures_in_a_row} trials in a row have failed")
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
@@ -294,6 +344,14 @@ class _Driver:
         best = best_trial(self._database.trials(), self._plan.objectives, "accuracy")
         if best is not None:
             policy_of(best, self._folder, self._plan.settings).save(self._folder.policy_file)
+
+
+def _why_it_stopped(folder: RunFolder, failed: list[Any], number: int) -> str:
+    reason = str(failed[-1].user_attrs.get("reason", "unknown"))
+    return (
+        f"stopped after {number} trials in a row failed, the last because: {reason}; mend that (logs are in "
+        f"{folder.trials}), then go on with --resume"
+    )
 
 
 def _commonest_reason(folder: RunFolder, failed: list[Any]) -> str:

@@ -1,16 +1,19 @@
 """What a search tells its onlooker while it runs. The command line draws it; the default says nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from autogrow.study.study_database import Proposal
+from autogrow.study.sampling import Proposal
 
 
 class SearchMonitor:
     """Called from the driver's thread; must return quickly."""
 
-    def search_started(self, num_trials: int, num_done: int, slots: int) -> None:
-        """The cluster is up: `num_done` of `num_trials` have ended already, `slots` can run at a time."""
+    def search_started(self, num_trials: int, num_done: int, slots: int, seconds_left: Callable[[], float]) -> None:
+        """The cluster is up: `num_done` of `num_trials` have ended already, `slots` can run at a time.
+
+        `seconds_left` is the wall time that the budgets of time and compute leave; infinite where there is none.
+        """
 
     def trial_started(self, proposal: Proposal) -> None:
         pass

@@ -1,7 +1,7 @@
 """Runs a search's trials on Ray Tune, which is a disposable executor here: nothing that matters is kept in it.
 
-Ray Tune places trials on slots, keeps their actors (a fresh one imports torch for seconds) and decides with ASHA which
-to stop. Asking, telling, checkpoints and resuming are ours.
+Ray Tune places trials on slots and keeps their actors (a fresh one imports torch for seconds). Asking, telling,
+stopping early, checkpoints and resuming are ours.
 """
 
 import json
@@ -35,7 +35,7 @@ os.environ.update(
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler  # noqa: E402
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from autogrow.study.settings import available_cores  # noqa: E402
@@ -43,11 +43,6 @@ from autogrow.study.trial import TrialConfig, run_trial  # noqa: E402
 from autogrow.training.trainer import Signal  # noqa: E402
 
 METRIC = "validation_accuracy"
-COMPUTE = "compute"
-FIRST_RUNG = 0.2
-"""Share of the full-size run's training FLOPs at which trials are first compared."""
-LAST_RUNG = 1.0
-REDUCTION_FACTOR = 2
 QUEUED_AHEAD = 1
 """Trials that are proposed before a slot is free, so that none waits for the sampler and Ray Tune's next round."""
 MAX_FAILURES = 2
@@ -71,7 +66,8 @@ class TrialSource(Protocol):
 
     def next_trial(self) -> TrialConfig | None: ...
 
-    def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> None: ...
+    def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> bool:
+        """Whether the trial goes on."""
 
     def ended(self, config: TrialConfig, result: Mapping[str, Any]) -> None: ...
 
@@ -137,7 +133,7 @@ def run_trials(
                 metric=METRIC,
                 mode="max",
                 search_alg=searcher,
-                scheduler=_ComputeASHA(),
+                scheduler=_AskingScheduler(searcher),
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -200,10 +196,12 @@ class _StudySearcher(_NotPickled, Searcher):
                 return {"trial": config.model_dump_json(), "number": config.number, "role": config.role}
         return Searcher.FINISHED
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def goes_on(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether a trial that has reported this is to go on."""
         if "result" not in result and trial_id in self.live:
             with self._keeping_errors():
-                self._source.reported(self.live[trial_id], result)
+                return self._source.reported(self.live[trial_id], result)
+        return True
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False, **_: Any
@@ -255,30 +253,16 @@ _REPORTED = (
 )
 
 
-class _ComputeASHA(AsyncHyperBandScheduler):
-    """ASHA (Li et al. 2020, arXiv 1810.05934) over training FLOPs instead of epochs: a small network's are cheaper.
+class _AskingScheduler(FIFOScheduler):
+    """Passes every report on and stops the trials that are told to stop."""
 
-    The controls always run to their end. A policy is not judged before it has grown once.
-    """
-
-    def __init__(self) -> None:
-        # The annotations say int; rungs at fractions work, and the tests hold them to it.
-        super().__init__(
-            time_attr=COMPUTE,
-            max_t=LAST_RUNG,  # type: ignore[arg-type]
-            grace_period=FIRST_RUNG,  # type: ignore[arg-type]
-            reduction_factor=REDUCTION_FACTOR,
-            stop_last_trials=False,
-        )
+    def __init__(self, searcher: _StudySearcher) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if "result" in result or result.get("num_events", 0) == 0:
-            return str(TrialScheduler.CONTINUE)
-        decision = str(super().on_trial_result(tune_controller, trial, result))
-        return decision if trial.config["role"] == "searched" else str(TrialScheduler.CONTINUE)
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """The last report holds final values, which no rung is made of."""
+        goes_on = self._searcher.goes_on(trial.trial_id, result)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
 
 class _StopWhenTold(_NotPickled, tune.Stopper):

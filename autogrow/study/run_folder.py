@@ -16,10 +16,13 @@ from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError
 from autogrow.files import unwritable, write_text_atomically
 from autogrow.policy.part import validated
 from autogrow.study.settings import SearchSettings
+from autogrow.study.study_location import SharedStudy, StudyLocation, has_hidden_password, without_password
 from autogrow.training.records import TrialFolder
 
 CONFIG_FORMAT = "autogrow-run/1"
 LOCK_PATIENCE_SECONDS = 0.3
+STORAGE_VARIABLE = "AUTOGROW_STORAGE"
+"""Environment variable with the URL of a shared study; a run folder keeps the URL without its password."""
 
 
 class RunFolder:
@@ -32,6 +35,8 @@ class RunFolder:
         self.trials = self.path / "trials"
         self.policy_file = self.path / "policy.yaml"
         self.report_file = self.path / "report.html"
+        self.rungs_file = self.path / "rungs.jsonl"
+        """What trials were compared by when some were stopped early."""
         self.interrupt_file = self.path / "interrupt"
         """Exists while running trials are asked to save and end."""
         self._lock_file = self.path / "lock"
@@ -89,6 +94,20 @@ class RunFolder:
         config = self.read_config()
         fields = {name: value for name, value in config.items() if name in SearchSettings.model_fields}
         return validated(SearchSettings, fields, str(self.config_file))
+
+    def study_location(self) -> StudyLocation:
+        """Where this run's study is. Raises `UsageError` when its database needs a password that was not given."""
+        url = self.read_config().get("storage")
+        if url is None:
+            return self.database
+        if has_hidden_password(url):
+            given = os.environ.get(STORAGE_VARIABLE, "")
+            if not given or without_password(given) != url:
+                raise UsageError(
+                    f"{self.path}: its study is in {url}: give that URL with its password in {STORAGE_VARIABLE}"
+                )
+            url = given
+        return SharedStudy(url, self.name)
 
     @property
     def in_use(self) -> bool:

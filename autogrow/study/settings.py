@@ -1,5 +1,7 @@
 """Everything that decides a search: validated once, written to the run's config.yaml, and enough to repeat it."""
 
+import hashlib
+import json
 import os
 import platform
 import re
@@ -33,7 +35,16 @@ class SearchSettings(PolicyPart):
     """The search space's content, so that a run does not depend on its file."""
     trials: int = Field(default=DEFAULT_TRIALS, ge=1, le=100_000)
     time_budget_seconds: float | None = Field(default=None, gt=0)
+    compute_budget_seconds: float | None = Field(default=None, gt=0)
+    """Core-seconds of all trials together, GPU-seconds where trials run on GPUs."""
+    max_consecutive_failures: int = Field(default=5, ge=1)
+    """Failures in a row after which the search stops: the cause is then not in the policies."""
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    sampler: str = "tpe"
+    early_stopping: Literal["flops", "train_seconds", "none"] = "flops"
+    """What trials have to have used when they are compared, and the worse half stopped."""
+    warm_start: tuple[dict[str, Any], ...] = ()
+    """Policies to try first, as `warm_start.read_warm_start` found them."""
     training: TrainingSettings = TrainingSettings()
     train_size: int | None = None
     limits: SizeLimits = SizeLimits()
@@ -44,8 +55,22 @@ class SearchSettings(PolicyPart):
     max_concurrent: int | None = Field(default=None, ge=1, le=10_000)
     address: str | None = None
     """A Ray cluster to join; None starts one on this machine."""
+    storage: str | None = None
+    """URL of a database that several drivers share; None is the run's own file."""
     working_directory: str
     """Where the search was started: a user's own model is imported from there."""
+
+
+SAME_EXPERIMENT = (
+    "fingerprint", "task", "model", "model_options", "space", "objectives", "training", "train_size", "limits", "seed"
+)  # fmt: skip
+"""Settings without which trials cannot be compared."""
+
+
+def experiment_digest(settings: SearchSettings) -> str:
+    """Equal for searches whose trials can be compared: drivers that share a study must agree in it."""
+    content = settings.model_dump(mode="json", include=set(SAME_EXPERIMENT))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def parse_duration(text: str) -> float:

@@ -1,145 +1,234 @@
-"""The study database: proposes trials and takes in how they ended. An ordinary Optuna study in an SQLite file.
+"""The study database: the only truth about which trials there are and how they ended. An ordinary Optuna study.
 
 It holds at all times that COMPLETE + PRUNED + FAIL + RUNNING + WAITING trials are all that were ever proposed, and
-after `reconcile` none is RUNNING. A trial that is resumed after its driver died is a new Optuna trial which names the
-first of its line, its root; folders and budgets count roots.
+after `reconcile` none of this driver's is RUNNING. A trial that is resumed after its driver died is a new Optuna trial
+which names the first of its line, its root; folders and budgets count roots.
 """
 
-import hashlib
-import logging
 import math
-import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autogrow.errors import RunFolderError
 from autogrow.files import atomic_target
-from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.limits import SizeLimits
-from autogrow.policy.presets import CONTROLS, control_policy
-from autogrow.policy.training_settings import TrainingSettings
+from autogrow.policy.presets import CONTROLS
 from autogrow.study.objectives import Objective, objective_values
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.search_space import SearchSpace
+from autogrow.study.study_location import (
+    WRITING_ERRORS,
+    SharedStudy,
+    StudyLocation,
+    open_storage,
+    readable_errors,
+    study_name,
+)
 
-STUDY_NAME = "autogrow"
 SEARCHED = "searched"
 INTERRUPTED = "interrupted"
-LOCK_TIMEOUT_SECONDS = 60
-FULL_DISK_BYTES = 2**20
-"""With less than this free, a failed write means a full disk, whatever SQLite says."""
-STARTUP_SHARE = 4
-"""A quarter of the trials, at most 10, are random before the sampler models anything."""
+SURPLUS = "another driver used up the budget at the same moment"
+EXPERIMENT = "experiment"
+SAMPLER_STATE = "sampler"
+JOIN_WAIT_SECONDS = 10.0
+"""How long to wait for the driver that is making a shared study; one that died meanwhile leaves it to the next."""
+JOIN_POLL_SECONDS = 0.2
+CONSTRAINT = "constraints"
+"""Prefix of the attributes in which Optuna keeps a trial's constraints: above 0 is infeasible."""
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A trial to run."""
+class Queued:
+    """A trial to be tried before the sampler proposes any: a control, or what an earlier study has found."""
 
-    number: int
-    root: int
     role: str
-    policy: GrowthPolicy
-    training: TrainingSettings
+    attributes: Mapping[str, Any]
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 class StudyDatabase:
-    """One study. The driver of a search is its only writer; any number of readers may look on."""
+    """One study. Drivers write to it, several of them where it is shared; any number of readers may look on.
 
-    def __init__(self, study: optuna.Study, objectives: tuple[Objective, ...], path: Path) -> None:
+    Args:
+        driver: Marks the trials of this driver in a shared study, whose folders only it has.
+    """
+
+    def __init__(
+        self, study: optuna.Study, objectives: tuple[Objective, ...], location: StudyLocation, driver: str = ""
+    ) -> None:
         self.study = study
         self.objectives = objectives
-        self._path = path
+        self.driver = driver
+        self._location = location
+        self._sampler_state: dict[str, Any] = {}
 
     @classmethod
-    def create(cls, path: Path, objectives: tuple[Objective, ...], num_trials: int = len(CONTROLS)) -> "StudyDatabase":
-        """A new study with the controls waiting to be tried first; one that exists gets those that it lacks."""
-        with _readable_errors(path):
-            if not path.exists():
-                # Beside its place, so that whoever looks meanwhile finds no database rather than half of one: two
-                # processes that make its tables at a time break each other, and a kill leaves nothing.
-                with atomic_target(path) as temporary:
-                    _create_study(temporary, objectives)
-            study = optuna.load_study(study_name=STUDY_NAME, storage=_storage(path))
-            queued = {trial.user_attrs.get("role") for trial in study.get_trials(deepcopy=False)}
-            for role in CONTROLS[:num_trials]:
-                if role not in queued:
-                    study.enqueue_trial({}, user_attrs={"role": role})
-        return cls(study, objectives, path)
+    def create(
+        cls,
+        location: StudyLocation,
+        objectives: tuple[Objective, ...],
+        queue: Sequence[Queued] = tuple(Queued(role, {}) for role in CONTROLS),
+        *,
+        driver: str = "",
+        experiment: str = "",
+    ) -> "StudyDatabase":
+        """A new study with `queue` waiting to be tried first; one that exists gets what it lacks of that.
+
+        Args:
+            experiment: A digest of all that makes trials comparable. Raises `RunFolderError` when a shared study of
+                the same name has another.
+        """
+        with readable_errors(location):
+            if isinstance(location, SharedStudy):
+                study = _join(location, objectives, experiment)
+            else:
+                if not location.exists():
+                    # Beside its place, so that whoever looks meanwhile finds no database rather than half of one: two
+                    # processes that make its tables at a time break each other, and a kill leaves nothing.
+                    with atomic_target(location) as temporary:
+                        _create_study(temporary, objectives)
+                study = optuna.load_study(study_name=study_name(location), storage=open_storage(location))
+            database = cls(study, objectives, location, driver)
+            present = {(t.user_attrs.get("role"), t.user_attrs.get("origin")) for t in database.trials()}
+            for entry in queue:
+                if (entry.role, entry.attributes.get("origin")) not in present:
+                    study.enqueue_trial(dict(entry.params), user_attrs={"role": entry.role, **entry.attributes})
+            if isinstance(location, SharedStudy):
+                study.set_user_attr(EXPERIMENT, experiment)  # last: drivers that join wait for it
+        return database
 
     @classmethod
-    def open(cls, path: Path, objectives: tuple[Objective, ...]) -> "StudyDatabase":
-        """An existing study. Raises `RunFolderError` when the file is missing, damaged or cannot be opened."""
-        if not path.exists():
-            raise RunFolderError(f"no study database at {path}: the search has not begun, or the file was removed")
-        with _readable_errors(path):
-            return cls(optuna.load_study(study_name=STUDY_NAME, storage=_storage(path)), objectives, path)
+    def open(cls, location: StudyLocation, objectives: tuple[Objective, ...]) -> "StudyDatabase":
+        """An existing study. Raises `RunFolderError` when it is missing, damaged or cannot be opened."""
+        if isinstance(location, Path) and not location.exists():
+            raise RunFolderError(f"no study database at {location}: the search has not begun, or the file was removed")
+        with readable_errors(location):
+            storage = open_storage(location)
+            return cls(optuna.load_study(study_name=study_name(location), storage=storage), objectives, location)
+
+    @property
+    def is_shared(self) -> bool:
+        return isinstance(self._location, SharedStudy)
 
     def trials(self) -> list[FrozenTrial]:
         """All trials, oldest first."""
-        return self.study.get_trials(deepcopy=False)
+        with readable_errors(self._location, WRITING_ERRORS):
+            return self.study.get_trials(deepcopy=False)
 
     def num_proposed(self) -> int:
         """Roots that have been started: what a budget of trials counts."""
-        return sum(1 for trial in self.trials() if trial.state != TrialState.WAITING and "root" not in trial.user_attrs)
+        return sum(trial.state != TrialState.WAITING and is_root(trial) for trial in self.trials())
 
     def num_ended(self) -> int:
         """Trials that have ended for good: one that was interrupted goes on as another."""
         trials = self.trials()
         superseded = {trial.user_attrs.get("resume_of") for trial in trials}
-        return sum(trial.state.is_finished() and trial.number not in superseded for trial in trials)
+        return sum(
+            trial.state.is_finished() and trial.number not in superseded and not is_surplus(trial) for trial in trials
+        )
+
+    def trial_seconds(self) -> float:
+        """Seconds that trials have held a slot; those of trials whose process died are not known."""
+        seconds = 0.0
+        for trial in self.trials():
+            attributes = trial.user_attrs
+            seconds += attributes.get("trial_seconds", attributes.get("metrics", {}).get("trial_seconds", 0.0))
+        return seconds
+
+    def sampler_state(self) -> dict[str, Any]:
+        """What a sampler has noted of the study; genetic ones keep the parents of every generation there."""
+        return dict(self.study.user_attrs.get(SAMPLER_STATE + self.driver, {}))
+
+    def keep_sampler_state(self, state: Mapping[str, Any]) -> None:
+        if dict(state) != self._sampler_state:
+            self._sampler_state = dict(state)
+            with readable_errors(self._location, WRITING_ERRORS):
+                self.study.set_user_attr(SAMPLER_STATE + self.driver, self._sampler_state)
+
+    def note(self, number: int, **attributes: Any) -> None:
+        """Write something down about a trial that has not ended."""
+        with readable_errors(self._location, WRITING_ERRORS):
+            self._set_attributes(number, **attributes)
 
     def has_waiting_resumption(self) -> bool:
-        return any(t.state == TrialState.WAITING and "root" in t.user_attrs for t in self.trials())
+        return any(t.state == TrialState.WAITING and "root" in t.user_attrs and self._is_ours(t) for t in self.trials())
 
-    def propose(
-        self,
-        space: SearchSpace,
-        base: TrainingSettings,
-        seed: int,
-        expected_samples: int,
-        num_trials: int,
-        limits: SizeLimits | None = None,
-    ) -> Proposal | None:
-        """The next trial, within `limits`; None when `num_trials` have been proposed and none waits to be resumed."""
-        if self.num_proposed() >= num_trials and not self.has_waiting_resumption():
-            return None
-        with _readable_errors(self._path, _WRITING_ERRORS):
-            return self._propose(space, base, seed, expected_samples, num_trials, limits or SizeLimits())
+    def claim(self, *, new: bool) -> FrozenTrial | None:
+        """Take the waiting trial with the lowest root, if there is one; `new`: also one that was never started."""
+        waiting = [t for t in self.trials() if t.state == TrialState.WAITING and self._is_ours(t)]
+        with readable_errors(self._location, WRITING_ERRORS):
+            for trial in sorted(waiting, key=root_of):
+                if (new or "root" in trial.user_attrs) and self._take(trial):
+                    return trial
+        return None
 
-    def _propose(
+    def _take(self, trial: FrozenTrial) -> bool:
+        try:
+            return self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False  # another driver has taken and ended it
+
+    def describe(
         self,
-        space: SearchSpace,
-        base: TrainingSettings,
-        seed: int,
-        expected_samples: int,
-        num_trials: int,
-        limits: SizeLimits,
-    ) -> Proposal:
-        self.study.sampler = _sampler(seed, len(self.trials()), num_trials, len(self.objectives))
-        trial = self.study.ask()
-        attributes = trial.user_attrs
-        role = attributes.get("role", SEARCHED)
-        if role in CONTROLS:
-            policy, training = control_policy(role, expected_samples), base
+        trial: FrozenTrial,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Write down what a claimed trial tries."""
+        storage = self.study._storage
+        with readable_errors(self._location, WRITING_ERRORS):
+            for name, distribution in distributions.items():
+                if name not in trial.params:
+                    internal = distribution.to_internal_repr(params[name])
+                    storage.set_trial_param(trial._trial_id, name, internal, distribution)
+            self._set_attributes(trial.number, **attributes, **self._driver_attribute())
+
+    def add_running(
+        self,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        attributes: Mapping[str, Any],
+        system_attributes: Mapping[str, Any],
+    ) -> int:
+        """Start a trial that was just proposed, written at once; returns its number."""
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(params),
+            distributions=dict(distributions),
+            user_attrs={**attributes, **self._driver_attribute()},
+            system_attrs=dict(system_attributes),
+        )
+        with readable_errors(self._location, WRITING_ERRORS):
+            trial_id = self.study._storage.create_new_trial(self.study._study_id, trial)
+            return self.study._storage.get_trial_number_from_id(trial_id)
+
+    def gave_back_surplus(self, number: int, num_trials: int) -> bool:
+        """Undo a start by which several drivers together went beyond `num_trials`; whether that was so."""
+        roots = [trial.number for trial in self.trials() if trial.state != TrialState.WAITING and is_root(trial)]
+        if not self.is_shared or roots.index(number) < num_trials:
+            return False
+        self.tell_failed(number, SURPLUS)
+        return True
+
+    def tell_result(self, number: int, result: Mapping[str, Any]) -> None:
+        """Record how a trial ended, from the result that it wrote or reported; see `autogrow.study.trial.run_trial`."""
+        if result["status"] == "complete":
+            self.tell_complete(number, result["metrics"], result.get("constraints", {}))
+        elif result["status"] == "stopped":
+            self.tell_pruned(number, result["metrics"])
         else:
-            policy, training = space.suggest(trial, base)
-        policy = policy.within(limits)
-        root = attributes.get("root", trial.number)
-        trial.set_user_attr("role", role)
-        trial.set_user_attr("policy", policy.recipe())
-        trial.set_user_attr("training", training.model_dump())
-        return Proposal(trial.number, root, role, policy, training)
+            details = {name: result[name] for name in ("infeasible", "trial_seconds") if name in result}
+            self.tell_failed(number, str(result.get("reason", "unknown")), _violations(result), **details)
 
-    def tell_complete(self, number: int, metrics: Mapping[str, Any]) -> None:
+    def tell_complete(
+        self, number: int, metrics: Mapping[str, Any], constraints: Mapping[str, float] | None = None
+    ) -> None:
         """Record a finished trial; `metrics` holds the objectives and whatever else reports show.
 
         One whose objectives are not all finite has failed: Optuna would take infinity, and leave NaN running.
@@ -149,96 +238,125 @@ class StudyDatabase:
             if not math.isfinite(value):
                 self.tell_failed(number, f"the {objective.title} is {value}")
                 return
-        self._set_attributes(number, metrics=dict(metrics))
-        self.study.tell(number, values=values)
+        with readable_errors(self._location, WRITING_ERRORS):
+            self._set_attributes(number, metrics=dict(metrics))
+            self._set_constraints(number, constraints or {})
+            self.study.tell(number, values=values)
 
     def tell_pruned(self, number: int, metrics: Mapping[str, Any]) -> None:
-        """Record a trial that the scheduler stopped, with what it had reached; it is no candidate for the front."""
-        with _readable_errors(self._path, _WRITING_ERRORS):
+        """Record a trial that was stopped early, with what it had reached; it is no candidate for the front."""
+        with readable_errors(self._location, WRITING_ERRORS):
             self._set_attributes(number, metrics=dict(metrics))
             self.study.tell(number, state=TrialState.PRUNED)
 
-    def tell_failed(self, number: int, reason: str) -> None:
-        with _readable_errors(self._path, _WRITING_ERRORS):
-            self._set_attributes(number, reason=reason)
+    def tell_failed(
+        self, number: int, reason: str, constraints: Mapping[str, float] | None = None, **details: Any
+    ) -> None:
+        with readable_errors(self._location, WRITING_ERRORS):
+            self._set_attributes(number, reason=reason, **details)
+            self._set_constraints(number, constraints or {})
             self.study.tell(number, state=TrialState.FAIL)
 
     def reconcile(self, folder: RunFolder) -> int:
-        """Leave no trial RUNNING: one that has its result is told, any other fails and waits to be resumed.
+        """Leave no trial of this driver RUNNING: one that has its result is told, any other waits to be resumed.
 
-        Returns how many wait. Called when nothing of this study runs any more, before and after every search.
+        Returns how many wait. Called when nothing of this driver runs any more, before and after every search.
         """
         for trial in self.trials():
-            if trial.state != TrialState.RUNNING:
+            if trial.state != TrialState.RUNNING or not self._is_ours(trial):
                 continue
-            root = trial.user_attrs.get("root", trial.number)
-            result = folder.trial(root).result()
+            result = folder.trial(root_of(trial)).result()
             if result is not None:
                 self.tell_result(trial.number, result)
                 continue
             self.tell_failed(trial.number, INTERRUPTED)
-            attributes = {"root": root, "resume_of": trial.number, "role": trial.user_attrs.get("role", SEARCHED)}
-            self.study.enqueue_trial(trial.params, user_attrs=attributes)
-        return sum(trial.state == TrialState.WAITING and "root" in trial.user_attrs for trial in self.trials())
+            self._queue_again(trial)
+        return sum(t.state == TrialState.WAITING and "root" in t.user_attrs for t in self.trials() if self._is_ours(t))
 
-    def tell_result(self, number: int, result: Mapping[str, Any]) -> None:
-        """Record how a trial ended, from the result that it wrote or reported."""
-        if result["status"] == "complete":
-            self.tell_complete(number, result["metrics"])
-        elif result["status"] == "stopped":
-            self.tell_pruned(number, result["metrics"])
-        else:
-            self.tell_failed(number, str(result.get("reason", "unknown")))
+    def _queue_again(self, trial: FrozenTrial) -> None:
+        kept = {
+            name: value
+            for name, value in trial.user_attrs.items()
+            if name not in ("reason", "metrics", "trial_seconds")
+        }
+        again = create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={**kept, "root": root_of(trial), "resume_of": trial.number},
+            system_attrs=trial.system_attrs,
+        )
+        with readable_errors(self._location, WRITING_ERRORS):
+            self.study.add_trial(again)
+
+    def _is_ours(self, trial: FrozenTrial) -> bool:
+        return bool(trial.user_attrs.get("driver", self.driver) == self.driver)
+
+    def _driver_attribute(self) -> dict[str, str]:
+        return {"driver": self.driver} if self.driver else {}
 
     def _set_attributes(self, number: int, **attributes: Any) -> None:
         # A Study offers no way to annotate a running trial by its number; its storage does.
-        storage = self.study._storage
-        trial_id = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         for name, value in attributes.items():
-            storage.set_trial_user_attr(trial_id, name, value)
+            self.study._storage.set_trial_user_attr(self._id(number), name, value)
+
+    def _set_constraints(self, number: int, constraints: Mapping[str, float]) -> None:
+        for name, value in constraints.items():
+            self.study._storage.set_trial_system_attr(self._id(number), f"{CONSTRAINT}:{name}", float(value))
+
+    def _id(self, number: int) -> int:
+        return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
 
 
-def _sampler(seed: int, num_existing: int, num_trials: int, num_objectives: int) -> optuna.samplers.BaseSampler:
-    """TPE with a seed of its own for every proposal: one seed for a whole study repeats points after a resume."""
-    digest = hashlib.sha256(f"{seed}/{num_existing}".encode()).digest()
-    startup = max(4, min(10, num_trials // STARTUP_SHARE)) + len(CONTROLS)
-    # Grouped, because controls have no parameters and conditional ones differ: no parameter is common to all trials.
-    joint = num_objectives == 1 or None
-    return optuna.samplers.TPESampler(
-        seed=int.from_bytes(digest[:4], "big"), n_startup_trials=startup, multivariate=joint, group=bool(joint)
-    )
+def root_of(trial: FrozenTrial) -> int:
+    """The number of the first trial of this one's line."""
+    return int(trial.user_attrs.get("root", trial.number))
+
+
+def is_root(trial: FrozenTrial) -> bool:
+    return "root" not in trial.user_attrs and not is_surplus(trial)
+
+
+def is_surplus(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get("reason") == SURPLUS
+
+
+def _violations(result: Mapping[str, Any]) -> dict[str, float]:
+    """Of a trial for which memory was too small: the larger the network, the further from feasible."""
+    if "infeasible" not in result:
+        return {}
+    return {"memory": 1 + math.log10(max(1, result["infeasible"].get("parameters", 1)))}
 
 
 def _create_study(path: Path, objectives: tuple[Objective, ...]) -> None:
-    storage = _storage(path)
+    storage = open_storage(path)
     directions = [objective.direction for objective in objectives]
-    study = optuna.create_study(study_name=STUDY_NAME, storage=storage, directions=directions)
+    study = optuna.create_study(study_name=study_name(path), storage=storage, directions=directions)
     study.set_metric_names([objective.name for objective in objectives])
     storage.engine.dispose()
 
 
-def _storage(path: Path) -> optuna.storages.RDBStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    return optuna.storages.RDBStorage(
-        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
-    )
-
-
-_OPENING_ERRORS = (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, KeyError)
-_WRITING_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
-
-
-@contextmanager
-def _readable_errors(path: Path, expected: tuple[type[Exception], ...] = _OPENING_ERRORS) -> Iterator[None]:
-    """Turns what can go wrong with a database file into one line that names the file and the cause."""
+def _join(location: SharedStudy, objectives: tuple[Objective, ...], experiment: str) -> optuna.Study:
+    """The shared study, which the first driver to come makes and the others wait for."""
+    storage = open_storage(location)
+    directions = [objective.direction for objective in objectives]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    except expected as error:
-        if path.parent.exists() and shutil.disk_usage(path.parent).free < FULL_DISK_BYTES:
-            raise RunFolderError(f"no space left to write {path}: free some, then go on with --resume") from error
-        cause = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-        what = "opened" if expected is _OPENING_ERRORS else "written"
-        raise RunFolderError(f"{path}: the study database cannot be {what}: {cause}") from error
+        study = optuna.create_study(study_name=location.name, storage=storage, directions=directions)
+    except optuna.exceptions.DuplicatedStudyError:
+        study = optuna.load_study(study_name=location.name, storage=storage)
+    else:
+        study.set_metric_names([objective.name for objective in objectives])
+        return study
+    deadline = time.monotonic() + JOIN_WAIT_SECONDS
+    while EXPERIMENT not in study.user_attrs and time.monotonic() < deadline:
+        time.sleep(JOIN_POLL_SECONDS)
+    if study.user_attrs.get(EXPERIMENT, experiment) != experiment or study.directions != _directions(objectives):
+        raise RunFolderError(
+            f"{location} belongs to a search with other settings (data, model, space, objectives, training or seed): "
+            "give the same ones, or choose another --name"
+        )
+    return study
+
+
+def _directions(objectives: tuple[Objective, ...]) -> list[optuna.study.StudyDirection]:
+    return [optuna.study.StudyDirection[objective.direction.upper()] for objective in objectives]

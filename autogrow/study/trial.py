@@ -62,11 +62,12 @@ class TrialConfig(BaseModel):
 def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
     """Train one network under one policy and return its result.
 
-    The result's `status` is "complete" (with `metrics`), "stopped" (by `report`; with the metrics so far),
-    "interrupted" (saved, to be resumed) or "failed" (with the `reason`). All but "interrupted" are also written to
-    the trial's folder, so that a driver which died meanwhile still learns of them.
+    The result's `status` is "complete" (with `metrics` and `constraints`), "stopped" (by `report`; with the metrics so
+    far), "interrupted" (saved, to be resumed) or "failed" (with the `reason`); `trial_seconds` is always there. All but
+    "interrupted" are also written to the trial's folder, so that a driver which died meanwhile still learns of them.
     """
     folder = TrialFolder(Path(config.folder))
+    started = time.monotonic()
     try:
         with _own_process_settings(config):
             result = _train(config, folder, report)
@@ -75,6 +76,7 @@ def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
         result = {"status": "failed", "reason": one_line(error)}
     finally:
         _release_memory()
+    result["trial_seconds"] = time.monotonic() - started
     if result["status"] != "interrupted":
         folder.write_result(result)
     return result
@@ -82,6 +84,7 @@ def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
 
 def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str, Any]:
     reporter = _Reporter(config, report)
+    policy = GrowthPolicy.from_dict(config.policy)
     dataset = open_dataset(config.dataset, Path(config.data_dir))
     train, validation = dataset.split(seed=config.split_seed, train_size=config.train_size)
     task = Task(dataset.task)
@@ -92,7 +95,7 @@ def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str
     trainer = Trainer(
         ExpandableNetwork(model.to(device), example_input(dataset.input_shape, device)),
         data,
-        GrowthPolicy.from_dict(config.policy),
+        policy,
         TrainingSettings.model_validate(config.training),
         seed=config.seed,
         device=device,
@@ -107,7 +110,7 @@ def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str
     if outcome.signal is Signal.STOP:
         return {"status": "stopped", "metrics": reporter.metrics(trainer.samples[-1])}
     metrics = {**final_metrics(outcome, trainer), "trial_seconds": time.monotonic() - reporter.started}
-    return {"status": "complete", "metrics": metrics}
+    return {"status": "complete", "metrics": metrics, "constraints": policy.limits.excess(metrics)}
 
 
 def final_metrics(outcome: TrainingOutcome, trainer: Trainer) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autogrow.files import read_json_lines, unwritable, write_json_atomically, write_text_atomically
+from autogrow.files import append_text, read_json_lines, write_json_atomically, write_text_atomically
 from autogrow.policy.records import GrowthEvent, Sample
 
 
@@ -40,10 +40,10 @@ class TrialFolder:
         write_text_atomically(self._events, _lines(events))
 
     def append_sample(self, sample: Sample) -> None:
-        _append(self._samples, _lines([sample]))
+        append_text(self._samples, _lines([sample]))
 
     def log(self, text: str) -> None:
-        _append(self._log, text.rstrip() + "\n")
+        append_text(self._log, text.rstrip() + "\n")
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         write_json_atomically(self._result, dict(result))
@@ -68,12 +68,3 @@ class TrialFolder:
 
 def _lines(records: Iterable[Sample | GrowthEvent]) -> str:
     return "".join(json.dumps(record.to_dict(), allow_nan=False) + "\n" for record in records)
-
-
-def _append(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise unwritable(path, error) from error

@@ -13,6 +13,7 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.report.summary import summarize
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
+from autogrow.study.sampling import Proposer
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.settings import SearchSettings, versions
 from autogrow.study.study_database import StudyDatabase
@@ -118,11 +119,11 @@ class MadeRun:
         self.folder = RunFolder(path)
         self.folder.create({**self.settings.model_dump(mode="json"), "versions": versions(), **config})
         self.database = _new_database(self.folder.database, self.objectives)
-        self.space = SearchSpace(SPACE, "space")
+        self.proposer = Proposer(self.database, SearchSpace(SPACE, "space"), self.settings, 100)
 
     def start(self):
         """The next trial, running: the controls first."""
-        proposal = self.database.propose(self.space, self.settings.training, 0, 100, self.settings.trials)
+        proposal = self.proposer.next()
         assert proposal is not None
         return proposal
 

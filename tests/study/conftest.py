@@ -8,7 +8,9 @@ from autogrow.data import open_dataset
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
+from autogrow.study.sampling import Proposer
 from autogrow.study.search_space import SearchSpace, find_space
+from autogrow.study.settings import SearchSettings
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.trial import TrialConfig
 
@@ -49,13 +51,32 @@ def database(folder, objectives):
 
 
 @pytest.fixture
-def propose(default_space):
+def propose(default_space, search_settings):
     """The next proposal of a study, as a search of 20 trials with seed 0 asks for it."""
 
-    def next_proposal(database, *, seed=0, num_trials=20):
-        return database.propose(default_space, TrainingSettings(), seed, 100, num_trials)
+    def next_proposal(database, *, seed=0, num_trials=20, **changes):
+        return Proposer(database, default_space, search_settings(seed=seed, trials=num_trials, **changes), 100).next()
 
     return next_proposal
+
+
+@pytest.fixture
+def search_settings(default_space):
+    """Settings of a search on digits; what is given replaces the defaults."""
+
+    def make(**changes):
+        fields = {
+            "dataset": "digits",
+            "data_dir": "data",
+            "fingerprint": "0" * 16,
+            "task": "classification",
+            "model": "mlp",
+            "space": default_space.content,
+            "working_directory": "work",
+        }
+        return SearchSettings(**{**fields, **changes})
+
+    return make
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from autogrow.api import plan_new_search
 from autogrow.study.driver import SearchPlan
 from autogrow.study.run_folder import RunFolder
+from autogrow.study.sampling import Proposer
 from autogrow.study.settings import versions
 from autogrow.study.study_database import StudyDatabase
 
@@ -38,8 +39,9 @@ def make_finished_run(path, data_dir, **settings) -> RunFolder:
 
 
 def _fill(database: StudyDatabase, plan: SearchPlan) -> None:
+    proposer = Proposer(database, plan.space, plan.settings, plan.num_samples)
     for status, *values in ENDINGS:
-        number = database.propose(plan.space, plan.settings.training, 0, plan.num_samples, len(ENDINGS)).number
+        number = proposer.next().number
         if status == "failed":
             database.tell_result(number, {"status": status, "reason": "out of luck"})
             continue

@@ -9,9 +9,9 @@ from optuna.trial import TrialState
 
 from autogrow.errors import RunFolderError
 from autogrow.policy.presets import CONTROLS, default_policy, static_policy, thesis_policy
-from autogrow.study import study_database
+from autogrow.study import study_location
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.study_database import StudyDatabase
+from autogrow.study.study_database import Queued, StudyDatabase
 
 
 def metrics(number, **changes):
@@ -251,7 +251,7 @@ def test_a_read_only_folder_is_one_line(tmp_path, objectives):
 
 
 def test_a_locked_database_is_one_line(database, folder, objectives, monkeypatch):
-    monkeypatch.setattr(study_database, "LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(study_location, "LOCK_TIMEOUT_SECONDS", 0.1)
     holder = sqlite3.connect(folder.database)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(RunFolderError, match="cannot be opened: database is locked"):
@@ -263,7 +263,7 @@ def test_a_locked_database_is_one_line(database, folder, objectives, monkeypatch
 def test_a_small_budget_is_not_exceeded_by_a_resumption(tmp_path, objectives, propose, num_trials):
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    database = StudyDatabase.create(folder.database, objectives, num_trials)
+    database = StudyDatabase.create(folder.database, objectives, [Queued(role, {}) for role in CONTROLS[:num_trials]])
     started = [propose(database, num_trials=num_trials) for _ in range(num_trials)]
     assert database.reconcile(folder) == num_trials
     resumed = [propose(database, num_trials=num_trials) for _ in range(num_trials)]

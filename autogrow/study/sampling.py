@@ -1,0 +1,246 @@
+"""What a search tries next: what waits in the study's queue first, then what an Optuna sampler proposes.
+
+Sampling runs on a study in memory which mirrors the database, one trial there for every line of trials here. So an ask
+costs no transactions, a resumed search samples exactly as one that was never interrupted, and trials that failed for
+want of memory are shown to the sampler as infeasible points, which Optuna's own FAIL trials are not.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from autogrow.errors import UsageError
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.part import validated
+from autogrow.policy.presets import CONTROLS, control_policy
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.registry import Registry
+from autogrow.study.search_space import SEARCHABLE_TRAINING, SearchSpace
+from autogrow.study.settings import SearchSettings
+from autogrow.study.study_database import CONSTRAINT, INTERRUPTED, SEARCHED, StudyDatabase, is_surplus, root_of
+
+STARTUP_SHARE = 4
+"""A quarter of the trials, at most 10, are random before a sampler models anything."""
+POPULATION_SHARE = 5
+"""A fifth of the trials, between 4 and 50, make a generation."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run."""
+
+    number: int
+    root: int
+    role: str
+    policy: GrowthPolicy
+    training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a sampler is made from."""
+
+    seed: int
+    num_startup: int
+    num_trials: int
+    num_objectives: int
+
+
+SAMPLERS: Registry[Callable[[Sampling], BaseSampler]] = Registry("sampler", UsageError)
+
+
+@SAMPLERS.register("tpe")
+def _tpe(sampling: Sampling) -> BaseSampler:
+    # Grouped, because spaces have conditional parameters.
+    joint = sampling.num_objectives == 1 or None
+    return TPESampler(seed=sampling.seed, n_startup_trials=sampling.num_startup, multivariate=joint, group=bool(joint))
+
+
+@SAMPLERS.register("nsga2")
+def _nsga2(sampling: Sampling) -> BaseSampler:
+    population = max(4, min(50, sampling.num_trials // POPULATION_SHARE))
+    return NSGAIISampler(seed=sampling.seed, population_size=population)
+
+
+@SAMPLERS.register("random")
+def _random(sampling: Sampling) -> BaseSampler:
+    return RandomSampler(seed=sampling.seed)
+
+
+@SAMPLERS.register("gp")
+def _gp(sampling: Sampling) -> BaseSampler:
+    # What only some trials have, it samples at random.
+    return GPSampler(seed=sampling.seed, n_startup_trials=sampling.num_startup, warn_independent_sampling=False)
+
+
+class Proposer:
+    """Proposes the trials of one search, within its budget of trials."""
+
+    def __init__(
+        self, database: StudyDatabase, space: SearchSpace, settings: SearchSettings, expected_samples: int
+    ) -> None:
+        self._database = database
+        self._space = space
+        self._settings = settings
+        self._expected_samples = expected_samples
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._memory = optuna.create_study(directions=[each.direction for each in database.objectives])
+        for name, value in database.sampler_state().items():
+            self._memory._storage.set_study_system_attr(self._memory._study_id, name, value)
+        self._mirrored: dict[int, int | None] = {}
+        """Numbers in memory, by root; None where a trial has no parameters, as the controls have none."""
+        self._running: set[int] = set()
+        """Roots that have not ended in memory."""
+
+    def next(self) -> Proposal | None:
+        """The next trial, RUNNING in the database; None when the budget is used up and none waits to be resumed."""
+        settings = self._settings
+        self._catch_up()
+        queued = self._database.claim(new=self._database.num_proposed() < settings.trials)
+        if queued is not None:
+            return self._resumed(queued) if "policy" in queued.user_attrs else self._first(queued)
+        if self._database.num_proposed() >= settings.trials:
+            return None
+        return self._fresh()
+
+    def _resumed(self, trial: FrozenTrial) -> Proposal:
+        """A trial whose policy stands: one that was interrupted."""
+        attributes = trial.user_attrs
+        policy = GrowthPolicy.from_dict(attributes["policy"], f"trial {trial.number}")
+        training = validated(TrainingSettings, attributes["training"], f"trial {trial.number}: training")
+        self._database.describe(trial, {}, {}, {})
+        return Proposal(trial.number, root_of(trial), attributes.get("role", SEARCHED), policy, training)
+
+    def _first(self, trial: FrozenTrial) -> Proposal:
+        """A control, a policy from an earlier study, or a point that a user of Optuna has enqueued."""
+        role = trial.user_attrs.get("role", SEARCHED)
+        if role not in CONTROLS and "given_policy" not in trial.user_attrs:
+            policy, training, asked = self._ask(trial.system_attrs.get("fixed_params", {}))
+        else:
+            policy, training = self._given(role, trial.user_attrs)
+            asked = create_trial(state=TrialState.RUNNING)
+        self._remember(root_of(trial), asked)
+        attributes = self._attributes(role, policy, training)
+        self._database.describe(trial, asked.params, asked.distributions, attributes)
+        return Proposal(trial.number, root_of(trial), role, policy.within(self._settings.limits), training)
+
+    def _given(self, role: str, attributes: Mapping[str, Any]) -> tuple[GrowthPolicy, TrainingSettings]:
+        base = self._settings.training
+        if role in CONTROLS:
+            return control_policy(role, self._expected_samples), base
+        found = GrowthPolicy.from_dict(attributes["given_policy"], attributes["origin"])
+        if found.training is None:
+            return found, base
+        chosen = {name: getattr(found.training, name) for name in SEARCHABLE_TRAINING}
+        recipe = GrowthPolicy.from_dict(found.recipe(), attributes["origin"])
+        return recipe, validated(TrainingSettings, {**base.model_dump(), **chosen}, "training")
+
+    def _fresh(self) -> Proposal | None:
+        policy, training, asked = self._ask({})
+        number = self._database.add_running(
+            asked.params, asked.distributions, self._attributes(SEARCHED, policy, training), asked.system_attrs
+        )
+        self._remember(number, asked)
+        if self._database.gave_back_surplus(number, self._settings.trials):
+            return None
+        return Proposal(number, number, SEARCHED, policy.within(self._settings.limits), training)
+
+    def _ask(self, fixed: Mapping[str, Any]) -> tuple[GrowthPolicy, TrainingSettings, FrozenTrial]:
+        """A point in memory, `fixed` in some parameters."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._memory.sampler = self._sampler()
+            if fixed:
+                self._memory.enqueue_trial(dict(fixed))
+            trial = self._memory.ask()
+            policy, training = self._space.suggest(trial, self._settings.training)
+        self._database.keep_sampler_state(self._memory._storage.get_study_system_attrs(self._memory._study_id))
+        return policy, training, self._memory.get_trials(deepcopy=False)[trial.number]
+
+    def _sampler(self) -> BaseSampler:
+        """A sampler with a seed of its own for every proposal: one for a whole study repeats points on resuming."""
+        settings = self._settings
+        text = f"{settings.seed}/{len(self._mirrored)}{self._database.driver}"
+        return SAMPLERS[settings.sampler](
+            Sampling(
+                seed=int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"),
+                num_startup=max(4, min(10, settings.trials // STARTUP_SHARE)),
+                num_trials=settings.trials,
+                num_objectives=len(self._database.objectives),
+            )
+        )
+
+    def _attributes(self, role: str, policy: GrowthPolicy, training: TrainingSettings) -> dict[str, Any]:
+        return {
+            "role": role,
+            "policy": policy.within(self._settings.limits).recipe(),
+            "training": training.model_dump(),
+        }
+
+    def _remember(self, root: int, mirror: FrozenTrial) -> None:
+        if root not in self._mirrored:
+            self._mirrored[root] = mirror.number if mirror.params else None
+            self._running.add(root)
+
+    def _catch_up(self) -> None:
+        """Bring the study in memory up to date: what has ended, and what another driver has proposed."""
+        trials = self._database.trials()
+        lines = {
+            root_of(trial): trial
+            for trial in trials
+            if not is_surplus(trial) and (trial.state != TrialState.WAITING or "root" in trial.user_attrs)
+        }
+        for root in sorted(lines):
+            last = lines[root]
+            if root not in self._mirrored:
+                self._remember(root, self._add(_mirror(last)))
+            elif root in self._running and _has_ended(last):
+                self._end(self._mirrored[root], _mirror(last))
+            if _has_ended(last):
+                self._running.discard(root)
+
+    def _add(self, mirror: FrozenTrial) -> FrozenTrial:
+        if mirror.params:  # a trial without any would leave samplers no parameter that all trials have
+            self._memory.add_trial(mirror)
+            mirror.number = len(self._memory.get_trials(deepcopy=False)) - 1
+        return mirror
+
+    def _end(self, number: int | None, mirror: FrozenTrial) -> None:
+        if number is None:
+            return
+        trial = self._memory.get_trials(deepcopy=False)[number]
+        for name, value in mirror.system_attrs.items():
+            if name.startswith(CONSTRAINT):
+                self._memory._storage.set_trial_system_attr(trial._trial_id, name, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if mirror.state == TrialState.COMPLETE:
+                self._memory.tell(number, mirror.values)
+            else:
+                self._memory.tell(number, state=mirror.state)
+
+
+def _has_ended(trial: FrozenTrial) -> bool:
+    """Whether for good: one that was interrupted is going to be resumed."""
+    return trial.state.is_finished() and trial.user_attrs.get("reason") != INTERRUPTED
+
+
+def _mirror(trial: FrozenTrial) -> FrozenTrial:
+    """How the sampler sees a trial: an infeasible failure as a pruned one, since it learns nothing of failures."""
+    state = trial.state if _has_ended(trial) else TrialState.RUNNING
+    if state == TrialState.FAIL and any(value > 0 for value in trial.constraints.values()):
+        state = TrialState.PRUNED
+    return create_trial(
+        state=state,
+        values=trial.values if state == TrialState.COMPLETE else None,
+        params=trial.params,
+        distributions=trial.distributions,
+        system_attrs=trial.system_attrs,
+    )

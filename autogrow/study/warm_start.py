@@ -1,0 +1,48 @@
+"""What an earlier search has found, tried first in this one: the transfer of policies between data sets and models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.study.choosing import PREFERENCES, best_trial, need_candidate, policy_of
+from autogrow.study.objectives import OBJECTIVES
+from autogrow.study.run_folder import find_run
+from autogrow.study.study_database import StudyDatabase
+
+TRANSFERRED = "transferred"
+"""Role of a trial that tries what an earlier study has found."""
+POLICY_SUFFIXES = (".yaml", ".yml")
+
+
+def read_warm_start(sources: Sequence[str], space: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The policies that `sources` name, policy files or runs, each with where it comes from.
+
+    Of a run, the best by every preference are taken. Where it searched the same `space`, its points come with them, so
+    that the sampler learns from how they do here.
+    """
+    found: list[dict[str, Any]] = []
+    for source in sources:
+        for entry in _from_file(source) if Path(source).suffix in POLICY_SUFFIXES else _from_run(source, space):
+            if entry["policy"] not in [other["policy"] for other in found]:
+                found.append(entry)
+    return tuple(found)
+
+
+def _from_file(source: str) -> list[dict[str, Any]]:
+    policy = GrowthPolicy.load(source)
+    return [{"origin": source, "policy": policy.model_dump(mode="json", exclude={"found_by"}), "params": {}}]
+
+
+def _from_run(source: str, space: dict[str, Any]) -> list[dict[str, Any]]:
+    run = find_run(source)
+    settings = run.settings()
+    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
+    trials = StudyDatabase.open(run.study_location(), objectives).trials()
+    entries = []
+    for preference in PREFERENCES:
+        trial = need_candidate(best_trial(trials, objectives, preference), run)
+        policy = policy_of(trial, run, settings).model_dump(mode="json", exclude={"found_by"})
+        params = trial.params if settings.space == space else {}
+        entries.append({"origin": f"{run.name}, trial {trial.number}", "policy": policy, "params": params})
+    return entries

@@ -1,0 +1,183 @@
+"""What is proposed next: from the queue, from a sampler, and the same whether or not the search was interrupted."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from autogrow.errors import UsageError
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.limits import SizeLimits
+from autogrow.policy.presets import CONTROLS
+from autogrow.study.run_folder import RunFolder
+from autogrow.study.sampling import SAMPLERS, Proposer
+from autogrow.study.search_space import SearchSpace
+from autogrow.study.study_database import Queued, StudyDatabase
+from autogrow.study.warm_start import TRANSFERRED
+
+ONE = {"format": "autogrow-space/1", "policy": {"initial_fraction": {"low": 0.1, "high": 1.0}}}
+
+
+def metrics_of(policy):
+    """Whatever a training would give: it depends on the policy alone."""
+    accuracy = 1 - (policy.initial_fraction - 0.4) ** 2
+    return {"validation_accuracy": accuracy, "generalization_gap": policy.chunk_fraction, "train_seconds": 1.0}
+
+
+class OneSlot:
+    """A search with one slot and one trial queued ahead, without training."""
+
+    def __init__(self, path, objectives, space, settings):
+        path.mkdir(exist_ok=True)
+        self.folder = RunFolder(path)
+        self.database = StudyDatabase.create(self.folder.database, objectives)
+        self.proposer = Proposer(self.database, space, settings, 100)
+        self.live = []
+
+    def run(self, num_ends):
+        """Until so many more trials have ended; then everything is lost that is not in the database."""
+        for _ in range(num_ends):
+            self._fill()
+            if not self.live:
+                break
+            proposal = self.live.pop(0)
+            self.database.tell_complete(proposal.number, metrics_of(proposal.policy))
+        self._fill()
+        self.database.reconcile(self.folder)
+
+    def _fill(self):
+        while len(self.live) < 2 and (proposal := self.proposer.next()) is not None:
+            self.live.append(proposal)
+
+    def tried(self):
+        """Policies in the order of their roots."""
+        trials = [trial for trial in self.database.trials() if "policy" in trial.user_attrs]
+        return {trial.user_attrs.get("root", trial.number): trial.user_attrs["policy"] for trial in trials}
+
+
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
+)
+def test_an_interrupted_search_tries_what_an_undisturbed_one_does(
+    sampler, tmp_path, objectives, default_space, search_settings
+):
+    settings = search_settings(sampler=sampler, trials=24)
+    whole = OneSlot(tmp_path / "whole", objectives, default_space, settings)
+    whole.run(24)
+    for ends in (1, 9, 2, 24):
+        parts = OneSlot(tmp_path / "parts", objectives, default_space, settings)
+        parts.run(ends)
+    assert list(parts.tried().values()) == list(whole.tried().values())
+    assert len(parts.tried()) == 24
+    assert TrialState.RUNNING not in {trial.state for trial in parts.database.trials()}
+
+
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
+)
+def test_no_point_is_proposed_twice(sampler, tmp_path, objectives, default_space, search_settings):
+    search = OneSlot(tmp_path / "run", objectives, default_space, search_settings(sampler=sampler, trials=24))
+    search.run(24)
+    points = [trial.params for trial in search.database.trials() if trial.user_attrs["role"] == "searched"]
+    assert len(points) == 21
+    assert all(point not in points[:index] for index, point in enumerate(points))
+
+
+def test_an_unknown_sampler_is_named():
+    with pytest.raises(UsageError, match="unknown sampler 'tbe': known are .*did you mean 'tpe'"):
+        SAMPLERS["tbe"]
+
+
+@pytest.mark.slow
+def test_samplers_learn(tmp_path, objectives, search_settings):
+    """On a function with its best at 0.4, later points are nearer to it than random ones."""
+    distances = {}
+    space = SearchSpace(ONE, "space")
+    for sampler in ("tpe", "gp", "random"):
+        settings = search_settings(sampler=sampler, trials=28, objectives=("accuracy",))
+        search = OneSlot(tmp_path / sampler, objectives[:1], space, settings)
+        search.run(28)
+        tried = [policy["initial_fraction"] for policy in search.tried().values()]
+        distances[sampler] = sum(abs(each - 0.4) for each in tried[-10:]) / 10
+    assert distances["tpe"] < 0.5 * distances["random"]
+    assert distances["gp"] < 0.5 * distances["random"]
+
+
+class TestInfeasible:
+    """Networks too large for the memory: their trials fail, and the sampler keeps away from them."""
+
+    def test_the_sampler_learns_of_it(self, database, search_settings):
+        space = SearchSpace(ONE, "space")
+        proposer = Proposer(database, space, search_settings(trials=40), 100)
+        searched = []
+        for _ in range(40):
+            proposal = proposer.next()
+            fraction = proposal.policy.initial_fraction
+            if proposal.role == "searched":
+                searched.append(fraction)
+            if proposal.role == "searched" and fraction > 0.5:
+                infeasible = {"parameters": int(1e6 * fraction), "memory_bytes": 10**9}
+                result = {"status": "failed", "reason": "out of memory", "infeasible": infeasible}
+                database.tell_result(proposal.number, result)
+            else:
+                metrics = {**metrics_of(proposal.policy), "validation_accuracy": fraction}
+                database.tell_result(proposal.number, {"status": "complete", "metrics": metrics})
+        first, last = searched[:12], searched[-12:]
+        assert sum(each > 0.5 for each in last) < sum(each > 0.5 for each in first)
+        failed = [trial for trial in database.trials() if trial.state == TrialState.FAIL]
+        assert failed
+        assert all(trial.constraints["memory"] > 0 and trial.user_attrs["infeasible"] for trial in failed)
+
+    def test_a_trial_beyond_a_limit_is_marked_for_optuna_too(self, database, folder, propose):
+        number = propose(database).number
+        metrics = metrics_of(GrowthPolicy())
+        constraints = SizeLimits(max_parameters=100, max_flops=1e6).excess({"parameters": 150, "flops": 5e5})
+        database.tell_result(number, {"status": "complete", "metrics": metrics, "constraints": constraints})
+        study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder.database}")
+        assert study.trials[0].constraints == {"parameters": 0.5, "flops": -0.5}
+        assert study.best_trials == []
+
+
+class TestWarmStart:
+    def test_policies_come_after_the_controls_with_the_training_they_were_found_with(
+        self, tmp_path, objectives, default_space, search_settings
+    ):
+        given = GrowthPolicy.from_dict({"initial_fraction": 0.3, "training": {"learning_rate": 0.01, "epochs": 99}})
+        attributes = {"origin": "found.yaml", "given_policy": given.model_dump(mode="json", exclude={"found_by"})}
+        queue = [*(Queued(role, {}) for role in CONTROLS), Queued(TRANSFERRED, attributes)]
+        database = StudyDatabase.create(tmp_path / "study.db", objectives, queue)
+        proposer = Proposer(database, default_space, search_settings(limits={"max_parameters": 10**6}), 100)
+        proposals = [proposer.next() for _ in range(5)]
+        assert [proposal.role for proposal in proposals] == [*CONTROLS, TRANSFERRED, "searched"]
+        found = proposals[3]
+        assert found.policy == given.model_copy(update={"training": None}).within(SizeLimits(max_parameters=10**6))
+        assert found.training.learning_rate == 0.01
+        assert found.training.epochs == search_settings().training.epochs
+
+    def test_points_of_the_same_space_are_tried_as_points(self, tmp_path, objectives, default_space, search_settings):
+        before = OneSlot(tmp_path / "before", objectives, default_space, search_settings(seed=1))
+        before.run(6)
+        best = before.database.trials()[5]
+        queue = [Queued(TRANSFERRED, {"origin": "before, trial 5"}, best.params)]
+        database = StudyDatabase.create(tmp_path / "study.db", objectives, queue)
+        proposal = Proposer(database, default_space, search_settings(), 100).next()
+        assert proposal.policy == GrowthPolicy.from_dict(best.user_attrs["policy"])
+        assert database.trials()[proposal.number].params == best.params
+
+    def test_a_point_that_a_user_of_optuna_has_enqueued_is_tried(self, database, folder, search_settings):
+        study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder.database}")
+        study.enqueue_trial({"initial_fraction": 0.25})
+        proposer = Proposer(database, SearchSpace(ONE, "space"), search_settings(), 100)
+        proposals = [proposer.next() for _ in range(4)]
+        assert proposals[3].policy.initial_fraction == 0.25
+        assert study.trials[proposals[3].number].params == {"initial_fraction": 0.25}
+
+
+def test_a_kill_between_taking_a_control_and_describing_it(database, folder, propose, monkeypatch):
+    monkeypatch.setattr(StudyDatabase, "describe", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        propose(database)
+    monkeypatch.undo()
+    assert database.reconcile(folder) == 1
+    proposals = [propose(database, num_trials=3) for _ in range(4)]
+    assert [(each.role, each.root) for each in proposals[:3]] == [("static", 0), ("default", 1), ("thesis", 2)]
+    assert proposals[3] is None

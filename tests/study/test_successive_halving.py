@@ -1,0 +1,83 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autogrow.study.successive_halving import SuccessiveHalving
+
+
+def report(accuracy, compute=0.2, num_events=1, seconds=1.0):
+    return {"validation_accuracy": accuracy, "compute": compute, "num_events": num_events, "train_seconds": seconds}
+
+
+@pytest.fixture
+def halving(tmp_path):
+    return SuccessiveHalving("flops", tmp_path / "rungs.jsonl")
+
+
+def test_the_worse_half_is_stopped_at_a_rung(halving):
+    decisions = [halving.goes_on(root, "searched", report(accuracy)) for root, accuracy in enumerate([0.5, 0.6, 0.5])]
+    assert decisions == [True, True, False]
+    assert not halving.goes_on(4, "searched", report(0.49))
+    assert halving.goes_on(5, "searched", report(0.55))
+
+
+def test_rungs_are_of_compute_and_not_of_reports(halving):
+    for root in range(3):
+        assert halving.goes_on(root, "searched", report(0.9, compute=0.25))
+    assert halving.goes_on(3, "searched", report(0.1, compute=0.19)), "below the first rung"
+    assert halving.goes_on(3, "searched", report(0.1, compute=0.8)), "nobody else was there yet"
+    assert not halving.goes_on(4, "searched", report(0.1, compute=0.39))
+
+
+def test_a_rung_is_looked_at_once(halving):
+    assert halving.goes_on(0, "searched", report(0.5))
+    assert halving.goes_on(1, "searched", report(0.9))
+    assert halving.goes_on(0, "searched", report(0.1, compute=0.3))
+
+
+def test_controls_are_compared_with_and_never_stopped(halving):
+    assert halving.goes_on(0, "static", report(0.9, num_events=1))
+    assert halving.goes_on(1, "default", report(0.1))
+    assert not halving.goes_on(2, "searched", report(0.2))
+
+
+def test_a_policy_is_not_judged_before_it_has_grown(halving):
+    halving.goes_on(0, "searched", report(0.9))
+    assert halving.goes_on(1, "searched", report(0.1, num_events=0))
+
+
+def test_train_seconds_instead(tmp_path):
+    halving = SuccessiveHalving("train_seconds", tmp_path / "rungs.jsonl")
+    assert halving.goes_on(0, "searched", report(0.9, compute=0.9, seconds=2.5))
+    assert halving.goes_on(1, "searched", report(0.1, compute=0.9, seconds=0.9))
+    assert not halving.goes_on(1, "searched", report(0.1, compute=0.9, seconds=2.0))
+
+
+def test_none_stops_nothing(tmp_path):
+    halving = SuccessiveHalving("none", tmp_path / "rungs.jsonl")
+    assert all(halving.goes_on(root, "searched", report(1.0 / (1 + root), compute=1.0)) for root in range(10))
+    assert not (tmp_path / "rungs.jsonl").exists()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 1), st.floats(0.1, 1)), min_size=1, max_size=40), st.data())
+def test_a_search_that_goes_on_decides_as_if_it_had_never_stopped(tmp_path_factory, reports, data):
+    folder = tmp_path_factory.mktemp("rungs")
+    whole = SuccessiveHalving("flops", folder / "whole.jsonl")
+    parts = SuccessiveHalving("flops", folder / "parts.jsonl")
+    for root, accuracy, compute in reports:
+        if data.draw(st.booleans()):
+            parts = SuccessiveHalving("flops", folder / "parts.jsonl")
+        entry = report(accuracy, compute=compute)
+        assert parts.goes_on(root, "searched", entry) == whole.goes_on(root, "searched", entry)
+
+
+def test_what_was_compared_is_written_down(halving, tmp_path):
+    halving.goes_on(0, "searched", report(0.5))
+    halving.goes_on(1, "searched", report(0.4))
+    lines = (tmp_path / "rungs.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"root": 0, "rung": 0, "value": 0.5, "stopped": False},
+        {"root": 1, "rung": 0, "value": 0.4, "stopped": True},
+    ]
