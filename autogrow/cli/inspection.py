@@ -6,16 +6,17 @@ from typing import Any
 import click
 
 from autogrow.cli.options import data_dir_option, json_option, model_option_option, parse_model_options
-from autogrow.errors import UsageError
+from autogrow.errors import NetworkError, UsageError
 
 BATCH = 2
+DEFAULT_OUTPUTS = 10
 
 
 @click.command()
 @click.argument("model")
 @click.option("--dataset", help="Take the input shape and the number of outputs from this data set.")
 @click.option("--input-shape", metavar="C,H,W", help="Shape of one example  [default: 3,32,32]")
-@click.option("--outputs", type=click.IntRange(min=1), default=10, show_default=True, help="Outputs of the network.")
+@click.option("--outputs", type=click.IntRange(min=1), help="Outputs of the network  [default: 10]")
 @click.option("--tokens", type=click.IntRange(min=1), metavar="N", help="Feed whole numbers below N, not real ones.")
 @click.option("--members", is_flag=True, help="List the layers of every group.")
 @model_option_option
@@ -23,13 +24,18 @@ BATCH = 2
 @json_option
 def inspect(model: str, **options: Any) -> None:
     """Show the channel groups of a network: a built-in one, or package.module:factory (runs your own code)."""
-    from autogrow.models.building import ModelSpec, build_model
+    from autogrow.models.building import ModelSpec, automatic_model, build_model
     from autogrow.network.expandable import ExpandableNetwork
 
-    input_shape, num_outputs = _shapes(options)
-    spec = ModelSpec(model, parse_model_options(options["model_options"]))
+    input_shape, num_outputs, task = _shapes(options)
+    spec = automatic_model(input_shape, task) if model == "auto" else ModelSpec(model)
+    spec = ModelSpec(spec.name, {**spec.options, **parse_model_options(options["model_options"])})
     module = build_model(spec, input_shape, num_outputs, seed=0)
-    network = ExpandableNetwork(module, _example(input_shape, options["tokens"]))
+    try:
+        network = ExpandableNetwork(module, _example(input_shape, options["tokens"]))
+    except NetworkError as error:
+        fix = "give the shape that it takes with --input-shape, or --tokens N where it takes whole numbers below N"
+        raise NetworkError(f"{error}: {fix}") from error
     content = _content(network, model, input_shape)
     if options["as_json"]:
         click.echo(json.dumps(content))
@@ -37,23 +43,26 @@ def inspect(model: str, **options: Any) -> None:
         _print(content, options["members"])
 
 
-def _shapes(options: dict[str, Any]) -> tuple[tuple[int, ...], int]:
+def _shapes(options: dict[str, Any]) -> tuple[tuple[int, ...], int, Any]:
+    """Input shape, number of outputs and task."""
     if options["dataset"] is not None:
         if options["input_shape"] is not None:
             raise UsageError("--dataset and --input-shape both give the input's shape: leave one out")
+        if options["outputs"] is not None:
+            raise UsageError("--dataset and --outputs both give the number of outputs: leave one out")
         from autogrow.api import resolve_data_dir
         from autogrow.data.opening import open_dataset
 
         dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
-        return dataset.input_shape, dataset.num_outputs
-    text = options["input_shape"] or "3,32,32"
+        return dataset.input_shape, dataset.num_outputs, dataset.task
+    text = "3,32,32" if options["input_shape"] is None else options["input_shape"]
     try:
         shape = tuple(int(part) for part in text.split(","))
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
         raise UsageError(f"--input-shape {text!r} is not whole numbers above 0: write for example 3,32,32")
-    return shape, options["outputs"]
+    return shape, DEFAULT_OUTPUTS if options["outputs"] is None else options["outputs"], "classification"
 
 
 def _example(input_shape: tuple[int, ...], tokens: int | None) -> Any:

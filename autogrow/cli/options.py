@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, and reading of their values."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +55,9 @@ def parse_limits(options: dict[str, Any]) -> Any:
     """The size limits that the command line gives."""
     from autogrow.policy.limits import SizeLimits
 
+    for flag, name in (("--max-flops", "max_flops"), ("--max-latency-ms", "max_latency_ms")):
+        if options[name] is not None and not math.isfinite(options[name]):
+            raise UsageError(f"{flag} {options[name]} is not a number above 0: leave it out for no limit")
     return SizeLimits(
         max_parameters=options["max_params"],
         max_flops=options["max_flops"],
@@ -64,9 +68,10 @@ def parse_limits(options: dict[str, Any]) -> Any:
 
 def _parse_bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(f"--max-memory {text!r} is not a size: write for example 800M or 4G")
-    return int(float(match[1]) * 1024 ** "KMGT".find(match[2].upper()) * 1024) if match[2] else int(float(match[1]))
+    unit = 1024 ** (1 + "KMGT".find(match[2].upper())) if match is not None and match[2] else 1
+    if match is None or float(match[1]) * unit < 1:
+        raise UsageError(f"--max-memory {text!r} is not a size above 0: write for example 800M or 4G")
+    return int(float(match[1]) * unit)
 
 
 def parse_model_options(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autogrow.errors import NetworkError, nearest, unknown_name
+from autogrow.errors import NetworkError, nearest, one_line, unknown_name
 from autogrow.models import convnet, mlp, resnet  # noqa: F401  (registers the built-in models)
 from autogrow.models.registry import MODELS, ModelFactory
 
@@ -68,8 +68,8 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_outputs: int,
             model = factory(**arguments)
         except NetworkError:
             raise
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise NetworkError(f"model {spec.name!r} cannot be built with {arguments}: {error}") from error
+        except Exception as error:  # a user's own code may raise anything
+            raise NetworkError(f"model {spec.name!r} cannot be built with {arguments}: {one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise NetworkError(f"model {spec.name!r} returned a {type(model).__name__}, expected a torch.nn.Module")
     return model
@@ -104,8 +104,8 @@ def _import_factory(name: str) -> ModelFactory:
         sys.path.insert(0, os.getcwd())  # as `python -m` would: a user's module usually lies where they stand
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise NetworkError(f"model {name!r}: cannot import {module_name!r}: {error}") from error
+    except Exception as error:  # so may a user's own module while it is imported
+        raise NetworkError(f"model {name!r}: cannot import {module_name!r}: {one_line(error)}") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
         callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]

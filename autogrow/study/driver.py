@@ -20,6 +20,7 @@ from autogrow.data.opening import open_dataset
 from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderError, UsageError
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.budget import Budget
@@ -39,6 +40,8 @@ from autogrow.training.batches import BatchOrder
 from autogrow.training.example_input import example_input
 from autogrow.training.measuring import expected_samples
 from autogrow.training.records import TrialFolder
+from autogrow.training.size_fitting import FittingSizes
+from autogrow.training.trainer import TIMED_BATCH
 
 NUM_REPORTS = 12
 """Reports of a trial while it runs: what ASHA compares and the progress display shows."""
@@ -98,6 +101,12 @@ def plan_search(settings: SearchSettings) -> SearchPlan:
     if not network.groups:
         reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
         raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
+    limits = settings.limits
+    if limits.is_set:
+        batch = example_input(dataset.input_shape, torch.device("cpu"), settings.training.batch_size)
+        timed = example_input(dataset.input_shape, torch.device("cpu"), TIMED_BATCH)
+        fitting = FittingSizes(network, GrowthPolicy().within(limits), batch, timed)
+        fitting.start({group.name: 1 for group in network.groups})
     order = BatchOrder(len(train), settings.training.batch_size, 0, torch.device("cpu"))
     num_steps = order.steps_per_epoch * settings.training.epochs
     num_samples = expected_samples(num_steps, settings.training.sample_every)

@@ -7,6 +7,6 @@ EXAMPLES = 2
 """Batch norms need more than one example."""
 
 
-def example_input(input_shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """(2, *input_shape), always the same values."""
-    return torch.randn((EXAMPLES, *input_shape), generator=torch.Generator().manual_seed(0)).to(device)
+def example_input(input_shape: tuple[int, ...], device: torch.device, number: int = EXAMPLES) -> Tensor:
+    """(number, *input_shape), always the same values."""
+    return torch.randn((number, *input_shape), generator=torch.Generator().manual_seed(0)).to(device)

@@ -77,6 +77,7 @@ class Growth:
         seed: int,
         batch_size: int,
         train_step: TrainStep,
+        fitting: FittingSizes,
     ) -> None:
         self.network = network
         self.policy = policy
@@ -88,7 +89,7 @@ class Growth:
         self._seed = seed
         self._batch_size = batch_size
         self._train_step = train_step
-        self._fitting = FittingSizes(network, policy, batch.inputs)
+        self._fitting = fitting
         self.training_flops = self._count_flops(network)
         """Training FLOPs of one example at the present size."""
 

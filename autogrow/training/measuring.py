@@ -43,6 +43,10 @@ class Measuring:
         chosen = _permutation(validation, seed, "validation sample")[:size] if validation else None
         return cls(every, shuffled[:size], chosen, shuffled)
 
+    def first(self, number: int) -> Tensor:
+        """So many training examples, or all where there are fewer; the same ones throughout the run."""
+        return self._shuffled_train[:number]
+
     def next_sample_step(self, step: int) -> int:
         return (step // self.sample_every + 1) * self.sample_every
 

@@ -11,13 +11,19 @@ from autogrow.policy.limits import largest_fitting
 
 
 class FittingSizes:
-    """Finds sizes of one network that its policy's limits allow; `batch` is what they are measured on."""
+    """Finds sizes of one network that its policy's limits allow.
 
-    def __init__(self, network: ExpandableNetwork, policy: GrowthPolicy, batch: ModelInput) -> None:
+    Args:
+        batch: What a training step sees, which its memory depends on.
+        timed: What latency is measured on.
+    """
+
+    def __init__(self, network: ExpandableNetwork, policy: GrowthPolicy, batch: ModelInput, timed: ModelInput) -> None:
         self._network = network
         self._limits = policy.limits
         self._unit_multiple = policy.initialization.unit_multiple
         self._batch = batch
+        self._timed = timed
         self._exceeded: str | None = None
 
     def start(self, widths: Mapping[str, int]) -> dict[str, int]:
@@ -77,6 +83,6 @@ class FittingSizes:
         return added, self._exceeded
 
     def _fits(self, twin: ExpandableNetwork) -> bool:
-        exceeded = self._limits.exceeded(measure_size(twin.module, self._batch, self._limits))
+        exceeded = self._limits.exceeded(measure_size(twin.module, self._batch, self._limits, self._timed))
         self._exceeded = exceeded or self._exceeded
         return exceeded is None

@@ -26,8 +26,11 @@ from autogrow.training.growth import FixedBatch, Growth
 from autogrow.training.measuring import Measuring
 from autogrow.training.optimizers import learning_rate_at, make_optimizer
 from autogrow.training.records import TrialFolder
+from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.task import Metrics, Task
 
+TIMED_BATCH = 128
+"""Training examples whose forward pass is timed for a limit of latency."""
 FIXED_BATCH = 128
 """Training examples on which activations, norm statistics and output changes are measured."""
 CHECKPOINT_SHARE = 0.05
@@ -125,6 +128,9 @@ class Trainer:
             seed=seed,
             batch_size=self._order.batch_size,
             train_step=self._train_network,
+            fitting=FittingSizes(
+                network, policy, self._examples_of_a_step(), self._train.batch(self._measuring.first(TIMED_BATCH))[0]
+            ),
         )
         self.full_training_flops = self._growth.training_flops * self._order.batch_size * self.num_steps
         """Training FLOPs of the whole run if the network had its full width throughout: the unit of compute."""
@@ -137,6 +143,9 @@ class Trainer:
         self._next_checkpoint = 0.0
         self._next_poll = 0.0
         self._interrupt_seen = False
+
+    def _examples_of_a_step(self) -> Tensor:
+        return self._train.batch(self._measuring.first(self._order.batch_size))[0]
 
     def run(self) -> TrainingOutcome:
         """Train to the end, or until `on_sample` says otherwise.

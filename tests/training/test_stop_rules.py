@@ -29,7 +29,7 @@ def latency_by_parameters(monkeypatch):
 
 
 def size_of(run):
-    return measure_size(run.model, run._fixed_batch.inputs, EVERYTHING)
+    return measure_size(run.model, run._examples_of_a_step(), EVERYTHING)
 
 
 SOON = {"trigger": {"kind": "schedule", "every": 2}}

@@ -18,13 +18,19 @@ BYTES_PER_PARAMETER = 3
 """Copies of every parameter beside itself in a training step: its gradient and two moments (Adam)."""
 
 
-def measure_size(model: nn.Module, batch: ModelInput, limits: SizeLimits) -> NetworkSize:
-    """The size of `model` on a batch; memory and latency only where `limits` asks for them, as they take a while."""
+def measure_size(
+    model: nn.Module, batch: ModelInput, limits: SizeLimits, timed: ModelInput | None = None
+) -> NetworkSize:
+    """The size of `model` on a batch; memory and latency only where `limits` asks for them, as they take a while.
+
+    Args:
+        timed: The batch whose forward pass is timed, where that is another.
+    """
     return NetworkSize(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         flops=training_flops_per_example(model, batch) if limits.max_flops is not None else 0.0,
         memory_bytes=training_memory_bytes(model, batch) if limits.needs_memory else None,
-        latency_ms=latency_ms(model, batch) if limits.needs_latency else None,
+        latency_ms=latency_ms(model, batch if timed is None else timed) if limits.needs_latency else None,
     )
 
 
