@@ -159,13 +159,13 @@ OWN = {
     ),
     "nothing can grow": (["linear", "--input-shape", 5], {}, {"weight": (10, OUTPUT)}),
 }
-"""Arguments after ``my_networks.blocks:``, groups with widths and members, fixed ones with widths and reasons."""
+"""Arguments after ``own_networks.blocks:``, groups with widths and members, fixed ones with widths and reasons."""
 
 
 @pytest.fixture
 def own(workplace, monkeypatch):
-    """Gives the name of a factory in ``my_networks.blocks``, which lies in the current folder."""
-    package = workplace / "my_networks"
+    """Gives the name of a factory in ``own_networks.blocks``, which lies in the current folder."""
+    package = workplace / "own_networks"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "blocks.py").write_text(BLOCKS)
@@ -173,9 +173,9 @@ def own(workplace, monkeypatch):
     (package / "crashing.py").write_text("sizes = {}['sizes']\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_networks"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "own_networks"]:
         monkeypatch.delitem(sys.modules, name)
-    return "my_networks.blocks:{}".format
+    return "own_networks.blocks:{}".format
 
 
 @pytest.fixture
@@ -337,9 +337,9 @@ def test_a_bad_value(arguments, value, fix, refused):
 BAD_FACTORIES = {
     "misspelt": ("blocks:Residul", "unknown factory 'Residul': known are", "did you mean 'Residual'"),
     "not a factory": ("blocks:number", "unknown factory 'number': known are", "Residual"),
-    "in no module": ("block:Residual", "cannot import 'my_networks.block'", "No module named"),
-    "in a module with a syntax error": ("unfinished:factory", "my_networks.unfinished", "SyntaxError"),
-    "in a module that raises": ("crashing:factory", "my_networks.crashing", "KeyError: 'sizes'"),
+    "in no module": ("block:Residual", "cannot import 'own_networks.block'", "No module named"),
+    "in a module with a syntax error": ("unfinished:factory", "own_networks.unfinished", "SyntaxError"),
+    "in a module that raises": ("crashing:factory", "own_networks.crashing", "KeyError: 'sizes'"),
     "of no network": ("blocks:forgetful", "returned a NoneType", "expected a torch.nn.Module"),
     "that raises a ValueError": ("blocks:negative", "cannot be built", "a width of -1"),
     "that raises a KeyError": ("blocks:unfinished", "cannot be built", "'width'"),
@@ -349,14 +349,14 @@ BAD_FACTORIES = {
 
 @pytest.mark.parametrize(("name", "value", "fix"), BAD_FACTORIES.values(), ids=BAD_FACTORIES.keys())
 def test_a_factory_that_cannot_be_used(name, value, fix, refused, own):
-    message = refused("inspect", f"my_networks.{name}")
-    assert f"my_networks.{name}" in message
+    message = refused("inspect", f"own_networks.{name}")
+    assert f"own_networks.{name}" in message
     assert value in message
     assert fix in message
 
 
 def test_a_module_by_a_relative_name(refused, own):
-    assert "'.my_networks:linear'" in refused("inspect", ".my_networks:linear")
+    assert "'.own_networks:linear'" in refused("inspect", ".own_networks:linear")
 
 
 @pytest.mark.parametrize(
