@@ -22,7 +22,7 @@ from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.part import validated
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.objectives import OBJECTIVES, Objective
+from autogrow.study.objectives import OBJECTIVES, Objective, metrics_to_measure
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.settings import SPLIT_SEED, SearchSettings, versions
@@ -244,6 +244,7 @@ class _Driver:
             interrupt_file=str(self._folder.interrupt_file),
             working_directory=settings.working_directory,
             num_reports=NUM_REPORTS,
+            measured=metrics_to_measure(plan.objectives, settings.limits),
         )
 
     def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> None:
