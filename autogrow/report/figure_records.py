@@ -11,7 +11,6 @@ from autogrow.policy.presets import CONTROLS
 from autogrow.report.snapshot import Snapshot
 from autogrow.report.summary import SUPERSEDED, RunSummary, TrialRow
 from autogrow.study.objectives import Objective
-from autogrow.study.study_database import SEARCHED
 
 FEWEST_FOR_IMPORTANCES = 8
 """Complete searched trials below which an importance would be noise with a number on it."""
@@ -216,4 +215,5 @@ def spans(snapshot: Snapshot, summary: RunSummary) -> tuple[Span, ...]:
 
 
 def _searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.user_attrs.get("role") == SEARCHED]
+    """Trials that have parameters: those that were proposed, and those taken over from an earlier run."""
+    return [trial for trial in trials if trial.params and trial.user_attrs.get("role") not in CONTROLS]

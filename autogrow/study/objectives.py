@@ -20,7 +20,7 @@ class Objective:
     """Key of the value in the metrics of a finished trial."""
     title: str
     unit: str = ""
-    """In which tables give the value; empty for counts and for a loss."""
+    """In which tables give the value; empty for counts, for a loss, and where the title says it."""
     is_share: bool = False
     """A share of right answers, or a difference of two; for regression the same of R², which has no unit."""
     is_cost: bool = False
@@ -49,7 +49,7 @@ OBJECTIVES: Registry[Objective] = Registry("objective", UsageError)
 for _objective in (
     Objective("accuracy", "maximize", "validation_accuracy", "validation accuracy", "%", is_share=True),
     Objective("generalization_gap", "minimize", "generalization_gap", "generalization gap", "points", is_share=True),
-    Objective("train_seconds", "minimize", "train_seconds", "train seconds", "s", is_cost=True),
+    Objective("train_seconds", "minimize", "train_seconds", "train seconds", is_cost=True),
     Objective("loss", "minimize", "validation_loss", "validation loss"),
     Objective("parameters", "minimize", "parameters", "parameters", is_cost=True),
     Objective("flops", "minimize", "flops", "training FLOPs of one example", is_cost=True),

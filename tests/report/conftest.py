@@ -126,12 +126,12 @@ class MadeRun:
         assert proposal is not None
         return proposal
 
-    def write_records(self, root, final_accuracy, grows=True):
-        """Ten samples that end at the accuracy, and two growth events."""
+    def write_records(self, root, final_accuracy, grows=True, num_samples=10):
+        """Ten samples, one per epoch, that end at the accuracy, and two growth events."""
         folder = self.folder.trial(root)
         folder.rewrite([], [])
-        for index in range(10):
-            accuracy = final_accuracy - 0.03 * (9 - index)
+        for index in range(num_samples):
+            accuracy = final_accuracy - 0.03 * (num_samples - 1 - index)
             folder.append_sample(sample(index, accuracy, (index + 1) * 0.06 * FULL_FLOPS))
         if grows:
             first, second = {"features.0": 8, "features.3": 4}, {"features.0": 8, "features.3": 0}
@@ -152,8 +152,9 @@ class MadeRun:
 
     def prune(self, accuracy, **metrics):
         proposal = self.start()
-        self.write_records(proposal.root, accuracy)
-        self.database.tell_pruned(proposal.number, {**metrics_of(accuracy, **metrics), "progress": 0.3})
+        self.write_records(proposal.root, accuracy, grows=False, num_samples=3)
+        reached = metrics_of(accuracy, **{"compute": 0.18, "seconds": 3.0, **metrics})
+        self.database.tell_pruned(proposal.number, {**reached, "progress": 0.3})
         return proposal.number
 
     def fail(self, reason):

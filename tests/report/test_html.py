@@ -9,7 +9,7 @@ from autogrow.errors import RunFolderError
 from autogrow.report.html import html_report, write_html_report
 from autogrow.study.run_folder import RunFolder
 
-FIGURES = ["pareto", "accuracy", "growth", "importances", "slices", "spans"]
+FIGURES = ["pareto", "progress", "accuracy", "growth", "importances", "slices", "spans"]
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
 
 
@@ -60,7 +60,7 @@ def test_holds_tables_and_figures(page):
         assert part in page.text
     assert identifiers(page) == FIGURES
     assert "Not drawn" not in page.text
-    assert sum("Plotly.newPlot" in script and len(script) < 1e6 for script in page.scripts) == 6
+    assert sum("Plotly.newPlot" in script and len(script) < 1e6 for script in page.scripts) == 7
 
 
 def test_plotly_is_in_it_once(page):
@@ -82,7 +82,7 @@ def test_every_table_and_figure_can_be_read_aloud(page):
     assert tags.count("table") == tags.count("caption")
     assert all(a.get("scope") in ("col", "row") for tag, a in page.elements if tag == "th")
     plots = [a for tag, a in page.elements if a.get("class") == "plot"]
-    assert len(plots) == 6
+    assert len(plots) == 7
     assert all(a["role"] == "img" and a["aria-label"] for a in plots)
 
 
@@ -114,7 +114,7 @@ def test_no_complete_trial(make_run):
     run.fail("RuntimeError: broken")
     page = Page(html_report(run.folder))
     assert "No verdict yet" in page.text
-    assert page.text.count("Not drawn") == 5
+    assert page.text.count("Not drawn") == 6
 
 
 def test_only_the_controls(make_run):

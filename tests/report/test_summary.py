@@ -25,6 +25,7 @@ def test_counts_and_roles(full_summary):
         "running": 0,
         "waiting": 0,
         "superseded": 0,
+        "infeasible": 0,
     }
     assert total(summary) == len(summary.trials)
     assert [summary.controls[role].number for role in ("static", "default", "thesis")] == [0, 1, 2]

@@ -20,7 +20,12 @@ def test_says_what_there_is(full_summary):
     text = text_of(render(full_summary))
     assert "23 complete, 1 pruned, 3 failed of 50 trials" in text
     assert "Growing is ahead on accuracy: trial 22 reaches 91.65 %" in text
-    for caption in ("Best grown trials, and the controls", "Pareto front", "Growth of trial 22", "Failed trials"):
+    for caption in (
+        "Best grown trials, and the controls",
+        "Pareto front",
+        "Growth of trial 22",
+        "Failed and infeasible trials",
+    ):
         assert caption in text
     assert "TrainingDivergedError" in text
 

@@ -44,11 +44,11 @@ def test_wrong_names_are_refused_in_one_line(names, message):
 
 
 def test_regression_speaks_of_r_squared_and_its_gap_has_no_unit():
-    accuracy, gap, seconds = parse_objectives("accuracy,generalization_gap,train_seconds")
+    accuracy, gap, latency = parse_objectives("accuracy,generalization_gap,latency_ms")
     assert (accuracy.title_of("classification"), accuracy.unit_of("classification")) == ("validation accuracy", "%")
     assert (accuracy.title_of("regression"), accuracy.unit_of("regression")) == ("validation R²", "")
     assert gap.unit_of("regression") == ""
-    assert seconds.unit_of("regression") == "s"
+    assert latency.unit_of("regression") == "ms"
 
 
 @pytest.mark.parametrize(
