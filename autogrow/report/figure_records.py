@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autogrow.policy.presets import CONTROLS
 from autogrow.report.snapshot import Snapshot
-from autogrow.report.summary import SUPERSEDED, RunSummary, TrialRow
+from autogrow.report.summary import COMPLETE, SUPERSEDED, RunSummary, TrialRow
 from autogrow.study.objectives import Objective
 
 FEWEST_FOR_IMPORTANCES = 8
@@ -82,6 +82,7 @@ class Span:
 
 
 def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
+    """The feasible finished trials, and the finished controls whether they are feasible or not."""
     front = set(summary.front)
     return tuple(
         TrialPoint(
@@ -94,7 +95,7 @@ def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
             policy=row.policy,
         )
         for row in summary.trials
-        if row.state == "complete"
+        if row.has_finished and (row.state == COMPLETE or row.role in CONTROLS)
     )
 
 

@@ -48,8 +48,8 @@ def _pareto(summary: RunSummary) -> Figure:
     return _figure(
         "pareto",
         f"Validation {summary.accuracy_name}, train seconds and gap",
-        "Every feasible finished trial. Large outlined markers are on the Pareto front; the colour is the "
-        "generalization gap, train minus validation. The policy shows on hovering.",
+        "Every feasible finished trial, and the controls. Large outlined markers are on the Pareto front; the colour is "
+        "the generalization gap, train minus validation. The policy shows on hovering.",
         f"Scatter plot of {len(points)} finished trials; the table of the Pareto front gives the same numbers.",
         (lambda: pareto_figure(points, summary.task)) if points else None,
         "No trial has finished.",
@@ -87,7 +87,8 @@ def _progress(summary: RunSummary) -> Figure:
 def _hypervolume_caption(summary: RunSummary) -> str:
     return (
         "The share of the space between the best values and the reference point that the front of feasible grown "
-        f"trials dominates: larger is better, 1 would be the best in all objectives at once. With {reference_point(summary)}: "
+        "trials dominates: larger is better, 1 would be the best in all objectives at once. With "
+        f"{reference_point(summary)}: "
         "the worst of every objective among feasible finished trials, controls included, a tenth of the range beyond. "
         "It is the same for the whole curve, and moves when a later trial is worse or better than all before."
     )

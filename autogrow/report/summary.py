@@ -59,8 +59,8 @@ class TrialRow:
 
     @property
     def has_finished(self) -> bool:
-        """Whether it was trained to its end."""
-        return self.state in (COMPLETE, INFEASIBLE)
+        """Whether it was trained to its end; a trial that was added by hand has no metrics, and was not."""
+        return self.state in (COMPLETE, INFEASIBLE) and "validation_accuracy" in self.metrics
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
         trial = best_trial(trials, objectives, preference)
         best[preference] = by_number[trial.number] if trial is not None else None
     controls = {role: _control(rows, role) for role in CONTROLS}
-    finished = [row for row in rows if row.state == COMPLETE]
+    finished = [row for row in rows if row.state == COMPLETE and row.has_finished]
     front = pareto_front(trials, objectives)
     most_accurate = best["accuracy"]
     return RunSummary(

@@ -133,7 +133,8 @@ def differences_table(summary: RunSummary, limit: int | None = None) -> Table:
         return Table(caption, columns, ())
     shown = summary.front[:limit]
     rows = {_CONTROL_TITLES[role]: row for role, row in summary.controls.items() if role != STATIC and row is not None}
-    rows |= {f"trial {number}": summary.trial(number) for number in shown}
+    others = [summary.trial(number) for number in shown]
+    rows |= {f"trial {row.number}": row for row in others if row not in rows.values()}
     base = [_finished_value(static, objective) for objective in objectives]
     cells = tuple(
         (

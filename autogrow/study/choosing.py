@@ -137,8 +137,9 @@ def _scores(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) ->
 
 
 def _score(trial: FrozenTrial, objective: Objective) -> float:
-    """The trial's value in an objective, more being better."""
-    return objective.sign * float(trial.user_attrs["metrics"][objective.metric])
+    """The trial's value in an objective, more being better; minus infinity where it has none."""
+    value = trial.user_attrs.get("metrics", {}).get(objective.metric)
+    return float("-inf") if value is None else objective.sign * float(value)
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -27,8 +27,8 @@ FULL_FLOPS = 1e12
 """Training FLOPs of a static run."""
 
 
-def metrics_of(accuracy, *, gap=0.02, seconds=10.0, compute=0.6, parameters=300_000, num_events=2):
-    """What a finished trial reports."""
+def metrics_of(accuracy, *, gap=0.02, seconds=10.0, compute=0.6, parameters=300_000, num_events=2, **measured):
+    """What a finished trial reports; `measured` is what only some do, as `latency_ms`."""
     return {
         "validation_accuracy": accuracy,
         "validation_loss": 0.4,
@@ -39,8 +39,10 @@ def metrics_of(accuracy, *, gap=0.02, seconds=10.0, compute=0.6, parameters=300_
         "training_flops": compute * FULL_FLOPS,
         "compute": compute,
         "parameters": parameters,
+        "flops": 6.0 * parameters,
         "num_events": num_events,
         "steps": NUM_STEPS,
+        **measured,
     }
 
 
@@ -155,6 +157,17 @@ class MadeRun:
         self.write_records(proposal.root, accuracy, grows=False, num_samples=3)
         reached = metrics_of(accuracy, **{"compute": 0.18, "seconds": 3.0, **metrics})
         self.database.tell_pruned(proposal.number, {**reached, "progress": 0.3})
+        return proposal.number
+
+    def complete_infeasible(self, accuracy, constraints, **metrics):
+        """A trial that was trained to its end and breaks those constraints that are above 0."""
+        proposal = self.start()
+        storage, study = self.database.study._storage, self.database.study._study_id
+        trial = storage.get_trial_id_from_study_id_trial_number(study, proposal.number)
+        for name, value in constraints.items():
+            storage.set_trial_system_attr(trial, f"constraints:{name}", value)
+        self.write_records(proposal.root, accuracy)
+        self.database.tell_complete(proposal.number, metrics_of(accuracy, **metrics))
         return proposal.number
 
     def fail(self, reason):
