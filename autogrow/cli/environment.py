@@ -71,7 +71,7 @@ def _other_kinds() -> dict[str, Callable[[], dict[str, str]]]:
     def objectives() -> dict[str, str]:
         from autogrow.study.objectives import OBJECTIVES
 
-        return {name: f"{objective.direction} the {objective.title}" for name, objective in OBJECTIVES.items()}
+        return {name: objective.summary for name, objective in OBJECTIVES.items()}
 
     def search_spaces() -> dict[str, str]:
         from autogrow.study.search_space import shipped_spaces

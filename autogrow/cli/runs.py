@@ -13,17 +13,17 @@ from autogrow.cli.options import json_option, run_argument
 @run_argument
 @json_option
 def status(run_path: str, as_json: bool) -> None:
-    """Say what is running, done and failed in a run, and the best so far."""
+    """Say what is running, waiting, done, stopped, failed and infeasible in a run, the best so far, what it took."""
     from rich.console import Console
 
-    from autogrow.report.summary import summarize
+    from autogrow.report.summary import status_content, summarize
     from autogrow.report.terminal import render_status
     from autogrow.study.run_folder import find_run
 
-    summary = summarize(find_run(run_path))
+    summary = summarize(find_run(run_path), with_progress=False)
     if as_json:
         content = {"run": summary.name, "is_running": summary.is_running, "counts": summary.counts}
-        click.echo(json.dumps(content))
+        click.echo(json.dumps({**content, **status_content(summary)}))
         return
     Console(file=sys.stdout).print(render_status(summary))
 
@@ -58,7 +58,9 @@ def report(run_path: str, html: Path | None, as_json: bool) -> None:
 @run_argument
 @click.option("--trial", type=int, help="The trial with this number.")
 @click.option(
-    "--prefer", metavar="[accuracy|gap|speed|knee]", help="The best trial in this respect  [default: accuracy]"
+    "--prefer",
+    metavar="[accuracy|gap|speed|loss|size|flops|latency|knee]",
+    help="The best trial in this respect  [default: accuracy]",
 )
 @click.option(
     "--to", "target", default="policy.yaml", show_default=True, type=click.Path(dir_okay=False, path_type=Path)

@@ -9,9 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autogrow.policy.presets import CONTROLS
 from autogrow.report.snapshot import Snapshot
-from autogrow.report.summary import SUPERSEDED, RunSummary, TrialRow
+from autogrow.report.summary import COMPLETE, SUPERSEDED, RunSummary, TrialRow
 from autogrow.study.objectives import Objective
-from autogrow.study.study_database import SEARCHED
 
 FEWEST_FOR_IMPORTANCES = 8
 """Complete searched trials below which an importance would be noise with a number on it."""
@@ -83,6 +82,7 @@ class Span:
 
 
 def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
+    """The feasible finished trials, and the finished controls whether they are feasible or not."""
     front = set(summary.front)
     return tuple(
         TrialPoint(
@@ -95,7 +95,7 @@ def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
             policy=row.policy,
         )
         for row in summary.trials
-        if row.state == "complete"
+        if row.has_finished and (row.state == COMPLETE or row.role in CONTROLS)
     )
 
 
@@ -216,4 +216,5 @@ def spans(snapshot: Snapshot, summary: RunSummary) -> tuple[Span, ...]:
 
 
 def _searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.user_attrs.get("role") == SEARCHED]
+    """Trials that have parameters: those that were proposed, and those taken over from an earlier run."""
+    return [trial for trial in trials if trial.params and trial.user_attrs.get("role") not in CONTROLS]

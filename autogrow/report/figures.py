@@ -28,10 +28,11 @@ _KINDS = {
     "default": ("default policy", "triangle-up", GREEN),
     "thesis": ("thesis policy", "diamond", PURPLE),
     "best": ("best", "circle", BLUE),
-    "pruned": ("pruned", "circle", "#C8C8C8"),
+    "pruned": ("stopped early", "circle", "#9A9A9A"),
 }
 _STATE_COLOURS = {
     "complete": BLUE,
+    "infeasible": GREY,
     "pruned": ORANGE,
     "failed": RED,
     "running": GREEN,
@@ -75,9 +76,32 @@ def pareto_figure(points: Sequence[TrialPoint], task: Task) -> go.Figure:
 
 
 def accuracy_figure(curves: Sequence[Curve], task: Task) -> go.Figure:
-    """Validation accuracy over cumulative training FLOPs, growth events marked."""
+    """Validation accuracy over cumulative training FLOPs, growth events marked; stopped trials in a panel below."""
     scale, unit = _flops_scale(max((curve.flops[-1] for curve in curves), default=1.0))
-    figure = go.Figure()
+    stopped = [curve for curve in curves if curve.kind == "pruned"]
+    finished = [curve for curve in curves if curve.kind != "pruned"]
+    panels = [("", finished), ("stopped early", stopped)] if stopped else [("", finished)]
+    figure = make_subplots(
+        rows=len(panels),
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.1,
+        row_heights=[0.66, 0.34][: len(panels)],
+        subplot_titles=[title for title, _ in panels],
+    )
+    for row, (_, shown) in enumerate(panels, start=1):
+        _draw_curves(figure, shown, scale, unit, task, row)
+        figure.update_yaxes(title=_accuracy_title(task, short=row > 1), row=row, col=1)
+    _mark_growth(figure, finished, scale, task)
+    _mark_stops(figure, stopped, scale, task)
+    figure.update_yaxes(range=_accuracy_range(finished, task), row=1, col=1)
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_xaxes(title=f"training compute so far ({unit})", row=len(panels), col=1)
+    figure.update_annotations(font_size=13)
+    return _styled(figure, 640 if stopped else 460)
+
+
+def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit: str, task: Task, row: int) -> None:
     shown: set[str] = set()
     for curve in curves:
         title, _, colour = _KINDS[curve.kind]
@@ -94,17 +118,15 @@ def accuracy_figure(curves: Sequence[Curve], task: Task) -> go.Figure:
                 "width": {"pruned": 1, "front": 1.5}.get(curve.kind, 2.5),
             },
             hovertemplate=f"trial {curve.trial} ({title}): %{{y:.4g}} at %{{x:.4g}} {unit}<extra></extra>",
+            row=row,
+            col=1,
         )
         shown.add(curve.kind)
-    _mark_growth(figure, curves, scale, task)
-    figure.update_xaxes(title=f"training compute so far ({unit})", rangemode="tozero")
-    figure.update_yaxes(title=_accuracy_title(task), range=_accuracy_range(curves, task))
-    return _styled(figure, 460)
 
 
 def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, task: Task) -> None:
     """Open circles at the growth events of the curves that have a colour of their own."""
-    marked = [curve for curve in curves if curve.kind not in ("pruned", "front") and curve.event_flops]
+    marked = [curve for curve in curves if curve.kind != "front" and curve.event_flops]
     for position, curve in enumerate(marked):
         colour = _KINDS[curve.kind][2]
         figure.add_scatter(
@@ -116,7 +138,42 @@ def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, task:
             showlegend=position == 0,
             marker={"symbol": "circle-open", "size": 9, "color": colour, "line": {"width": 2}},
             hovertemplate=f"trial {curve.trial} grows: %{{y:.4g}} before<extra></extra>",
+            row=1,
+            col=1,
         )
+
+
+def _mark_stops(figure: go.Figure, stopped: Sequence[Curve], scale: float, task: Task) -> None:
+    """A cross where each stopped trial ended."""
+    if stopped:
+        figure.add_scatter(
+            x=[curve.flops[-1] / scale for curve in stopped],
+            y=[formats.in_points(curve.accuracy[-1], task) for curve in stopped],
+            customdata=[curve.trial for curve in stopped],
+            mode="markers",
+            name="stopped",
+            marker={"symbol": "x", "size": 7, "color": RED},
+            hovertemplate="trial %{customdata} stopped: %{y:.4g}<extra></extra>",
+            row=2,
+            col=1,
+        )
+
+
+def progress_figure(trials: Sequence[int], values: Sequence[float | None], axis: str) -> go.Figure:
+    """The front's quality after every finished trial, in order of completion, as steps."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=list(range(1, len(trials) + 1)),
+        y=list(values),
+        customdata=list(trials),
+        mode="lines+markers",
+        line={"shape": "hv", "color": BLUE, "width": 2.5},
+        marker={"size": 6},
+        hovertemplate="after trial %{customdata}: %{y:.4g}<extra></extra>",
+    )
+    figure.update_xaxes(title="finished trials, in order of completion", tickformat="d", rangemode="tozero")
+    figure.update_yaxes(title=escape(axis))
+    return _styled(figure, 340)
 
 
 def growth_figure(timeline: GrowthTimeline, samples: Sequence[Sample]) -> go.Figure:
@@ -265,14 +322,9 @@ def _accuracy_title(task: Task, short: bool = False) -> str:
 
 
 def _accuracy_range(curves: Sequence[Curve], task: Task) -> list[float] | None:
-    """Where all but the pruned curves are after a third of their samples: the climb (for R² from far below zero) would
-    flatten what tells them apart."""
-    late = [
-        accuracy
-        for curve in curves
-        if curve.kind != "pruned"
-        for accuracy in curve.accuracy[len(curve.accuracy) // 3 :]
-    ]
+    """Where the curves are after a third of their samples: the climb (for R² from far below zero) would flatten what
+    tells them apart."""
+    late = [accuracy for curve in curves for accuracy in curve.accuracy[len(curve.accuracy) // 3 :]]
     if not late or min(late) == max(late):
         return None
     low, high = formats.in_points(min(late), task), formats.in_points(max(late), task)

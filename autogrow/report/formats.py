@@ -1,9 +1,10 @@
 """How numbers and policies are written in every table and figure: same digits, same units, everywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from autogrow.data.catalogue import Task
+from autogrow.study.objectives import Objective
 
 MISSING = "–"
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -66,6 +67,41 @@ def count(value: float | None) -> str:
             scaled = value / size
             return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{prefix}"
     return f"{value:.0f}"
+
+
+def significant(value: float | None) -> str:
+    """Three significant digits: a loss, or milliseconds."""
+    return MISSING if value is None else f"{value:#.3g}".rstrip(".")
+
+
+def metric(name: str, value: float | None, task: Task) -> str:
+    """The bare number of a trial's metric, as table cells give it."""
+    if name == "validation_accuracy":
+        return accuracy(value, task)
+    if name == "generalization_gap":
+        return gap(value, task)
+    return _METRICS[name](value)
+
+
+_METRICS: dict[str, Callable[[float | None], str]] = {
+    "train_seconds": seconds,
+    "compute": ratio,
+    "validation_loss": significant,
+    "parameters": count,
+    "flops": count,
+    "latency_ms": significant,
+    "memory_bytes": count,
+    "num_events": count,
+}
+
+
+def difference_from(objective: Objective, value: float | None, other: float | None, task: Task) -> str:
+    """How far a value lies above or below another one: in points, in percent of the other for costs, else as it is."""
+    if value is None or other is None or (objective.is_cost and not other):
+        return MISSING
+    if objective.is_share:
+        return gap(value - other, task)
+    return f"{round(100 * (value / other - 1)) + 0:+d} %" if objective.is_cost else f"{value - other:+.3g}"
 
 
 def small(value: float) -> str:

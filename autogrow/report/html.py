@@ -56,9 +56,12 @@ def _template() -> jinja2.Template:
 
 def _tables(summary: RunSummary) -> list[tables.Table]:
     made = [
+        tables.objectives_table(summary),
         tables.best_and_controls(summary),
         tables.pareto_front_table(summary),
+        tables.differences_table(summary),
         tables.timeline_table(summary),
+        tables.search_table(summary),
         tables.running_table(summary),
         tables.failures_table(summary),
     ]
@@ -73,7 +76,7 @@ def _facts(summary: RunSummary) -> list[tuple[str, str]]:
         ("data set", f"{summary.dataset} (fingerprint {settings['fingerprint']})"),
         ("training examples", "all" if settings["train_size"] is None else f"{settings['train_size']:,}"),
         ("model", summary.model + _listed(settings["model_options"], " (", ")")),
-        ("objectives", ", ".join(name.replace("_", " ") for name in summary.objectives)),
+        ("objectives", ", ".join(objective.title_of(summary.task) for objective in summary.chosen_objectives)),
         ("training", _listed({name: settings[name] for name in training})),
         ("seed", str(settings["seed"])),
         ("per trial", f"{settings['gpus_per_trial']:g} GPUs, {settings['cpus_per_trial']} CPUs"),

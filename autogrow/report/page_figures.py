@@ -1,6 +1,6 @@
 """The figures of the page, in order: each with title, caption and description, or the reason why it is not drawn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from autogrow.report import figure_records
 from autogrow.report.figure_records import Importances
 from autogrow.report.snapshot import Snapshot
 from autogrow.report.summary import RunSummary
+from autogrow.report.tables import reference_point, titled
 
 _PLOTLY_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 
@@ -31,6 +32,7 @@ def page_figures(snapshot: Snapshot, summary: RunSummary) -> list[Figure]:
     """All figures of a run. Reads the samples of the trials that are drawn."""
     return [
         _pareto(summary),
+        _progress(summary),
         _accuracy(snapshot, summary),
         _growth(snapshot, summary),
         _importances(snapshot),
@@ -46,12 +48,54 @@ def _pareto(summary: RunSummary) -> Figure:
     return _figure(
         "pareto",
         f"Validation {summary.accuracy_name}, train seconds and gap",
-        "Every finished trial. Large outlined markers are on the Pareto front; the colour is the generalization gap, "
-        "train minus validation. The policy shows on hovering.",
+        "Every feasible finished trial, and the controls. Large outlined markers are on the Pareto front; the colour is "
+        "the generalization gap, train minus validation. The policy shows on hovering.",
         f"Scatter plot of {len(points)} finished trials; the table of the Pareto front gives the same numbers.",
         (lambda: pareto_figure(points, summary.task)) if points else None,
         "No trial has finished.",
     )
+
+
+def _progress(summary: RunSummary) -> Figure:
+    from autogrow.report.figures import progress_figure
+
+    progress = summary.progress
+    objective = summary.chosen_objectives[0]
+    if progress is None or progress.final is None:
+        return _figure("progress", "How the search came along", "", "", None, progress.reason if progress else "")
+    if progress.measure == "best":
+        name = titled(objective, summary.task)
+        scale = 100 if objective.is_share and summary.task == "classification" else 1
+        values = [None if value is None else scale * value for value in progress.values]
+        title, caption = (
+            f"The best {objective.title_of(summary.task)} so far",
+            "The best value of a feasible grown trial.",
+        )
+    else:
+        name, values = "hypervolume (share)", list(progress.values)
+        title, caption = "Hypervolume of the Pareto front so far", _hypervolume_caption(summary)
+    return _figure(
+        "progress",
+        title,
+        f"After every finished trial, in order of completion. {caption}",
+        f"Step plot of the {name} over {len(progress.trials)} finished trials, from {_first(values):.3g} to "
+        f"{values[-1]:.3g}.",
+        lambda: progress_figure(progress.trials, values, name),
+    )
+
+
+def _hypervolume_caption(summary: RunSummary) -> str:
+    return (
+        "The share of the space between the best values and the reference point that the front of feasible grown "
+        "trials dominates: larger is better, 1 would be the best in all objectives at once. With "
+        f"{reference_point(summary)}: "
+        "the worst of every objective among feasible finished trials, controls included, a tenth of the range beyond. "
+        "It is the same for the whole curve, and moves when a later trial is worse or better than all before."
+    )
+
+
+def _first(values: Sequence[float | None]) -> float:
+    return next(value for value in values if value is not None)
 
 
 def _accuracy(snapshot: Snapshot, summary: RunSummary) -> Figure:
@@ -61,9 +105,11 @@ def _accuracy(snapshot: Snapshot, summary: RunSummary) -> Figure:
     return _figure(
         "accuracy",
         f"Validation {summary.accuracy_name} over training compute",
-        "Circles mark growth events. Samples may look at a part of the validation data, so a curve can end beside the "
-        "number in the tables. A double click shows the start of training as well, a click on a name hides its curves.",
-        f"Line plot of the samples of {len(curves)} trials over their cumulative training FLOPs.",
+        "Finished trials; those that were stopped early are apart, below. Circles mark growth events. Samples may look "
+        "at a part of the validation data, so a curve can end beside the number in the tables. A double click shows "
+        "the start of training as well, a click on a name hides its curves.",
+        f"Line plot of the samples of {len(curves)} trials over their cumulative training FLOPs; "
+        f"{sum(curve.kind == 'pruned' for curve in curves)} of them, stopped early, are in a panel of their own.",
         (lambda: accuracy_figure(curves, summary.task)) if curves else None,
         "No trial has taken a sample.",
     )

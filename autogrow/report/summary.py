@@ -1,6 +1,6 @@
 """What a run has found, as plain data: counts, trials, controls, the best, the Pareto front, failures, the verdict.
 
-Computed from the study database alone (and, for trials that run, their last sample). Drawing is done by
+Computed from the study database alone (and, for trials that did not finish, their samples). Drawing is done by
 `autogrow.report.terminal` and `autogrow.report.html`.
 """
 
@@ -15,20 +15,24 @@ from optuna.trial import FrozenTrial, TrialState
 from autogrow.data.catalogue import Task
 from autogrow.policy.presets import CONTROLS, STATIC
 from autogrow.report.formats import accuracy_name, policy_line
+from autogrow.report.search_progress import SearchProgress, search_progress
 from autogrow.report.snapshot import Snapshot, read_snapshot
+from autogrow.report.spending import Saving, Spending, remaining_flops, total_saving, total_spending
 from autogrow.report.timeline import GrowthTimeline, read_timeline
 from autogrow.report.verdict import Verdict, judge
-from autogrow.study.choosing import PREFERENCES, best_trial, pareto_front
+from autogrow.study.choosing import best_trial, is_feasible, measured_preferences, pareto_front
+from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import SEARCHED
 
 FORMAT = "autogrow-report/1"
 SUPERSEDED = "superseded"
 """State of a trial that was interrupted and lives on as another one, which resumes it."""
+COMPLETE, INFEASIBLE, PRUNED, FAILED = "complete", "infeasible", "pruned", "failed"
 _STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
+    TrialState.COMPLETE: COMPLETE,
+    TrialState.PRUNED: PRUNED,
+    TrialState.FAIL: FAILED,
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
@@ -36,25 +40,34 @@ _STATES = {
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial. `metrics` are those it ended with; of a running trial, those of its last sample."""
+    """One trial. `metrics` are those it ended with; of one that runs or failed, those of its last sample."""
 
     number: int
     root: int
     """The trial whose folder holds the records: its own number unless it resumes another."""
     role: str
     state: str
+    """complete, infeasible (finished, but a constraint is broken), pruned (stopped early), failed, running, waiting, or
+    superseded."""
     metrics: dict[str, Any]
     policy: str
     """In one line; empty for a trial that waits."""
     training_differences: dict[str, Any]
     """Training settings in which the trial differs from the run's own."""
     reason: str | None
+    """Why it failed or is infeasible."""
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether it was trained to its end; a trial that was added by hand has no metrics, and was not."""
+        return self.state in (COMPLETE, INFEASIBLE) and "validation_accuracy" in self.metrics
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Trials that failed for the same reason, numbers in it apart."""
+    """Trials that failed, or are infeasible, for the same reason, numbers in it apart."""
 
+    state: str
     reason: str
     count: int
     trials: tuple[int, ...]
@@ -78,19 +91,29 @@ class RunSummary:
     """Trials per state; together all that were ever proposed."""
     verdict: Verdict
     best: dict[str, TrialRow | None]
-    """The best grown trial per preference."""
+    """The best grown trial per preference that can be answered; accuracy always can."""
     best_timeline: GrowthTimeline | None
     """How the most accurate grown trial grew."""
     controls: dict[str, TrialRow | None]
     front: tuple[int, ...]
     """The Pareto front, best accuracy first."""
     failures: tuple[Failure, ...]
+    spending: Spending
+    saving: Saving | None
+    """By stopping trials early; None where none was stopped, or nothing is known of them."""
+    progress: SearchProgress | None
+    """None where it was not asked for."""
     trials: tuple[TrialRow, ...]
 
     @property
     def accuracy_name(self) -> str:
         """What the task's accuracy is called: accuracy, or R² for regression."""
         return accuracy_name(self.task)
+
+    @property
+    def chosen_objectives(self) -> tuple[Objective, ...]:
+        """What was optimized, in the order in which it was given."""
+        return tuple(OBJECTIVES[name] for name in self.objectives)
 
     def trial(self, number: int) -> TrialRow:
         """The row of a trial. Raises `KeyError` when there is none of that number."""
@@ -104,23 +127,23 @@ class RunSummary:
         return {"format": FORMAT, **asdict(self)}
 
 
-def summarize(run: RunFolder) -> RunSummary:
+def summarize(run: RunFolder, *, with_progress: bool = True) -> RunSummary:
     """Read a run and sum it up. Raises `RunFolderError` when there is none, or it cannot be read."""
-    return summarize_snapshot(read_snapshot(run))
+    return summarize_snapshot(read_snapshot(run), with_progress=with_progress)
 
 
-def summarize_snapshot(snapshot: Snapshot) -> RunSummary:
-    """Sum up a run that has been read already."""
+def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> RunSummary:
+    """Sum up a run that has been read already; its progress takes seconds where objectives and trials are many."""
     settings, objectives, trials = snapshot.settings, snapshot.objectives, snapshot.trials
     superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
     rows = tuple(_row(trial, snapshot, trial.number in superseded) for trial in trials)
     by_number = {row.number: row for row in rows}
     best: dict[str, TrialRow | None] = {}
-    for preference in PREFERENCES:
+    for preference in measured_preferences(trials):
         trial = best_trial(trials, objectives, preference)
         best[preference] = by_number[trial.number] if trial is not None else None
     controls = {role: _control(rows, role) for role in CONTROLS}
-    finished = [row for row in rows if row.state == "complete"]
+    finished = [row for row in rows if row.state == COMPLETE and row.has_finished]
     front = pareto_front(trials, objectives)
     most_accurate = best["accuracy"]
     return RunSummary(
@@ -139,8 +162,27 @@ def summarize_snapshot(snapshot: Snapshot) -> RunSummary:
         controls=controls,
         front=tuple(trial.number for trial in sorted(front, key=_worst_accuracy_last)),
         failures=_failures(rows),
+        spending=total_spending(row.metrics for row in rows if row.state != SUPERSEDED),
+        saving=_saving(trials, rows, snapshot.run),
+        progress=search_progress(trials, objectives) if with_progress else None,
         trials=rows,
     )
+
+
+def status_content(summary: RunSummary) -> dict[str, Any]:
+    """What `autogrow status` says beside the counts, as plain data: what runs, the best per objective, what it took."""
+    front = [summary.trial(number) for number in summary.front]
+    best: dict[str, Any] = {}
+    for objective in summary.chosen_objectives:
+        values = {row.number: row.metrics[objective.metric] for row in front}
+        number = max(values, key=lambda trial: objective.sign * values[trial], default=None)
+        best[objective.name] = None if number is None else {"trial": number, "value": values[number]}
+    return {
+        "running": [row.number for row in summary.trials if row.state == _STATES[TrialState.RUNNING]],
+        "best": best,
+        "spending": asdict(summary.spending),
+        "saving": asdict(summary.saving) if summary.saving is not None else None,
+    }
 
 
 def _row(trial: FrozenTrial, snapshot: Snapshot, superseded: bool) -> TrialRow:
@@ -150,18 +192,27 @@ def _row(trial: FrozenTrial, snapshot: Snapshot, superseded: bool) -> TrialRow:
     training = attributes.get("training", base)
     differences = {name: value for name, value in training.items() if value != base.get(name)}
     metrics = attributes.get("metrics", {})
-    if trial.state == TrialState.RUNNING:
+    if trial.state in (TrialState.RUNNING, TrialState.FAIL) and not superseded:
         metrics = _metrics_so_far(snapshot.run, root, training)
+    state = SUPERSEDED if superseded else _STATES[trial.state]
+    if state == COMPLETE and not is_feasible(trial):
+        state = INFEASIBLE
     return TrialRow(
         number=trial.number,
         root=root,
         role=attributes.get("role", SEARCHED),
-        state=SUPERSEDED if superseded else _STATES[trial.state],
+        state=state,
         metrics=dict(metrics),
         policy=policy_line(attributes["policy"], differences) if "policy" in attributes else "",
         training_differences=differences,
-        reason=attributes.get("reason"),
+        reason=attributes.get("reason") or (_broken_constraints(trial) if state == INFEASIBLE else None),
     )
+
+
+def _broken_constraints(trial: FrozenTrial) -> str:
+    """The constraints that the trial breaks, with the amount by which it does."""
+    broken = {name: value for name, value in trial.constraints.items() if value > 0}
+    return "; ".join(f"constraint {name} exceeded by {value:.4g}" for name, value in sorted(broken.items()))
 
 
 def _metrics_so_far(run: RunFolder, root: int, training: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,21 +240,33 @@ def _control(rows: Sequence[TrialRow], role: str) -> TrialRow | None:
 
 def _counts(rows: Sequence[TrialRow]) -> dict[str, int]:
     found = Counter(row.state for row in rows)
-    return {state: found[state] for state in (*_STATES.values(), SUPERSEDED)}
+    return {state: found[state] for state in (COMPLETE, INFEASIBLE, *list(_STATES.values())[1:], SUPERSEDED)}
 
 
 def _failures(rows: Sequence[TrialRow]) -> tuple[Failure, ...]:
     """Reasons, the commonest first. Those that differ only in numbers (a step, a loss) are the same."""
-    groups: dict[str, list[TrialRow]] = {}
+    groups: dict[tuple[str, str], list[TrialRow]] = {}
     for row in rows:
-        if row.state == "failed":
-            key = re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?|\bnan\b|\binf\b", "#", row.reason or "unknown")
-            groups.setdefault(key, []).append(row)
+        if row.state in (FAILED, INFEASIBLE):
+            reason = re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?|\bnan\b|\binf\b", "#", row.reason or "unknown")
+            groups.setdefault((row.state, reason), []).append(row)
     failures = [
-        Failure(group[0].reason or "unknown", len(group), tuple(row.number for row in group))
+        Failure(group[0].state, group[0].reason or "unknown", len(group), tuple(row.number for row in group))
         for group in groups.values()
     ]
     return tuple(sorted(failures, key=lambda failure: -failure.count))
+
+
+def _saving(trials: Sequence[FrozenTrial], rows: Sequence[TrialRow], run: RunFolder) -> Saving | None:
+    """What stopping saved, by the records of the stopped trials."""
+    found = []
+    for trial, row in zip(trials, rows, strict=True):
+        if row.state == PRUNED and "training" in trial.user_attrs:
+            folder = run.trial(row.root)
+            samples = folder.samples()
+            left = remaining_flops(samples, folder.events(), trial.user_attrs["training"]["epochs"])
+            found.append((samples[-1].training_flops if samples else 0.0, left))
+    return total_saving(found)
 
 
 def _settings_of_note(snapshot: Snapshot) -> dict[str, Any]:

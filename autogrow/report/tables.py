@@ -1,15 +1,49 @@
 """The report's tables as text, once for the terminal and once for the page: captions, columns, cells."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autogrow.data.catalogue import Task
+from autogrow.policy.presets import STATIC
 from autogrow.report import formats
-from autogrow.report.summary import RunSummary, TrialRow
+from autogrow.report.summary import COMPLETE, RunSummary, TrialRow
 from autogrow.report.timeline import TimelineEvent
+from autogrow.study.choosing import KNEE, OBJECTIVE_OF_PREFERENCE
+from autogrow.study.objectives import Objective
 
-_PREFERENCE_TITLES = {"accuracy": "best accuracy", "gap": "best gap", "speed": "best speed", "knee": "knee of front"}
+_PREFERENCE_TITLES = {
+    "accuracy": "best accuracy",
+    "gap": "best gap",
+    "speed": "best speed",
+    "loss": "best loss",
+    "size": "smallest",
+    "flops": "fewest FLOPs",
+    "latency": "best latency",
+    "knee": "knee of front",
+}
 _CONTROL_TITLES = {"static": "static control", "default": "default policy", "thesis": "thesis policy"}
+_HEADINGS = {
+    "generalization_gap": "gap",
+    "train_seconds": "train s",
+    "compute": "compute",
+    "validation_loss": "loss",
+    "parameters": "params",
+    "flops": "FLOPs",
+    "latency_ms": "ms",
+    "memory_bytes": "memory",
+    "num_events": "events",
+}
+_ALWAYS = ("validation_accuracy", "generalization_gap", "train_seconds", "parameters")
+_WHERE_THERE_IS_ROOM = ("compute", "num_events")
+"""Left out of narrow tables where the objectives need the columns."""
+_NOTES = {
+    "compute": "compute: training FLOPs, 1 being a full-width run of equal length",
+    "validation_loss": "loss: on validation data",
+    "flops": "FLOPs: of training on one example, at the end",
+    "latency_ms": "ms: of one forward pass of a batch, at the end",
+    "memory_bytes": "memory: bytes of one training step, at the end",
+    "num_events": "events: growth events",
+}
 
 
 @dataclass(frozen=True)
@@ -33,31 +67,88 @@ class Table:
     num_left_out: int = 0
 
 
+def objectives_table(summary: RunSummary) -> Table:
+    """For every objective, the controls' values beside the front's best one, and how far that is from the static one's.
+
+    One row per objective.
+    """
+    front = [summary.trial(number) for number in summary.front]
+    rows = []
+    any_finished = front or any(row is not None and row.has_finished for row in summary.controls.values())
+    for objective in summary.chosen_objectives if any_finished else ():
+        controls = [_finished_value(row, objective) for row in summary.controls.values()]
+        best = max(front, key=lambda row, o=objective: o.sign * row.metrics[o.metric], default=None)  # type: ignore[misc]
+        value = best.metrics[objective.metric] if best is not None else None
+        rows.append(
+            (
+                titled(objective, summary.task),
+                *(formats.metric(objective.metric, cell, summary.task) for cell in (*controls, value)),
+                str(best.number) if best is not None else formats.MISSING,
+                formats.difference_from(objective, value, controls[0], summary.task),
+            )
+        )
+    titles = (*summary.controls, "best", "trial", "vs static")
+    columns = (Column("objective"), *(Column(title, numeric=True) for title in titles))
+    note = "best: of the feasible grown trials, with its number; vs static: its difference from the static control."
+    return Table("Objectives", columns, tuple(rows), note)
+
+
 def best_and_controls(summary: RunSummary) -> Table:
-    """The best grown trial per preference, then the controls with their state where they have not finished."""
+    """The best grown trial per objective and the knee, then the controls with their state where they did not finish."""
+    metrics = _narrow_metrics(summary)
+    asked = {"accuracy", *(name for name, wanted in OBJECTIVE_OF_PREFERENCE.items() if wanted in summary.objectives)}
+    asked |= {KNEE} if len(summary.objectives) > 1 else set()
     rows: list[tuple[str, ...]] = []
     for preference, row in summary.best.items():
-        if row is not None:
-            rows.append((_PREFERENCE_TITLES[preference], *_metric_cells(row, summary.task)))
+        if row is not None and preference in asked:
+            rows.append((_PREFERENCE_TITLES[preference], *_metric_cells(row, metrics, summary.task)))
     for role, row in summary.controls.items():
         if row is not None:
-            title = _CONTROL_TITLES[role] if row.state == "complete" else f"{role} ({row.state})"
-            rows.append((title, *_metric_cells(row, summary.task)))
-    columns = (Column("what"), *_metric_columns(summary.task))
-    return Table("Best grown trials, and the controls", columns, tuple(rows), note=_units(summary.task))
+            title = _CONTROL_TITLES[role] if row.state == COMPLETE else f"{role} ({row.state})"
+            rows.append((title, *_metric_cells(row, metrics, summary.task)))
+    columns = (Column("what"), *_metric_columns(metrics, summary.task))
+    return Table("Best grown trials, and the controls", columns, tuple(rows), note=_units(metrics, summary.task))
 
 
 def pareto_front_table(summary: RunSummary, limit: int | None = None) -> Table:
     """The Pareto front with every trial's policy, best accuracy first, at most `limit` rows."""
+    metrics = _narrow_metrics(summary)
     shown = summary.front[:limit]
     rows = [summary.trial(number) for number in shown]
-    cells = tuple((*_metric_cells(row, summary.task), row.policy) for row in rows)
-    columns = (*_metric_columns(summary.task), Column("policy", flexible=True, one_line=True))
+    cells = tuple((*_metric_cells(row, metrics, summary.task), row.policy) for row in rows)
+    columns = (*_metric_columns(metrics, summary.task), Column("policy", flexible=True, one_line=True))
     objectives = ", ".join(name.replace("_", " ") for name in summary.objectives)
-    note = f"No other finished grown trial is as good in all of {objectives}, and better in one of them."
+    note = f"No other feasible grown trial is as good in all of {objectives}, and better in one of them."
     if len(summary.objectives) == 1:
         note = f"One objective, {objectives}: the front is the best trial."
     return Table("Pareto front", columns, cells, note, len(summary.front) - len(shown))
+
+
+def differences_table(summary: RunSummary, limit: int | None = None) -> Table:
+    """How far the other controls and the front's trials lie from the static control, in every objective."""
+    static, objectives, task = summary.controls[STATIC], summary.chosen_objectives, summary.task
+    columns = (Column("what"), *(Column(_heading(entry.metric, task), numeric=True) for entry in objectives))
+    caption = "Differences from the static control"
+    if static is None or not static.has_finished or not summary.front:
+        return Table(caption, columns, ())
+    shown = summary.front[:limit]
+    rows = {_CONTROL_TITLES[role]: row for role, row in summary.controls.items() if role != STATIC and row is not None}
+    others = [summary.trial(number) for number in shown]
+    rows |= {f"trial {row.number}": row for row in others if row not in rows.values()}
+    base = [_finished_value(static, objective) for objective in objectives]
+    cells = tuple(
+        (
+            title,
+            *(
+                formats.difference_from(objective, _finished_value(row, objective), other, task)
+                for objective, other in zip(objectives, base, strict=True)
+            ),
+        )
+        for title, row in rows.items()
+    )
+    points = "Accuracy and gap in points, costs in percent" if task == "classification" else "Costs in percent"
+    note = f"The Pareto front and the other controls. {points} of the static control's value."
+    return Table(caption, columns, cells, note, len(summary.front) - len(shown))
 
 
 def timeline_table(summary: RunSummary) -> Table:
@@ -86,61 +177,128 @@ def timeline_table(summary: RunSummary) -> Table:
 
 
 def failures_table(summary: RunSummary) -> Table:
-    """Why trials failed."""
-    columns = (Column("trials", numeric=True), Column("reason", flexible=True), Column("numbers", flexible=True))
-    rows = tuple((str(entry.count), entry.reason, _numbers(entry.trials)) for entry in summary.failures)
-    return Table("Failed trials", columns, rows)
+    """Why trials failed or are infeasible."""
+    columns = (
+        Column("trials", numeric=True),
+        Column("state"),
+        Column("reason", flexible=True),
+        Column("numbers", flexible=True),
+    )
+    rows = tuple((str(entry.count), entry.state, entry.reason, _numbers(entry.trials)) for entry in summary.failures)
+    return Table("Failed and infeasible trials", columns, rows)
+
+
+def search_table(summary: RunSummary) -> Table:
+    """What the search has spent and saved, and how good its front is in one number."""
+    spending, saving = summary.spending, summary.saving
+    rows = []
+    if spending.trials:
+        took = (
+            f"{formats.seconds(spending.train_seconds)} train seconds, {formats.count(spending.training_flops)} FLOPs"
+        )
+        rows.append(("training", f"{took} in {_trials(spending.trials)}"))
+    if saving is not None:
+        share, flops = formats.percent(saving.share), formats.count(saving.saved_flops)
+        rows.append(
+            ("saved by stopping", f"at least {share} of what {_trials(saving.trials)} would have taken ({flops} FLOPs)")
+        )
+    rows += _progress_rows(summary)
+    note = (
+        "Saved, if stopped trials had kept the size they had; had they grown on, they would have taken more."
+        if saving is not None
+        else ""
+    )
+    return Table("The search", (Column("what"), Column("how much", flexible=True)), tuple(rows), note)
+
+
+def _progress_rows(summary: RunSummary) -> list[tuple[str, str]]:
+    progress = summary.progress
+    if progress is None or progress.final is None:
+        return []
+    if progress.measure == "best":
+        objective = summary.chosen_objectives[0]
+        return [
+            (f"best {titled(objective, summary.task)}", formats.metric(objective.metric, progress.final, summary.task))
+        ]
+    return [("hypervolume", f"{progress.final:.3f} of 1, with {reference_point(summary)}")]
+
+
+def reference_point(summary: RunSummary) -> str:
+    """The reference point of the hypervolume in words."""
+    assert summary.progress is not None
+    values = [
+        f"{_heading(objective.metric, summary.task)} "
+        f"{formats.metric(objective.metric, summary.progress.reference[objective.name], summary.task)}"
+        for objective in summary.chosen_objectives
+    ]
+    return f"the reference point at {', '.join(values)}"
 
 
 def all_trials_table(summary: RunSummary) -> Table:
     """Every trial, oldest first."""
+    metrics = tuple(dict.fromkeys((*_narrow_metrics(summary), *_WHERE_THERE_IS_ROOM)))
     columns = (
-        *_metric_columns(summary.task),
+        *_metric_columns(metrics, summary.task),
         Column("role"),
         Column("state"),
         Column("policy", flexible=True, one_line=True),
     )
     rows = tuple(
-        (*_metric_cells(row, summary.task), row.role, row.state, row.policy or formats.MISSING)
+        (*_metric_cells(row, metrics, summary.task), row.role, row.state, row.policy or formats.MISSING)
         for row in summary.trials
     )
-    return Table("All trials", columns, rows, note="Metrics of pruned and running trials are those they had reached.")
+    return Table("All trials", columns, rows, note="Metrics of trials that did not finish are those they had reached.")
 
 
 def running_table(summary: RunSummary) -> Table:
     """Trials that run now, with what they have reached."""
-    columns = (*_metric_columns(summary.task), Column("role"), Column("done", numeric=True))
+    metrics = (*_ALWAYS, "num_events")
+    columns = (*_metric_columns(metrics, summary.task), Column("role"), Column("done", numeric=True))
     running = [row for row in summary.trials if row.state == "running"]
-    rows = tuple((*_metric_cells(row, summary.task), row.role, _share(row)) for row in running)
+    rows = tuple((*_metric_cells(row, metrics, summary.task), row.role, _share(row)) for row in running)
     caption = "Running trials" if summary.is_running else "Trials that ran when the search was cut off"
     return Table(caption, columns, rows)
 
 
-def _metric_columns(task: Task) -> tuple[Column, ...]:
-    titles = ("trial", formats.accuracy_name(task), "gap", "train s", "compute", "params", "events")
-    return tuple(Column(title, numeric=True) for title in titles)
+def _narrow_metrics(summary: RunSummary) -> tuple[str, ...]:
+    """The metrics of tables that fit a narrow terminal: the usual ones, the objectives, what limits measured."""
+    measured = {name for row in summary.trials for name in ("latency_ms", "memory_bytes") if name in row.metrics}
+    wanted = {*_ALWAYS, *(objective.metric for objective in summary.chosen_objectives), *measured}
+    if wanted == set(_ALWAYS):
+        wanted |= set(_WHERE_THERE_IS_ROOM)
+    return tuple(name for name in ("validation_accuracy", *_HEADINGS) if name in wanted)
 
 
-def _metric_cells(row: TrialRow, task: Task) -> tuple[str, ...]:
-    metrics = row.metrics
-    formatted: Sequence[tuple[str, Callable[[float | None], str]]] = (
-        ("validation_accuracy", lambda value: formats.accuracy(value, task)),
-        ("generalization_gap", lambda value: formats.gap(value, task)),
-        ("train_seconds", formats.seconds),
-        ("compute", formats.ratio),
-        ("parameters", formats.count),
-        ("num_events", formats.count),
-    )
-    return (str(row.number), *(write(metrics.get(name)) for name, write in formatted))
+def _heading(metric: str, task: Task) -> str:
+    return formats.accuracy_name(task) if metric == "validation_accuracy" else _HEADINGS[metric]
 
 
-def _units(task: Task) -> str:
+def titled(objective: Objective, task: Task) -> str:
+    """An objective's title with its unit."""
+    unit = objective.unit_of(task)
+    return objective.title_of(task) + (f" ({unit})" if unit else "")
+
+
+def _finished_value(row: TrialRow | None, objective: Objective) -> float | None:
+    """The value that a trial ended with; None for one that did not finish."""
+    return row.metrics.get(objective.metric) if row is not None and row.has_finished else None
+
+
+def _metric_columns(metrics: Sequence[str], task: Task) -> tuple[Column, ...]:
+    return tuple(Column(title, numeric=True) for title in ("trial", *(_heading(name, task) for name in metrics)))
+
+
+def _metric_cells(row: TrialRow, metrics: Sequence[str], task: Task) -> tuple[str, ...]:
+    return (str(row.number), *(formats.metric(name, row.metrics.get(name), task) for name in metrics))
+
+
+def _units(metrics: Sequence[str], task: Task) -> str:
     start = (
         "Validation accuracy in percent; gap: train minus validation accuracy in points"
         if task == "classification"
         else "R² on validation data; gap: train minus validation R²"
     )
-    return f"{start}; compute: training FLOPs, 1 being a full-width run of equal length; events: growth events."
+    return "; ".join([start, *(_NOTES[name] for name in metrics if name in _NOTES)]) + "."
 
 
 def _event_cells(event: TimelineEvent, task: Task) -> tuple[str, ...]:
@@ -166,6 +324,10 @@ def _event_cells(event: TimelineEvent, task: Task) -> tuple[str, ...]:
 
 def _share(row: TrialRow) -> str:
     return formats.percent(row.metrics["progress"]) if "progress" in row.metrics else formats.MISSING
+
+
+def _trials(number: int) -> str:
+    return f"{number} trial{'s' if number != 1 else ''}"
 
 
 def _numbers(trials: Sequence[int]) -> str:

@@ -11,9 +11,12 @@ from autogrow.report.summary import RunSummary
 from autogrow.report.tables import (
     Table,
     best_and_controls,
+    differences_table,
     failures_table,
+    objectives_table,
     pareto_front_table,
     running_table,
+    search_table,
     timeline_table,
 )
 
@@ -25,19 +28,21 @@ def render(summary: RunSummary) -> RenderableType:
     """The whole report."""
     best = summary.best["accuracy"]
     policy = [Text(f"Policy of trial {best.number}: {best.policy}.")] if best is not None else []
-    front, growth = pareto_front_table(summary, MAX_FRONT_ROWS), timeline_table(summary)
+    front = pareto_front_table(summary, MAX_FRONT_ROWS), differences_table(summary, MAX_FRONT_ROWS)
+    search = search_table(summary), running_table(summary), failures_table(summary)
     return Group(
         _header(summary),
         _verdict(summary),
-        *_drawn(best_and_controls(summary)),
+        *_drawn(objectives_table(summary), best_and_controls(summary)),
         *policy,
-        *_drawn(front, growth, running_table(summary), failures_table(summary)),
+        *_drawn(*front, timeline_table(summary), *search),
     )
 
 
 def render_status(summary: RunSummary) -> RenderableType:
-    """The short form: counts, the verdict so far, what runs, the best, failures."""
-    tables = running_table(summary), best_and_controls(summary), failures_table(summary)
+    """The short form: counts, the verdict so far, what runs, the best per objective, what was spent, failures."""
+    best = objectives_table(summary), best_and_controls(summary)
+    tables = running_table(summary), *best, search_table(summary), failures_table(summary)
     return Group(_header(summary), _verdict(summary), *_drawn(*tables))
 
 

@@ -44,18 +44,20 @@ class _Row(Protocol):
     def metrics(self) -> dict[str, Any]: ...
     @property
     def training_differences(self) -> dict[str, Any]: ...
+    @property
+    def has_finished(self) -> bool: ...
 
 
 def judge(finished: Sequence[_Row], grown: _Row | None, static: _Row | None, task: Task, seed: int) -> Verdict:
     """Compare the best grown trial with the static control.
 
-    finished: all complete trials, the static control among them; grown: the best of them that is not static; static:
-    the static control, in whatever state it is.
+    finished: all complete, feasible trials; grown: the best of them that is not static; static: the static control, in
+    whatever state it is. It may be infeasible and is compared with all the same.
     """
     early = f"One seed ({seed}) and validation data only."
     if grown is None:
         return Verdict("undecided", "No verdict yet: no grown trial has finished.", (), early)
-    if static is None or static.state != "complete":
+    if static is None or not static.has_finished:
         state = f"is {static.state}" if static is not None else "was not tried"
         reached = f"trial {grown.number} reaches {_accuracy(grown, task)} {_validation(task)}"
         headline = f"No verdict: the static control {state}, so growing has nothing to be compared with."
@@ -100,6 +102,8 @@ def _details(
     taken = {"train_seconds": "train seconds", "training_flops": "compute (training FLOPs)", "parameters": "parameters"}
     costs = [f"{formats.ratio(ratios[name])} times the {title}" for name, title in taken.items()]
     details = [f"Against the static control it took {costs[0]} and {costs[1]}, and ended with {costs[2]}."]
+    if static.state != "complete":
+        details.append(f"The static control is {static.state}: it breaks a constraint that the grown trial keeps.")
     points = formats.in_points(gap, task)
     if abs(gap) < _NO_DIFFERENCE:
         details.append("The generalization gap is the same.")

@@ -13,19 +13,33 @@ from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings, versions
 
-PREFERENCES = ("accuracy", "gap", "speed", "knee")
-_METRIC_OF_PREFERENCE = {"accuracy": "accuracy", "gap": "generalization_gap", "speed": "train_seconds"}
+KNEE = "knee"
+OBJECTIVE_OF_PREFERENCE = {
+    "accuracy": "accuracy",
+    "gap": "generalization_gap",
+    "speed": "train_seconds",
+    "loss": "loss",
+    "size": "parameters",
+    "flops": "flops",
+    "latency": "latency_ms",
+}
+PREFERENCES = (*OBJECTIVE_OF_PREFERENCE, KNEE)
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether the trial keeps to all constraints; Optuna's convention is that a value above 0 breaks one."""
+    return all(value <= 0 for value in trial.constraints.values())
 
 
 def candidates(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Finished trials that grew: the static control is what they are compared with, not a growth policy."""
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    """Finished, feasible trials that grew: the static control is what they are compared with, not a growth policy."""
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and is_feasible(trial)]
     return [trial for trial in finished if trial.user_attrs.get("role") != STATIC]
 
 
 def pareto_front(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) -> list[FrozenTrial]:
     """The candidates that no other candidate beats in one objective and equals or beats in all, oldest first."""
-    kept = candidates(trials)
+    kept = [trial for trial in candidates(trials) if has_measured(trial, objectives)]
     if not kept:
         return []
     scores = _scores(kept, objectives)
@@ -36,17 +50,42 @@ def pareto_front(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...
 def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...], preference: str) -> FrozenTrial | None:
     """One candidate by preference, or None when there is none.
 
-    accuracy, gap, speed: the best in that metric; equals are told apart by accuracy, then by train seconds, then by
-    gap. knee: the trial of the Pareto front nearest to the best value of every objective, each scaled to the front's
-    range.
+    knee: the trial of the Pareto front nearest to the best value of every objective, each scaled to the front's range.
+    Any other: the best in that metric; equals are told apart by accuracy, then by train seconds, then by gap. Raises
+    `UsageError` where the trials have not measured that metric.
     """
     if preference not in PREFERENCES:
         raise UsageError(unknown_name("preference", preference, PREFERENCES))
-    if preference == "knee":
+    if preference == KNEE:
         front = pareto_front(trials, objectives)
         return _knee(front, objectives) if front else None
-    order = [_METRIC_OF_PREFERENCE[preference], "accuracy", "train_seconds", "generalization_gap"]
-    return max(candidates(trials), key=lambda trial: [_score(trial, OBJECTIVES[name]) for name in order], default=None)
+    wanted = OBJECTIVES[OBJECTIVE_OF_PREFERENCE[preference]]
+    possible = candidates(trials)
+    measured = [trial for trial in possible if has_measured(trial, (wanted,))]
+    if possible and not measured:
+        raise UsageError(
+            f"no trial of this study has measured {wanted.metric}, which {preference!r} goes by: prefer one of "
+            f"{', '.join(measured_preferences(trials))}, or search with {wanted.name} among the --objectives"
+        )
+    order = [wanted, *(OBJECTIVES[name] for name in ("accuracy", "train_seconds", "generalization_gap"))]
+    return max(measured, key=lambda trial: [_score(trial, objective) for objective in order], default=None)
+
+
+def measured_preferences(trials: Sequence[FrozenTrial]) -> list[str]:
+    """The preferences that the finished trials can answer; all of them before any has finished."""
+    possible = candidates(trials)
+
+    def is_answered(preference: str) -> bool:
+        wanted = (OBJECTIVES[OBJECTIVE_OF_PREFERENCE[preference]],)
+        return not possible or any(has_measured(trial, wanted) for trial in possible)
+
+    return [preference for preference in PREFERENCES if preference == KNEE or is_answered(preference)]
+
+
+def has_measured(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> bool:
+    """Whether the trial has a value in all of these objectives."""
+    metrics = trial.user_attrs.get("metrics", {})
+    return all(metrics.get(objective.metric) is not None for objective in objectives)
 
 
 def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
@@ -98,8 +137,9 @@ def _scores(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) ->
 
 
 def _score(trial: FrozenTrial, objective: Objective) -> float:
-    """The trial's value in an objective, more being better."""
-    return objective.sign * float(trial.user_attrs["metrics"][objective.metric])
+    """The trial's value in an objective, more being better; minus infinity where it has none."""
+    value = trial.user_attrs.get("metrics", {}).get(objective.metric)
+    return float("-inf") if value is None else objective.sign * float(value)
 
 
 def _ranges(numbers: list[int]) -> str:

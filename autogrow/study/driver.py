@@ -26,7 +26,7 @@ from autogrow.policy.presets import CONTROLS
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.objectives import OBJECTIVES, Objective
+from autogrow.study.objectives import OBJECTIVES, Objective, metrics_to_measure
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS, Proposer
 from autogrow.study.search_space import SearchSpace
@@ -295,6 +295,7 @@ class _Driver:
             interrupt_file=str(self._folder.interrupt_file),
             working_directory=settings.working_directory,
             num_reports=NUM_REPORTS,
+            measured=metrics_to_measure(plan.objectives, settings.limits),
         )
 
     def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import gc
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,9 @@ class TrialConfig(BaseModel):
     interrupt_file: str
     working_directory: str
     num_reports: int
+    measured: tuple[str, ...] = ()
+    """Metrics to measure at the end, which takes time: see `objectives.metrics_to_measure`. What the policy's limits
+    look at is measured anyway."""
 
 
 def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
@@ -109,13 +112,19 @@ def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str
         return {"status": "interrupted"}
     if outcome.signal is Signal.STOP:
         return {"status": "stopped", "metrics": reporter.metrics(trainer.samples[-1])}
-    metrics = {**final_metrics(outcome, trainer), "trial_seconds": time.monotonic() - reporter.started}
+    metrics = final_metrics(outcome, trainer, config.measured)
+    metrics["trial_seconds"] = time.monotonic() - reporter.started
     return {"status": "complete", "metrics": metrics, "constraints": policy.limits.excess(metrics)}
 
 
-def final_metrics(outcome: TrainingOutcome, trainer: Trainer) -> dict[str, Any]:
-    """The metrics of a finished run, by the names that objectives and reports use."""
+def final_metrics(outcome: TrainingOutcome, trainer: Trainer, measured: Collection[str] = ()) -> dict[str, Any]:
+    """The metrics of a finished run, by the names that objectives and reports use.
+
+    measured: `memory_bytes` and `latency_ms`, if they are wanted.
+    """
     assert outcome.train is not None and outcome.validation is not None
+    size = trainer.size(memory="memory_bytes" in measured, latency="latency_ms" in measured)
+    costly = {"memory_bytes": size.memory_bytes, "latency_ms": size.latency_ms}
     return {
         "validation_accuracy": outcome.validation.accuracy,
         "validation_loss": outcome.validation.loss,
@@ -126,8 +135,10 @@ def final_metrics(outcome: TrainingOutcome, trainer: Trainer) -> dict[str, Any]:
         "training_flops": outcome.training_flops,
         "compute": outcome.training_flops / trainer.full_training_flops,
         "parameters": outcome.parameters,
+        "flops": size.flops,
         "num_events": outcome.num_events,
         "steps": outcome.steps,
+        **{name: value for name, value in costly.items() if value is not None},
     }
 
 

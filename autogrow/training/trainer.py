@@ -15,8 +15,10 @@ from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit
 from autogrow.errors import TrainingDivergedError
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.measuring.size import latency_ms, training_memory_bytes
 from autogrow.network.shape import NetworkShape
 from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.limits import NetworkSize
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.aftermath import next_observation, observe
@@ -166,6 +168,21 @@ class Trainer:
     def shape(self) -> NetworkShape:
         """The network's present shape."""
         return NetworkShape.of(self.network, with_blocks=self._growth.policy.depth is not None)
+
+    def size(self, *, memory: bool = False, latency: bool = False) -> NetworkSize:
+        """The network's present size, on the batch by which its policy's limits go.
+
+        Memory and latency take a training step and several forward passes, none of them counted as training; they are
+        measured where they are asked for or limited.
+        """
+        limits = self._growth.policy.limits
+        batch = self._fixed_batch.inputs
+        return NetworkSize(
+            parameters=self.network.num_parameters,
+            flops=self._growth.training_flops,
+            memory_bytes=training_memory_bytes(self.model, batch) if memory or limits.needs_memory else None,
+            latency_ms=latency_ms(self.model, batch) if latency or limits.needs_latency else None,
+        )
 
     def _loop(self) -> Signal:
         while self._step < self.num_steps:

@@ -28,8 +28,8 @@ FULL_FLOPS = 1e12
 """Training FLOPs of a static run."""
 
 
-def metrics_of(accuracy, *, gap=0.02, seconds=10.0, compute=0.6, parameters=300_000, num_events=2):
-    """What a finished trial reports."""
+def metrics_of(accuracy, *, gap=0.02, seconds=10.0, compute=0.6, parameters=300_000, num_events=2, **measured):
+    """What a finished trial reports; `measured` is what only some do, as `latency_ms`."""
     return {
         "validation_accuracy": accuracy,
         "validation_loss": 0.4,
@@ -40,8 +40,10 @@ def metrics_of(accuracy, *, gap=0.02, seconds=10.0, compute=0.6, parameters=300_
         "training_flops": compute * FULL_FLOPS,
         "compute": compute,
         "parameters": parameters,
+        "flops": 6.0 * parameters,
         "num_events": num_events,
         "steps": NUM_STEPS,
+        **measured,
     }
 
 
@@ -127,12 +129,12 @@ class MadeRun:
         assert proposal is not None
         return proposal
 
-    def write_records(self, root, final_accuracy, grows=True):
-        """Ten samples that end at the accuracy, and two growth events."""
+    def write_records(self, root, final_accuracy, grows=True, num_samples=10):
+        """Ten samples, one per epoch, that end at the accuracy, and two growth events."""
         folder = self.folder.trial(root)
         folder.rewrite([], [])
-        for index in range(10):
-            accuracy = final_accuracy - 0.03 * (9 - index)
+        for index in range(num_samples):
+            accuracy = final_accuracy - 0.03 * (num_samples - 1 - index)
             folder.append_sample(sample(index, accuracy, (index + 1) * 0.06 * FULL_FLOPS))
         if grows:
             first, second = {"features.0": 8, "features.3": 4}, {"features.0": 8, "features.3": 0}
@@ -153,8 +155,20 @@ class MadeRun:
 
     def prune(self, accuracy, **metrics):
         proposal = self.start()
+        self.write_records(proposal.root, accuracy, grows=False, num_samples=3)
+        reached = metrics_of(accuracy, **{"compute": 0.18, "seconds": 3.0, **metrics})
+        self.database.tell_pruned(proposal.number, {**reached, "progress": 0.3})
+        return proposal.number
+
+    def complete_infeasible(self, accuracy, constraints, **metrics):
+        """A trial that was trained to its end and breaks those constraints that are above 0."""
+        proposal = self.start()
+        storage, study = self.database.study._storage, self.database.study._study_id
+        trial = storage.get_trial_id_from_study_id_trial_number(study, proposal.number)
+        for name, value in constraints.items():
+            storage.set_trial_system_attr(trial, f"constraints:{name}", value)
         self.write_records(proposal.root, accuracy)
-        self.database.tell_pruned(proposal.number, {**metrics_of(accuracy, **metrics), "progress": 0.3})
+        self.database.tell_complete(proposal.number, metrics_of(accuracy, **metrics))
         return proposal.number
 
     def fail(self, reason):

@@ -7,9 +7,10 @@ import pytest
 
 from autogrow.errors import RunFolderError
 from autogrow.report.html import html_report, write_html_report
+from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 
-FIGURES = ["pareto", "accuracy", "growth", "importances", "slices", "spans"]
+FIGURES = ["pareto", "progress", "accuracy", "growth", "importances", "slices", "spans"]
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
 
 
@@ -60,7 +61,7 @@ def test_holds_tables_and_figures(page):
         assert part in page.text
     assert identifiers(page) == FIGURES
     assert "Not drawn" not in page.text
-    assert sum("Plotly.newPlot" in script and len(script) < 1e6 for script in page.scripts) == 6
+    assert sum("Plotly.newPlot" in script and len(script) < 1e6 for script in page.scripts) == 7
 
 
 def test_plotly_is_in_it_once(page):
@@ -82,7 +83,7 @@ def test_every_table_and_figure_can_be_read_aloud(page):
     assert tags.count("table") == tags.count("caption")
     assert all(a.get("scope") in ("col", "row") for tag, a in page.elements if tag == "th")
     plots = [a for tag, a in page.elements if a.get("class") == "plot"]
-    assert len(plots) == 6
+    assert len(plots) == 7
     assert all(a["role"] == "img" and a["aria-label"] for a in plots)
 
 
@@ -114,7 +115,7 @@ def test_no_complete_trial(make_run):
     run.fail("RuntimeError: broken")
     page = Page(html_report(run.folder))
     assert "No verdict yet" in page.text
-    assert page.text.count("Not drawn") == 5
+    assert page.text.count("Not drawn") == 6
 
 
 def test_only_the_controls(make_run):
@@ -150,7 +151,38 @@ def test_regression(make_run):
 def test_one_objective(make_run):
     run = make_run(objectives=("accuracy",))
     run.controls()
-    assert identifiers(Page(html_report(run.folder))) == FIGURES
+    page = Page(html_report(run.folder))
+    assert identifiers(page) == FIGURES
+    assert "The best validation accuracy so far" in page.text
+    labels = [a["aria-label"] for tag, a in page.elements if a.get("class") == "plot"]
+    assert any(label.endswith("over 3 finished trials, from 88 to 88.") for label in labels)
+
+
+def test_the_hypervolume_says_what_it_is_relative_to(page):
+    assert "Hypervolume of the Pareto front so far" in page.text
+    assert "the reference point at accuracy" in page.text
+    labels = [a["aria-label"] for tag, a in page.elements if a.get("class") == "plot"]
+    assert any(label.startswith("Step plot of the hypervolume (share) over 23 finished trials") for label in labels)
+
+
+def test_stopped_trials_are_drawn_apart(page, make_run):
+    assert any("stopped early" in script and "yaxis2" in script for script in page.scripts if len(script) < 1e6)
+    run = make_run()
+    run.controls()
+    scripts = [
+        script for script in Page(html_report(run.folder)).scripts if 'id="accuracy' in script or len(script) < 1e6
+    ]
+    assert not any("stopped early" in script for script in scripts)
+
+
+@pytest.mark.parametrize("dataset", ["digits", "sine"])
+def test_seven_objectives(make_run, dataset):
+    run = make_run(dataset=dataset, objectives=tuple(OBJECTIVES))
+    for index in range(5):
+        run.complete(0.8 + 0.01 * index, latency_ms=1.0 + index)
+    page = Page(html_report(run.folder))
+    assert identifiers(page) == FIGURES
+    assert "latency of a forward pass (ms)" in page.text
 
 
 def test_while_a_search_runs(make_run):

@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from optuna.trial import create_trial
 
 from autogrow.errors import RunFolderError
 from autogrow.report.snapshot import read_snapshot
-from autogrow.report.summary import summarize
+from autogrow.report.summary import status_content, summarize
 from autogrow.study.run_folder import RunFolder
+from tests.report.conftest import FULL_FLOPS
 
 
 def total(summary):
@@ -25,6 +27,7 @@ def test_counts_and_roles(full_summary):
         "running": 0,
         "waiting": 0,
         "superseded": 0,
+        "infeasible": 0,
     }
     assert total(summary) == len(summary.trials)
     assert [summary.controls[role].number for role in ("static", "default", "thesis")] == [0, 1, 2]
@@ -61,6 +64,103 @@ def test_the_static_control_is_not_on_the_front(make_run):
     run = make_run()
     run.controls(static=0.99)
     assert 0 not in summarize(run.folder).front
+
+
+def test_a_trial_that_breaks_a_constraint_is_infeasible(make_run):
+    run = make_run()
+    run.controls()
+    feasible = run.complete_infeasible(0.92, {"max_parameters": 0.0, "max_flops": -3.0})
+    broken = run.complete_infeasible(0.99, {"max_parameters": 1500.0, "max_flops": -3.0}, gap=0.0, seconds=0.1)
+    run.complete_infeasible(0.98, {"max_parameters": 200.0})
+    summary = summarize(run.folder)
+    assert (summary.trial(feasible).state, summary.trial(broken).state) == ("complete", "infeasible")
+    assert (summary.counts["complete"], summary.counts["infeasible"]) == (4, 2)
+    assert broken not in summary.front
+    assert summary.best["accuracy"].number == feasible
+    assert [(entry.state, entry.reason, entry.count) for entry in summary.failures] == [
+        ("infeasible", "constraint max_parameters exceeded by 1500", 2)
+    ]
+    assert total(summary) == len(run.database.trials())
+
+
+def test_an_infeasible_static_control_is_still_what_growing_is_compared_with(make_run):
+    run = make_run()
+    run.complete_infeasible(0.9, {"max_parameters": 5.0}, num_events=0)
+    run.complete(0.92)
+    summary = summarize(run.folder)
+    assert summary.controls["static"].state == "infeasible"
+    assert summary.verdict.outcome == "better"
+    assert any("static control is infeasible" in detail for detail in summary.verdict.details)
+
+
+@pytest.mark.parametrize("measured", [{}, {"latency_ms": 2.5}])
+def test_the_best_are_given_for_what_was_measured(make_run, measured):
+    run = make_run()
+    run.controls()
+    run.complete(0.95, **measured)
+    expected = {"accuracy", "gap", "speed", "loss", "size", "flops", "knee", *(["latency"] if measured else [])}
+    assert set(summarize(run.folder).best) == expected
+
+
+def test_trials_of_an_earlier_run_are_like_any_other(make_run):
+    run = make_run()
+    run.controls()
+    study = run.database.study
+    parameters = {"chunk_fraction": 0.2, "initialization": "xavier", "training.learning_rate": 0.001}
+    study.enqueue_trial(parameters, user_attrs={"role": "transferred"})
+    number = run.complete(0.97)
+    summary = summarize(run.folder)
+    assert summary.trial(number).role == "transferred"
+    assert summary.best["accuracy"].number == number
+    json.dumps(summary.to_dict(), allow_nan=False)
+
+
+def test_a_finished_trial_without_records_or_metrics_is_shown_and_on_no_front(make_run):
+    """As an Optuna study may hold, to which trials were added by hand."""
+    run = make_run()
+    run.controls()
+    run.database.study.add_trial(create_trial(values=[0.99, 0.0, 1.0]))
+    summary = summarize(run.folder)
+    assert summary.counts["complete"] == 4
+    assert 3 not in summary.front
+    assert summary.best["accuracy"].number == 1
+
+
+def test_what_was_spent_and_saved(make_run):
+    run = make_run()
+    run.controls()  # 10 train seconds each, 1.0, 0.6 and 0.6 of the full FLOPs
+    run.prune(0.5)  # 3 of 10 epochs at 0.06 each
+    interrupted = run.start()
+    run.write_records(interrupted.root, 0.9, num_samples=2)  # 2 train seconds
+    run.fail("RuntimeError: it never began")
+    summary = summarize(run.folder)
+    assert summary.spending.trials == 5
+    assert summary.spending.train_seconds == pytest.approx(35.0)
+    assert summary.spending.training_flops == pytest.approx((2.2 + 0.18 + 0.12) * FULL_FLOPS)
+    assert summary.saving.trials == 1
+    assert summary.saving.saved_flops == pytest.approx(0.42 * FULL_FLOPS)
+    assert summary.saving.share == pytest.approx(0.7)
+
+
+def test_status_names_the_best_per_objective_and_what_runs(make_run):
+    run = make_run(objectives=("accuracy", "parameters"))
+    run.controls()
+    small, good = run.complete(0.7, parameters=10), run.complete(0.95, parameters=999_999)
+    running = run.start().number
+    content = status_content(summarize(run.folder, with_progress=False))
+    assert content["running"] == [running]
+    assert content["best"] == {
+        "accuracy": {"trial": good, "value": 0.95},
+        "parameters": {"trial": small, "value": 10},
+    }
+    assert content["spending"]["trials"] == 5
+    assert content["saving"] is None
+
+
+def test_status_before_anything_has_finished(make_run):
+    content = status_content(summarize(make_run().folder, with_progress=False))
+    assert set(content["best"].values()) == {None}
+    assert content["spending"] == {"trials": 0, "train_seconds": 0, "training_flops": 0}
 
 
 def test_front_has_the_most_accurate_first(full_summary):

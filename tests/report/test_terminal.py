@@ -8,6 +8,7 @@ from rich.console import Console
 from autogrow.report import terminal
 from autogrow.report.summary import summarize
 from autogrow.report.terminal import render, render_status
+from autogrow.study.objectives import OBJECTIVES
 
 
 def text_of(renderable, width=100):
@@ -20,7 +21,12 @@ def test_says_what_there_is(full_summary):
     text = text_of(render(full_summary))
     assert "23 complete, 1 pruned, 3 failed of 50 trials" in text
     assert "Growing is ahead on accuracy: trial 22 reaches 91.65 %" in text
-    for caption in ("Best grown trials, and the controls", "Pareto front", "Growth of trial 22", "Failed trials"):
+    for caption in (
+        "Best grown trials, and the controls",
+        "Pareto front",
+        "Growth of trial 22",
+        "Failed and infeasible trials",
+    ):
         assert caption in text
     assert "TrainingDivergedError" in text
 
@@ -72,7 +78,34 @@ def test_markup_in_a_reason_is_text(make_run):
     assert "[bold]shape[/nothing] [3, 4]" in text_of(render(summarize(run.folder)))
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_seven_objectives_fit_a_narrow_terminal(make_run, width):
+    run = make_run(objectives=tuple(OBJECTIVES))
+    for accuracy in (0.90, 0.88, 0.86, 0.95):
+        run.complete(accuracy, latency_ms=12.5, seconds=1234.5, parameters=27_600_000)
+    lines = text_of(render(summarize(run.folder)), width).splitlines()
+    assert max(map(len, lines)) <= width
+    best = next(line for line in lines if line.startswith("best accuracy"))
+    assert best.split()[2:] == ["3", "95.00", "+2.00", "1,234", "0.400", "27.6M", "166M", "12.5"]
+    assert any(line.startswith("latency of a forward pass (ms)") for line in lines)
+
+
 def test_status_is_short(full_summary):
     text = text_of(render_status(full_summary))
     assert "23 complete" in text
     assert "Pareto front" not in text
+    assert "train seconds, " in text
+    assert "validation accuracy (%)" in text
+
+
+def test_status_counts_every_state(make_run):
+    run = make_run()
+    run.controls()
+    run.complete_infeasible(0.9, {"max_parameters": 1.0})
+    run.prune(0.5)
+    run.fail("RuntimeError: broken")
+    run.start()
+    run.database.study.enqueue_trial({})
+    text = text_of(render_status(summarize(run.folder, with_progress=False)))
+    assert "3 complete, 1 infeasible, 1 pruned, 1 failed, 1 running, 1 waiting of 50 trials" in text
+    assert "hypervolume" not in text

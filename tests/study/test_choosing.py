@@ -6,17 +6,25 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from autogrow.errors import UsageError
-from autogrow.study.choosing import best_trial, pareto_front, trial_by_number
+from autogrow.study.choosing import (
+    PREFERENCES,
+    best_trial,
+    is_feasible,
+    measured_preferences,
+    pareto_front,
+    trial_by_number,
+)
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
 
 ALL = parse_objectives("accuracy,generalization_gap,train_seconds")
 TWO = parse_objectives("accuracy,train_seconds")
 
 
-def trial(number, accuracy, gap, seconds, *, role="searched", state=TrialState.COMPLETE):
-    metrics = {"validation_accuracy": accuracy, "generalization_gap": gap, "train_seconds": seconds}
+def trial(number, accuracy, gap, seconds, *, role="searched", state=TrialState.COMPLETE, constraints=None, **more):
+    metrics = {"validation_accuracy": accuracy, "generalization_gap": gap, "train_seconds": seconds, **more}
     values = [accuracy, gap, seconds] if state == TrialState.COMPLETE else None
-    made = create_trial(state=state, values=values, user_attrs={"role": role, "metrics": metrics})
+    attributes = {"role": role, "metrics": metrics}
+    made = create_trial(state=state, values=values, user_attrs=attributes, constraints=constraints)
     made.number = number
     return made
 
@@ -94,8 +102,60 @@ def test_the_growing_controls_are_candidates():
     assert best_trial(controls, ALL, "accuracy").number == 2
 
 
+SIZES = {"validation_loss": 0.5, "parameters": 1000, "flops": 6e3}
+SMALL = trial(0, 0.8, 0.0, 2.0, **{**SIZES, "parameters": 10}, latency_ms=3.0)
+LIGHT = trial(1, 0.8, 0.0, 2.0, **{**SIZES, "flops": 60.0}, latency_ms=4.0)
+SURE = trial(2, 0.8, 0.0, 2.0, **{**SIZES, "validation_loss": 0.1}, latency_ms=5.0)
+QUICK = trial(3, 0.8, 0.0, 2.0, **SIZES, latency_ms=0.5)
+
+
+@pytest.mark.parametrize(("preference", "number"), [("size", 0), ("flops", 1), ("loss", 2), ("latency", 3)])
+def test_sizes_and_loss_can_be_preferred(preference, number):
+    assert best_trial([QUICK, SURE, LIGHT, SMALL], ALL, preference).number == number
+
+
+def test_a_metric_that_was_not_measured_is_refused_with_those_that_were():
+    sized = [trial(0, 0.9, 0.1, 2.0, **SIZES)]
+    assert measured_preferences(sized) == ["accuracy", "gap", "speed", "loss", "size", "flops", "knee"]
+    with pytest.raises(UsageError) as caught:
+        best_trial(sized, ALL, "latency")
+    assert str(caught.value) == (
+        "no trial of this study has measured latency_ms, which 'latency' goes by: prefer one of accuracy, gap, speed, "
+        "loss, size, flops, knee, or search with latency_ms among the --objectives"
+    )
+    assert best_trial([*sized, QUICK], ALL, "latency") is QUICK
+
+
+def test_before_any_trial_has_finished_every_preference_is_open():
+    assert measured_preferences([]) == list(PREFERENCES)
+    assert {best_trial([], ALL, preference) for preference in PREFERENCES} == {None}
+
+
+def test_a_trial_without_a_value_in_an_objective_is_not_on_the_front():
+    both = parse_objectives("accuracy,latency_ms")
+    assert numbers(pareto_front([trial(7, 0.99, 0.0, 1.0), QUICK], both)) == [QUICK.number]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "feasible"),
+    [(None, True), ({"max_parameters": 0.0, "max_flops": -5.0}, True), ({"max_parameters": -1.0, "x": 1e-9}, False)],
+)
+def test_a_constraint_above_zero_takes_a_trial_from_the_front(constraints, feasible):
+    better = trial(9, 1.0, -1.0, 0.1, constraints=constraints)
+    assert is_feasible(better) is feasible
+    assert numbers(pareto_front([BALANCED, better], ALL)) == ([9] if feasible else [3])
+    for preference in ("accuracy", "gap", "speed", "knee"):
+        assert best_trial([BALANCED, better], ALL, preference).number == (9 if feasible else 3)
+
+
+def test_seven_objectives_keep_what_is_best_in_any():
+    seven = parse_objectives("accuracy,generalization_gap,train_seconds,loss,parameters,flops,latency_ms")
+    beaten = trial(4, 0.8, 0.0, 2.0, **SIZES, latency_ms=5.0)
+    assert numbers(pareto_front([SMALL, LIGHT, SURE, QUICK, beaten], seven)) == [0, 1, 2, 3]
+
+
 def test_an_unknown_preference_names_those_that_exist():
-    with pytest.raises(UsageError, match="known are accuracy, gap, knee, speed; did you mean 'accuracy'"):
+    with pytest.raises(UsageError, match="known are accuracy, flops, gap, knee, .*; did you mean 'accuracy'"):
         best_trial(FIVE, ALL, "acuracy")
 
 
@@ -127,12 +187,13 @@ VALUES = st.tuples(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(VALUES, st.sampled_from(["searched", "static", "pruned"])), max_size=12))
+@given(st.lists(st.tuples(VALUES, st.sampled_from(["searched", "static", "pruned", "infeasible"])), max_size=12))
 def test_front_and_knee_against_brute_force(drawn):
     trials, candidates = [], {}
     for number, (values, kind) in enumerate(drawn):
         state = TrialState.PRUNED if kind == "pruned" else TrialState.COMPLETE
-        trials.append(trial(number, *values, role="static" if kind == "static" else "searched", state=state))
+        role, constraints = "static" if kind == "static" else "searched", {"limit": float(kind == "infeasible")}
+        trials.append(trial(number, *values, role=role, state=state, constraints=constraints))
         if kind == "searched":
             candidates[number] = values
     expected = [number for number, values in candidates.items() if not is_beaten(values, candidates.values())]

@@ -62,6 +62,46 @@ def test_a_static_trial_takes_all_of_the_compute(trial_config):
     assert metrics["num_events"] == 0
 
 
+class TestSize:
+    """FLOPs of one example stand in every result; what takes time is measured where it is asked for or limited."""
+
+    POLICY = {"initial_fraction": 0.5, "trigger": {"kind": "schedule", "every": 8}}
+
+    def test_flops_are_those_of_one_example_in_the_final_network(self, trial_config):
+        config = trial_config()
+        metrics = run_trial(config, go_on)["metrics"]
+        assert metrics["flops"] == folder_of(config).events()[-1].flops_after
+        assert not {"latency_ms", "memory_bytes"} & metrics.keys()
+
+    def test_of_the_static_network_they_are_the_run_divided_by_its_examples(self, trial_config):
+        static = {"initial_fraction": 1.0, "chunk_fraction": 1.0}
+        config = trial_config(policy=static, role="static")
+        metrics = run_trial(config, go_on)["metrics"]
+        batch_size = config.training["batch_size"]
+        assert metrics["flops"] == pytest.approx(metrics["training_flops"] / metrics["steps"] / batch_size)
+
+    @pytest.mark.parametrize("dataset", ["digits", "sine"])
+    def test_what_is_asked_for_is_measured_and_changes_nothing_else(self, dataset, trial_config):
+        asked = trial_config("asked", dataset=dataset, measured=("latency_ms", "memory_bytes"))
+        plain = trial_config("plain", dataset=dataset)
+        metrics, others = (untimed([run_trial(config, go_on)["metrics"]])[0] for config in (asked, plain))
+        assert metrics.pop("latency_ms") > 0
+        assert metrics.pop("memory_bytes") > 4 * metrics["parameters"]
+        assert metrics == others
+
+    def test_what_a_limit_asks_for_is_measured(self, trial_config):
+        policy = {**self.POLICY, "limits": {"max_memory_bytes": 10**9, "max_latency_ms": 1e4}}
+        metrics = run_trial(trial_config(policy=policy), go_on)["metrics"]
+        assert 0 < metrics["latency_ms"] < 1e4
+        assert 0 < metrics["memory_bytes"] < 10**9
+
+    def test_measuring_is_not_training(self, trial_config, monkeypatch):
+        monkeypatch.setattr(trainer, "latency_ms", lambda model, batch: time.sleep(1.0) or 7.5)
+        metrics = run_trial(trial_config(measured=("latency_ms",)), go_on)["metrics"]
+        assert metrics["latency_ms"] == 7.5
+        assert metrics["trial_seconds"] > metrics["train_seconds"] + 1.0
+
+
 def test_a_configuration_travels_as_json(trial_config):
     config = trial_config()
     again = TrialConfig.model_validate_json(config.model_dump_json())
