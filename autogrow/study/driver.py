@@ -295,7 +295,7 @@ class _Driver:
             interrupt_file=str(self._folder.interrupt_file),
             working_directory=settings.working_directory,
             num_reports=NUM_REPORTS,
-            measured=metrics_to_measure(plan.objectives, settings.limits),
+            measured=metrics_to_measure(self._plan.objectives, settings.limits),
         )
 
     def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> bool:

@@ -170,18 +170,19 @@ class Trainer:
         return NetworkShape.of(self.network, with_blocks=self._growth.policy.depth is not None)
 
     def size(self, *, memory: bool = False, latency: bool = False) -> NetworkSize:
-        """The network's present size, on the batch by which its policy's limits go.
+        """The network's present size, on the batches by which its policy's limits go.
 
         Memory and latency take a training step and several forward passes, none of them counted as training; they are
         measured where they are asked for or limited.
         """
         limits = self._growth.policy.limits
-        batch = self._fixed_batch.inputs
+        batch = self._examples_of_a_step()
+        timed = self._train.batch(self._measuring.first(TIMED_BATCH))[0]
         return NetworkSize(
             parameters=self.network.num_parameters,
             flops=self._growth.training_flops,
             memory_bytes=training_memory_bytes(self.model, batch) if memory or limits.needs_memory else None,
-            latency_ms=latency_ms(self.model, batch) if latency or limits.needs_latency else None,
+            latency_ms=latency_ms(self.model, timed) if latency or limits.needs_latency else None,
         )
 
     def _loop(self) -> Signal:
