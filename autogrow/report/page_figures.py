@@ -48,8 +48,8 @@ def _pareto(summary: RunSummary) -> Figure:
     return _figure(
         "pareto",
         f"Validation {summary.accuracy_name}, train seconds and gap",
-        "Every feasible finished trial, and the controls. Large outlined markers are on the Pareto front; the colour is "
-        "the generalization gap, train minus validation. The policy shows on hovering.",
+        "Every feasible finished trial, and the controls. Large outlined markers are on the Pareto front; the colour "
+        "is the generalization gap, train minus validation. The policy shows on hovering.",
         f"Scatter plot of {len(points)} finished trials; the table of the Pareto front gives the same numbers.",
         (lambda: pareto_figure(points, summary.task)) if points else None,
         "No trial has finished.",
