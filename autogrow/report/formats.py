@@ -70,8 +70,10 @@ def count(value: float | None) -> str:
 
 
 def significant(value: float | None) -> str:
-    """Three significant digits: a loss, or milliseconds."""
-    return MISSING if value is None else f"{value:#.3g}".rstrip(".")
+    """Three significant digits of a loss or of milliseconds; whole numbers from a thousand."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
 def metric(name: str, value: float | None, task: Task) -> str:

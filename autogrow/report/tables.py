@@ -36,12 +36,13 @@ _HEADINGS = {
 _ALWAYS = ("validation_accuracy", "generalization_gap", "train_seconds", "parameters")
 _WHERE_THERE_IS_ROOM = ("compute", "num_events")
 """Left out of narrow tables where the objectives need the columns."""
+_WHEN_LIMITED = ("latency_ms", "memory_bytes")
+"""Measured where a limit asks for it, too; then in the table of all trials."""
 _NOTES = {
     "compute": "compute: training FLOPs, 1 being a full-width run of equal length",
     "validation_loss": "loss: on validation data",
     "flops": "FLOPs: of training on one example, at the end",
     "latency_ms": "ms: of one forward pass of a batch, at the end",
-    "memory_bytes": "memory: bytes of one training step, at the end",
     "num_events": "events: growth events",
 }
 
@@ -236,7 +237,8 @@ def reference_point(summary: RunSummary) -> str:
 
 def all_trials_table(summary: RunSummary) -> Table:
     """Every trial, oldest first."""
-    metrics = tuple(dict.fromkeys((*_narrow_metrics(summary), *_WHERE_THERE_IS_ROOM)))
+    measured = [name for name in _WHEN_LIMITED if any(name in row.metrics for row in summary.trials)]
+    metrics = tuple(dict.fromkeys((*_narrow_metrics(summary), *measured, *_WHERE_THERE_IS_ROOM)))
     columns = (
         *_metric_columns(metrics, summary.task),
         Column("role"),
@@ -261,9 +263,8 @@ def running_table(summary: RunSummary) -> Table:
 
 
 def _narrow_metrics(summary: RunSummary) -> tuple[str, ...]:
-    """The metrics of tables that fit a narrow terminal: the usual ones, the objectives, what limits measured."""
-    measured = {name for row in summary.trials for name in ("latency_ms", "memory_bytes") if name in row.metrics}
-    wanted = {*_ALWAYS, *(objective.metric for objective in summary.chosen_objectives), *measured}
+    """The metrics of tables that fit a narrow terminal: the usual ones and the objectives."""
+    wanted = {*_ALWAYS, *(objective.metric for objective in summary.chosen_objectives)}
     if wanted == set(_ALWAYS):
         wanted |= set(_WHERE_THERE_IS_ROOM)
     return tuple(name for name in ("validation_accuracy", *_HEADINGS) if name in wanted)

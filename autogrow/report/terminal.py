@@ -83,7 +83,8 @@ def _table(table: Table) -> RenderableType:
             justify="right" if column.numeric else "left",
             # What is flexible shares the room that is left, so that numbers stay whole on a narrow terminal.
             ratio=1 if column.flexible else None,
-            no_wrap=not column.flexible or column.one_line,
+            # Where even so there is too little, labels are broken before numbers are cut.
+            no_wrap=column.numeric or column.one_line,
             overflow="ellipsis" if column.one_line else "fold",
         )
     for row in table.rows:

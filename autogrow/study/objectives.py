@@ -52,8 +52,8 @@ for _objective in (
     Objective("train_seconds", "minimize", "train_seconds", "train seconds", is_cost=True),
     Objective("loss", "minimize", "validation_loss", "validation loss"),
     Objective("parameters", "minimize", "parameters", "parameters", is_cost=True),
-    Objective("flops", "minimize", "flops", "training FLOPs of one example", is_cost=True),
-    Objective("latency_ms", "minimize", "latency_ms", "latency of a forward pass", "ms", is_cost=True),
+    Objective("flops", "minimize", "flops", "training FLOPs per example", is_cost=True),
+    Objective("latency_ms", "minimize", "latency_ms", "latency", "ms", is_cost=True),
 ):
     OBJECTIVES.register(_objective.name)(_objective)
 

@@ -10,9 +10,11 @@ import pytest
 
 from autogrow.cli.main import cli
 from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.study.choosing import PREFERENCES
+from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.study_database import StudyDatabase
 
-from ..study.finished_run import ENDINGS, KNEE
+from ..study.finished_run import ENDINGS, FASTEST, KNEE, MOST_ACCURATE
 from .conftest import contents
 
 HEAVY = ("torch", "ray", "optuna", "numpy", "sklearn", "plotly")
@@ -60,6 +62,9 @@ class TestJson:
         assert code == 0
         assert status["is_running"] is False
         assert sum(status["counts"].values()) == len(ENDINGS)
+        assert status["best"]["accuracy"] == {"trial": MOST_ACCURATE, "value": 0.95}
+        assert status["best"]["train_seconds"]["trial"] == FASTEST
+        assert status["spending"]["train_seconds"] == 29.1
 
     def test_report(self, autogrow, finished_run, workplace):
         code, out, _ = autogrow("report", finished_run.path, "--json", "--html", "page.html")
@@ -72,6 +77,12 @@ class TestJson:
         assert code == 0
         assert one_document(out)["found_by"]["trial"] == KNEE
         assert GrowthPolicy.load("knee.yaml").found_by["trial"] == KNEE
+
+    def test_export_by_a_metric_that_was_not_measured(self, autogrow, finished_run):
+        code, out, err = autogrow("export", finished_run.path, "--prefer", "latency", "--to", "policy.yaml")
+        assert (code, out) == (2, "")
+        assert "no trial of this study has measured latency_ms" in err
+        assert err.count("\n") == 1
 
     @pytest.mark.usefixtures("one_thread")
     def test_train_and_evaluate(self, autogrow, policy_file):
@@ -88,6 +99,13 @@ class TestJson:
         assert code == 0
         assert there["digits"]
         assert not there["mnist"]
+
+
+def test_help_and_lists_name_every_preference_and_objective(autogrow):
+    assert f"[{'|'.join(PREFERENCES)}]" in autogrow("export", "--help")[1]
+    listed = autogrow("list", "objectives")[1].splitlines()[1:]
+    assert [line.split()[0] for line in listed] == list(OBJECTIVES)
+    assert any(line.endswith("minimize the latency (ms)") for line in listed)
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])

@@ -41,8 +41,8 @@ def test_every_objective_has_a_row_with_the_controls_and_the_best(seven):
         ("train seconds", "10.0", "10.0", "10.0", "5.00", "3", "-50 %"),
         ("validation loss", "0.400", "0.400", "0.400", "0.400", "4", "+0"),
         ("parameters", "400k", "400k", "400k", "100k", "3", "-75 %"),
-        ("training FLOPs of one example", "2.40M", "2.40M", "2.40M", "600k", "3", "-75 %"),
-        ("latency of a forward pass (ms)", "2.00", "2.00", "2.00", "1.50", "3", "-25 %"),
+        ("training FLOPs per example", "2.40M", "2.40M", "2.40M", "600k", "3", "-75 %"),
+        ("latency (ms)", "2.00", "2.00", "2.00", "1.50", "3", "-25 %"),
     )
 
 
@@ -67,6 +67,15 @@ def test_objectives_have_columns_in_every_table_of_trials(seven):
     assert titles(best_and_controls(seven)) == ["what", *columns]
     assert titles(pareto_front_table(seven)) == [*columns, "policy"]
     assert titles(all_trials_table(seven)) == [*columns, "compute", "events", "role", "state", "policy"]
+
+
+def test_what_a_limit_had_measured_stands_in_the_table_of_all_trials(make_run):
+    run = make_run()
+    run.complete(0.9, latency_ms=2.0, memory_bytes=5_940_000)
+    summary = summarize(run.folder)
+    row = dict(zip(titles(all_trials_table(summary)), all_trials_table(summary).rows[0], strict=True))
+    assert (row["ms"], row["memory"]) == ("2.00", "5.94M")
+    assert "memory" not in titles(best_and_controls(summary))
 
 
 def test_without_a_finished_static_control_there_are_no_differences(make_run):

@@ -87,7 +87,17 @@ def test_seven_objectives_fit_a_narrow_terminal(make_run, width):
     assert max(map(len, lines)) <= width
     best = next(line for line in lines if line.startswith("best accuracy"))
     assert best.split()[2:] == ["3", "95.00", "+2.00", "1,234", "0.400", "27.6M", "166M", "12.5"]
-    assert any(line.startswith("latency of a forward pass (ms)") for line in lines)
+    assert any(line.startswith("latency (ms)") for line in lines)
+
+
+def test_labels_are_broken_before_numbers_are_cut(make_run):
+    run = make_run(objectives=tuple(OBJECTIVES))
+    run.complete_infeasible(0.9, {"max_parameters": 1.0}, latency_ms=1234.0, seconds=12345.0)
+    run.complete(0.9, latency_ms=1234.0, seconds=12345.0)
+    lines = text_of(render(summarize(run.folder)), 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    static = next(line for line in lines if "static" in line and "90.00" in line and "300k" in line)
+    assert static.split()[-8:] == ["0", "90.00", "+2.00", "12,345", "0.400", "300k", "1.80M", "1,234"]
 
 
 def test_status_is_short(full_summary):
