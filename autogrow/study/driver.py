@@ -120,6 +120,8 @@ def run_search(
         finally:
             folder.interrupt_file.unlink(missing_ok=True)
             waiting = database.reconcile(folder)
+            if waiting == 0:
+                folder.discard_forks()
         states = [trial.state for trial in database.trials()]
         superseded = {trial.user_attrs["resume_of"] for trial in database.trials() if "resume_of" in trial.user_attrs}
         failed = [t for t in database.trials() if t.state == TrialState.FAIL and t.number not in superseded]
@@ -244,6 +246,7 @@ class _Driver:
             interrupt_file=str(self._folder.interrupt_file),
             working_directory=settings.working_directory,
             num_reports=NUM_REPORTS,
+            forks=str(self._folder.forks) if settings.fork_at_growth else None,
         )
 
     def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> None:
