@@ -22,7 +22,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,16 +114,18 @@ class ForkStore:
             state = load_checkpoint(place, device)
         except FileNotFoundError:  # another trial has just made room
             return None
-        if state is None and any(place.glob("*.pt")):
-            shutil.rmtree(place, ignore_errors=True)
+        if state is None:
+            for path in place.glob("*.pt"):
+                path.unlink(missing_ok=True)
         return state
 
     def _make_room(self) -> None:
+        # Empty folders stay: another trial may be about to write into one.
         total = 0
         for _, size, path in sorted(_sizes(self._folder), reverse=True):
             total += size
             if total > self._most_bytes:
-                shutil.rmtree(path.parent, ignore_errors=True)
+                path.unlink(missing_ok=True)
 
 
 def start_digest(model: nn.Module, circumstances: Mapping[str, Any]) -> str:

@@ -257,7 +257,7 @@ class Trainer:
         if self._step == self.num_steps:
             return  # new units could not train any more
         if self._forks is not None and not self.events and self._growth.acts(self.samples):
-            self._forks.leave(self._start, self._step, self._state())
+            self._leave_fork()
         event = self._growth.grow_if_due(self.samples, self.events, self.optimizer)
         if event is None:
             return
@@ -306,15 +306,21 @@ class Trainer:
                 )
 
     def _checkpoint_if_due(self) -> None:
-        if self.folder is None or self._step == self.num_steps or time.monotonic() < self._next_checkpoint:
+        if self._step == self.num_steps or time.monotonic() < self._next_checkpoint:
             return
         started = time.monotonic()
         self._save_checkpoint()
+        self._leave_fork()
         self._next_checkpoint = time.monotonic() + max(0.5, (time.monotonic() - started) / CHECKPOINT_SHARE)
 
     def _save_checkpoint(self) -> None:
         if self.folder is not None:
             save_checkpoint(self.folder.checkpoints, self._step, self._state())
+
+    def _leave_fork(self) -> None:
+        """Leave the present state to siblings, as long as this run's policy has not acted."""
+        if self._forks is not None and not self.events and self._growth.ended_step is None:
+            self._forks.leave(self._start, self._step, self._state())
 
     def _state(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs, in tensors and plain containers."""
