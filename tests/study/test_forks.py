@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 import autogrow
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.trial import run_trial
+from autogrow.training import forks
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Signal
 
@@ -17,6 +18,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SAVED = {"forked_from", "forked_at_step", "saved_seconds", "saved_flops"}
 SOONER = {"initial_fraction": 0.5, "trigger": {"kind": "schedule", "every": 8}}
 LATER = {"initial_fraction": 0.5, "trigger": {"kind": "schedule", "every": 10}, "freeze": "old"}
+
+
+@pytest.fixture(autouse=True)
+def forks_of_short_runs(monkeypatch):
+    monkeypatch.setattr(forks, "LEAST_SECONDS", 0.0)
 
 
 def go_on(_):
@@ -97,7 +103,7 @@ SPACE = {
     "format": "autogrow-space/1",
     "policy": {
         "initial_fraction": 0.5,
-        "trigger": {"kind": "schedule", "every": 10},
+        "trigger": {"kind": "schedule", "every": 50},
         "initialization": ["zero_fan_out", "xavier", "split"],
         "chunk_fraction": {"low": 0.25, "high": 0.5},
     },
@@ -105,7 +111,7 @@ SPACE = {
 
 
 def searched(tmp_path, name, **options):
-    settings = {"trials": 6, "epochs": 3, "objectives": "accuracy", "max_concurrent": 1, **options}
+    settings = {"trials": 6, "epochs": 150, "objectives": "accuracy", "max_concurrent": 1, **options}
     study = autogrow.search("digits", space=SPACE, name=name, out=tmp_path, data_dir=tmp_path / "data", **settings)
     return study.run, study.optuna_study.trials
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from autogrow.training import forks
 from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Signal
@@ -24,6 +25,12 @@ from tests.training.runs import (
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def forks_of_short_runs(monkeypatch):
+    monkeypatch.setattr(forks, "LEAST_SECONDS", 0.0)
+
 
 DONOR = policy(trigger={"kind": "schedule", "every": 5}, initialization="split", freeze="old", chunk_fraction=0.5,
                new_unit_lr=0.5, connection_ramp_steps=3, layer_selection="rank")  # fmt: skip
@@ -289,7 +296,7 @@ def test_a_run_from_a_fork_can_be_cut_and_knows_where_it_started(cut, tmp_path):
 
 
 def test_many_leave_the_same_fork_at_a_time(tmp_path):
-    state = {"weights": torch.zeros(10_000)}
+    state = {"weights": torch.zeros(10_000), "train_seconds": 0.0}
     with ThreadPoolExecutor(16) as pool:
         for trial in range(64):
             pool.submit(store(tmp_path, trial).leave, "start", 5, state)
@@ -314,6 +321,12 @@ def test_many_leave_and_make_room_at_a_time(tmp_path, caplog):
     assert not caplog.records
     store(tmp_path, most_bytes=100_000)._make_room()
     assert 0 < sum(path.stat().st_size for path in files(tmp_path)) <= 100_000
+
+
+def test_training_that_took_no_time_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(forks, "LEAST_SECONDS", 1000.0)
+    trained(the_policy=DONOR, forks=store(tmp_path))
+    assert not files(tmp_path)
 
 
 def test_the_least_recently_used_go_first(tmp_path):
