@@ -57,6 +57,12 @@ from autogrow.errors import UsageError
 @click.option("--gpus-per-trial", type=float, default=0.0, show_default=True, help="0.25 runs four trials on a GPU.")
 @click.option("--cpus-per-trial", type=int, default=1, show_default=True, help="Cores, and threads, of a trial.")
 @click.option("--max-concurrent", type=int, help="Trials at a time  [default: as many as fit]")
+@click.option(
+    "--fork-at-growth/--no-fork-at-growth",
+    default=True,
+    show_default=True,
+    help="Trials that start alike share what they train before they first grow; the results are the same.",
+)
 @click.option("--address", help="Join the Ray cluster at this address instead of starting one here.")
 @click.option(
     "--storage",
@@ -137,6 +143,7 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
         gpus_per_trial=options["gpus_per_trial"],
         cpus_per_trial=options["cpus_per_trial"],
         max_concurrent=options["max_concurrent"],
+        fork_at_growth=options["fork_at_growth"],
         address=options["address"],
     )
 

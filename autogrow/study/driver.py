@@ -139,6 +139,8 @@ def run_search(
         finally:
             folder.interrupt_file.unlink(missing_ok=True)
             waiting = database.reconcile(folder)
+            if waiting == 0:
+                folder.discard_forks()
         trials = database.trials()
         superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
         failed = [t for t in trials if t.state == TrialState.FAIL and t.number not in superseded and not is_surplus(t)]
@@ -296,6 +298,7 @@ class _Driver:
             working_directory=settings.working_directory,
             num_reports=NUM_REPORTS,
             measured=metrics_to_measure(self._plan.objectives, settings.limits),
+            forks=str(self._folder.forks) if settings.fork_at_growth else None,
         )
 
     def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> bool:

@@ -250,6 +250,10 @@ _REPORTED = (
     "num_events",
     "progress",
     "trial_seconds",
+    "forked_from",
+    "forked_at_step",
+    "saved_seconds",
+    "saved_flops",
 )
 
 

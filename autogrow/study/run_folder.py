@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ class RunFolder:
         self.report_file = self.path / "report.html"
         self.rungs_file = self.path / "rungs.jsonl"
         """What trials were compared by when some were stopped early."""
+        self.forks = self.path / "forks"
+        """What trials leave each other while a search runs; see `autogrow.training.forks`."""
         self.interrupt_file = self.path / "interrupt"
         """Exists while running trials are asked to save and end."""
         self._lock_file = self.path / "lock"
@@ -53,6 +56,10 @@ class RunFolder:
     def trial(self, root: int) -> TrialFolder:
         """The folder of a trial and of those that resume it; `root` is the number of the first of them."""
         return TrialFolder(self.trials / f"{root:05d}")
+
+    def discard_forks(self) -> None:
+        """Remove what only further trials of this search would need."""
+        shutil.rmtree(self.forks, ignore_errors=True)
 
     @classmethod
     def named(cls, out: Path, name: str) -> "RunFolder":

@@ -53,6 +53,8 @@ class SearchSettings(PolicyPart):
     gpus_per_trial: float = Field(default=0.0, ge=0, le=64)
     cpus_per_trial: int = Field(default=1, ge=1, le=1024)
     max_concurrent: int | None = Field(default=None, ge=1, le=10_000)
+    fork_at_growth: bool = True
+    """Whether trials that start alike share what they train before they first grow; see `autogrow.training.forks`."""
     address: str | None = None
     """A Ray cluster to join; None starts one on this machine."""
     storage: str | None = None

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.data.preprocessing import measure_normalization
 from autogrow.errors import one_line
@@ -26,6 +27,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.example_input import example_input
+from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder
 from autogrow.training.task import Task
 from autogrow.training.trainer import Signal, Trainer, TrainingData, TrainingOutcome
@@ -60,6 +62,8 @@ class TrialConfig(BaseModel):
     measured: tuple[str, ...] = ()
     """Metrics to measure at the end, which takes time: see `objectives.metrics_to_measure`. What the policy's limits
     look at is measured anyway."""
+    forks: str | None = None
+    """Folder of the forks that the search's trials leave each other; None where every trial starts from scratch."""
 
 
 def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
@@ -105,6 +109,7 @@ def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str
         folder=folder,
         on_sample=reporter,
         interrupted=Path(config.interrupt_file).exists,
+        forks=_fork_store(config, dataset),
     )
     reporter.trainer = trainer
     outcome = trainer.run()
@@ -112,9 +117,27 @@ def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str
         return {"status": "interrupted"}
     if outcome.signal is Signal.STOP:
         return {"status": "stopped", "metrics": reporter.metrics(trainer.samples[-1])}
-    metrics = final_metrics(outcome, trainer, config.measured)
-    metrics["trial_seconds"] = time.monotonic() - reporter.started
+    metrics = {
+        **final_metrics(outcome, trainer, config.measured),
+        **_saved(trainer),
+        "trial_seconds": time.monotonic() - reporter.started,
+    }
     return {"status": "complete", "metrics": metrics, "constraints": policy.limits.excess(metrics)}
+
+
+def _fork_store(config: TrialConfig, dataset: Dataset) -> ForkStore | None:
+    if config.forks is None:
+        return None
+    identity = {
+        "model": [config.model, config.model_options],
+        "data": [config.dataset, dataset.fingerprint, config.split_seed, config.train_size],
+    }
+    return ForkStore(Path(config.forks), config.number, identity)
+
+
+def _saved(trainer: Trainer) -> dict[str, Any]:
+    """What a trial that started from another's fork did not train itself, though its other metrics count it."""
+    return trainer.fork.to_dict() if trainer.fork is not None else {}
 
 
 def final_metrics(outcome: TrainingOutcome, trainer: Trainer, measured: Collection[str] = ()) -> dict[str, Any]:
@@ -148,16 +171,19 @@ class _Reporter:
     def __init__(self, config: TrialConfig, report: Report) -> None:
         self._report = report
         self._num_reports = config.num_reports
-        self._reported = 0
         self.started = time.monotonic()
         self.trainer: Trainer
 
     def __call__(self, sample: Sample) -> Signal:
-        due = int(sample.step * self._num_reports / self.trainer.num_steps)
-        if due <= self._reported or sample.step == self.trainer.num_steps:
+        # From the samples alone, so that a trial which did not begin at step 0 reports as if it had.
+        before = self.trainer.samples[-2].step if len(self.trainer.samples) > 1 else 0
+        if self._num_due(before) == self._num_due(sample.step) or sample.step == self.trainer.num_steps:
             return Signal.CONTINUE
-        self._reported = due
         return self._report(self.metrics(sample))
+
+    def _num_due(self, step: int) -> int:
+        """Reports that are due by `step`."""
+        return int(step * self._num_reports / self.trainer.num_steps)
 
     def metrics(self, sample: Sample) -> dict[str, Any]:
         return {
@@ -171,6 +197,7 @@ class _Reporter:
             "parameters": sample.parameters,
             "num_events": len(self.trainer.events),
             "progress": sample.step / self.trainer.num_steps,
+            **_saved(self.trainer),
             "trial_seconds": time.monotonic() - self.started,
         }
 

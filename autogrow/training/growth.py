@@ -49,6 +49,14 @@ class FixedBatch:
 
 
 @dataclass(frozen=True)
+class _Triggered:
+    """A trigger's verdict to grow, and which trigger's."""
+
+    verdict: Verdict
+    of_depth: bool
+
+
+@dataclass(frozen=True)
 class _Growing:
     """What is about to be added in one event."""
 
@@ -122,7 +130,7 @@ class Growth:
         if self.ended_step is not None:
             return None
         sample = samples[-1]
-        if not self.policy.may_grow_at(sample.step, self._num_steps):
+        if not self._may_grow_at(sample):
             self._end(sample.step, f"grow_until of {self.policy.grow_until:g} of the run has passed")
             return None
         started = time.perf_counter()
@@ -134,20 +142,39 @@ class Growth:
             self._end(sample.step, "everything is at its maximum")
         return event
 
+    def acts(self, samples: Sequence[Sample]) -> bool:
+        """Whether the policy first grows the network, or gives up growing it, on the last of `samples`.
+
+        To be asked of a network that has not grown yet. Changes nothing, so that any samples can be asked about.
+        """
+        if self.ended_step is not None:
+            return False
+        return not self._may_grow_at(samples[-1]) or self._triggered(samples, ()) is not None
+
+    def _may_grow_at(self, sample: Sample) -> bool:
+        return self.policy.may_grow_at(sample.step, self._num_steps)
+
     def _due(self, samples: Sequence[Sample], events: Sequence[GrowthEvent], optimizer: Optimizer) -> _Growing | None:
-        """What is to be added now, by the trigger of widths or, if that keeps still, by that of depth."""
-        wider = [event for event in events if event.added_units]
-        deeper = [event for event in events if event.added_blocks]
-        verdict = self.policy.trigger.decide(_since(samples, wider), len(wider)) if self._growable() else None
-        if verdict is not None and verdict.grow:
-            if self._worth_it(samples, events):
-                return self._choose_groups(verdict, samples[-1], events, optimizer)
+        """What is to be added now."""
+        triggered = self._triggered(samples, events)
+        if triggered is None or not self._worth_it(samples, events):
             return None
-        blocks = self._growable_blocks()
-        if blocks and self.policy.depth is not None:
+        if triggered.of_depth:
+            return self._choose_blocks(self._growable_blocks(), triggered.verdict, samples[-1])
+        return self._choose_groups(triggered.verdict, samples[-1], events, optimizer)
+
+    def _triggered(self, samples: Sequence[Sample], events: Sequence[GrowthEvent]) -> _Triggered | None:
+        """The verdict to grow of the trigger of widths or, if that keeps still, of that of depth. Changes nothing."""
+        if self._growable():
+            wider = [event for event in events if event.added_units]
+            verdict = self.policy.trigger.decide(_since(samples, wider), len(wider))
+            if verdict.grow:
+                return _Triggered(verdict, of_depth=False)
+        if self.policy.depth is not None and self._growable_blocks():
+            deeper = [event for event in events if event.added_blocks]
             verdict = self.policy.depth.trigger.decide(_since(samples, deeper), len(deeper))
-            if verdict.grow and self._worth_it(samples, events):
-                return self._choose_blocks(blocks, verdict, samples[-1])
+            if verdict.grow:
+                return _Triggered(verdict, of_depth=True)
         return None
 
     def _choose_blocks(self, blocks: dict[str, int], verdict: Verdict, sample: Sample) -> _Growing | None:

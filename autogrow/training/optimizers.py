@@ -35,3 +35,10 @@ def learning_rate_at(step: int, num_steps: int, settings: TrainingSettings, grow
     if first is None or step < first:
         return settings.learning_rate
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - first) / (num_steps - first)))
+
+
+def schedule_before_growth(settings: TrainingSettings, growth_ended_step: int | None) -> str:
+    """The schedule that a run follows until it first grows: constant_then_cosine is one of the others till then."""
+    if settings.learning_rate_schedule == "constant_then_cosine":
+        return "constant" if growth_ended_step is None else "cosine"
+    return settings.learning_rate_schedule

@@ -24,9 +24,10 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.aftermath import next_observation, observe
 from autogrow.training.batches import BatchOrder, DeviceExamples, pad_crop_flip, stream_seed
 from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
+from autogrow.training.forks import Fork, ForkStore, start_digest
 from autogrow.training.growth import FixedBatch, Growth
 from autogrow.training.measuring import Measuring
-from autogrow.training.optimizers import learning_rate_at, make_optimizer
+from autogrow.training.optimizers import learning_rate_at, make_optimizer, schedule_before_growth
 from autogrow.training.records import TrialFolder
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.task import Metrics, Task
@@ -87,6 +88,7 @@ class Trainer:
         network: Fresh, at full width; it is narrowed to the policy's start here.
         on_sample: Called after every sample (and the growth event it led to); its answer may end the run.
         interrupted: Asked about twice a second between steps; when it says yes, the run is saved and ends.
+        forks: Where the run starts from what others alike have trained, and leaves its own first stretch to others.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Trainer:
         folder: TrialFolder | None = None,
         on_sample: Callable[[Sample], Signal] | None = None,
         interrupted: Callable[[], bool] | None = None,
+        forks: ForkStore | None = None,
     ) -> None:
         self.network = network
         self.model = network.module.to(device)
@@ -109,7 +112,10 @@ class Trainer:
         self.folder = folder
         self.samples: list[Sample] = []
         self.events: list[GrowthEvent] = []
+        self.fork: Fork | None = None
+        """Where this run started, if not at step 0."""
         self._data = data
+        self._forks = forks
         self._seed = seed
         self._on_sample = on_sample or (lambda sample: Signal.CONTINUE)
         self._interrupted = interrupted or (lambda: False)
@@ -139,6 +145,7 @@ class Trainer:
         self._growth.start_small()
         self.optimizer = make_optimizer(self.model, settings)
         self._growth.prepare_optimizer(self.optimizer)
+        self._start = self._start_digest() if forks is not None else ""
         self._step = 0
         self._train_seconds = 0.0
         self._flops = 0.0
@@ -156,8 +163,9 @@ class Trainer:
         """
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self._seed)
-            self._restore()
-            signal = self._loop()
+            signal = self._restore()
+            if signal is Signal.CONTINUE:
+                signal = self._loop()
             if self.folder and self.events:
                 self.folder.rewrite_events(self.events)  # with what was seen of the last one
             if signal is Signal.INTERRUPT:
@@ -193,15 +201,21 @@ class Trainer:
             if self._step == observed:
                 self._observe_last_event()
             if self._step == end:
-                sample = self._sample()
-                self._grow_if_due()
-                signal = self._on_sample(sample)
+                self._sample()
+                signal = self._after_sample()
                 if signal is not Signal.CONTINUE:
                     return signal
-                self._checkpoint_if_due()
             if self._interrupt_seen and self._step < self.num_steps:
                 return Signal.INTERRUPT
         return Signal.CONTINUE
+
+    def _after_sample(self) -> Signal:
+        """What follows the last sample: a growth event if one is due, and the caller's answer."""
+        self._grow_if_due()
+        signal = self._on_sample(self.samples[-1])
+        if signal is Signal.CONTINUE:
+            self._checkpoint_if_due()
+        return signal
 
     def _train_until(self, end: int) -> None:
         """Steps up to `end`, or to an interrupt, timed as one stretch with the device synchronised at both ends."""
@@ -242,7 +256,7 @@ class Trainer:
         images = pad_crop_flip(self._train.inputs[indices], generator)
         return self._train.normalized(images), self._train.targets[indices]
 
-    def _sample(self) -> Sample:
+    def _sample(self) -> None:
         self.network.attach(self.optimizer).hold()
         train = self._data.task.evaluate(self.model, self._train, self._measuring.train_indices)
         validation = None
@@ -265,11 +279,12 @@ class Trainer:
         self.samples.append(sample)
         if self.folder:
             self.folder.append_sample(sample)
-        return sample
 
     def _grow_if_due(self) -> None:
         if self._step == self.num_steps:
             return  # new units could not train any more
+        if self._forks is not None and not self.events and self._growth.acts(self.samples):
+            self._leave_fork()
         event = self._growth.grow_if_due(self.samples, self.events, self.optimizer)
         if event is None:
             return
@@ -318,15 +333,21 @@ class Trainer:
                 )
 
     def _checkpoint_if_due(self) -> None:
-        if self.folder is None or self._step == self.num_steps or time.monotonic() < self._next_checkpoint:
+        if self._step == self.num_steps or time.monotonic() < self._next_checkpoint:
             return
         started = time.monotonic()
         self._save_checkpoint()
+        self._leave_fork()
         self._next_checkpoint = time.monotonic() + max(0.5, (time.monotonic() - started) / CHECKPOINT_SHARE)
 
     def _save_checkpoint(self) -> None:
         if self.folder is not None:
             save_checkpoint(self.folder.checkpoints, self._step, self._state())
+
+    def _leave_fork(self) -> None:
+        """Leave the present state to siblings, as long as this run's policy has not acted."""
+        if self._forks is not None and not self.events and self._growth.ended_step is None:
+            self._forks.leave(self._start, self._step, self._state())
 
     def _state(self) -> dict[str, Any]:
         """Everything that a bit-exact continuation needs, in tensors and plain containers."""
@@ -343,34 +364,73 @@ class Trainer:
             "growth_ended": [self._growth.ended_step, self._growth.ended_by],
             "train_seconds": self._train_seconds,
             "training_flops": self._flops,
+            "fork": self.fork.to_dict() if self.fork else None,
             "random_state": torch.get_rng_state(),
             "cuda_random_state": torch.cuda.get_rng_state(self.device) if cuda else None,
         }
 
-    def _restore(self) -> None:
-        """Continue from the newest checkpoint in the folder, if there is one."""
-        if self.folder is None:
-            return
-        state = load_checkpoint(self.folder.checkpoints, self.device)
+    def _restore(self) -> Signal:
+        """Continue from the newest checkpoint in the folder, or else from a fork, if there is one."""
+        state = load_checkpoint(self.folder.checkpoints, self.device) if self.folder else None
         if state is not None:
-            self.network.detach(self.optimizer)
-            NetworkShape.from_dict(state["shape"]).give_to(self.network)
-            self.model.load_state_dict(state["model"])
-            self.network.cohorts.load_state_dict(state["cohorts"])
-            self.optimizer = make_optimizer(self.model, self.settings)
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.network.attach(self.optimizer).load_state_dict(state["optimizer_cohorts"])
-            self.samples = [Sample.from_dict(record) for record in state["samples"]]
-            self.events = [GrowthEvent.from_dict(record) for record in state["events"]]
+            self._take_over(state)
             self._growth.ended_step, self._growth.ended_by = state["growth_ended"]
-            self._step = state["step"]
-            self._train_seconds = state["train_seconds"]
-            self._flops = state["training_flops"]
-            self._growth.recount()
-            torch.set_rng_state(state["random_state"].cpu())
-            if state["cuda_random_state"] is not None:
-                torch.cuda.set_rng_state(state["cuda_random_state"].cpu(), self.device)
-        self.folder.rewrite(self.samples, self.events)
+            self.fork = Fork(**state["fork"]) if state.get("fork") else None
+        elif self._forks is not None:
+            return self._start_from_fork(self._forks)
+        self._rewrite_records()
+        return Signal.CONTINUE
+
+    def _start_from_fork(self, forks: ForkStore) -> Signal:
+        """Take over what others alike have trained, if anything; then do what follows on the sample it ends with."""
+        found = forks.latest(self._start, self.device, self._growth.acts)
+        if found is not None:
+            state, self.fork = found
+            self._take_over(state)
+            self._growth.prepare_optimizer(self.optimizer)  # new units are to train as this run's own policy says
+        self._rewrite_records()
+        return Signal.CONTINUE if found is None else self._after_sample()
+
+    def _rewrite_records(self) -> None:
+        if self.folder:
+            self.folder.rewrite(self.samples, self.events)
+
+    def _start_digest(self) -> str:
+        """The name of this run's start: to be taken before the first step."""
+        assert self._forks is not None
+        schedule = schedule_before_growth(self.settings, self._growth.ended_step)
+        circumstances = {
+            **self._forks.identity,
+            "widths": self.network.widths,
+            "settings": {**self.settings.model_dump(), "learning_rate_schedule": schedule},
+            "seed": self._seed,
+            "examples": [len(self._train), len(self._validation) if self._validation else 0],
+            "augmentation": self._data.augmentation,
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
+            "processor": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        return start_digest(self.model, circumstances)
+
+    def _take_over(self, state: dict[str, Any]) -> None:
+        """Go on from where a run was, whichever run; what its policy had decided is left out."""
+        self.network.detach(self.optimizer)
+        NetworkShape.from_dict(state["shape"]).give_to(self.network)
+        self.model.load_state_dict(state["model"])
+        self.network.cohorts.load_state_dict(state["cohorts"])
+        self.optimizer = make_optimizer(self.model, self.settings)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.network.attach(self.optimizer).load_state_dict(state["optimizer_cohorts"])
+        self.samples = [Sample.from_dict(record) for record in state["samples"]]
+        self.events = [GrowthEvent.from_dict(record) for record in state["events"]]
+        self._step = state["step"]
+        self._train_seconds = state["train_seconds"]
+        self._flops = state["training_flops"]
+        self._growth.recount()
+        torch.set_rng_state(state["random_state"].cpu())
+        if state["cuda_random_state"] is not None:
+            torch.cuda.set_rng_state(state["cuda_random_state"].cpu(), self.device)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

@@ -11,7 +11,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.example_input import example_input
 from autogrow.training.task import Task
-from autogrow.training.trainer import Trainer, TrainingData
+from autogrow.training.trainer import Signal, Trainer, TrainingData
 
 SHAPE = (3, 8, 8)
 CLASSES = 4
@@ -87,3 +87,38 @@ def same(first, second):
     if isinstance(first, list | tuple):
         return len(first) == len(second) and all(map(same, first, second))
     return first == second
+
+
+def state_of(run):
+    """All that a checkpoint holds, but for times, which no two runs share, and where the run started."""
+    state = {key: value for key, value in run._state().items() if key not in ("train_seconds", "fork")}
+    state["samples"] = [{**sample, "train_seconds": None} for sample in state["samples"]]
+    state["events"] = [{**event, "seconds": None} for event in state["events"]]
+    return state
+
+
+def ending(run):
+    """The state at the last sample of a run that is started here."""
+    found = []
+
+    def look(sample):
+        if sample.step == run.num_steps:
+            found.append(state_of(run))
+        return Signal.CONTINUE
+
+    run._on_sample = look
+    run.run()
+    return found[0]
+
+
+def differences(first, second, path=""):
+    """Where two states differ; what a failing test prints."""
+    if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
+        return [place for key in first for place in differences(first[key], second[key], f"{path}.{key}")]
+    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+        return [
+            place
+            for number, pair in enumerate(zip(first, second, strict=True))
+            for place in differences(*pair, f"{path}[{number}]")
+        ]
+    return [] if same(first, second) else [f"{path}: {first!r} != {second!r}"[:200]]

@@ -6,21 +6,26 @@ import torch
 from autogrow.training.checkpoint import save_checkpoint
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Signal
-from tests.training.runs import RESNET, STAGED, data, policy, same, settings, trained, trainer, weights
+from tests.training.runs import (
+    RESNET,
+    STAGED,
+    data,
+    differences,
+    ending,
+    policy,
+    same,
+    settings,
+    state_of,
+    trained,
+    trainer,
+    weights,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Killed(Exception):
     """The process has gone."""
-
-
-def state_of(run):
-    """All that a checkpoint holds, but for times, which no two runs share."""
-    state = {key: value for key, value in run._state().items() if key != "train_seconds"}
-    state["samples"] = [{**sample, "train_seconds": None} for sample in state["samples"]]
-    state["events"] = [{**event, "seconds": None} for event in state["events"]]
-    return state
 
 
 class Whole:
@@ -44,33 +49,6 @@ class Whole:
 
 def at(folder, cut):
     return TrialFolder(folder / f"cut at {cut}")
-
-
-def ending(run):
-    """The state at the last sample of a run that is started here."""
-    found = []
-
-    def look(sample):
-        if sample.step == run.num_steps:
-            found.append(state_of(run))
-        return Signal.CONTINUE
-
-    run._on_sample = look
-    run.run()
-    return found[0]
-
-
-def differences(first, second, path=""):
-    """Where two states differ; what a failing test prints."""
-    if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
-        return [place for key in first for place in differences(first[key], second[key], f"{path}.{key}")]
-    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
-        return [
-            place
-            for number, pair in enumerate(zip(first, second, strict=True))
-            for place in differences(*pair, f"{path}[{number}]")
-        ]
-    return [] if same(first, second) else [f"{path}: {first!r} != {second!r}"[:200]]
 
 
 def control(run):
