@@ -7,12 +7,11 @@ to stop. Asking, telling, checkpoints and resuming are ours.
 import json
 import logging
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from autogrow.errors import UsageError
@@ -35,9 +34,11 @@ os.environ.update(
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private import ray_constants  # noqa: E402
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
+from autogrow.study.session_folder import session_folder  # noqa: E402
 from autogrow.study.settings import available_cores  # noqa: E402
 from autogrow.study.trial import TrialConfig, run_trial  # noqa: E402
 from autogrow.training.trainer import Signal  # noqa: E402
@@ -64,6 +65,8 @@ class Cluster:
     """Trials that can run at a time."""
     is_full: bool
     """Whether that is all that fits; if not, only the searcher keeps more from running."""
+    folder: Path
+    """For what is needed only while the search runs."""
 
 
 class TrialSource(Protocol):
@@ -88,33 +91,62 @@ def ray_cluster(
         raise UsageError("RAY_AUTH_MODE=disabled would let anybody on the network run code here: unset it")
     if ray.is_initialized():
         raise UsageError("this process has a Ray session of its own: call ray.shutdown(), or search in another process")
-    folder = tempfile.mkdtemp(prefix="ag-")  # short, because Ray puts sockets in it
     mask = os.umask(0o077)  # Ray's authentication token is for this user alone
     try:
+        with session_folder() as folder, _ray(address, folder):
+            os.umask(mask)
+            logging.getLogger("ray").setLevel(logging.ERROR)
+            fitting = _slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial)
+            slots = min(fitting, max_concurrent or fitting)
+            yield Cluster(slots, is_full=slots == fitting, folder=folder)
+    finally:
+        os.umask(mask)
+
+
+@contextmanager
+def _ray(address: str | None, folder: Path) -> Iterator[None]:
+    try:
         if address is None:
-            ray.init(
-                address="local",
-                num_cpus=available_cores(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=f"{folder}/r",  # Ray opens its folder to everybody; the one around it stays ours
-                _node_ip_address="127.0.0.1",
-            )
+            with _loopback_only():
+                ray.init(
+                    address="local",
+                    num_cpus=available_cores(),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; the one around it stays ours
+                    _node_ip_address="127.0.0.1",
+                )
+            _make_token_private()
         else:
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except ConnectionError as error:
                 raise UsageError(f"no Ray cluster answers at {address!r}: start one, or leave out --address") from error
-        os.umask(mask)
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        fitting = _slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial)
-        slots = min(fitting, max_concurrent or fitting)
-        yield Cluster(slots, is_full=slots == fitting)
+        yield
     finally:
-        os.umask(mask)
         ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Keep Ray's sockets off the network. On Linux it replaces 127.0.0.1 by an outside address, which opens them all.
+
+    Where Ray allows no clusters (macOS and Windows, as it is installed) it leaves the address alone.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _make_token_private() -> None:
+    """Ray writes its authentication token once per user, readable by all if another program made it write it."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    with suppress(OSError):  # the token may be somebody else's, or in the environment
+        token.chmod(0o600)
 
 
 def run_trials(
@@ -128,30 +160,26 @@ def run_trials(
     searcher = _StudySearcher(source, limit, stopping)
     # Otherwise Ray Tune starts one actor at a time, each importing torch for seconds before the next one begins.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(limit)
-    storage = tempfile.mkdtemp(prefix="ag-tune-")
     resources = {"cpu": cpus_per_trial, **({"gpu": gpus_per_trial} if gpus_per_trial else {})}
-    try:
-        tuner = tune.Tuner(
-            tune.with_resources(_ray_trial, resources),
-            tune_config=tune.TuneConfig(
-                metric=METRIC,
-                mode="max",
-                search_alg=searcher,
-                scheduler=_ComputeASHA(),
-                num_samples=-1,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=storage,
-                name="trials",
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                stop=_StopWhenTold(stopping, searcher),
-            ),
-        )
-        tuner.fit()
-    finally:
-        shutil.rmtree(storage, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(_ray_trial, resources),
+        tune_config=tune.TuneConfig(
+            metric=METRIC,
+            mode="max",
+            search_alg=searcher,
+            scheduler=_ComputeASHA(),
+            num_samples=-1,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(cluster.folder / "tune"),
+            name="trials",
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            stop=_StopWhenTold(stopping, searcher),
+        ),
+    )
+    tuner.fit()
     if searcher.error is not None:
         raise searcher.error
 
