@@ -12,6 +12,7 @@ from autogrow.cli.options import (
     limit_options,
     model_help,
     model_option_option,
+    parse_bytes,
     parse_limits,
     parse_model_options,
 )
@@ -40,6 +41,13 @@ from autogrow.errors import UsageError
 @click.option("--gpus-per-trial", type=float, default=0.0, show_default=True, help="0.25 runs four trials on a GPU.")
 @click.option("--cpus-per-trial", type=int, default=1, show_default=True, help="Cores, and threads, of a trial.")
 @click.option("--max-concurrent", type=int, help="Trials at a time  [default: as many as fit]")
+@click.option(
+    "--memory-per-trial",
+    "memory_per_trial_bytes",
+    metavar="SIZE",
+    callback=lambda ctx, option, text: parse_bytes(text, "--memory-per-trial"),
+    help="What a trial may take, e.g. 2G  [default: an equal share of what is free]",
+)
 @click.option("--address", help="Join the Ray cluster at this address instead of starting one here.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and proposals.")
 @click.option("--name", help="Name of the run  [default: the data set and a number]")
@@ -109,6 +117,7 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
         gpus_per_trial=options["gpus_per_trial"],
         cpus_per_trial=options["cpus_per_trial"],
         max_concurrent=options["max_concurrent"],
+        memory_per_trial_bytes=options["memory_per_trial_bytes"],
         address=options["address"],
     )
 

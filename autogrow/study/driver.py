@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.errors import NoSuccessfulTrialError, RunFolderError, UsageError
+from autogrow.files import remove_unfinished, unwritable
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.part import validated
@@ -25,6 +26,7 @@ from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import SearchSpace
+from autogrow.study.session_folder import remove_abandoned
 from autogrow.study.settings import SPLIT_SEED, SearchSettings, versions
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.trial import TrialConfig, device_problem
@@ -168,6 +170,8 @@ def _need_space(folder: RunFolder) -> None:
 def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase:
     """The study to work on, with nothing RUNNING in it; the run folder is created, or checked."""
     config = {**plan.settings.model_dump(mode="json"), "versions": versions()}
+    remove_abandoned()  # workers of a killed driver live on for seconds: they must not write any more
+    remove_unfinished(folder.path)
     if resume:
         found = folder.read_config()["fingerprint"]
         if found != plan.dataset.fingerprint:
@@ -203,6 +207,7 @@ class _Driver:
         from autogrow.study.ray_executor import ray_cluster, run_trials
 
         settings = self._plan.settings
+        self._save_best_policy()  # a driver may have died just before it did
         if not self._work_left():
             return
         with ray_cluster(
@@ -240,6 +245,7 @@ class _Driver:
             device="cuda" if settings.gpus_per_trial else "cpu",
             num_threads=settings.cpus_per_trial,
             gpu_memory_fraction=settings.gpus_per_trial if 0 < settings.gpus_per_trial < 1 else None,
+            memory_bytes=settings.memory_per_trial_bytes,
             folder=str(self._folder.trial(proposal.root).path),
             interrupt_file=str(self._folder.interrupt_file),
             working_directory=settings.working_directory,
@@ -251,6 +257,8 @@ class _Driver:
 
     def ended(self, config: TrialConfig, result: Mapping[str, Any]) -> None:
         if result["status"] == "interrupted":
+            if "reason" in result:
+                raise RunFolderError(f"{result['reason']}; then go on with --resume")
             return  # left RUNNING until `reconcile` queues it for the next time
         self._database.tell_result(config.number, result)
         TrialFolder(Path(config.folder)).discard_checkpoints()
@@ -282,7 +290,10 @@ class _Driver:
         # Called from the signal handler too, which runs between any two lines of this thread: no locks here.
         if not self._stopping:
             self._stopping = True
-            self._folder.interrupt_file.touch()
+            try:
+                self._folder.interrupt_file.touch()
+            except OSError as error:
+                raise unwritable(self._folder.interrupt_file, error) from error
             self._monitor.stopping(reason)
 
     def _work_left(self) -> bool:

@@ -38,6 +38,7 @@ from ray._private import ray_constants  # noqa: E402
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
+from autogrow.study.memory_guard import memory_share  # noqa: E402
 from autogrow.study.session_folder import session_folder  # noqa: E402
 from autogrow.study.settings import available_cores  # noqa: E402
 from autogrow.study.trial import TrialConfig, run_trial  # noqa: E402
@@ -67,6 +68,8 @@ class Cluster:
     """Whether that is all that fits; if not, only the searcher keeps more from running."""
     folder: Path
     """For what is needed only while the search runs."""
+    memory_per_trial: int | None
+    """Bytes that a trial may take where the search does not say; None on a cluster, whose memory is not known here."""
 
 
 class TrialSource(Protocol):
@@ -98,7 +101,8 @@ def ray_cluster(
             logging.getLogger("ray").setLevel(logging.ERROR)
             fitting = _slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial)
             slots = min(fitting, max_concurrent or fitting)
-            yield Cluster(slots, is_full=slots == fitting, folder=folder)
+            memory = None if address else memory_share(slots)
+            yield Cluster(slots, is_full=slots == fitting, folder=folder, memory_per_trial=memory)
     finally:
         os.umask(mask)
 
@@ -157,7 +161,7 @@ def run_trials(
     Raises whatever `source` raised: Ray Tune would swallow it and leave the trial running for ever.
     """
     limit = cluster.slots + (QUEUED_AHEAD if cluster.is_full else 0)
-    searcher = _StudySearcher(source, limit, stopping)
+    searcher = _StudySearcher(source, limit, stopping, cluster.memory_per_trial)
     # Otherwise Ray Tune starts one actor at a time, each importing torch for seconds before the next one begins.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(limit)
     resources = {"cpu": cpus_per_trial, **({"gpu": gpus_per_trial} if gpus_per_trial else {})}
@@ -208,13 +212,16 @@ class _NotPickled:
 class _StudySearcher(_NotPickled, Searcher):
     """Hands trials from a `TrialSource` to Ray Tune, at most `limit` at a time, those that wait for a slot included."""
 
-    def __init__(self, source: TrialSource, limit: int, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, source: TrialSource, limit: int, stopping: Callable[[], bool], memory_per_trial: int | None
+    ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self.error: BaseException | None = None
         self.live: dict[str, TrialConfig] = {}
         self._source = source
         self._limit = limit
         self._stopping = stopping
+        self._memory_per_trial = memory_per_trial
 
     def suggest(self, trial_id: str) -> Any:
         if self.error is not None or self._stopping():
@@ -224,6 +231,8 @@ class _StudySearcher(_NotPickled, Searcher):
         with self._keeping_errors():
             config = self._source.next_trial()
             if config is not None:
+                if config.memory_bytes is None:
+                    config = config.model_copy(update={"memory_bytes": self._memory_per_trial})
                 self.live[trial_id] = config
                 return {"trial": config.model_dump_json(), "number": config.number, "role": config.role}
         return Searcher.FINISHED

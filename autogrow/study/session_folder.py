@@ -2,7 +2,7 @@
 
 Whoever owns such a folder holds a lock on a file in it. The operating system gives the lock back when its holder dies,
 however it dies, so a folder whose lock can be taken has lost its owner: Ray processes that still use it are ended, and
-it is removed. Every search does that when it starts.
+it is removed. Every search begins with that.
 """
 
 import fcntl
@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from autogrow.files import unwritable
 
 PREFIX = "ag-"
 """Short, because Ray puts sockets into the folder, whose paths may have 107 characters."""
@@ -27,8 +29,10 @@ END_WAIT_SECONDS = 5.0
 @contextmanager
 def session_folder() -> Iterator[Path]:
     """A new folder that only this user may enter; removed at the end with whatever still uses it."""
-    remove_abandoned()
-    path = Path(tempfile.mkdtemp(prefix=PREFIX))
+    try:
+        path = Path(tempfile.mkdtemp(prefix=PREFIX))
+    except OSError as error:
+        raise unwritable(Path(tempfile.gettempdir()), error) from error
     owner = os.open(path / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(owner, fcntl.LOCK_EX)

@@ -42,6 +42,8 @@ class SearchSettings(PolicyPart):
     gpus_per_trial: float = Field(default=0.0, ge=0, le=64)
     cpus_per_trial: int = Field(default=1, ge=1, le=1024)
     max_concurrent: int | None = Field(default=None, ge=1, le=10_000)
+    memory_per_trial_bytes: int | None = Field(default=None, ge=2**20)
+    """What a trial may take of its machine; None: an equal share of what is available when the search starts."""
     address: str | None = None
     """A Ray cluster to join; None starts one on this machine."""
     working_directory: str

@@ -8,6 +8,7 @@ first of its line, its root; folders and budgets count roots.
 import hashlib
 import logging
 import math
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -62,6 +63,8 @@ class StudyDatabase:
     @classmethod
     def create(cls, path: Path, objectives: tuple[Objective, ...], num_trials: int = len(CONTROLS)) -> "StudyDatabase":
         """A new study with the controls waiting to be tried first; one that exists gets those that it lacks."""
+        if path.exists() and not os.access(path, os.W_OK):
+            raise RunFolderError(f"cannot write {path}: it is read-only; make it writable, or copy the run elsewhere")
         with _readable_errors(path):
             if not path.exists():
                 # Beside its place, so that whoever looks meanwhile finds no database rather than half of one: two
@@ -149,8 +152,9 @@ class StudyDatabase:
             if not math.isfinite(value):
                 self.tell_failed(number, f"the {objective.title} is {value}")
                 return
-        self._set_attributes(number, metrics=dict(metrics))
-        self.study.tell(number, values=values)
+        with _readable_errors(self._path, _WRITING_ERRORS):
+            self._set_attributes(number, metrics=dict(metrics))
+            self.study.tell(number, values=values)
 
     def tell_pruned(self, number: int, metrics: Mapping[str, Any]) -> None:
         """Record a trial that the scheduler stopped, with what it had reached; it is no candidate for the front."""
@@ -169,16 +173,18 @@ class StudyDatabase:
         Returns how many wait. Called when nothing of this study runs any more, before and after every search.
         """
         for trial in self.trials():
-            if trial.state != TrialState.RUNNING:
-                continue
-            root = trial.user_attrs.get("root", trial.number)
-            result = folder.trial(root).result()
-            if result is not None:
-                self.tell_result(trial.number, result)
-                continue
-            self.tell_failed(trial.number, INTERRUPTED)
-            attributes = {"root": root, "resume_of": trial.number, "role": trial.user_attrs.get("role", SEARCHED)}
-            self.study.enqueue_trial(trial.params, user_attrs=attributes)
+            if trial.state == TrialState.RUNNING:
+                result = folder.trial(trial.user_attrs.get("root", trial.number)).result()
+                self.tell_result(trial.number, result or {"status": "failed", "reason": INTERRUPTED})
+        resumed = {trial.user_attrs.get("resume_of") for trial in self.trials()}
+        for trial in self.trials():
+            # Found by their reason, because a driver may have died between telling and queueing them.
+            is_interrupted = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") == INTERRUPTED
+            if is_interrupted and trial.number not in resumed:
+                root, role = trial.user_attrs.get("root", trial.number), trial.user_attrs.get("role", SEARCHED)
+                attributes = {"root": root, "resume_of": trial.number, "role": role}
+                with _readable_errors(self._path, _WRITING_ERRORS):
+                    self.study.enqueue_trial(trial.params, user_attrs=attributes)
         return sum(trial.state == TrialState.WAITING and "root" in trial.user_attrs for trial in self.trials())
 
     def tell_result(self, number: int, result: Mapping[str, Any]) -> None:
@@ -188,6 +194,9 @@ class StudyDatabase:
         elif result["status"] == "stopped":
             self.tell_pruned(number, result["metrics"])
         else:
+            if "infeasible" in result:  # too large for the machine: its size, for whoever proposes the next
+                with _readable_errors(self._path, _WRITING_ERRORS):
+                    self._set_attributes(number, infeasible=result["infeasible"])
             self.tell_failed(number, str(result.get("reason", "unknown")))
 
     def _set_attributes(self, number: int, **attributes: Any) -> None:
