@@ -33,7 +33,7 @@ class Search:
             start_new_session=True,
         )
 
-    def end(self, timeout=120):
+    def end(self, timeout=300):
         """Exit code, stdout and stderr, once it has ended."""
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out, err
@@ -122,7 +122,7 @@ def check_ended(records, num_trials):
     assert not (records.run / "lock").exists()
 
 
-def wait_until(condition, seconds=60.0):
+def wait_until(condition, seconds=120.0):
     """Wait for something to become true; fails the test when it does not."""
     deadline = time.monotonic() + seconds
     while not condition():

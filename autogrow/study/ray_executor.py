@@ -268,7 +268,10 @@ class _StudySearcher(_NotPickled, Searcher):
 def _ending(result: dict[str, Any] | None, error: bool) -> dict[str, Any]:
     """How a trial ended, from the last that Ray Tune heard of it."""
     if error:
-        return {"status": "failed", "reason": f"its process ended without a result {MAX_FAILURES + 1} times"}
+        reason = (
+            f"its process was killed or crashed {MAX_FAILURES + 1} times: if by lack of memory, set --memory-per-trial"
+        )
+        return {"status": "failed", "reason": reason}
     if result is None:
         return {"status": "failed", "reason": "it ended without a report"}
     if "result" in result:
