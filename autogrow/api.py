@@ -36,7 +36,7 @@ from autogrow.training.task import Metrics
 DEFAULT_DATASET = "digits"
 RESUMABLE_SETTINGS = (
     "trials", "time_budget_seconds", "compute_budget_seconds", "max_consecutive_failures", "address", "storage",
-    "max_concurrent", "cpus_per_trial", "gpus_per_trial", "data_dir", "fork_at_growth",
+    "max_concurrent", "cpus_per_trial", "gpus_per_trial", "memory_per_trial_bytes", "data_dir", "fork_at_growth",
 )  # fmt: skip
 """What may change when a run goes on: its budget, and where it runs."""
 SMALL_TRAINING_SET = 10_000

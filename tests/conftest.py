@@ -1,9 +1,16 @@
 """Fixtures that every folder of tests may use."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+pytest.register_assert_rewrite("tests.processes", "tests.faults.kills")
+
+from tests.processes import Records, Search  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +20,30 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def temporary():
+    """Where the processes of a test put temporary files; short, because Ray puts sockets there."""
+    folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def start(workplace, temporary):
+    """Starts a search in ``results/run`` of `workplace`; whatever of it runs at the end of the test is killed."""
+    searches = []
+
+    def search(*arguments, **options):
+        searches.append(Search(["search", "--name", "run", *arguments], workplace, temporary, **options))
+        return searches[-1]
+
+    yield search
+    for each in searches:
+        each.crash()
+
+
+@pytest.fixture
+def records(workplace):
+    return Records(workplace / "results" / "run")

@@ -61,16 +61,19 @@ def parse_limits(options: dict[str, Any]) -> Any:
     return SizeLimits(
         max_parameters=options["max_params"],
         max_flops=options["max_flops"],
-        max_memory_bytes=None if options["max_memory"] is None else _parse_bytes(options["max_memory"]),
+        max_memory_bytes=parse_bytes(options["max_memory"], "--max-memory"),
         max_latency_ms=options["max_latency_ms"],
     )
 
 
-def _parse_bytes(text: str) -> int:
+def parse_bytes(text: str | None, flag: str) -> int | None:
+    """Bytes of a size such as 800M or 4G, as a flag gives it; None stays None."""
+    if text is None:
+        return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     unit = 1024 ** (1 + "KMGT".find(match[2].upper())) if match is not None and match[2] else 1
     if match is None or float(match[1]) * unit < 1:
-        raise UsageError(f"--max-memory {text!r} is not a size above 0: write for example 800M or 4G")
+        raise UsageError(f"{flag} {text!r} is not a size above 0: write for example 800M or 4G")
     return int(float(match[1]) * unit)
 
 

@@ -12,6 +12,7 @@ from autogrow.cli.options import (
     limit_options,
     model_help,
     model_option_option,
+    parse_bytes,
     parse_limits,
     parse_model_options,
 )
@@ -57,6 +58,13 @@ from autogrow.errors import UsageError
 @click.option("--gpus-per-trial", type=float, default=0.0, show_default=True, help="0.25 runs four trials on a GPU.")
 @click.option("--cpus-per-trial", type=int, default=1, show_default=True, help="Cores, and threads, of a trial.")
 @click.option("--max-concurrent", type=int, help="Trials at a time  [default: as many as fit]")
+@click.option(
+    "--memory-per-trial",
+    "memory_per_trial_bytes",
+    metavar="SIZE",
+    callback=lambda ctx, option, text: parse_bytes(text, "--memory-per-trial"),
+    help="What a trial may take, e.g. 2G  [default: an equal share of what is free]",
+)
 @click.option(
     "--fork-at-growth/--no-fork-at-growth",
     default=True,
@@ -144,6 +152,7 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
         cpus_per_trial=options["cpus_per_trial"],
         max_concurrent=options["max_concurrent"],
         fork_at_growth=options["fork_at_growth"],
+        memory_per_trial_bytes=options["memory_per_trial_bytes"],
         address=options["address"],
     )
 

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderError, UsageError
+from autogrow.files import remove_unfinished, unwritable
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -30,6 +31,7 @@ from autogrow.study.objectives import OBJECTIVES, Objective, metrics_to_measure
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS, Proposer
 from autogrow.study.search_space import SearchSpace
+from autogrow.study.session_folder import remove_abandoned
 from autogrow.study.settings import SPLIT_SEED, SearchSettings, experiment_digest, versions
 from autogrow.study.study_database import Queued, StudyDatabase, is_surplus
 from autogrow.study.study_location import SharedStudy, without_password
@@ -196,6 +198,8 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
     if settings.storage is not None:
         config["storage"] = without_password(settings.storage)
         config["driver"] = uuid.uuid4().hex[:12]
+    remove_abandoned()  # workers of a killed driver live on for seconds: they must not write any more
+    remove_unfinished(folder.path)
     if resume:
         before = folder.read_config()
         if before["fingerprint"] != plan.dataset.fingerprint:
@@ -255,6 +259,7 @@ class _Driver:
         from autogrow.study.ray_executor import ray_cluster, run_trials
 
         settings = self._plan.settings
+        self._save_best_policy()  # a driver may have died just before it did
         if not self._work_left():
             return
         with ray_cluster(
@@ -293,6 +298,7 @@ class _Driver:
             device="cuda" if settings.gpus_per_trial else "cpu",
             num_threads=settings.cpus_per_trial,
             gpu_memory_fraction=settings.gpus_per_trial if 0 < settings.gpus_per_trial < 1 else None,
+            memory_bytes=settings.memory_per_trial_bytes,
             folder=str(self._folder.trial(proposal.root).path),
             interrupt_file=str(self._folder.interrupt_file),
             working_directory=settings.working_directory,
@@ -311,6 +317,8 @@ class _Driver:
         self._budget.ended(config.number, trial_seconds)
         if result["status"] == "interrupted":
             self._database.note(config.number, trial_seconds=trial_seconds)
+            if "reason" in result:
+                raise RunFolderError(f"{result['reason']}; then go on with --resume")
             return  # left RUNNING until `reconcile` queues it for the next time
         self._database.tell_result(config.number, result)
         TrialFolder(Path(config.folder)).discard_checkpoints()
@@ -345,7 +353,10 @@ class _Driver:
         # Called from the signal handler too, which runs between any two lines of this thread: no locks here.
         if not self._stopping:
             self._stopping = True
-            self._folder.interrupt_file.touch()
+            try:
+                self._folder.interrupt_file.touch()
+            except OSError as error:
+                raise unwritable(self._folder.interrupt_file, error) from error
             self._monitor.stopping(reason)
 
     def _work_left(self) -> bool:

@@ -7,12 +7,11 @@ stopping early, checkpoints and resuming are ours.
 import json
 import logging
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from autogrow.errors import UsageError
@@ -35,9 +34,12 @@ os.environ.update(
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private import ray_constants  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
+from autogrow.study.memory_guard import memory_share  # noqa: E402
+from autogrow.study.session_folder import session_folder  # noqa: E402
 from autogrow.study.settings import available_cores  # noqa: E402
 from autogrow.study.trial import TrialConfig, run_trial  # noqa: E402
 from autogrow.training.trainer import Signal  # noqa: E402
@@ -59,6 +61,10 @@ class Cluster:
     """Trials that can run at a time."""
     is_full: bool
     """Whether that is all that fits; if not, only the searcher keeps more from running."""
+    folder: Path
+    """For what is needed only while the search runs."""
+    memory_per_trial: int | None
+    """Bytes that a trial may take where the search does not say; None on a cluster, whose memory is not known here."""
 
 
 class TrialSource(Protocol):
@@ -84,33 +90,63 @@ def ray_cluster(
         raise UsageError("RAY_AUTH_MODE=disabled would let anybody on the network run code here: unset it")
     if ray.is_initialized():
         raise UsageError("this process has a Ray session of its own: call ray.shutdown(), or search in another process")
-    folder = tempfile.mkdtemp(prefix="ag-")  # short, because Ray puts sockets in it
     mask = os.umask(0o077)  # Ray's authentication token is for this user alone
     try:
+        with session_folder() as folder, _ray(address, folder):
+            os.umask(mask)
+            logging.getLogger("ray").setLevel(logging.ERROR)
+            fitting = _slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial)
+            slots = min(fitting, max_concurrent or fitting)
+            memory = None if address else memory_share(slots)
+            yield Cluster(slots, is_full=slots == fitting, folder=folder, memory_per_trial=memory)
+    finally:
+        os.umask(mask)
+
+
+@contextmanager
+def _ray(address: str | None, folder: Path) -> Iterator[None]:
+    try:
         if address is None:
-            ray.init(
-                address="local",
-                num_cpus=available_cores(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=f"{folder}/r",  # Ray opens its folder to everybody; the one around it stays ours
-                _node_ip_address="127.0.0.1",
-            )
+            with _loopback_only():
+                ray.init(
+                    address="local",
+                    num_cpus=available_cores(),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; the one around it stays ours
+                    _node_ip_address="127.0.0.1",
+                )
+            _make_token_private()
         else:
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except ConnectionError as error:
                 raise UsageError(f"no Ray cluster answers at {address!r}: start one, or leave out --address") from error
-        os.umask(mask)
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        fitting = _slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial)
-        slots = min(fitting, max_concurrent or fitting)
-        yield Cluster(slots, is_full=slots == fitting)
+        yield
     finally:
-        os.umask(mask)
         ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Keep Ray's sockets off the network. On Linux it replaces 127.0.0.1 by an outside address, which opens them all.
+
+    Where Ray allows no clusters (macOS and Windows, as it is installed) it leaves the address alone.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _make_token_private() -> None:
+    """Ray writes its authentication token once per user, readable by all if another program made it write it."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    with suppress(OSError):  # the token may be somebody else's, or in the environment
+        token.chmod(0o600)
 
 
 def run_trials(
@@ -121,33 +157,29 @@ def run_trials(
     Raises whatever `source` raised: Ray Tune would swallow it and leave the trial running for ever.
     """
     limit = cluster.slots + (QUEUED_AHEAD if cluster.is_full else 0)
-    searcher = _StudySearcher(source, limit, stopping)
+    searcher = _StudySearcher(source, limit, stopping, cluster.memory_per_trial)
     # Otherwise Ray Tune starts one actor at a time, each importing torch for seconds before the next one begins.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(limit)
-    storage = tempfile.mkdtemp(prefix="ag-tune-")
     resources = {"cpu": cpus_per_trial, **({"gpu": gpus_per_trial} if gpus_per_trial else {})}
-    try:
-        tuner = tune.Tuner(
-            tune.with_resources(_ray_trial, resources),
-            tune_config=tune.TuneConfig(
-                metric=METRIC,
-                mode="max",
-                search_alg=searcher,
-                scheduler=_AskingScheduler(searcher),
-                num_samples=-1,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=storage,
-                name="trials",
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                stop=_StopWhenTold(stopping, searcher),
-            ),
-        )
-        tuner.fit()
-    finally:
-        shutil.rmtree(storage, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(_ray_trial, resources),
+        tune_config=tune.TuneConfig(
+            metric=METRIC,
+            mode="max",
+            search_alg=searcher,
+            scheduler=_AskingScheduler(searcher),
+            num_samples=-1,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(cluster.folder / "tune"),
+            name="trials",
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            stop=_StopWhenTold(stopping, searcher),
+        ),
+    )
+    tuner.fit()
     if searcher.error is not None:
         raise searcher.error
 
@@ -176,13 +208,16 @@ class _NotPickled:
 class _StudySearcher(_NotPickled, Searcher):
     """Hands trials from a `TrialSource` to Ray Tune, at most `limit` at a time, those that wait for a slot included."""
 
-    def __init__(self, source: TrialSource, limit: int, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, source: TrialSource, limit: int, stopping: Callable[[], bool], memory_per_trial: int | None
+    ) -> None:
         super().__init__(metric=METRIC, mode="max")
         self.error: BaseException | None = None
         self.live: dict[str, TrialConfig] = {}
         self._source = source
         self._limit = limit
         self._stopping = stopping
+        self._memory_per_trial = memory_per_trial
 
     def suggest(self, trial_id: str) -> Any:
         if self.error is not None or self._stopping():
@@ -192,6 +227,8 @@ class _StudySearcher(_NotPickled, Searcher):
         with self._keeping_errors():
             config = self._source.next_trial()
             if config is not None:
+                if config.memory_bytes is None:
+                    config = config.model_copy(update={"memory_bytes": self._memory_per_trial})
                 self.live[trial_id] = config
                 return {"trial": config.model_dump_json(), "number": config.number, "role": config.role}
         return Searcher.FINISHED
@@ -229,7 +266,10 @@ class _StudySearcher(_NotPickled, Searcher):
 def _ending(result: dict[str, Any] | None, error: bool) -> dict[str, Any]:
     """How a trial ended, from the last that Ray Tune heard of it."""
     if error:
-        return {"status": "failed", "reason": f"its process ended without a result {MAX_FAILURES + 1} times"}
+        reason = (
+            f"its process was killed or crashed {MAX_FAILURES + 1} times: if by lack of memory, set --memory-per-trial"
+        )
+        return {"status": "failed", "reason": reason}
     if result is None:
         return {"status": "failed", "reason": "it ended without a report"}
     if "result" in result:

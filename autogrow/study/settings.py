@@ -55,6 +55,8 @@ class SearchSettings(PolicyPart):
     max_concurrent: int | None = Field(default=None, ge=1, le=10_000)
     fork_at_growth: bool = True
     """Whether trials that start alike share what they train before they first grow; see `autogrow.training.forks`."""
+    memory_per_trial_bytes: int | None = Field(default=None, ge=2**20)
+    """What a trial may take of its machine; None: an equal share of what is available when the search starts."""
     address: str | None = None
     """A Ray cluster to join; None starts one on this machine."""
     storage: str | None = None

@@ -6,6 +6,7 @@ which names the first of its line, its root; folders and budgets count roots.
 """
 
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,10 @@ class StudyDatabase:
             if isinstance(location, SharedStudy):
                 study = _join(location, objectives, experiment)
             else:
+                if location.exists() and not os.access(location, os.W_OK):
+                    raise RunFolderError(
+                        f"cannot write {location}: it is read-only; make it writable, or copy the run elsewhere"
+                    )
                 if not location.exists():
                     # Beside its place, so that whoever looks meanwhile finds no database rather than half of one: two
                     # processes that make its tables at a time break each other, and a kill leaves nothing.
@@ -263,14 +268,15 @@ class StudyDatabase:
         Returns how many wait. Called when nothing of this driver runs any more, before and after every search.
         """
         for trial in self.trials():
-            if trial.state != TrialState.RUNNING or not self._is_ours(trial):
-                continue
-            result = folder.trial(root_of(trial)).result()
-            if result is not None:
-                self.tell_result(trial.number, result)
-                continue
-            self.tell_failed(trial.number, INTERRUPTED)
-            self._queue_again(trial)
+            if trial.state == TrialState.RUNNING and self._is_ours(trial):
+                result = folder.trial(root_of(trial)).result()
+                self.tell_result(trial.number, result or {"status": "failed", "reason": INTERRUPTED})
+        resumed = {trial.user_attrs.get("resume_of") for trial in self.trials()}
+        for trial in self.trials():
+            # Found by their reason, because a driver may have died between telling and queueing them.
+            is_interrupted = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") == INTERRUPTED
+            if is_interrupted and trial.number not in resumed and self._is_ours(trial):
+                self._queue_again(trial)
         return sum(t.state == TrialState.WAITING and "root" in t.user_attrs for t in self.trials() if self._is_ours(t))
 
     def _queue_again(self, trial: FrozenTrial) -> None:
@@ -325,7 +331,7 @@ def _violations(result: Mapping[str, Any]) -> dict[str, float]:
     """Of a trial for which memory was too small: the larger the network, the further from feasible."""
     if "infeasible" not in result:
         return {}
-    return {"memory": 1 + math.log10(max(1, result["infeasible"].get("parameters", 1)))}
+    return {"memory": 1 + math.log10(max(1, result["infeasible"].get("parameters") or 1))}
 
 
 def _create_study(path: Path, objectives: tuple[Objective, ...]) -> None:

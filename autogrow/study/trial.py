@@ -6,6 +6,7 @@ leaves nothing behind in its process: no globals, no CUDA memory, the random sta
 
 import ctypes
 import gc
+import logging
 import sys
 import time
 import traceback
@@ -20,12 +21,13 @@ from pydantic import BaseModel, ConfigDict
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.data.preprocessing import measure_normalization
-from autogrow.errors import one_line
+from autogrow.errors import RunFolderError, one_line
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.study.memory_guard import MemoryLimit, is_out_of_memory
 from autogrow.training.example_input import example_input
 from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder
@@ -55,6 +57,8 @@ class TrialConfig(BaseModel):
     device: str
     num_threads: int
     gpu_memory_fraction: float | None
+    memory_bytes: int | None = None
+    """What the trial may allocate on the CPU beyond what its process has; None: no limit."""
     folder: str
     interrupt_file: str
     working_directory: str
@@ -70,27 +74,63 @@ def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
     """Train one network under one policy and return its result.
 
     The result's `status` is "complete" (with `metrics` and `constraints`), "stopped" (by `report`; with the metrics so
-    far), "interrupted" (saved, to be resumed) or "failed" (with the `reason`); `trial_seconds` is always there. All but
-    "interrupted" are also written to the trial's folder, so that a driver which died meanwhile still learns of them.
+    far), "interrupted" (saved, to be resumed; with a `reason` if nothing can be written any more) or "failed" (with the
+    `reason`, and if it ran out of memory with its size as `infeasible`); `trial_seconds` is always there, `warnings`
+    holds what was logged as such. All but "interrupted" are also written to the trial's folder, so that a driver which
+    died meanwhile still learns of them.
     """
     folder = TrialFolder(Path(config.folder))
     started = time.monotonic()
     try:
-        with _own_process_settings(config):
-            result = _train(config, folder, report)
-    except Exception as error:  # noqa: BLE001  a trial's failure is a result: the search goes on
-        folder.log(traceback.format_exc())
-        result = {"status": "failed", "reason": one_line(error)}
-    finally:
-        _release_memory()
-    result["trial_seconds"] = time.monotonic() - started
-    if result["status"] != "interrupted":
-        folder.write_result(result)
+        with _logging_to(folder) as warnings:
+            result = _run(config, folder, report)
+        result["trial_seconds"] = time.monotonic() - started
+        if warnings:
+            result["warnings"] = warnings
+        if result["status"] != "interrupted":
+            folder.write_result(result)
+    except RunFolderError as error:  # not the policy's fault: the trial goes on when there is space again
+        result = {"status": "interrupted", "reason": one_line(error), "trial_seconds": time.monotonic() - started}
     return result
 
 
-def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str, Any]:
+def _run(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str, Any]:
     reporter = _Reporter(config, report)
+    memory = MemoryLimit(config.memory_bytes, config.device)
+    try:
+        with _own_process_settings(config), memory.enforced():
+            return _train(config, folder, reporter)
+    except RunFolderError:
+        raise
+    except Exception as error:  # noqa: BLE001  a trial's failure is a result: the search goes on
+        folder.log(traceback.format_exc())
+        if is_out_of_memory(error):
+            return memory.exceeded(error, reporter.num_parameters)
+        return {"status": "failed", "reason": one_line(error)}
+    finally:
+        _release_memory()
+
+
+@contextmanager
+def _logging_to(folder: TrialFolder) -> Iterator[list[str]]:
+    """Keeps the trial's warnings: in its log at once, and in a list for its result. A worker's own log is lost."""
+    kept: list[str] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            kept.append(record.getMessage())
+            folder.log(f"warning: {record.getMessage()}")
+
+    keeper = Keeper(logging.WARNING)
+    logger = logging.getLogger("autogrow")
+    logger.addHandler(keeper)
+    try:
+        yield kept
+    finally:
+        logger.removeHandler(keeper)
+
+
+def _train(config: TrialConfig, folder: TrialFolder, reporter: "_Reporter") -> dict[str, Any]:
     policy = GrowthPolicy.from_dict(config.policy)
     dataset = open_dataset(config.dataset, Path(config.data_dir))
     train, validation = dataset.split(seed=config.split_seed, train_size=config.train_size)
@@ -98,6 +138,7 @@ def _train(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str
     data = TrainingData(task, train, validation, measure_normalization(train), dataset.augmentation)
     spec = ModelSpec.from_dict({"name": config.model, "options": config.model_options})
     model = build_model(spec, dataset.input_shape, dataset.num_outputs, config.seed)
+    reporter.num_parameters = sum(parameter.numel() for parameter in model.parameters())
     device = torch.device(config.device)
     trainer = Trainer(
         ExpandableNetwork(model.to(device), example_input(dataset.input_shape, device)),
@@ -172,10 +213,13 @@ class _Reporter:
         self._report = report
         self._num_reports = config.num_reports
         self.started = time.monotonic()
+        self.num_parameters: int | None = None
+        """Of the network as far as is known: at full width until the first sample."""
         self.trainer: Trainer
 
     def __call__(self, sample: Sample) -> Signal:
         # From the samples alone, so that a trial which did not begin at step 0 reports as if it had.
+        self.num_parameters = sample.parameters
         before = self.trainer.samples[-2].step if len(self.trainer.samples) > 1 else 0
         if self._num_due(before) == self._num_due(sample.step) or sample.step == self.trainer.num_steps:
             return Signal.CONTINUE

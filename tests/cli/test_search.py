@@ -1,63 +1,16 @@
-"""Whole searches: real Ray, real SQLite, real kills."""
+"""Whole searches on real Ray and real SQLite; what they survive is in tests/faults."""
 
 import json
-import shutil
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
 from autogrow import load
 from autogrow.policy.growth_policy import GrowthPolicy
 
-from .processes import Records, Search, wait_until
+from ..processes import LONG, check_ended, check_nothing_left, wait_until
 
 pytestmark = pytest.mark.slow
-
-LONG = ("--epochs", 300, "--model", "mlp", "--model-option", "hidden=[256, 256]")
-"""Trials of some seconds, so that there is time to kill them."""
-
-
-@pytest.fixture
-def temporary():
-    """Where the processes of a test put temporary files; short, because Ray puts sockets there."""
-    folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def start(workplace, temporary):
-    """Starts a search in ``results/run``; whatever of it still runs at the end of the test is killed."""
-    searches = []
-
-    def search(*arguments):
-        searches.append(Search(["search", "--name", "run", *arguments], workplace, temporary))
-        return searches[-1]
-
-    yield search
-    for each in searches:
-        each.crash()
-
-
-@pytest.fixture
-def records(workplace):
-    return Records(workplace / "results" / "run")
-
-
-def check_nothing_left(search, temporary):
-    assert search.family() == []
-    # PyTorch keeps a cache of its own beside the temporary files of others.
-    assert [path for path in temporary.iterdir() if not path.name.startswith("torchinductor")] == []
-
-
-def check_ended(records, num_trials):
-    """The promise of every search that has ended: the asked number of trials, and nothing running."""
-    assert len(records.roots()) == num_trials
-    assert not {"RUNNING", "WAITING"} & set(records.states())
-    assert not (records.run / "interrupt").exists()
-    assert not (records.run / "lock").exists()
 
 
 def test_from_search_to_a_network(start, records, autogrow, temporary, workplace):
@@ -83,48 +36,6 @@ def test_from_search_to_a_network(start, records, autogrow, temporary, workplace
     ):
         assert autogrow(*command)[0] == 0, command
     assert not load(workplace / "network").training
-
-
-def test_a_killed_search_goes_on(start, records):
-    search = start("--trials", 4, *LONG)
-    wait_until(lambda: records.ended() and records.to_resume())
-    search.crash()
-    assert "RUNNING" in records.states()
-    before, checkpoints = records.finished(), records.to_resume()
-    trained = {root: up_to(step, records.samples(root)) for root, step in checkpoints.items()}
-    assert all(trained.values())
-    code, _, err = start("--resume", "--quiet").end()
-    assert code == 0, err
-    check_ended(records, 4)
-    after = {trial.number: trial for trial in records.trials()}
-    assert {number: after[number] for number in before} == before
-    assert checkpoints.keys() <= {trial.user_attrs["root"] for trial in after.values() if "root" in trial.user_attrs}
-    for root, step in checkpoints.items():
-        # A sample names the seconds trained until then, so equal ones were not trained again.
-        assert up_to(step, records.samples(root)) == trained[root]
-        assert records.samples(root)[-1]["step"] > step
-
-
-def up_to(step, samples):
-    return [sample for sample in samples if sample["step"] <= step]
-
-
-def test_an_interrupted_search_saves_and_goes_on(start, records, temporary):
-    search = start("--trials", 4, *LONG)
-    wait_until(lambda: len(records.finished()) >= 1 and records.states().count("RUNNING") >= 1)
-    search.interrupt()
-    pressed = time.monotonic()
-    code, _, err = search.end()
-    assert time.monotonic() - pressed < 15
-    assert (code, "--resume --name run" in err) == (130, True), err
-    assert "RUNNING" not in records.states()
-    assert "WAITING" in records.states()
-    check_nothing_left(search, temporary)
-    before = records.finished()
-    code, _, err = start("--resume", "--quiet").end()
-    assert code == 0, err
-    check_ended(records, 4)
-    assert {number: records.finished()[number] for number in before} == before
 
 
 SOMETIMES = """
@@ -164,16 +75,6 @@ def test_a_model_that_always_fails(start, records, workplace, temporary):
     assert "autogrow: error: none of 4 trials succeeded, 4 of them because: RuntimeError: too narrow for me" in err
     assert records.states() == ["FAIL"] * 4
     check_nothing_left(search, temporary)
-
-
-def test_two_searches_on_one_folder(start, records):
-    first = start("--trials", 50, *LONG)
-    wait_until(lambda: "RUNNING" in records.states())
-    code, out, err = start("--resume", "--quiet").end()
-    assert (code, out) == (3, "")
-    assert f"in use by process {first.process.pid} on " in err
-    assert first.process.poll() is None
-    assert "RUNNING" in records.states()
 
 
 def test_a_time_budget_ends_a_search_and_queues_what_ran(start, records, temporary):

@@ -13,16 +13,18 @@ import optuna
 import psutil
 
 MARK = "AUTOGROW_TEST_MARK"
+LONG = ("--epochs", 300, "--model", "mlp", "--model-option", "hidden=[256, 256]")
+"""Trials of some seconds, so that there is time to kill them."""
 
 
 class Search:
     """One ``autogrow`` process. It and all that it starts carry a mark of their own, by which they are found."""
 
-    def __init__(self, arguments, folder, temporary):
+    def __init__(self, arguments, folder, temporary, program=("-m", "autogrow")):
         self.mark = uuid.uuid4().hex
         environment = {**os.environ, MARK: self.mark, "TMPDIR": str(temporary)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "autogrow", *map(str, arguments)],
+            [sys.executable, *map(str, program), *map(str, arguments)],
             cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -31,13 +33,13 @@ class Search:
             start_new_session=True,
         )
 
-    def end(self, timeout=120):
+    def end(self, timeout=300):
         """Exit code, stdout and stderr, once it has ended."""
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out, err
 
-    def interrupt(self):
-        self.process.send_signal(signal.SIGINT)
+    def interrupt(self, number=signal.SIGINT):
+        self.process.send_signal(number)
 
     def family(self):
         """The process and everything that it started, wherever that has moved to."""
@@ -105,7 +107,22 @@ class Records:
         return {int(path.parent.name) for path in self.run.glob("trials/*/result.json")}
 
 
-def wait_until(condition, seconds=60.0):
+def check_nothing_left(search, temporary):
+    """No process and no file of a search outlives it."""
+    assert search.family() == []
+    # PyTorch keeps a cache of its own beside the temporary files of others.
+    assert [path for path in temporary.rglob("*") if not str(path.relative_to(temporary)).startswith("torch")] == []
+
+
+def check_ended(records, num_trials):
+    """The promise of every search that has ended: the asked number of trials, and nothing running."""
+    assert len(records.roots()) == num_trials
+    assert not {"RUNNING", "WAITING"} & set(records.states())
+    assert not (records.run / "interrupt").exists()
+    assert not (records.run / "lock").exists()
+
+
+def wait_until(condition, seconds=120.0):
     """Wait for something to become true; fails the test when it does not."""
     deadline = time.monotonic() + seconds
     while not condition():

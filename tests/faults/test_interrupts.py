@@ -1,0 +1,89 @@
+"""Ctrl-C, SIGTERM, and two searches on one folder."""
+
+import signal
+import time
+
+import pytest
+
+from tests.processes import LONG, check_ended, check_nothing_left, wait_until
+
+pytestmark = pytest.mark.slow
+GONE_SECONDS = 10.0
+"""How long after an interruption a process may be left."""
+
+
+def training(records):
+    """Whether trials have begun to train."""
+    return len(records.to_resume()) >= 1
+
+
+def has_gone(search):
+    search.process.wait(timeout=60)
+    wait_until(lambda: not search.family(), GONE_SECONDS)
+
+
+def test_ctrl_c_once_saves_and_the_search_goes_on(start, records, temporary):
+    search = start("--trials", 3, *LONG, "--epochs", 150)
+    wait_until(lambda: training(records))
+    search.interrupt()
+    code, _, err = search.end()
+    assert (code, "--resume --name run" in err) == (130, True), err
+    check_nothing_left(search, temporary)
+    assert "RUNNING" not in records.states()
+    saved = records.to_resume()
+    assert saved
+    for root, step in saved.items():
+        # Saved where it was asked to, so that nothing is trained again.
+        assert records.samples(root)[-1]["step"] <= step
+    before = records.finished()
+    code, _, err = start("--resume", "--quiet").end()
+    assert code == 0, err
+    check_ended(records, 3)
+    assert {number: records.finished()[number] for number in before} == before
+
+
+def test_ctrl_c_twice_ends_at_once(start, records, temporary):
+    search = start("--trials", 50, *LONG)
+    wait_until(lambda: training(records))
+    search.interrupt()
+    time.sleep(0.2)
+    search.interrupt()
+    has_gone(search)
+    assert search.end()[0] == 130
+    check_nothing_left(search, temporary)
+    assert "RUNNING" not in records.states()
+
+
+def test_sigterm_is_like_ctrl_c(start, records, temporary):
+    search = start("--trials", 50, *LONG)
+    wait_until(lambda: training(records))
+    search.interrupt(signal.SIGTERM)
+    has_gone(search)
+    code, _, err = search.end()
+    assert (code, "--resume --name run" in err) == (130, True), err
+    check_nothing_left(search, temporary)
+    assert "RUNNING" not in records.states()
+
+
+def test_a_second_search_on_one_folder_and_what_is_on_the_network(start, records, temporary):
+    first = start("--trials", 50, *LONG)
+    wait_until(lambda: training(records))
+    check_private(first, temporary)
+    code, out, err = start("--resume", "--quiet").end()
+    assert (code, out) == (3, "")
+    assert f"in use by process {first.process.pid} on " in err
+    assert first.process.poll() is None
+    assert "RUNNING" in records.states()
+
+
+def check_private(search, temporary):
+    """Nobody else can talk to a search's processes or read its temporary files."""
+    (folder,) = temporary.glob("ag-*")
+    assert folder.stat().st_mode & 0o077 == 0
+    listening = [
+        connection.laddr.ip.removeprefix("::ffff:")
+        for process in search.family()
+        for connection in process.net_connections()
+        if connection.status == "LISTEN"
+    ]
+    assert set(listening) == {"127.0.0.1"}

@@ -1,0 +1,49 @@
+"""The driver of a search is killed, at random and at the worst moments: the next one goes on as if nothing had been."""
+
+import pytest
+
+from tests.faults.kills import KilledSearch
+from tests.processes import LONG, check_ended, wait_until
+
+pytestmark = pytest.mark.slow
+TRIALS = 6
+
+
+@pytest.fixture
+def killed(workplace, temporary):
+    search = KilledSearch(workplace, temporary, ["--trials", TRIALS, "--space", "quick", *LONG, "--epochs", 100])
+    yield search
+    search.crash()
+
+
+def test_three_kills(killed):
+    """More of them, at random: ``python -m tests.faults.kills --times 20``."""
+    assert killed.kill_aimed("inside ask")
+    assert killed.kill_after(2)
+    assert killed.kill_aimed("between checkpoint and tell")
+    killed.finish()
+    killed.check(TRIALS)
+
+
+def test_a_killed_search_goes_on(start, records):
+    search = start("--trials", 4, *LONG)
+    wait_until(lambda: records.ended() and records.to_resume())
+    search.crash()
+    assert "RUNNING" in records.states()
+    before, checkpoints = records.finished(), records.to_resume()
+    trained = {root: up_to(step, records.samples(root)) for root, step in checkpoints.items()}
+    assert all(trained.values())
+    code, _, err = start("--resume", "--quiet").end()
+    assert code == 0, err
+    check_ended(records, 4)
+    after = {trial.number: trial for trial in records.trials()}
+    assert {number: after[number] for number in before} == before
+    assert checkpoints.keys() <= {trial.user_attrs["root"] for trial in after.values() if "root" in trial.user_attrs}
+    for root, step in checkpoints.items():
+        # A sample names the seconds trained until then, so equal ones were not trained again.
+        assert up_to(step, records.samples(root)) == trained[root]
+        assert records.samples(root)[-1]["step"] > step
+
+
+def up_to(step, samples):
+    return [sample for sample in samples if sample["step"] <= step]
