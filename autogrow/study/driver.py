@@ -265,6 +265,7 @@ class _Driver:
         with ray_cluster(
             settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent
         ) as cluster:
+            self._handle_signals()  # again, because starting Ray takes SIGTERM away
             self._budget.slots = cluster.slots
             self._monitor.search_started(
                 settings.trials, self._database.num_ended(), cluster.slots, self._budget.seconds_left
@@ -332,16 +333,18 @@ class _Driver:
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM once: save and end. Twice: end at once. Only the main thread can be told."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        handled = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._interrupt) for number in handled}
+        before = self._handle_signals()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _handle_signals(self) -> dict[signal.Signals, Any]:
+        """What handled them before, by signal; nothing outside the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def _interrupt(self, number: int, frame: object) -> None:
         if self.interrupted:

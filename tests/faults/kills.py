@@ -18,11 +18,12 @@ from tests.processes import LONG, Records, Search, check_ended, check_nothing_le
 KILLED_AT = Path(__file__).with_name("killed_at.py")
 AIMED = {
     "inside ask": ("optuna.trial:Trial._suggest", 2),
-    "between checkpoint and tell": ("optuna.study:Study.tell", 1),
+    "between ask and its record": ("autogrow.study.study_database:StudyDatabase.add_running", 1),
+    "between checkpoint and tell": ("autogrow.study.study_database:StudyDatabase.tell_result", 1),
     "while a trial reports": ("autogrow.study.driver:_Driver.reported", 3),
     "between tell and the best policy": ("autogrow.study.driver:_Driver._save_best_policy", 2),
     "while the database is made": ("autogrow.study.study_database:_create_study", 1),
-    "while what was lost is queued again": ("optuna.study:Study.enqueue_trial", 1),
+    "while what was lost is queued again": ("autogrow.study.study_database:StudyDatabase._queue_again", 1),
 }
 """Calls at which the driver dies: of the function at a place, the n-th."""
 LOST_SECONDS = 2.0

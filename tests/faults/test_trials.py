@@ -39,7 +39,7 @@ THESIS = 2
 """The number of the trial that goes wrong, the third of the controls."""
 KILLED = """
         folder = Path({run!r}) / "trials" / "00002"
-        if self.calls >= 20 and list(folder.glob("checkpoint/*.pt")):
+        if self.calls >= 10 and list(folder.glob("checkpoint/*.pt")):
             with (Path({run!r}) / "deaths").open("a") as deaths:
                 deaths.write((folder / "samples.jsonl").read_text().splitlines()[0] + "\\n")
             os.kill(os.getpid(), signal.SIGKILL)
