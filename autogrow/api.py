@@ -23,10 +23,11 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.study.driver import SearchPlan, SearchResult, plan_search, resume_settings, run_search
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
+from autogrow.study.planning import SearchPlan, plan_search, resume_settings
 from autogrow.study.run_folder import RunFolder
+from autogrow.study.search import SearchResult, run_search
 from autogrow.study.search_space import find_space
 from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration
 from autogrow.study.study_database import StudyDatabase

@@ -97,8 +97,8 @@ def search(ctx: click.Context, /, **options: Any) -> int:
     --resume goes on.
     """
     from autogrow.api import next_run_name
-    from autogrow.study.driver import run_search
     from autogrow.study.run_folder import RunFolder
+    from autogrow.study.search import run_search
 
     out = Path(options["out"])
     if options["resume"] and options["name"] is None:

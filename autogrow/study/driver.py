@@ -1,243 +1,32 @@
-"""The search itself: checks everything first, then has the executor run what the study proposes, within the budget."""
+"""The driver of a search: has the executor run what the study proposes, within the budget, and records the ends."""
 
-import shutil
 import signal
-import socket
 import threading
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from optuna.trial import TrialState
-
-from autogrow.data.dataset import Dataset
-from autogrow.data.opening import open_dataset
-from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderError, UsageError
-from autogrow.files import remove_unfinished, unwritable
-from autogrow.models.building import ModelSpec, build_model
-from autogrow.network.expandable import ExpandableNetwork
-from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.part import validated
-from autogrow.policy.presets import CONTROLS
+from autogrow.errors import RunFolderError
+from autogrow.files import unwritable
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.objectives import OBJECTIVES, Objective, metrics_to_measure
+from autogrow.study.objectives import metrics_to_measure
+from autogrow.study.planning import SearchPlan
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.sampling import SAMPLERS, Proposer
-from autogrow.study.search_space import SearchSpace
-from autogrow.study.session_folder import remove_abandoned
-from autogrow.study.settings import SPLIT_SEED, SearchSettings, experiment_digest, versions
-from autogrow.study.study_database import Queued, StudyDatabase, is_surplus
-from autogrow.study.study_location import SharedStudy, without_password
+from autogrow.study.sampling import Proposer
+from autogrow.study.settings import SPLIT_SEED
+from autogrow.study.study_database import StudyDatabase
 from autogrow.study.successive_halving import SuccessiveHalving
-from autogrow.study.trial import TrialConfig, device_problem
-from autogrow.study.warm_start import TRANSFERRED
-from autogrow.training.batches import BatchOrder
-from autogrow.training.example_input import example_input
-from autogrow.training.measuring import expected_samples
+from autogrow.study.trial import TrialConfig
 from autogrow.training.records import TrialFolder
-from autogrow.training.size_fitting import FittingSizes
-from autogrow.training.trainer import TIMED_BATCH
 
 NUM_REPORTS = 12
 """Reports of a trial while it runs: what ASHA compares and the progress display shows."""
-LEAST_FREE_BYTES = 16 * 2**20
-"""Disk space without which no search is started: a database, records and a few checkpoints."""
-CONNECT_SECONDS = 5.0
-FEWEST_SAMPLES = 30
-"""A run with fewer samples is too short for most triggers."""
 
 
-@dataclass(frozen=True)
-class SearchPlan:
-    """A search whose settings, data and network have been checked."""
-
-    settings: SearchSettings
-    dataset: Dataset
-    space: SearchSpace
-    objectives: tuple[Objective, ...]
-    num_samples: int
-    """Samples that one trial is going to take."""
-    num_groups: int
-    num_parameters: int
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """How a search ended."""
-
-    folder: RunFolder
-    complete: int
-    pruned: int
-    failed: int
-    waiting: int
-    interrupted: bool
-    wall_seconds: float
-
-
-def plan_search(settings: SearchSettings) -> SearchPlan:
-    """Open the data, build and trace the network, read the space: whatever could fail, before anything is started."""
-    if settings.address is None:
-        problem = device_problem(settings.gpus_per_trial)
-    else:
-        problem = address_problem(settings.address)
-    if problem is not None:
-        raise UsageError(problem)
-    SAMPLERS[settings.sampler]
-    if settings.storage is not None:
-        without_password(settings.storage)
-    space = SearchSpace(settings.space, "search space")
-    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
-    dataset = open_dataset(settings.dataset, Path(settings.data_dir))
-    train, _ = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
-    spec = ModelSpec.from_dict({"name": settings.model, "options": settings.model_options})
-    model = build_model(spec, dataset.input_shape, dataset.num_outputs, settings.seed)
-    network = ExpandableNetwork(model, example_input(dataset.input_shape, torch.device("cpu")))
-    if not network.groups:
-        reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
-        raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
-    limits = settings.limits
-    if limits.is_set:
-        batch = example_input(dataset.input_shape, torch.device("cpu"), settings.training.batch_size)
-        timed = example_input(dataset.input_shape, torch.device("cpu"), TIMED_BATCH)
-        fitting = FittingSizes(network, GrowthPolicy().within(limits), batch, timed)
-        fitting.start({group.name: 1 for group in network.groups})
-    order = BatchOrder(len(train), settings.training.batch_size, 0, torch.device("cpu"))
-    num_steps = order.steps_per_epoch * settings.training.epochs
-    num_samples = expected_samples(num_steps, settings.training.sample_every)
-    notes = []
-    if num_samples < FEWEST_SAMPLES:
-        notes.append(
-            f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size"
-        )
-    return SearchPlan(
-        settings, dataset, space, objectives, num_samples, len(network.groups), network.num_parameters, tuple(notes)
-    )
-
-
-def run_search(
-    plan: SearchPlan, folder: RunFolder, *, resume: bool, monitor: SearchMonitor | None = None
-) -> SearchResult:
-    """Run a planned search to the end of its budget, or until it is interrupted, in `folder`.
-
-    Raises `RunFolderError` (the folder exists, or not, against `resume`), `RunFolderInUseError`, and
-    `NoSuccessfulTrialError` when nothing completed, or too many trials failed in a row.
-    """
-    started = time.monotonic()
-    _need_space(folder)
-    with folder.locked():
-        database = _prepare(plan, folder, resume)
-        driver = _Driver(plan, folder, database, monitor or SearchMonitor(), started)
-        try:
-            with driver.handling_signals():
-                driver.run()
-        finally:
-            folder.interrupt_file.unlink(missing_ok=True)
-            waiting = database.reconcile(folder)
-            if waiting == 0:
-                folder.discard_forks()
-        trials = database.trials()
-        superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
-        failed = [t for t in trials if t.state == TrialState.FAIL and t.number not in superseded and not is_surplus(t)]
-        states = [trial.state for trial in trials]
-        result = SearchResult(
-            folder=folder,
-            complete=states.count(TrialState.COMPLETE),
-            pruned=states.count(TrialState.PRUNED),
-            failed=len(failed),
-            waiting=waiting,
-            interrupted=driver.interrupted,
-            wall_seconds=time.monotonic() - started,
-        )
-        if driver.failures_in_a_row >= plan.settings.max_consecutive_failures:
-            raise NoSuccessfulTrialError(_why_it_stopped(folder, failed, driver.failures_in_a_row))
-        if result.complete == 0 and result.waiting == 0 and not result.interrupted:
-            raise NoSuccessfulTrialError(_commonest_reason(folder, failed))
-        return result
-
-
-def address_problem(address: str) -> str | None:
-    """Why a cluster's HOST:PORT cannot be reached, in one line; Ray itself would try for a minute."""
-    host, separator, port = address.rpartition(":")
-    if not separator or "/" in address or not port.isdigit():
-        return None  # "auto", or a scheme of Ray's own
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        return f"no Ray cluster answers at {address!r} ({error}): start one, or leave out --address"
-    return None
-
-
-def resume_settings(folder: RunFolder, **changes: Any) -> SearchSettings:
-    """The settings that a run was started with; `changes` may be its budget and where it runs, None changing nothing.
-
-    A time budget counts from the resumption, so the old one does not hold.
-    """
-    given = {name: value for name, value in changes.items() if value is not None}
-    fields = {**folder.settings().model_dump(), "time_budget_seconds": None, **given}
-    return validated(SearchSettings, fields, str(folder.config_file))
-
-
-def _need_space(folder: RunFolder) -> None:
-    existing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
-    if shutil.disk_usage(existing).free < LEAST_FREE_BYTES:
-        raise RunFolderError(f"no space left to write {folder.path}: free at least {LEAST_FREE_BYTES >> 20} MiB")
-
-
-def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase:
-    """The study to work on, with nothing of this run RUNNING in it; the run folder is created, or checked."""
-    settings = plan.settings
-    config = {**settings.model_dump(mode="json"), "versions": versions()}
-    if settings.storage is not None:
-        config["storage"] = without_password(settings.storage)
-        config["driver"] = uuid.uuid4().hex[:12]
-    remove_abandoned()  # workers of a killed driver live on for seconds: they must not write any more
-    remove_unfinished(folder.path)
-    if resume:
-        before = folder.read_config()
-        if before["fingerprint"] != plan.dataset.fingerprint:
-            raise RunFolderError(
-                f"{folder.path} was searched on data {before['fingerprint']}, {settings.dataset!r} is now "
-                f"{plan.dataset.fingerprint}: restore the data, or start a new run"
-            )
-        config["driver"] = before.get("driver", "")
-        folder.write_config(config)
-    else:
-        folder.create(config)
-    folder.interrupt_file.unlink(missing_ok=True)
-    try:
-        database = StudyDatabase.create(
-            folder.study_location() if settings.storage is None else SharedStudy(settings.storage, folder.name),
-            plan.objectives,
-            _queue(settings),
-            driver=config.get("driver", ""),
-            experiment=experiment_digest(settings),
-        )
-    except AutogrowError:
-        if not resume:
-            folder.config_file.unlink()  # nothing was begun, and another try must not find a run here
-        raise
-    database.reconcile(folder)
-    return database
-
-
-def _queue(settings: SearchSettings) -> list[Queued]:
-    """What is tried before anything is proposed: the controls, then what earlier studies have found."""
-    queue = [Queued(role, {}) for role in CONTROLS]
-    for entry in settings.warm_start:
-        given = {} if entry["params"] else {"given_policy": entry["policy"]}
-        queue.append(Queued(TRANSFERRED, {"origin": entry["origin"], **given}, entry["params"]))
-    return queue[: settings.trials]
-
-
-class _Driver:
+class Driver:
     """One run of a search: gives trials to the executor, records their ends, watches the budget and the signals."""
 
     def __init__(
@@ -371,19 +160,3 @@ class _Driver:
         best = best_trial(self._database.trials(), self._plan.objectives, "accuracy")
         if best is not None:
             policy_of(best, self._folder, self._plan.settings).save(self._folder.policy_file)
-
-
-def _why_it_stopped(folder: RunFolder, failed: list[Any], number: int) -> str:
-    reason = str(failed[-1].user_attrs.get("reason", "unknown"))
-    return (
-        f"stopped after {number} trials in a row failed, the last because: {reason}; mend that (logs are in "
-        f"{folder.trials}), then go on with --resume"
-    )
-
-
-def _commonest_reason(folder: RunFolder, failed: list[Any]) -> str:
-    reasons = [str(trial.user_attrs.get("reason", "unknown")) for trial in failed]
-    if not reasons:
-        return f"no trial of {folder.path} has finished"
-    commonest = max(set(reasons), key=reasons.count)
-    return f"none of {len(reasons)} trials succeeded, {reasons.count(commonest)} of them because: {commonest}"

@@ -20,8 +20,8 @@ AIMED = {
     "inside ask": ("optuna.trial:Trial._suggest", 2),
     "between ask and its record": ("autogrow.study.study_database:StudyDatabase.add_running", 1),
     "between checkpoint and tell": ("autogrow.study.study_database:StudyDatabase.tell_result", 1),
-    "while a trial reports": ("autogrow.study.driver:_Driver.reported", 3),
-    "between tell and the best policy": ("autogrow.study.driver:_Driver._save_best_policy", 2),
+    "while a trial reports": ("autogrow.study.driver:Driver.reported", 3),
+    "between tell and the best policy": ("autogrow.study.driver:Driver._save_best_policy", 2),
     "while the database is made": ("autogrow.study.study_database:_create_study", 1),
     "while what was lost is queued again": ("autogrow.study.study_database:StudyDatabase._queue_again", 1),
 }

@@ -1,0 +1,109 @@
+"""What a search is going to do, once everything that could fail has been checked, before anything is started."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autogrow.data.dataset import Dataset
+from autogrow.data.opening import open_dataset
+from autogrow.errors import UsageError
+from autogrow.models.building import ModelSpec, build_model
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.part import validated
+from autogrow.study.objectives import OBJECTIVES, Objective
+from autogrow.study.run_folder import RunFolder
+from autogrow.study.sampling import SAMPLERS
+from autogrow.study.search_space import SearchSpace
+from autogrow.study.settings import SPLIT_SEED, SearchSettings
+from autogrow.study.study_location import without_password
+from autogrow.study.trial import device_problem
+from autogrow.training.batches import BatchOrder
+from autogrow.training.example_input import example_input
+from autogrow.training.measuring import expected_samples
+from autogrow.training.size_fitting import FittingSizes
+from autogrow.training.trainer import TIMED_BATCH
+
+CONNECT_SECONDS = 5.0
+FEWEST_SAMPLES = 30
+"""A run with fewer samples is too short for most triggers."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search whose settings, data and network have been checked."""
+
+    settings: SearchSettings
+    dataset: Dataset
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    num_samples: int
+    """Samples that one trial is going to take."""
+    num_groups: int
+    num_parameters: int
+    warnings: tuple[str, ...]
+
+
+def plan_search(settings: SearchSettings) -> SearchPlan:
+    """Open the data, build and trace the network, read the space: whatever could fail, before anything is started."""
+    if settings.address is None:
+        problem = device_problem(settings.gpus_per_trial)
+    else:
+        problem = address_problem(settings.address)
+    if problem is not None:
+        raise UsageError(problem)
+    SAMPLERS[settings.sampler]
+    if settings.storage is not None:
+        without_password(settings.storage)
+    space = SearchSpace(settings.space, "search space")
+    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
+    dataset = open_dataset(settings.dataset, Path(settings.data_dir))
+    train, _ = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
+    spec = ModelSpec.from_dict({"name": settings.model, "options": settings.model_options})
+    model = build_model(spec, dataset.input_shape, dataset.num_outputs, settings.seed)
+    network = ExpandableNetwork(model, example_input(dataset.input_shape, torch.device("cpu")))
+    if not network.groups:
+        reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
+        raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
+    limits = settings.limits
+    if limits.is_set:
+        batch = example_input(dataset.input_shape, torch.device("cpu"), settings.training.batch_size)
+        timed = example_input(dataset.input_shape, torch.device("cpu"), TIMED_BATCH)
+        fitting = FittingSizes(network, GrowthPolicy().within(limits), batch, timed)
+        fitting.start({group.name: 1 for group in network.groups})
+    order = BatchOrder(len(train), settings.training.batch_size, 0, torch.device("cpu"))
+    num_steps = order.steps_per_epoch * settings.training.epochs
+    num_samples = expected_samples(num_steps, settings.training.sample_every)
+    notes = []
+    if num_samples < FEWEST_SAMPLES:
+        notes.append(
+            f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size"
+        )
+    return SearchPlan(
+        settings, dataset, space, objectives, num_samples, len(network.groups), network.num_parameters, tuple(notes)
+    )
+
+
+def address_problem(address: str) -> str | None:
+    """Why a cluster's HOST:PORT cannot be reached, in one line; Ray itself would try for a minute."""
+    host, separator, port = address.rpartition(":")
+    if not separator or "/" in address or not port.isdigit():
+        return None  # "auto", or a scheme of Ray's own
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        return f"no Ray cluster answers at {address!r} ({error}): start one, or leave out --address"
+    return None
+
+
+def resume_settings(folder: RunFolder, **changes: Any) -> SearchSettings:
+    """The settings that a run was started with; `changes` may be its budget and where it runs, None changing nothing.
+
+    A time budget counts from the resumption, so the old one does not hold.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    fields = {**folder.settings().model_dump(), "time_budget_seconds": None, **given}
+    return validated(SearchSettings, fields, str(folder.config_file))

@@ -1,0 +1,147 @@
+"""A search from start to end: the run folder is locked and put in order, its trials are run, nothing is left open."""
+
+import shutil
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import TrialState
+
+from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderError
+from autogrow.files import remove_unfinished
+from autogrow.policy.presets import CONTROLS
+from autogrow.study.driver import Driver
+from autogrow.study.monitor import SearchMonitor
+from autogrow.study.planning import SearchPlan
+from autogrow.study.run_folder import RunFolder
+from autogrow.study.session_folder import remove_abandoned
+from autogrow.study.settings import SearchSettings, experiment_digest, versions
+from autogrow.study.study_database import Queued, StudyDatabase, is_surplus
+from autogrow.study.study_location import SharedStudy, without_password
+from autogrow.study.warm_start import TRANSFERRED
+
+LEAST_FREE_BYTES = 16 * 2**20
+"""Disk space without which no search is started: a database, records and a few checkpoints."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How a search ended."""
+
+    folder: RunFolder
+    complete: int
+    pruned: int
+    failed: int
+    waiting: int
+    interrupted: bool
+    wall_seconds: float
+
+
+def run_search(
+    plan: SearchPlan, folder: RunFolder, *, resume: bool, monitor: SearchMonitor | None = None
+) -> SearchResult:
+    """Run a planned search to the end of its budget, or until it is interrupted, in `folder`.
+
+    Raises `RunFolderError` (the folder exists, or not, against `resume`), `RunFolderInUseError`, and
+    `NoSuccessfulTrialError` when nothing completed, or too many trials failed in a row.
+    """
+    started = time.monotonic()
+    _need_space(folder)
+    with folder.locked():
+        database = _prepare(plan, folder, resume)
+        driver = Driver(plan, folder, database, monitor or SearchMonitor(), started)
+        try:
+            with driver.handling_signals():
+                driver.run()
+        finally:
+            folder.interrupt_file.unlink(missing_ok=True)
+            waiting = database.reconcile(folder)
+            if waiting == 0:
+                folder.discard_forks()
+        trials = database.trials()
+        superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
+        failed = [t for t in trials if t.state == TrialState.FAIL and t.number not in superseded and not is_surplus(t)]
+        states = [trial.state for trial in trials]
+        result = SearchResult(
+            folder=folder,
+            complete=states.count(TrialState.COMPLETE),
+            pruned=states.count(TrialState.PRUNED),
+            failed=len(failed),
+            waiting=waiting,
+            interrupted=driver.interrupted,
+            wall_seconds=time.monotonic() - started,
+        )
+        if driver.failures_in_a_row >= plan.settings.max_consecutive_failures:
+            raise NoSuccessfulTrialError(_why_it_stopped(folder, failed, driver.failures_in_a_row))
+        if result.complete == 0 and result.waiting == 0 and not result.interrupted:
+            raise NoSuccessfulTrialError(_commonest_reason(folder, failed))
+        return result
+
+
+def _need_space(folder: RunFolder) -> None:
+    existing = next(path for path in (folder.path, *folder.path.parents) if path.exists())
+    if shutil.disk_usage(existing).free < LEAST_FREE_BYTES:
+        raise RunFolderError(f"no space left to write {folder.path}: free at least {LEAST_FREE_BYTES >> 20} MiB")
+
+
+def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase:
+    """The study to work on, with nothing of this run RUNNING in it; the run folder is created, or checked."""
+    settings = plan.settings
+    config = {**settings.model_dump(mode="json"), "versions": versions()}
+    if settings.storage is not None:
+        config["storage"] = without_password(settings.storage)
+        config["driver"] = uuid.uuid4().hex[:12]
+    remove_abandoned()  # workers of a killed driver live on for seconds: they must not write any more
+    remove_unfinished(folder.path)
+    if resume:
+        before = folder.read_config()
+        if before["fingerprint"] != plan.dataset.fingerprint:
+            raise RunFolderError(
+                f"{folder.path} was searched on data {before['fingerprint']}, {settings.dataset!r} is now "
+                f"{plan.dataset.fingerprint}: restore the data, or start a new run"
+            )
+        config["driver"] = before.get("driver", "")
+        folder.write_config(config)
+    else:
+        folder.create(config)
+    folder.interrupt_file.unlink(missing_ok=True)
+    try:
+        database = StudyDatabase.create(
+            folder.study_location() if settings.storage is None else SharedStudy(settings.storage, folder.name),
+            plan.objectives,
+            _queue(settings),
+            driver=config.get("driver", ""),
+            experiment=experiment_digest(settings),
+        )
+    except AutogrowError:
+        if not resume:
+            folder.config_file.unlink()  # nothing was begun, and another try must not find a run here
+        raise
+    database.reconcile(folder)
+    return database
+
+
+def _queue(settings: SearchSettings) -> list[Queued]:
+    """What is tried before anything is proposed: the controls, then what earlier studies have found."""
+    queue = [Queued(role, {}) for role in CONTROLS]
+    for entry in settings.warm_start:
+        given = {} if entry["params"] else {"given_policy": entry["policy"]}
+        queue.append(Queued(TRANSFERRED, {"origin": entry["origin"], **given}, entry["params"]))
+    return queue[: settings.trials]
+
+
+def _why_it_stopped(folder: RunFolder, failed: list[Any], number: int) -> str:
+    reason = str(failed[-1].user_attrs.get("reason", "unknown"))
+    return (
+        f"stopped after {number} trials in a row failed, the last because: {reason}; mend that (logs are in "
+        f"{folder.trials}), then go on with --resume"
+    )
+
+
+def _commonest_reason(folder: RunFolder, failed: list[Any]) -> str:
+    reasons = [str(trial.user_attrs.get("reason", "unknown")) for trial in failed]
+    if not reasons:
+        return f"no trial of {folder.path} has finished"
+    commonest = max(set(reasons), key=reasons.count)
+    return f"none of {len(reasons)} trials succeeded, {reasons.count(commonest)} of them because: {commonest}"
