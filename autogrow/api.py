@@ -23,6 +23,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.study.finding_runs import named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
 from autogrow.study.planning import SearchPlan, plan_search, resume_settings
@@ -84,7 +85,7 @@ def search(
     Raises `autogrow.errors.AutogrowError` with one line for anything that a user can mend.
     """
     dataset_name = dataset or DEFAULT_DATASET
-    folder = RunFolder.named(Path(out), next_run_name(Path(out), dataset_name) if name is None else name)
+    folder = named_run(out, next_run_name(out, dataset_name) if name is None else name)
     seconds = parse_duration(time_budget) if time_budget is not None else None
     if resume:
         if name is None:
@@ -237,12 +238,3 @@ def training_settings(
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     changes = {name: value for name, value in given.items() if value is not None}
     return validated(TrainingSettings, {**base.model_dump(), **changes}, "training")
-
-
-def next_run_name(out: Path, dataset: str) -> str:
-    """The data set's name and the first number that no run in `out` has."""
-    stem = Path(dataset).stem if dataset.endswith(".npz") else dataset
-    number = 1
-    while (out / f"{stem}-{number}").exists():
-        number += 1
-    return f"{stem}-{number}"

@@ -18,7 +18,7 @@ def status(run_path: str, as_json: bool) -> None:
 
     from autogrow.report.summary import status_content, summarize
     from autogrow.report.terminal import render_status
-    from autogrow.study.run_folder import find_run
+    from autogrow.study.finding_runs import find_run
 
     summary = summarize(find_run(run_path), with_progress=False)
     if as_json:
@@ -41,17 +41,19 @@ def report(run_path: str, html: Path | None, as_json: bool) -> None:
     from autogrow.report.html import write_html_report
     from autogrow.report.summary import summarize
     from autogrow.report.terminal import render
-    from autogrow.study.run_folder import find_run
+    from autogrow.study.finding_runs import find_run
 
     run = find_run(run_path)
     summary = summarize(run)
     target = html or run.report_file
     write_html_report(run, target)
+    run.publish()
+    place = str(html) if html else run.place_of(target)
     if as_json:
-        click.echo(json.dumps({**summary.to_dict(), "html": str(target)}))
+        click.echo(json.dumps({**summary.to_dict(), "html": place}))
         return
     Console(file=sys.stdout).print(render(summary))
-    click.echo(f"\nreport  {target}")
+    click.echo(f"\nreport  {place}")
 
 
 @click.command()
@@ -70,7 +72,7 @@ def report(run_path: str, html: Path | None, as_json: bool) -> None:
 def export(run_path: str, trial: int | None, prefer: str | None, target: Path, overwrite: bool, as_json: bool) -> None:
     """Write a trial's policy to a file that trains anywhere."""
     from autogrow.export.policies import export_policy, save_policy
-    from autogrow.study.run_folder import find_run
+    from autogrow.study.finding_runs import find_run
 
     policy = export_policy(find_run(run_path), trial=trial, prefer=prefer)
     save_policy(policy, target, overwrite=overwrite)

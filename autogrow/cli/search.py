@@ -1,7 +1,6 @@
 """``autogrow search``."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -96,15 +95,14 @@ def search(ctx: click.Context, /, **options: Any) -> int:
     full size from the start, the default policy, and the policy of the thesis autogrow comes from. Ctrl-C saves;
     --resume goes on.
     """
-    from autogrow.api import next_run_name
-    from autogrow.study.run_folder import RunFolder
+    from autogrow.study.finding_runs import named_run, next_run_name
     from autogrow.study.search import run_search
 
-    out = Path(options["out"])
+    out = options["out"]
     if options["resume"] and options["name"] is None:
         raise UsageError("--resume needs the --name of the run to go on with")
     name = next_run_name(out, options["dataset"]) if options["name"] is None else options["name"]
-    folder = RunFolder.named(out, name)
+    folder = named_run(out, name)
     plan = _resumed_plan(ctx, folder, options) if options["resume"] else _new_plan(folder, options)
     for note in plan.warnings:
         click.echo(f"autogrow: note: {note}", err=True)
@@ -127,7 +125,7 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
     from autogrow.study.settings import DEFAULT_TRIALS, parse_duration
 
     if folder.exists:
-        raise RunFolderError(f"run folder {folder.path} exists: go on with it with --resume, or choose another --name")
+        raise RunFolderError(f"run folder {folder.place} exists: go on with it with --resume, or choose another --name")
     return plan_new_search(
         options["dataset"],
         options["model"],
@@ -195,7 +193,7 @@ def _print_plan(plan: Any, folder: Any, as_json: bool) -> None:
     settings = plan.settings.model_dump(mode="json", exclude={"space"})
     content = {
         **settings,
-        "run": str(folder.path),
+        "run": folder.place,
         "parameters_at_full_width": plan.num_parameters,
         "channel_groups": plan.num_groups,
         "samples_per_trial": plan.num_samples,
@@ -220,10 +218,13 @@ def _print_result(folder: Any, as_json: bool) -> None:
     summary = summarize(folder)
     if folder.policy_file.exists():
         write_html_report(folder, folder.report_file)
+        folder.publish()
     if as_json:
         click.echo(json.dumps(summary.to_dict()))
         return
     Console(file=sys.stdout).print(render(summary))
     if folder.policy_file.exists():
-        click.echo(f"\nbest policy  {folder.policy_file}\nreport       {folder.report_file}")
-        click.echo(f"retrain it   autogrow train {folder.policy_file} --dataset {summary.dataset} --out model")
+        policy = folder.place_of(folder.policy_file)
+        click.echo(f"\nbest policy  {policy}\nreport       {folder.place_of(folder.report_file)}")
+        train = f"train {policy}" if folder.is_here else f"export {folder.place} && autogrow train policy.yaml"
+        click.echo(f"retrain it   autogrow {train} --dataset {summary.dataset} --out model")

@@ -121,7 +121,7 @@ def policy_of(trial: FrozenTrial, folder: RunFolder, settings: SearchSettings) -
 
 def need_candidate(trial: FrozenTrial | None, folder: RunFolder) -> FrozenTrial:
     if trial is None:
-        raise RunFolderError(f"{folder.path}: no trial with a growth policy has finished yet: go on with --resume")
+        raise RunFolderError(f"{folder.place}: no trial with a growth policy has finished yet: go on with --resume")
     return trial
 
 

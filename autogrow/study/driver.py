@@ -4,11 +4,9 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from autogrow.errors import RunFolderError
-from autogrow.files import unwritable
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.monitor import SearchMonitor
@@ -20,7 +18,6 @@ from autogrow.study.settings import SPLIT_SEED
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.successive_halving import SuccessiveHalving
 from autogrow.study.trial import TrialConfig
-from autogrow.training.records import TrialFolder
 
 NUM_REPORTS = 12
 """Reports of a trial while it runs: what ASHA compares and the progress display shows."""
@@ -72,6 +69,7 @@ class Driver:
         proposal = self._proposer.next()
         if proposal is None:
             return None
+        self._folder.publish()  # before it starts: whoever goes on elsewhere must know of it
         self._monitor.trial_started(proposal)
         return TrialConfig(
             number=proposal.number,
@@ -89,18 +87,18 @@ class Driver:
             num_threads=settings.cpus_per_trial,
             gpu_memory_fraction=settings.gpus_per_trial if 0 < settings.gpus_per_trial < 1 else None,
             memory_bytes=settings.memory_per_trial_bytes,
-            folder=str(self._folder.trial(proposal.root).path),
-            interrupt_file=str(self._folder.interrupt_file),
+            folder=self._folder.place_of(self._folder.trial(proposal.root).path),
+            interrupt_file=self._folder.place_of(self._folder.interrupt_file),
             working_directory=settings.working_directory,
             num_reports=NUM_REPORTS,
             measured=metrics_to_measure(self._plan.objectives, settings.limits),
-            forks=str(self._folder.forks) if settings.fork_at_growth else None,
+            forks=self._folder.forks_place if settings.fork_at_growth else None,
         )
 
     def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> bool:
         self._budget.reported(config.number, metrics["trial_seconds"])
         self._monitor.trial_reported(config.number, metrics)
-        return self._halving.goes_on(int(Path(config.folder).name), config.role, metrics)
+        return self._halving.goes_on(config.root, config.role, metrics)
 
     def ended(self, config: TrialConfig, result: Mapping[str, Any]) -> None:
         trial_seconds = result.get("trial_seconds", result.get("metrics", {}).get("trial_seconds"))
@@ -110,10 +108,12 @@ class Driver:
             if "reason" in result:
                 raise RunFolderError(f"{result['reason']}; then go on with --resume")
             return  # left RUNNING until `reconcile` queues it for the next time
+        self._folder.fetch_trial(config.root)
         self._database.tell_result(config.number, result)
-        TrialFolder(Path(config.folder)).discard_checkpoints()
         if result["status"] == "complete":
             self._save_best_policy()
+        self._folder.publish()
+        self._folder.discard_checkpoints(config.root)
         self._monitor.trial_ended(config.number, result)
         self.failures_in_a_row = self.failures_in_a_row + 1 if result["status"] == "failed" else 0
         if self.failures_in_a_row >= self._plan.settings.max_consecutive_failures:
@@ -145,10 +145,7 @@ class Driver:
         # Called from the signal handler too, which runs between any two lines of this thread: no locks here.
         if not self._stopping:
             self._stopping = True
-            try:
-                self._folder.interrupt_file.touch()
-            except OSError as error:
-                raise unwritable(self._folder.interrupt_file, error) from error
+            self._folder.ask_to_save()
             self._monitor.stopping(reason)
 
     def _work_left(self) -> bool:

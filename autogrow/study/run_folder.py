@@ -29,8 +29,13 @@ STORAGE_VARIABLE = "AUTOGROW_STORAGE"
 class RunFolder:
     """``results/NAME``: config.yaml, study.db, lock, trials/, policy.yaml, report.html."""
 
+    is_here = True
+    """Whether its files can be used where they are."""
+
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self.place = str(self.path)
+        """What users know the run by."""
         self.config_file = self.path / "config.yaml"
         self.database = self.path / "study.db"
         self.trials = self.path / "trials"
@@ -40,6 +45,8 @@ class RunFolder:
         """What trials were compared by when some were stopped early."""
         self.forks = self.path / "forks"
         """What trials leave each other while a search runs; see `autogrow.training.forks`."""
+        self.forks_place: str | None = str(self.forks)
+        """None where trials cannot share them."""
         self.interrupt_file = self.path / "interrupt"
         """Exists while running trials are asked to save and end."""
         self._lock_file = self.path / "lock"
@@ -61,21 +68,41 @@ class RunFolder:
         """Remove what only further trials of this search would need."""
         shutil.rmtree(self.forks, ignore_errors=True)
 
-    @classmethod
-    def named(cls, out: Path, name: str) -> "RunFolder":
-        """The run of that name in `out`. Raises `UsageError` for a name that is a path."""
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise UsageError(f"run name {name!r} is a path: give a plain name, and the folder with --out")
-        return cls(out / name)
+    def discard_checkpoints(self, root: int) -> None:
+        """Remove what only a continuation of a trial would need, once there is nothing left to continue."""
+        self.trial(root).discard_checkpoints()
+
+    def place_of(self, path: Path) -> str:
+        """Where users, and the processes of trials, find a file or folder of this run."""
+        return str(path)
+
+    def publish(self) -> None:
+        """Bring what has changed in the study, and what was made of it, to where the run is: here it is there."""
+
+    def fetch_trials(self) -> None:
+        """Bring the records of all trials here from where their processes leave them: that is here."""
+
+    def fetch_trial(self, root: int) -> None:
+        """Bring the records of one trial here."""
+
+    def ask_to_save(self) -> None:
+        """Have running trials save themselves and end."""
+        try:
+            self.interrupt_file.touch()
+        except OSError as error:
+            raise unwritable(self.interrupt_file, error) from error
+
+    def withdraw_asking(self) -> None:
+        self.interrupt_file.unlink(missing_ok=True)
 
     def create(self, config: dict[str, Any]) -> None:
         """Make the folder of a new run. Raises `RunFolderError` if one is there already."""
         if self.exists:
             raise RunFolderError(
-                f"run folder {self.path} exists: go on with it with --resume, or choose another --name"
+                f"run folder {self.place} exists: go on with it with --resume, or choose another --name"
             )
         if self.path.exists() and any(entry.name != "lock" for entry in self.path.iterdir()):
-            raise RunFolderError(f"{self.path} exists and is not a run folder: choose another --name or --out")
+            raise RunFolderError(f"{self.place} exists and is not a run folder: choose another --name or --out")
         self.write_config(config)
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -86,7 +113,7 @@ class RunFolder:
         if not self.exists:
             near = [entry.parent.name for entry in sorted(self.path.parent.glob("*/config.yaml"))][:5]
             hint = f": runs in {self.path.parent} are {', '.join(near)}" if near else ": start one with autogrow search"
-            raise RunFolderError(f"no run at {self.path}{hint}")
+            raise RunFolderError(f"no run at {self.place}{hint}")
         try:
             config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -111,7 +138,7 @@ class RunFolder:
             given = os.environ.get(STORAGE_VARIABLE, "")
             if not given or without_password(given) != url:
                 raise UsageError(
-                    f"{self.path}: its study is in {url}: give that URL with its password in {STORAGE_VARIABLE}"
+                    f"{self.place}: its study is in {url}: give that URL with its password in {STORAGE_VARIABLE}"
                 )
             url = given
         return SharedStudy(url, self.name)
@@ -175,11 +202,3 @@ class RunFolder:
             return f"process {holder['pid']} on {holder['host']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"
-
-
-def find_run(path: str | Path) -> RunFolder:
-    """The run folder that a user names: a path, or a bare name under ``results``."""
-    folder = RunFolder(Path(path))
-    if not folder.exists and len(Path(path).parts) == 1 and (Path("results") / path / "config.yaml").exists():
-        return RunFolder(Path("results") / path)
-    return folder

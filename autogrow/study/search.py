@@ -55,10 +55,12 @@ def run_search(
             with driver.handling_signals():
                 driver.run()
         finally:
-            folder.interrupt_file.unlink(missing_ok=True)
+            folder.withdraw_asking()
+            folder.fetch_trials()
             waiting = database.reconcile(folder)
             if waiting == 0:
                 folder.discard_forks()
+            folder.publish()
         trials = database.trials()
         superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
         failed = [t for t in trials if t.state == TrialState.FAIL and t.number not in superseded and not is_surplus(t)]
@@ -98,14 +100,14 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
         before = folder.read_config()
         if before["fingerprint"] != plan.dataset.fingerprint:
             raise RunFolderError(
-                f"{folder.path} was searched on data {before['fingerprint']}, {settings.dataset!r} is now "
+                f"{folder.place} was searched on data {before['fingerprint']}, {settings.dataset!r} is now "
                 f"{plan.dataset.fingerprint}: restore the data, or start a new run"
             )
         config["driver"] = before.get("driver", "")
         folder.write_config(config)
     else:
         folder.create(config)
-    folder.interrupt_file.unlink(missing_ok=True)
+    folder.withdraw_asking()
     try:
         database = StudyDatabase.create(
             folder.study_location() if settings.storage is None else SharedStudy(settings.storage, folder.name),
@@ -119,6 +121,7 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
             folder.config_file.unlink()  # nothing was begun, and another try must not find a run here
         raise
     database.reconcile(folder)
+    folder.publish()
     return database
 
 
@@ -142,6 +145,6 @@ def _why_it_stopped(folder: RunFolder, failed: list[Any], number: int) -> str:
 def _commonest_reason(folder: RunFolder, failed: list[Any]) -> str:
     reasons = [str(trial.user_attrs.get("reason", "unknown")) for trial in failed]
     if not reasons:
-        return f"no trial of {folder.path} has finished"
+        return f"no trial of {folder.place} has finished"
     commonest = max(set(reasons), key=reasons.count)
     return f"none of {len(reasons)} trials succeeded, {reasons.count(commonest)} of them because: {commonest}"

@@ -28,6 +28,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.memory_guard import MemoryLimit, is_out_of_memory
+from autogrow.study.remote_run import trial_workplace
 from autogrow.training.example_input import example_input
 from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder
@@ -69,6 +70,11 @@ class TrialConfig(BaseModel):
     forks: str | None = None
     """Folder of the forks that the search's trials leave each other; None where every trial starts from scratch."""
 
+    @property
+    def root(self) -> int:
+        """The number of the first trial of this one's line, by which its folder is named."""
+        return int(self.folder.rpartition("/")[2])
+
 
 def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
     """Train one network under one policy and return its result.
@@ -79,27 +85,27 @@ def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
     holds what was logged as such. All but "interrupted" are also written to the trial's folder, so that a driver which
     died meanwhile still learns of them.
     """
-    folder = TrialFolder(Path(config.folder))
     started = time.monotonic()
     try:
-        with _logging_to(folder) as warnings:
-            result = _run(config, folder, report)
-        result["trial_seconds"] = time.monotonic() - started
-        if warnings:
-            result["warnings"] = warnings
-        if result["status"] != "interrupted":
-            folder.write_result(result)
+        with trial_workplace(config.folder, config.interrupt_file) as (folder, interrupted):
+            with _logging_to(folder) as warnings:
+                result = _run(config, folder, report, interrupted)
+            result["trial_seconds"] = time.monotonic() - started
+            if warnings:
+                result["warnings"] = warnings
+            if result["status"] != "interrupted":
+                folder.write_result(result)
     except RunFolderError as error:  # not the policy's fault: the trial goes on when there is space again
         result = {"status": "interrupted", "reason": one_line(error), "trial_seconds": time.monotonic() - started}
     return result
 
 
-def _run(config: TrialConfig, folder: TrialFolder, report: Report) -> dict[str, Any]:
+def _run(config: TrialConfig, folder: TrialFolder, report: Report, interrupted: Callable[[], bool]) -> dict[str, Any]:
     reporter = _Reporter(config, report)
     memory = MemoryLimit(config.memory_bytes, config.device)
     try:
         with _own_process_settings(config), memory.enforced():
-            return _train(config, folder, reporter)
+            return _train(config, folder, reporter, interrupted)
     except RunFolderError:
         raise
     except Exception as error:  # noqa: BLE001  a trial's failure is a result: the search goes on
@@ -130,7 +136,9 @@ def _logging_to(folder: TrialFolder) -> Iterator[list[str]]:
         logger.removeHandler(keeper)
 
 
-def _train(config: TrialConfig, folder: TrialFolder, reporter: "_Reporter") -> dict[str, Any]:
+def _train(
+    config: TrialConfig, folder: TrialFolder, reporter: "_Reporter", interrupted: Callable[[], bool]
+) -> dict[str, Any]:
     policy = GrowthPolicy.from_dict(config.policy)
     dataset = open_dataset(config.dataset, Path(config.data_dir))
     train, validation = dataset.split(seed=config.split_seed, train_size=config.train_size)
@@ -149,7 +157,7 @@ def _train(config: TrialConfig, folder: TrialFolder, reporter: "_Reporter") -> d
         device=device,
         folder=folder,
         on_sample=reporter,
-        interrupted=Path(config.interrupt_file).exists,
+        interrupted=interrupted,
         forks=_fork_store(config, dataset),
     )
     reporter.trainer = trainer

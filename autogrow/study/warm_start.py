@@ -6,8 +6,8 @@ from typing import Any
 
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.choosing import PREFERENCES, best_trial, need_candidate, policy_of
+from autogrow.study.finding_runs import find_run
 from autogrow.study.objectives import OBJECTIVES
-from autogrow.study.run_folder import find_run
 from autogrow.study.study_database import StudyDatabase
 
 TRANSFERRED = "transferred"

@@ -10,7 +10,8 @@ import threading
 import pytest
 
 from autogrow.errors import RunFolderError, RunFolderInUseError
-from autogrow.study.run_folder import RunFolder, find_run
+from autogrow.study.finding_runs import find_run
+from autogrow.study.run_folder import RunFolder
 
 HOLD = """
 import sys, time

@@ -1,0 +1,94 @@
+"""A run on storage that is reached by a URL: its driver's and its readers' copy, and its trials' copies."""
+
+import atexit
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from autogrow.study.remote_folder import RemoteFolder, is_url, lock_holder, published, remote_lock
+from autogrow.study.run_folder import RunFolder
+from autogrow.study.session_folder import session_folder
+from autogrow.training.records import TrialFolder
+
+NOT_COPIED = ("checkpoint", "forks", "interrupt", "lock")
+"""What only trials need, and what is asked for where it is."""
+
+
+class RemoteRunFolder(RunFolder):
+    """A copy of the run at a URL, in a folder that lasts as long as this process; see `remote_folder`."""
+
+    is_here = False
+
+    def __init__(self, url: str) -> None:
+        self._remote = RemoteFolder(url)
+        stack = ExitStack()
+        super().__init__(stack.enter_context(session_folder()) / "runs" / self._remote.url.rpartition("/")[2])
+        atexit.register(stack.close)
+        self.place = self._remote.url
+        self.forks_place = None  # every machine would read them from afar
+        self._published_database = -1
+        self._remote.fetch(self.path, NOT_COPIED)
+
+    def place_of(self, path: Path) -> str:
+        return f"{self.place}/{path.relative_to(self.path).as_posix()}"
+
+    def publish(self) -> None:
+        self._remote.publish(self.path, ("trials", "lock", "interrupt", self.database.name))
+        if self.database.exists() and self.database.stat().st_mtime_ns != self._published_database:
+            self._published_database = self.database.stat().st_mtime_ns
+            with tempfile.NamedTemporaryFile(dir=self.path.parent) as whole:
+                with closing(sqlite3.connect(self.database)) as source, closing(sqlite3.connect(whole.name)) as target:
+                    source.backup(target)
+                self._remote.write(self.database.name, Path(whole.name).read_bytes())
+
+    def fetch_trials(self) -> None:
+        self._remote.fetch(self.path, NOT_COPIED, within=self.trials.name)
+
+    def fetch_trial(self, root: int) -> None:
+        self._remote.fetch(self.path, NOT_COPIED, within=self._name_of(self.trial(root).path))
+
+    def discard_checkpoints(self, root: int) -> None:
+        self._remote.remove(self._name_of(self.trial(root).checkpoints))
+
+    def ask_to_save(self) -> None:
+        self._remote.write(self.interrupt_file.name, b"")
+
+    def withdraw_asking(self) -> None:
+        self._remote.remove(self.interrupt_file.name)
+
+    @property
+    def in_use(self) -> bool:
+        return lock_holder(self._remote) is not None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with remote_lock(self._remote):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._remote.fetch(self.path, NOT_COPIED)  # another search may have ended a moment ago
+            yield
+
+    def _name_of(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
+
+
+@contextmanager
+def trial_workplace(folder: str, interrupt: str) -> Iterator[tuple[TrialFolder, Callable[[], bool]]]:
+    """Where a trial works, and what tells it to save and end: by the places that its configuration names.
+
+    A folder at a URL is copied to this machine first, and published while the trial trains and when it ends.
+    """
+    if not is_url(folder):
+        yield TrialFolder(Path(folder)), Path(interrupt).exists
+        return
+    run, _, interrupt_name = interrupt.rpartition("/")
+    remote = RemoteFolder(folder)
+    copy = Path(tempfile.mkdtemp(prefix="autogrow-trial-"))
+    try:
+        remote.fetch(copy)
+        with published(remote, copy, RemoteFolder(run), interrupt_name) as interrupted:
+            yield TrialFolder(copy), interrupted
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
