@@ -78,7 +78,7 @@ class RemoteFolder:
             within: A folder outside of which nothing is looked at.
         """
         with self._readable_errors():
-            for name, stamp in self._files(within).items():
+            for name, stamp in self.files(within).items():
                 if self._fetched.get(name) != stamp and not set(leaving_out) & set(name.split("/")):
                     with suppress(FileNotFoundError), atomic_target(copy / name) as temporary:
                         self._storage.get_file(self._path(name), str(temporary))
@@ -89,7 +89,7 @@ class RemoteFolder:
 
         Args:
             leaving_out: Names of files, and of folders at any depth.
-            removing: Also remove what was published from the copy and is not there any more.
+            removing: Also remove what was published from the copy, or fetched for it, and is not there any more.
         """
         present: dict[str, Stamp] = {}
         for path in sorted(copy.rglob("*")):
@@ -104,9 +104,10 @@ class RemoteFolder:
                     self.write(name, (copy / name).read_bytes())
                     self._published[name] = stamp
         if removing:
-            for name in self._published.keys() - present.keys():
+            for name in (self._published.keys() | self._fetched.keys()) - present.keys():
                 self.remove(name)
-                del self._published[name]
+                self._published.pop(name, None)
+                self._fetched.pop(name, None)
 
     def write(self, name: str, content: bytes) -> None:
         """A file that appears whole, or not at all."""
@@ -134,9 +135,11 @@ class RemoteFolder:
         with self._readable_errors(), suppress(FileNotFoundError):
             self._storage.rm(self._path(name), recursive=True)
 
-    def _files(self, within: str) -> dict[str, Stamp]:
-        self._storage.invalidate_cache(self._root)
-        found = self._storage.find(self._path(within).rstrip("/"), detail=True)
+    def files(self, within: str = "") -> dict[str, Stamp]:
+        """All files, at any depth, by their names."""
+        with self._readable_errors():
+            self._storage.invalidate_cache(self._root)
+            found = self._storage.find(self._path(within).rstrip("/"), detail=True)
         return {str(path).removeprefix(f"{self._root}/"): _stamp(details) for path, details in found.items()}
 
     def _path(self, name: str) -> str:

@@ -30,6 +30,7 @@ class RemoteRunFolder(RunFolder):
         self.place = self._remote.url
         self.forks_place = None  # every machine would read them from afar
         self._published_database = -1
+        self._without_checkpoints: set[str] = set()
         self._remote.fetch(self.path, NOT_COPIED)
 
     def place_of(self, path: Path) -> str:
@@ -51,7 +52,9 @@ class RemoteRunFolder(RunFolder):
         self._remote.fetch(self.path, NOT_COPIED, within=self._name_of(self.trial(root).path))
 
     def discard_checkpoints(self, root: int) -> None:
-        self._remote.remove(self._name_of(self.trial(root).checkpoints))
+        name = self._name_of(self.trial(root).checkpoints)
+        self._remote.remove(name)
+        self._without_checkpoints.add(name)
 
     def ask_to_save(self) -> None:
         self._remote.write(self.interrupt_file.name, b"")
@@ -69,6 +72,10 @@ class RemoteRunFolder(RunFolder):
             self.path.mkdir(parents=True, exist_ok=True)
             self._remote.fetch(self.path, NOT_COPIED)  # another search may have ended a moment ago
             yield
+            # A trial that was stopped may have published once more after its checkpoints were removed.
+            late = {name.rpartition("/")[0] for name in self._remote.files(self.trials.name)}
+            for name in late & self._without_checkpoints:
+                self._remote.remove(name)
 
     def _name_of(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
