@@ -1,0 +1,47 @@
+"""A Ray cluster of two nodes, here on one machine, of which one is lost."""
+
+import pytest
+
+from tests.processes import LONG, check_ended, wait_until
+
+pytestmark = pytest.mark.slow
+TRIALS = 6
+
+
+@pytest.fixture
+def cluster(temporary, monkeypatch):
+    """A head and a second node of one core each."""
+    # Read by what Ray starts, and as in a search: its memory monitor would end whatever runs.
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": str(temporary / "r")}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    yield cluster
+    cluster.shutdown()
+
+
+def up_to(step, samples):
+    return [sample for sample in samples if sample["step"] <= step]
+
+
+@pytest.mark.parametrize("out", ["results", "file://{}/results"])
+def test_a_node_is_lost(out, cluster, start, records, workplace):
+    node = cluster.add_node(num_cpus=1)
+    arguments = ["--trials", TRIALS, "--space", "quick", *LONG, "--out", out.format(workplace)]
+    search = start(*arguments, "--address", cluster.address)
+    wait_until(lambda: len(records.ended()) >= 1 and len(records.to_resume()) == 2)
+    trained = {root: up_to(step, records.samples(root)) for root, step in records.to_resume().items()}
+    cluster.remove_node(node, allow_graceful=False)
+    code, out, err = search.end()
+    assert code == 0, err
+    check_ended(records, TRIALS)
+    assert len(records.roots()) == TRIALS
+    states = {trial.number: trial.state.name for trial in records.trials()}
+    assert set(states.values()) <= {"COMPLETE", "PRUNED"}, states
+    for root, samples in trained.items():
+        # A sample names the seconds trained until then, so equal ones were not trained again.
+        assert up_to(samples[-1]["step"], records.samples(root)) == samples
+    assert search.family() == []
+    # The cluster is not the search's to stop.
+    assert cluster.head_node.any_processes_alive()
