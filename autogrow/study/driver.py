@@ -39,6 +39,8 @@ class Driver:
         self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
         self._budget = Budget(plan.settings, started, database.trial_seconds())
         self._stopping = False
+        self._best_number: int | None = None
+        """Of the trial in policy.yaml, as far as this driver has written it."""
 
     def run(self) -> None:
         # Ray is imported here, so that everything before can fail without it and readers of a run never need it.
@@ -155,5 +157,6 @@ class Driver:
     def _save_best_policy(self) -> None:
         """Rewrite policy.yaml when the best trial has changed."""
         best = best_trial(self._database.trials(), self._plan.objectives, "accuracy")
-        if best is not None:
+        if best is not None and best.number != self._best_number:
+            self._best_number = best.number
             policy_of(best, self._folder, self._plan.settings).save(self._folder.policy_file)

@@ -8,7 +8,8 @@ which names the first of its line, its root; folders and budgets count roots.
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,9 @@ class StudyDatabase:
         self.driver = driver
         self._location = location
         self._sampler_state: dict[str, Any] = {}
+        self._is_alone = False
+        """Whether nobody else writes, so that what was read stands until something is written here."""
+        self._known: list[FrozenTrial] | None = None
 
     @classmethod
     def create(
@@ -105,6 +109,7 @@ class StudyDatabase:
                     study.enqueue_trial(dict(entry.params), user_attrs={"role": entry.role, **entry.attributes})
             if isinstance(location, SharedStudy):
                 study.set_user_attr(EXPERIMENT, experiment)  # last: drivers that join wait for it
+        database._known, database._is_alone = None, not database.is_shared
         return database
 
     @classmethod
@@ -122,8 +127,10 @@ class StudyDatabase:
 
     def trials(self) -> list[FrozenTrial]:
         """All trials, oldest first."""
-        with readable_errors(self._location, WRITING_ERRORS):
-            return self.study.get_trials(deepcopy=False)
+        if self._known is None or not self._is_alone:
+            with readable_errors(self._location, WRITING_ERRORS):
+                self._known = self.study.get_trials(deepcopy=False)
+        return self._known
 
     def num_proposed(self) -> int:
         """Roots that have been started: what a budget of trials counts."""
@@ -152,12 +159,12 @@ class StudyDatabase:
     def keep_sampler_state(self, state: Mapping[str, Any]) -> None:
         if dict(state) != self._sampler_state:
             self._sampler_state = dict(state)
-            with readable_errors(self._location, WRITING_ERRORS):
+            with self._writing():
                 self.study.set_user_attr(SAMPLER_STATE + self.driver, self._sampler_state)
 
     def note(self, number: int, **attributes: Any) -> None:
         """Write something down about a trial that has not ended."""
-        with readable_errors(self._location, WRITING_ERRORS):
+        with self._writing():
             self._set_attributes(number, **attributes)
 
     def has_waiting_resumption(self) -> bool:
@@ -166,7 +173,7 @@ class StudyDatabase:
     def claim(self, *, new: bool) -> FrozenTrial | None:
         """Take the waiting trial with the lowest root, if there is one; `new`: also one that was never started."""
         waiting = [t for t in self.trials() if t.state == TrialState.WAITING and self._is_ours(t)]
-        with readable_errors(self._location, WRITING_ERRORS):
+        with self._writing():
             for trial in sorted(waiting, key=root_of):
                 if (new or "root" in trial.user_attrs) and self._take(trial):
                     return trial
@@ -187,7 +194,7 @@ class StudyDatabase:
     ) -> None:
         """Write down what a claimed trial tries."""
         storage = self.study._storage
-        with readable_errors(self._location, WRITING_ERRORS):
+        with self._writing():
             for name, distribution in distributions.items():
                 if name not in trial.params:
                     internal = distribution.to_internal_repr(params[name])
@@ -209,14 +216,16 @@ class StudyDatabase:
             user_attrs={**attributes, **self._driver_attribute()},
             system_attrs=dict(system_attributes),
         )
-        with readable_errors(self._location, WRITING_ERRORS):
+        with self._writing():
             trial_id = self.study._storage.create_new_trial(self.study._study_id, trial)
             return self.study._storage.get_trial_number_from_id(trial_id)
 
     def gave_back_surplus(self, number: int, num_trials: int) -> bool:
         """Undo a start by which several drivers together went beyond `num_trials`; whether that was so."""
+        if not self.is_shared:
+            return False
         roots = [trial.number for trial in self.trials() if trial.state != TrialState.WAITING and is_root(trial)]
-        if not self.is_shared or roots.index(number) < num_trials:
+        if roots.index(number) < num_trials:
             return False
         self.tell_failed(number, SURPLUS)
         return True
@@ -243,24 +252,24 @@ class StudyDatabase:
             if not math.isfinite(value):
                 self.tell_failed(number, f"the {objective.title} is {value}")
                 return
-        with readable_errors(self._location, WRITING_ERRORS):
+        with self._writing():
             self._set_attributes(number, metrics=dict(metrics))
             self._set_constraints(number, constraints or {})
-            self.study.tell(number, values=values)
+            self._end(number, TrialState.COMPLETE, values)
 
     def tell_pruned(self, number: int, metrics: Mapping[str, Any]) -> None:
         """Record a trial that was stopped early, with what it had reached; it is no candidate for the front."""
-        with readable_errors(self._location, WRITING_ERRORS):
+        with self._writing():
             self._set_attributes(number, metrics=dict(metrics))
-            self.study.tell(number, state=TrialState.PRUNED)
+            self._end(number, TrialState.PRUNED)
 
     def tell_failed(
         self, number: int, reason: str, constraints: Mapping[str, float] | None = None, **details: Any
     ) -> None:
-        with readable_errors(self._location, WRITING_ERRORS):
+        with self._writing():
             self._set_attributes(number, reason=reason, **details)
             self._set_constraints(number, constraints or {})
-            self.study.tell(number, state=TrialState.FAIL)
+            self._end(number, TrialState.FAIL)
 
     def reconcile(self, folder: RunFolder) -> int:
         """Leave no trial of this driver RUNNING: one that has its result is told, any other waits to be resumed.
@@ -292,7 +301,7 @@ class StudyDatabase:
             user_attrs={**kept, "root": root_of(trial), "resume_of": trial.number},
             system_attrs=trial.system_attrs,
         )
-        with readable_errors(self._location, WRITING_ERRORS):
+        with self._writing():
             self.study.add_trial(again)
 
     def _is_ours(self, trial: FrozenTrial) -> bool:
@@ -300,6 +309,18 @@ class StudyDatabase:
 
     def _driver_attribute(self) -> dict[str, str]:
         return {"driver": self.driver} if self.driver else {}
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with readable_errors(self._location, WRITING_ERRORS):
+                yield
+        finally:
+            self._known = None
+
+    def _end(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+        # Study.tell would also ask the sampler, which works on another study: see `autogrow.study.sampling`.
+        self.study._storage.set_trial_state_values(self._id(number), state, values)
 
     def _set_attributes(self, number: int, **attributes: Any) -> None:
         # A Study offers no way to annotate a running trial by its number; its storage does.

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.benchmarks import forks, gromo_comparison, network, search, shock
+from tests.benchmarks import forks, gromo_comparison, network, orchestration, search, shock
 from tests.benchmarks.table import Row, print_rows, write_rows
 from tests.benchmarks.timing import measure_command
 
@@ -21,6 +21,7 @@ PARTS = {
     "start": start_rows,
     "network": network.rows,
     "search": search.rows,
+    "orchestration": orchestration.rows,
     "gromo": gromo_comparison.rows,
     "shock": shock.rows,
     "forks": forks.rows,

@@ -1,0 +1,40 @@
+"""``no_op_search.py OUT TRIALS SAMPLER [resume]``: a search whose trials train nothing: the search is all.
+
+All else is real: the driver, the study database, the sampler, Ray Tune and its processes. Prints when it was started.
+"""
+
+import json
+import random
+import sys
+import time
+
+from ray import tune
+
+from autogrow.api import search
+from autogrow.study import ray_executor
+from autogrow.study.trial import TrialConfig
+
+
+def end_at_once(config):
+    """What `ray_executor` has Ray run, without the training. Seconds are other ones every time; the rest is chance."""
+    trial = TrialConfig.model_validate_json(config["trial"])
+    chance = random.Random(json.dumps(trial.policy, sort_keys=True))
+    accuracy, train_seconds = chance.random(), chance.random()
+    metrics = {
+        "validation_accuracy": accuracy, "validation_loss": 1 - accuracy, "train_accuracy": 1.0, "train_loss": 0.0,
+        "generalization_gap": 1 - accuracy, "train_seconds": train_seconds, "trial_seconds": train_seconds,
+        "training_flops": 1e9, "compute": 0.5, "parameters": 1000, "flops": 1000.0, "num_events": 3, "steps": 100,
+    }  # fmt: skip
+    result = {"status": "complete", "metrics": metrics, "constraints": {}, "trial_seconds": train_seconds}
+    tune.report({ray_executor.METRIC: accuracy, "result": json.dumps(result)})
+
+
+if __name__ == "__main__":
+    out, trials, sampler, *resume = sys.argv[1:]
+    ray_executor._ray_trial = end_at_once
+    started = time.time()
+    if resume:
+        search(name="run", out=out, resume=True, trials=int(trials))
+    else:
+        search("digits", "mlp", trials=int(trials), name="run", out=out, max_concurrent=2, sampler=sampler)
+    print(json.dumps({"started": started, "seconds": time.time() - started}))
