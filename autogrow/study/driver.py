@@ -34,7 +34,7 @@ from autogrow.study.search_space import SearchSpace
 from autogrow.study.session_folder import remove_abandoned
 from autogrow.study.settings import SPLIT_SEED, SearchSettings, experiment_digest, versions
 from autogrow.study.study_database import Queued, StudyDatabase, is_surplus
-from autogrow.study.study_location import SharedStudy, without_password
+from autogrow.study.study_location import SharedStudy, StudyLocation, resolved_url, without_password
 from autogrow.study.successive_halving import SuccessiveHalving
 from autogrow.study.trial import TrialConfig, device_problem
 from autogrow.study.warm_start import TRANSFERRED
@@ -92,7 +92,7 @@ def plan_search(settings: SearchSettings) -> SearchPlan:
         raise UsageError(problem)
     SAMPLERS[settings.sampler]
     if settings.storage is not None:
-        without_password(settings.storage)
+        settings = settings.model_copy(update={"storage": resolved_url(settings.storage)})
     space = SearchSpace(settings.space, "search space")
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     dataset = open_dataset(settings.dataset, Path(settings.data_dir))
@@ -131,6 +131,7 @@ def run_search(
     `NoSuccessfulTrialError` when nothing completed, or too many trials failed in a row.
     """
     started = time.monotonic()
+    folder.storage_url = plan.settings.storage
     _need_space(folder)
     with folder.locked():
         database = _prepare(plan, folder, resume)
@@ -158,7 +159,8 @@ def run_search(
         )
         if driver.failures_in_a_row >= plan.settings.max_consecutive_failures:
             raise NoSuccessfulTrialError(_why_it_stopped(folder, failed, driver.failures_in_a_row))
-        if result.complete == 0 and result.waiting == 0 and not result.interrupted:
+        is_over = result.waiting == 0 and TrialState.RUNNING not in states  # another driver may be at work
+        if result.complete == 0 and is_over and not result.interrupted:
             raise NoSuccessfulTrialError(_commonest_reason(folder, failed))
         return result
 
@@ -178,10 +180,17 @@ def address_problem(address: str) -> str | None:
 def resume_settings(folder: RunFolder, **changes: Any) -> SearchSettings:
     """The settings that a run was started with; `changes` may be its budget and where it runs, None changing nothing.
 
-    A time budget counts from the resumption, so the old one does not hold.
+    A time budget counts from the resumption, so the old one does not hold. A shared database may have moved, but a
+    study in the run folder stays there: raises `UsageError` for a `storage` then.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    fields = {**folder.settings().model_dump(), "time_budget_seconds": None, **given}
+    before = folder.settings()
+    if "storage" not in given:
+        location = folder.study_location()
+        given["storage"] = location.url if isinstance(location, SharedStudy) else None
+    elif before.storage is None:
+        raise UsageError(f"the study of {folder.path} is in {folder.database}: leave out --storage to go on with it")
+    fields = {**before.model_dump(), "time_budget_seconds": None, **given}
     return validated(SearchSettings, fields, str(folder.config_file))
 
 
@@ -208,13 +217,15 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
                 f"{plan.dataset.fingerprint}: restore the data, or start a new run"
             )
         config["driver"] = before.get("driver", "")
+        if settings.storage is not None and config["storage"] != before.get("storage"):
+            StudyDatabase.open(_location(settings, folder), plan.objectives)  # moved: a new one would lose all trials
         folder.write_config(config)
     else:
         folder.create(config)
     folder.interrupt_file.unlink(missing_ok=True)
     try:
         database = StudyDatabase.create(
-            folder.study_location() if settings.storage is None else SharedStudy(settings.storage, folder.name),
+            _location(settings, folder),
             plan.objectives,
             _queue(settings),
             driver=config.get("driver", ""),
@@ -226,6 +237,10 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
         raise
     database.reconcile(folder)
     return database
+
+
+def _location(settings: SearchSettings, folder: RunFolder) -> StudyLocation:
+    return folder.database if settings.storage is None else SharedStudy(settings.storage, folder.name)
 
 
 def _queue(settings: SearchSettings) -> list[Queued]:
