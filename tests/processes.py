@@ -11,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import psutil
+from sqlalchemy.pool import NullPool
 
 MARK = "AUTOGROW_TEST_MARK"
 LONG = ("--epochs", 300, "--model", "mlp", "--model-option", "hidden=[256, 256]")
@@ -68,17 +69,27 @@ class Search:
             return False
 
 
+def shared_trials(storage, name):
+    """The trials of a study in a shared database."""
+    # No connection is kept: one that is left open is a warning, and those are errors.
+    without_pool = optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
+    return optuna.load_study(study_name=name, storage=without_pool).trials
+
+
 class Records:
     """The study and the trial folders of a run, read as anybody could."""
 
-    def __init__(self, run):
+    def __init__(self, run, storage=None):
         self.run = Path(run)
+        self._storage = storage
 
     def trials(self):
         """All trials, or none while there is no database yet."""
-        if not (self.run / "study.db").exists():
+        if self._storage is None and not (self.run / "study.db").exists():
             return []
         try:
+            if self._storage is not None:
+                return shared_trials(self._storage, self.run.name)
             return optuna.load_study(study_name=None, storage=f"sqlite:///{self.run / 'study.db'}").trials
         except Exception:  # noqa: BLE001  a database that is being made just now
             return []

@@ -166,8 +166,8 @@ def _given_budgets(options: dict[str, Any]) -> dict[str, Any]:
 
 
 _NOT_SETTINGS = {
-    "name", "out", "resume", "time_budget", "compute_budget", "max_consecutive_failures", "storage", "as_json",
-    "dry_run", "quiet",
+    "name", "out", "resume", "time_budget", "compute_budget", "max_consecutive_failures", "as_json", "dry_run",
+    "quiet",
 }  # fmt: skip
 
 
@@ -182,17 +182,18 @@ def _resumed_plan(ctx: click.Context, folder: Any, options: dict[str, Any]) -> A
         for name, value in options.items()
         if name not in _NOT_SETTINGS and ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
     }
-    return plan_resumed_search(
-        folder, time_budget_seconds=budget, storage=options["storage"], **_given_budgets(options), **given
-    )
+    return plan_resumed_search(folder, time_budget_seconds=budget, **_given_budgets(options), **given)
 
 
 def _print_plan(plan: Any, folder: Any, as_json: bool) -> None:
     import json
 
+    from autogrow.study.study_location import without_password
+
     settings = plan.settings.model_dump(mode="json", exclude={"space"})
     content = {
         **settings,
+        "storage": without_password(settings["storage"]) if settings["storage"] else None,
         "run": folder.place,
         "parameters_at_full_width": plan.num_parameters,
         "channel_groups": plan.num_groups,

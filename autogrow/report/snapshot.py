@@ -11,7 +11,7 @@ from autogrow.data.catalogue import Task
 from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings
-from autogrow.study.study_database import StudyDatabase
+from autogrow.study.study_database import StudyDatabase, is_surplus
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Snapshot:
     task: Task
     objectives: tuple[Objective, ...]
     trials: tuple[FrozenTrial, ...]
-    """All trials, oldest first."""
+    """All trials, oldest first, without those that drivers of a shared study gave back at once: nothing was tried."""
     is_running: bool
     """Whether a search works on it."""
 
@@ -34,6 +34,7 @@ def read_snapshot(run: RunFolder) -> Snapshot:
     settings = run.settings()
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     running = run.in_use  # before the trials: a search that ends in between is shown as running, not as dead
-    trials = tuple(StudyDatabase.open(run.study_location(), objectives).trials())
+    trials = StudyDatabase.open(run.study_location(), objectives).trials()
     versions = {str(name): str(version) for name, version in run.read_config().get("versions", {}).items()}
-    return Snapshot(run, settings, versions, settings.task, objectives, trials, running)
+    counted = tuple(trial for trial in trials if not is_surplus(trial))
+    return Snapshot(run, settings, versions, settings.task, objectives, counted, running)

@@ -19,7 +19,7 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.settings import SPLIT_SEED, SearchSettings
-from autogrow.study.study_location import without_password
+from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
 from autogrow.training.batches import BatchOrder
 from autogrow.training.example_input import example_input
@@ -57,7 +57,7 @@ def plan_search(settings: SearchSettings) -> SearchPlan:
         raise UsageError(problem)
     SAMPLERS[settings.sampler]
     if settings.storage is not None:
-        without_password(settings.storage)
+        settings = settings.model_copy(update={"storage": resolved_url(settings.storage)})
     space = SearchSpace(settings.space, "search space")
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     dataset = open_dataset(settings.dataset, Path(settings.data_dir))
@@ -102,8 +102,16 @@ def address_problem(address: str) -> str | None:
 def resume_settings(folder: RunFolder, **changes: Any) -> SearchSettings:
     """The settings that a run was started with; `changes` may be its budget and where it runs, None changing nothing.
 
-    A time budget counts from the resumption, so the old one does not hold.
+    A time budget counts from the resumption, so the old one does not hold. A shared database may have moved, but a
+    study in the run folder stays there: raises `UsageError` for a `storage` then.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    fields = {**folder.settings().model_dump(), "time_budget_seconds": None, **given}
+    before = folder.settings()
+    if "storage" not in given:
+        location = folder.study_location()
+        given["storage"] = location.url if isinstance(location, SharedStudy) else None
+    elif before.storage is None:
+        database = folder.place_of(folder.database)
+        raise UsageError(f"the study of {folder.place} is in {database}: leave out --storage to go on with it")
+    fields = {**before.model_dump(), "time_budget_seconds": None, **given}
     return validated(SearchSettings, fields, str(folder.config_file))

@@ -49,6 +49,8 @@ class RunFolder:
         """None where trials cannot share them."""
         self.interrupt_file = self.path / "interrupt"
         """Exists while running trials are asked to save and end."""
+        self.storage_url: str | None = None
+        """The shared study's URL as this process was given it, with the password that config.yaml does not have."""
         self._lock_file = self.path / "lock"
 
     @property
@@ -135,7 +137,7 @@ class RunFolder:
         if url is None:
             return self.database
         if has_hidden_password(url):
-            given = os.environ.get(STORAGE_VARIABLE, "")
+            given = self.storage_url or os.environ.get(STORAGE_VARIABLE, "")
             if not given or without_password(given) != url:
                 raise UsageError(
                     f"{self.place}: its study is in {url}: give that URL with its password in {STORAGE_VARIABLE}"

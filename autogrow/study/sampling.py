@@ -191,10 +191,11 @@ class Proposer:
 
     def _catch_up(self) -> None:
         """Bring the study in memory up to date: what has ended, and what another driver has proposed."""
-        trials = self._database.trials()
+        # Another driver may have taken a trial and not yet written down what it tries.
+        described = [t for t in self._database.trials() if "policy" in t.user_attrs or _has_ended(t)]
         lines = {
             root_of(trial): trial
-            for trial in trials
+            for trial in described
             if not is_surplus(trial) and (trial.state != TrialState.WAITING or "root" in trial.user_attrs)
         }
         for root in sorted(lines):

@@ -18,7 +18,7 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.session_folder import remove_abandoned
 from autogrow.study.settings import SearchSettings, experiment_digest, versions
 from autogrow.study.study_database import Queued, StudyDatabase, is_surplus
-from autogrow.study.study_location import SharedStudy, without_password
+from autogrow.study.study_location import SharedStudy, StudyLocation, without_password
 from autogrow.study.warm_start import TRANSFERRED
 
 LEAST_FREE_BYTES = 16 * 2**20
@@ -47,6 +47,7 @@ def run_search(
     `NoSuccessfulTrialError` when nothing completed, or too many trials failed in a row.
     """
     started = time.monotonic()
+    folder.storage_url = plan.settings.storage
     _need_space(folder)
     with folder.locked():
         database = _prepare(plan, folder, resume)
@@ -76,7 +77,8 @@ def run_search(
         )
         if driver.failures_in_a_row >= plan.settings.max_consecutive_failures:
             raise NoSuccessfulTrialError(_why_it_stopped(folder, failed, driver.failures_in_a_row))
-        if result.complete == 0 and result.waiting == 0 and not result.interrupted:
+        is_over = result.waiting == 0 and TrialState.RUNNING not in states  # another driver may be at work
+        if result.complete == 0 and is_over and not result.interrupted:
             raise NoSuccessfulTrialError(_commonest_reason(folder, failed))
         return result
 
@@ -104,13 +106,15 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
                 f"{plan.dataset.fingerprint}: restore the data, or start a new run"
             )
         config["driver"] = before.get("driver", "")
+        if settings.storage is not None and config["storage"] != before.get("storage"):
+            StudyDatabase.open(_location(settings, folder), plan.objectives)  # moved: a new one would lose all trials
         folder.write_config(config)
     else:
         folder.create(config)
     folder.withdraw_asking()
     try:
         database = StudyDatabase.create(
-            folder.study_location() if settings.storage is None else SharedStudy(settings.storage, folder.name),
+            _location(settings, folder),
             plan.objectives,
             _queue(settings),
             driver=config.get("driver", ""),
@@ -123,6 +127,10 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
     database.reconcile(folder)
     folder.publish()
     return database
+
+
+def _location(settings: SearchSettings, folder: RunFolder) -> StudyLocation:
+    return folder.database if settings.storage is None else SharedStudy(settings.storage, folder.name)
 
 
 def _queue(settings: SearchSettings) -> list[Queued]:

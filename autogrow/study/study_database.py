@@ -37,6 +37,8 @@ INTERRUPTED = "interrupted"
 SURPLUS = "another driver used up the budget at the same moment"
 EXPERIMENT = "experiment"
 SAMPLER_STATE = "sampler"
+CLAIMED = "claimed by "
+"""Prefix of the attribute by which a driver says that it is about to take a trial; several may, one gets it."""
 JOIN_WAIT_SECONDS = 10.0
 """How long to wait for the driver that is making a shared study; one that died meanwhile leaves it to the next."""
 JOIN_POLL_SECONDS = 0.2
@@ -119,7 +121,13 @@ class StudyDatabase:
             raise RunFolderError(f"no study database at {location}: the search has not begun, or the file was removed")
         with readable_errors(location):
             storage = open_storage(location)
-            return cls(optuna.load_study(study_name=study_name(location), storage=storage), objectives, location)
+            try:
+                study = optuna.load_study(study_name=study_name(location), storage=storage)
+            except KeyError as error:
+                raise RunFolderError(
+                    f"{location} does not exist: the search has not begun, or it was removed"
+                ) from error
+            return cls(study, objectives, location)
 
     @property
     def is_shared(self) -> bool:
@@ -181,6 +189,9 @@ class StudyDatabase:
 
     def _take(self, trial: FrozenTrial) -> bool:
         try:
+            if self.driver:
+                # Before it is taken, because a driver that dies between taking and describing it must know it again.
+                self._set_attributes(trial.number, **{CLAIMED + self.driver: True})
             return self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
         except optuna.exceptions.UpdateFinishedTrialError:
             return False  # another driver has taken and ended it
@@ -305,7 +316,11 @@ class StudyDatabase:
             self.study.add_trial(again)
 
     def _is_ours(self, trial: FrozenTrial) -> bool:
-        return bool(trial.user_attrs.get("driver", self.driver) == self.driver)
+        """Whether this driver may take, or end, the trial. One that waits to be tried first is anybody's."""
+        attributes = trial.user_attrs
+        if "driver" in attributes or not self.driver:
+            return bool(attributes.get("driver", "") == self.driver)
+        return trial.state == TrialState.WAITING or CLAIMED + self.driver in attributes
 
     def _driver_attribute(self) -> dict[str, str]:
         return {"driver": self.driver} if self.driver else {}
@@ -377,6 +392,9 @@ def _join(location: SharedStudy, objectives: tuple[Objective, ...], experiment: 
     deadline = time.monotonic() + JOIN_WAIT_SECONDS
     while EXPERIMENT not in study.user_attrs and time.monotonic() < deadline:
         time.sleep(JOIN_POLL_SECONDS)
+    is_ours = EXPERIMENT in study.user_attrs or all("role" in trial.user_attrs for trial in study.get_trials())
+    if not is_ours:
+        raise RunFolderError(f"{location} was not made by autogrow: choose another --name")
     if study.user_attrs.get(EXPERIMENT, experiment) != experiment or study.directions != _directions(objectives):
         raise RunFolderError(
             f"{location} belongs to a search with other settings (data, model, space, objectives, training or seed): "

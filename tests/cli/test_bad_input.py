@@ -57,6 +57,7 @@ def test_an_unknown_name_says_what_exists_and_the_nearest(arguments, known, near
 
 
 BAD_VALUES = {
+    "storage": (["--storage", "postgresql//me:secret@host/db"], "--storage is not a database URL: write for example"),
     "trials 0": (["--trials", "0"], "trials is 0"),
     "trials in words": (["--trials", "many"], "'many' is not a valid integer"),
     "epochs 0": (["--epochs", "0"], "epochs is 0"),
