@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from autogrow.errors import RunFolderError, UsageError
 from autogrow.policy.presets import CONTROLS
 from autogrow.study import study_location
-from autogrow.study.driver import resume_settings
+from autogrow.study.planning import resume_settings
 from autogrow.study.sampling import Proposer
 from autogrow.study.study_database import Queued, StudyDatabase
 from autogrow.study.study_location import (
