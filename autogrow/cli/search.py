@@ -96,13 +96,16 @@ def search(ctx: click.Context, /, **options: Any) -> int:
     full size from the start, the default policy, and the policy of the thesis autogrow comes from. Ctrl-C saves;
     --resume goes on.
     """
-    from autogrow.api import next_run_name
-    from autogrow.study.driver import run_search
     from autogrow.study.run_folder import RunFolder
 
     out = Path(options["out"])
     if options["resume"] and options["name"] is None:
         raise UsageError("--resume needs the --name of the run to go on with")
+    if options["name"] is not None and not options["dry_run"]:
+        RunFolder.named(out, options["name"]).refuse_if_in_use()  # before PyTorch is imported, which takes seconds
+    from autogrow.api import next_run_name
+    from autogrow.study.driver import run_search
+
     name = next_run_name(out, options["dataset"]) if options["name"] is None else options["name"]
     folder = RunFolder.named(out, name)
     plan = _resumed_plan(ctx, folder, options) if options["resume"] else _new_plan(folder, options)
