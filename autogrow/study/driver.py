@@ -1,5 +1,6 @@
 """The search itself: checks everything first, then has the executor run what the study proposes, within the budget."""
 
+import re
 import shutil
 import signal
 import socket
@@ -31,7 +32,7 @@ from autogrow.study.objectives import OBJECTIVES, Objective, metrics_to_measure
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS, Proposer
 from autogrow.study.search_space import SearchSpace
-from autogrow.study.session_folder import remove_abandoned
+from autogrow.study.session_folder import authentication_problem, remove_abandoned
 from autogrow.study.settings import SPLIT_SEED, SearchSettings, experiment_digest, versions
 from autogrow.study.study_database import Queued, StudyDatabase, is_surplus
 from autogrow.study.study_location import SharedStudy, without_password
@@ -85,7 +86,7 @@ class SearchResult:
 def plan_search(settings: SearchSettings) -> SearchPlan:
     """Open the data, build and trace the network, read the space: whatever could fail, before anything is started."""
     if settings.address is None:
-        problem = device_problem(settings.gpus_per_trial)
+        problem = authentication_problem() or device_problem(settings.gpus_per_trial)
     else:
         problem = address_problem(settings.address)
     if problem is not None:
@@ -159,7 +160,7 @@ def run_search(
         if driver.failures_in_a_row >= plan.settings.max_consecutive_failures:
             raise NoSuccessfulTrialError(_why_it_stopped(folder, failed, driver.failures_in_a_row))
         if result.complete == 0 and result.waiting == 0 and not result.interrupted:
-            raise NoSuccessfulTrialError(_commonest_reason(folder, failed))
+            raise NoSuccessfulTrialError(_why_none_succeeded(folder, failed))
         return result
 
 
@@ -207,8 +208,9 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
                 f"{folder.path} was searched on data {before['fingerprint']}, {settings.dataset!r} is now "
                 f"{plan.dataset.fingerprint}: restore the data, or start a new run"
             )
+        if settings.storage is None:
+            folder.refuse_lost_study()
         config["driver"] = before.get("driver", "")
-        folder.write_config(config)
     else:
         folder.create(config)
     folder.interrupt_file.unlink(missing_ok=True)
@@ -224,6 +226,8 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
         if not resume:
             folder.config_file.unlink()  # nothing was begun, and another try must not find a run here
         raise
+    if resume:
+        folder.write_config(config)  # not before: a study that cannot be opened leaves the run as it was
     database.reconcile(folder)
     return database
 
@@ -326,9 +330,14 @@ class _Driver:
         if result["status"] == "complete":
             self._save_best_policy()
         self._monitor.trial_ended(config.number, result)
-        self.failures_in_a_row = self.failures_in_a_row + 1 if result["status"] == "failed" else 0
-        if self.failures_in_a_row >= self._plan.settings.max_consecutive_failures:
-            self._stop(f"{self.failures_in_a_row} trials in a row have failed")
+        self._count_failures(result["status"])
+
+    def _count_failures(self, status: str) -> None:
+        limit = self._plan.settings.max_consecutive_failures
+        if self.failures_in_a_row < limit:  # once there, a running trial that still ends well does not undo it
+            self.failures_in_a_row = self.failures_in_a_row + 1 if status == "failed" else 0
+            if self.failures_in_a_row == limit:
+                self._stop(f"{limit} trials in a row have failed")
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
@@ -374,16 +383,29 @@ class _Driver:
 
 
 def _why_it_stopped(folder: RunFolder, failed: list[Any], number: int) -> str:
-    reason = str(failed[-1].user_attrs.get("reason", "unknown"))
+    last = sorted(failed, key=lambda trial: trial.datetime_complete)[-number:]
+    reason, times = _commonest_reason(last)
     return (
-        f"stopped after {number} trials in a row failed, the last because: {reason}; mend that (logs are in "
+        f"stopped after {number} trials in a row failed, {times} of them because: {reason}; mend that (logs are in "
         f"{folder.trials}), then go on with --resume"
     )
 
 
-def _commonest_reason(folder: RunFolder, failed: list[Any]) -> str:
-    reasons = [str(trial.user_attrs.get("reason", "unknown")) for trial in failed]
-    if not reasons:
+def _why_none_succeeded(folder: RunFolder, failed: list[Any]) -> str:
+    if not failed:
         return f"no trial of {folder.path} has finished"
-    commonest = max(set(reasons), key=reasons.count)
-    return f"none of {len(reasons)} trials succeeded, {reasons.count(commonest)} of them because: {commonest}"
+    reason, times = _commonest_reason(failed)
+    return f"none of {len(failed)} trials succeeded, {times} of them because: {reason}"
+
+
+def _commonest_reason(failed: list[Any]) -> tuple[str, int]:
+    """The reason that most trials failed for, as the first of them gave it, and how many that were.
+
+    Reasons that differ in their numbers alone are the same: the step at which the loss became NaN, the memory taken.
+    """
+    alike: dict[str, list[str]] = {}
+    for trial in failed:
+        reason = str(trial.user_attrs.get("reason", "unknown"))
+        alike.setdefault(re.sub(r"\d+", "0", reason), []).append(reason)
+    commonest = max(alike.values(), key=len)
+    return commonest[0], len(commonest)
