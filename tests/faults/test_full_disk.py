@@ -41,7 +41,7 @@ def fill(path):
 @pytest.mark.slow
 def test_a_search_says_which_file_and_goes_on(small_disk, start, records, autogrow, temporary):
     search = start("--trials", 8, *LONG)
-    wait_until(lambda: records.ended() and records.to_resume())
+    wait_until(lambda: records.finished() and records.to_resume())
     fill(small_disk / "ballast")
     code, out, err = search.end()
     assert (code, out) == (2, "")
