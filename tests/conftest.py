@@ -10,6 +10,7 @@ import torch
 
 pytest.register_assert_rewrite("tests.processes", "tests.faults.kills")
 
+from autogrow.cli.main import run  # noqa: E402
 from tests.processes import Records, Search  # noqa: E402
 
 
@@ -20,6 +21,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def autogrow(capsys):
+    """Runs a command in this process; gives its exit code and what it printed."""
+
+    def command(*arguments):
+        code = run([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return command
 
 
 @pytest.fixture

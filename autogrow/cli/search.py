@@ -96,13 +96,15 @@ def search(ctx: click.Context, /, **options: Any) -> int:
     --resume goes on.
     """
     from autogrow.study.finding_runs import named_run, next_run_name
-    from autogrow.study.search import run_search
 
-    out = options["out"]
     if options["resume"] and options["name"] is None:
         raise UsageError("--resume needs the --name of the run to go on with")
-    name = next_run_name(out, options["dataset"]) if options["name"] is None else options["name"]
-    folder = named_run(out, name)
+    name = next_run_name(options["out"], options["dataset"]) if options["name"] is None else options["name"]
+    folder = named_run(options["out"], name)
+    if not options["dry_run"]:
+        folder.refuse_if_in_use()  # before PyTorch is imported, which takes seconds
+    from autogrow.study.search import run_search
+
     plan = _resumed_plan(ctx, folder, options) if options["resume"] else _new_plan(folder, options)
     for note in plan.warnings:
         click.echo(f"autogrow: note: {note}", err=True)

@@ -117,9 +117,14 @@ class Driver:
         self._folder.publish()
         self._folder.discard_checkpoints(config.root)
         self._monitor.trial_ended(config.number, result)
-        self.failures_in_a_row = self.failures_in_a_row + 1 if result["status"] == "failed" else 0
-        if self.failures_in_a_row >= self._plan.settings.max_consecutive_failures:
-            self._stop(f"{self.failures_in_a_row} trials in a row have failed")
+        self._count_failures(result["status"])
+
+    def _count_failures(self, status: str) -> None:
+        limit = self._plan.settings.max_consecutive_failures
+        if self.failures_in_a_row < limit:  # once there, a running trial that still ends well does not undo it
+            self.failures_in_a_row = self.failures_in_a_row + 1 if status == "failed" else 0
+            if self.failures_in_a_row == limit:
+                self._stop(f"{limit} trials in a row have failed")
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS
 from autogrow.study.search_space import SearchSpace
+from autogrow.study.session_folder import authentication_problem
 from autogrow.study.settings import SPLIT_SEED, SearchSettings
 from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
@@ -50,7 +51,7 @@ class SearchPlan:
 def plan_search(settings: SearchSettings) -> SearchPlan:
     """Open the data, build and trace the network, read the space: whatever could fail, before anything is started."""
     if settings.address is None:
-        problem = device_problem(settings.gpus_per_trial)
+        problem = authentication_problem() or device_problem(settings.gpus_per_trial)
     else:
         problem = address_problem(settings.address)
     if problem is not None:

@@ -39,7 +39,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from autogrow.study.memory_guard import memory_share  # noqa: E402
-from autogrow.study.session_folder import session_folder  # noqa: E402
+from autogrow.study.session_folder import authentication_problem, session_folder  # noqa: E402
 from autogrow.study.settings import available_cores  # noqa: E402
 from autogrow.study.trial import TrialConfig, run_trial  # noqa: E402
 from autogrow.training.trainer import Signal  # noqa: E402
@@ -86,8 +86,8 @@ def ray_cluster(
 
     Raises `UsageError` when it has no room for a single trial. Leaves no process and no folder behind.
     """
-    if address is None and os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
-        raise UsageError("RAY_AUTH_MODE=disabled would let anybody on the network run code here: unset it")
+    if address is None and (problem := authentication_problem()) is not None:
+        raise UsageError(problem)
     if ray.is_initialized():
         raise UsageError("this process has a Ray session of its own: call ray.shutdown(), or search in another process")
     mask = os.umask(0o077)  # Ray's authentication token is for this user alone

@@ -77,6 +77,9 @@ class RemoteRunFolder(RunFolder):
             for name in late & self._without_checkpoints:
                 self._remote.remove(name)
 
+    def _holder(self) -> str:
+        return lock_holder(self._remote) or "another process"
+
     def _name_of(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
 

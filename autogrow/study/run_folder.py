@@ -145,17 +145,30 @@ class RunFolder:
             url = given
         return SharedStudy(url, self.name)
 
+    def refuse_lost_study(self) -> None:
+        """Raise `RunFolderError` where there are trials but no study: a new one would overwrite them."""
+        if not self.database.exists() and self.trials.exists():
+            raise RunFolderError(
+                f"no study database at {self.database}, although {self.trials} has trials: restore it from a copy, or "
+                "start a new run"
+            )
+
     @property
     def in_use(self) -> bool:
         """Whether a search holds the lock now. The lock is only asked for, shared, and given back at once."""
         try:
             with self._lock_file.open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
         except BlockingIOError:
             return True
+        except OSError:  # no lock yet, or none that can be read: `locked` says why
+            return False
         return False
+
+    def refuse_if_in_use(self) -> None:
+        """Raise `RunFolderInUseError` naming the holder, for callers that have much to do before they need the lock."""
+        if self.in_use:
+            raise self._in_use()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -192,11 +205,12 @@ class RunFolder:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     os.close(descriptor)
-                    raise RunFolderInUseError(
-                        f"run {self.path} is in use by {self._holder()}: wait, or stop it"
-                    ) from None
+                    raise self._in_use() from None
             os.close(descriptor)
             time.sleep(0.02)
+
+    def _in_use(self) -> RunFolderInUseError:
+        return RunFolderInUseError(f"run {self.place} is in use by {self._holder()}: wait, or stop it")
 
     def _holder(self) -> str:
         try:

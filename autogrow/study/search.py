@@ -1,5 +1,6 @@
 """A search from start to end: the run folder is locked and put in order, its trials are run, nothing is left open."""
 
+import re
 import shutil
 import time
 import uuid
@@ -79,7 +80,7 @@ def run_search(
             raise NoSuccessfulTrialError(_why_it_stopped(folder, failed, driver.failures_in_a_row))
         is_over = result.waiting == 0 and TrialState.RUNNING not in states  # another driver may be at work
         if result.complete == 0 and is_over and not result.interrupted:
-            raise NoSuccessfulTrialError(_commonest_reason(folder, failed))
+            raise NoSuccessfulTrialError(_why_none_succeeded(folder, failed))
         return result
 
 
@@ -105,10 +106,11 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
                 f"{folder.place} was searched on data {before['fingerprint']}, {settings.dataset!r} is now "
                 f"{plan.dataset.fingerprint}: restore the data, or start a new run"
             )
+        if settings.storage is None:
+            folder.refuse_lost_study()
         config["driver"] = before.get("driver", "")
         if settings.storage is not None and config["storage"] != before.get("storage"):
             StudyDatabase.open(_location(settings, folder), plan.objectives)  # moved: a new one would lose all trials
-        folder.write_config(config)
     else:
         folder.create(config)
     folder.withdraw_asking()
@@ -124,6 +126,8 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
         if not resume:
             folder.config_file.unlink()  # nothing was begun, and another try must not find a run here
         raise
+    if resume:
+        folder.write_config(config)  # not before: a study that cannot be opened leaves the run as it was
     database.reconcile(folder)
     folder.publish()
     return database
@@ -143,16 +147,29 @@ def _queue(settings: SearchSettings) -> list[Queued]:
 
 
 def _why_it_stopped(folder: RunFolder, failed: list[Any], number: int) -> str:
-    reason = str(failed[-1].user_attrs.get("reason", "unknown"))
+    last = sorted(failed, key=lambda trial: trial.datetime_complete)[-number:]
+    reason, times = _commonest_reason(last)
     return (
-        f"stopped after {number} trials in a row failed, the last because: {reason}; mend that (logs are in "
-        f"{folder.trials}), then go on with --resume"
+        f"stopped after {number} trials in a row failed, {times} of them because: {reason}; mend that (logs are in "
+        f"{folder.place_of(folder.trials)}), then go on with --resume"
     )
 
 
-def _commonest_reason(folder: RunFolder, failed: list[Any]) -> str:
-    reasons = [str(trial.user_attrs.get("reason", "unknown")) for trial in failed]
-    if not reasons:
+def _why_none_succeeded(folder: RunFolder, failed: list[Any]) -> str:
+    if not failed:
         return f"no trial of {folder.place} has finished"
-    commonest = max(set(reasons), key=reasons.count)
-    return f"none of {len(reasons)} trials succeeded, {reasons.count(commonest)} of them because: {commonest}"
+    reason, times = _commonest_reason(failed)
+    return f"none of {len(failed)} trials succeeded, {times} of them because: {reason}"
+
+
+def _commonest_reason(failed: list[Any]) -> tuple[str, int]:
+    """The reason that most trials failed for, as the first of them gave it, and how many that were.
+
+    Reasons that differ in their numbers alone are the same: the step at which the loss became NaN, the memory taken.
+    """
+    alike: dict[str, list[str]] = {}
+    for trial in failed:
+        reason = str(trial.user_attrs.get("reason", "unknown"))
+        alike.setdefault(re.sub(r"\d+", "0", reason), []).append(reason)
+    commonest = max(alike.values(), key=len)
+    return commonest[0], len(commonest)

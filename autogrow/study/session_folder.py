@@ -42,6 +42,13 @@ def session_folder() -> Iterator[Path]:
         os.close(owner)
 
 
+def authentication_problem() -> str | None:
+    """Why no Ray session is started with this environment, in one line; None if nothing stands against it."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        return "RAY_AUTH_MODE=disabled would let anybody on the network run code here: unset it"
+    return None
+
+
 def remove_abandoned() -> list[Path]:
     """Remove the folders of this user's searches that were killed, and end what they left running."""
     removed = []

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.study.choosing import PREFERENCES, best_trial, need_candidate, policy_of
+from autogrow.study.choosing import best_trial, measured_preferences, need_candidate, policy_of
 from autogrow.study.finding_runs import find_run
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.study_database import StudyDatabase
@@ -18,8 +18,8 @@ POLICY_SUFFIXES = (".yaml", ".yml")
 def read_warm_start(sources: Sequence[str], space: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """The policies that `sources` name, policy files or runs, each with where it comes from.
 
-    Of a run, the best by every preference are taken. Where it searched the same `space`, its points come with them, so
-    that the sampler learns from how they do here.
+    Of a run, the best by every preference that it has measured are taken. Where it searched the same `space`, its
+    points come with them, so that the sampler learns from how they do here.
     """
     found: list[dict[str, Any]] = []
     for source in sources:
@@ -40,7 +40,7 @@ def _from_run(source: str, space: dict[str, Any]) -> list[dict[str, Any]]:
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     trials = StudyDatabase.open(run.study_location(), objectives).trials()
     entries = []
-    for preference in PREFERENCES:
+    for preference in measured_preferences(trials):
         trial = need_candidate(best_trial(trials, objectives, preference), run)
         policy = policy_of(trial, run, settings).model_dump(mode="json", exclude={"found_by"})
         params = trial.params if settings.space == space else {}

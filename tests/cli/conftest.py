@@ -5,7 +5,6 @@ import signal
 
 import pytest
 
-from autogrow.cli.main import run
 from autogrow.data import open_dataset
 from autogrow.study.run_folder import RunFolder
 
@@ -36,18 +35,6 @@ def signal_handlers():
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-@pytest.fixture
-def autogrow(capsys):
-    """Runs a command; gives its exit code and what it printed."""
-
-    def command(*arguments):
-        code = run([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return command
 
 
 def contents(folder):

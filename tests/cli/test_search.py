@@ -77,12 +77,39 @@ def test_a_model_that_always_fails(start, records, workplace, temporary):
     check_nothing_left(search, temporary)
 
 
+NEVER = SOMETIMES.format(smallest=99).replace(
+    '"too narrow for me"', "f\"{self[1].out_features} units are too {'few' if self[1].out_features < 4 else 'many'}\""
+)
+
+
+@pytest.mark.parametrize(("limit", "number"), [([], 5), (["--max-consecutive-failures", 3], 3)])
+def test_failures_in_a_row_stop_a_search(limit, number, start, records, workplace, temporary):
+    """The thesis starts with 3 of 32 units, the static network with all: the commonest reason is not the last one."""
+    (workplace / "mine.py").write_text(NEVER)
+    model = ("--model", "mine:network", "--space", "quick")
+    search = start("--trials", 20, "--epochs", 5, *model, "--max-concurrent", 1, *limit)
+    code, out, err = search.end()
+    assert (code, out) == (1, "")
+    assert f"{number} trials in a row have failed: saving the trials that run" in err
+    last = err.splitlines()[-1]
+    assert last.startswith(
+        f"autogrow: error: stopped after {number} trials in a row failed, {number - 1} of them because:"
+    )
+    assert "RuntimeError: 32 units are too many; mend that (logs are in " in last
+    assert "--resume" in last
+    assert records.states().count("FAIL") == number
+    assert records.states().count("COMPLETE") == 0
+    check_nothing_left(search, temporary)
+
+
 def test_a_time_budget_ends_a_search_and_queues_what_ran(start, records, temporary):
     search = start("--trials", 500, "--time-budget", "25s", "--epochs", 120, "--quiet")
     started = time.monotonic()
     code, _, err = search.end()
     assert code == 0, err
     assert time.monotonic() - started < 25 + 20
+    assert "the time budget is used up: saving the trials that run" in err
+    assert "--resume --name run" in err
     assert "RUNNING" not in records.states()
     assert "WAITING" in records.states()
     assert records.finished()

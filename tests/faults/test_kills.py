@@ -30,6 +30,7 @@ def test_a_killed_search_goes_on(start, records):
     wait_until(lambda: records.ended() and records.to_resume())
     search.crash()
     assert "RUNNING" in records.states()
+    assert (records.run / "lock").exists()  # the dead driver's, which nobody waits for
     before, checkpoints = records.finished(), records.to_resume()
     trained = {root: up_to(step, records.samples(root)) for root, step in checkpoints.items()}
     assert all(trained.values())
