@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from optuna.trial import FrozenTrial
+
 from autogrow.errors import RunFolderError
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
@@ -39,8 +41,8 @@ class Driver:
         self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
         self._budget = Budget(plan.settings, started, database.trial_seconds())
         self._stopping = False
-        self._best_number: int | None = None
-        """Of the trial in policy.yaml, as far as this driver has written it."""
+        self._best: FrozenTrial | None = None
+        """The trial in policy.yaml."""
 
     def run(self) -> None:
         # Ray is imported here, so that everything before can fail without it and readers of a run never need it.
@@ -113,7 +115,7 @@ class Driver:
         self._folder.fetch_trial(config.root)
         self._database.tell_result(config.number, result)
         if result["status"] == "complete":
-            self._save_best_policy()
+            self._save_best_policy(config.number)
         self._folder.publish()
         self._folder.discard_checkpoints(config.root)
         self._monitor.trial_ended(config.number, result)
@@ -159,9 +161,11 @@ class Driver:
         proposed, wanted = self._database.num_proposed(), self._plan.settings.trials
         return proposed < wanted or self._database.has_waiting_resumption()
 
-    def _save_best_policy(self) -> None:
-        """Rewrite policy.yaml when the best trial has changed."""
-        best = best_trial(self._database.trials(), self._plan.objectives, "accuracy")
-        if best is not None and best.number != self._best_number:
-            self._best_number = best.number
+    def _save_best_policy(self, ended: int | None = None) -> None:
+        """Rewrite policy.yaml when a trial that has just `ended` is the best so far; by default, look at all trials."""
+        trials = self._database.trials()
+        contenders = trials if ended is None else [trial for trial in (self._best, trials[ended]) if trial is not None]
+        best = best_trial(contenders, self._plan.objectives, "accuracy")
+        if best is not None and (self._best is None or best.number != self._best.number):
             policy_of(best, self._folder, self._plan.settings).save(self._folder.policy_file)
+            self._best = best

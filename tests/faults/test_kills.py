@@ -25,6 +25,29 @@ def test_three_kills(killed):
     killed.check(TRIALS)
 
 
+def test_one_trial_at_a_time_a_killed_search_finds_what_an_undisturbed_one_finds(workplace, temporary):
+    """By accuracy alone, for seconds are other ones every time."""
+    alone = ["--trials", 8, "--objectives", "accuracy", "--max-concurrent", 1, *LONG, "--epochs", 40]
+    searches = []
+    for name, kills in (("undisturbed", []), ("killed", ["inside ask", "between checkpoint and tell"])):
+        (workplace / name).mkdir()
+        searches.append(KilledSearch(workplace / name, temporary, alone))
+        try:
+            assert all(searches[-1].kill_aimed(moment) for moment in kills)
+            searches[-1].finish()
+        finally:
+            searches[-1].crash()
+    undisturbed, killed = (found(search.records) for search in searches)
+    assert killed == undisturbed
+    assert len(killed) == 8
+
+
+def found(records):
+    """What was tried, in what order, and how well it did."""
+    lines = {trial.user_attrs.get("root", trial.number): trial for trial in records.trials()}
+    return [(lines[root].params, lines[root].user_attrs["policy"], lines[root].values) for root in sorted(lines)]
+
+
 def test_a_killed_search_goes_on(start, records):
     search = start("--trials", 4, *LONG)
     wait_until(lambda: records.ended() and records.to_resume())
