@@ -29,7 +29,7 @@ def atomic_target(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~current_umask())
         temporary.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
@@ -87,7 +87,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _umask() -> int:
+def current_umask() -> int:
+    """What new files are not open to."""
     # The process's mask can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)

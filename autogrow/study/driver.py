@@ -9,6 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from autogrow.errors import RunFolderError
+from autogrow.files import current_umask
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.monitor import SearchMonitor
@@ -41,6 +42,7 @@ class Driver:
         self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
         self._budget = Budget(plan.settings, started, database.trial_seconds())
         self._stopping = False
+        self._umask = current_umask()  # before Ray is started, which has another
         self._best: FrozenTrial | None = None
         """The trial in policy.yaml."""
 
@@ -95,6 +97,7 @@ class Driver:
             interrupt_file=self._folder.place_of(self._folder.interrupt_file),
             working_directory=settings.working_directory,
             num_reports=NUM_REPORTS,
+            umask=self._umask,
             measured=metrics_to_measure(self._plan.objectives, settings.limits),
             forks=self._folder.forks_place if settings.fork_at_growth else None,
         )

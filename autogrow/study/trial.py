@@ -7,6 +7,7 @@ leaves nothing behind in its process: no globals, no CUDA memory, the random sta
 import ctypes
 import gc
 import logging
+import os
 import sys
 import time
 import traceback
@@ -67,6 +68,8 @@ class TrialConfig(BaseModel):
     measured: tuple[str, ...] = ()
     """Metrics to measure at the end, which takes time: see `objectives.metrics_to_measure`. What the policy's limits
     look at is measured anyway."""
+    umask: int = 0o022
+    """Whom the trial's files are not open to: as the driver's own, though Ray's processes keep theirs to the user."""
     forks: str | None = None
     """Folder of the forks that the search's trials leave each other; None where every trial starts from scratch."""
 
@@ -87,7 +90,8 @@ def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
     """
     started = time.monotonic()
     try:
-        with trial_workplace(config.folder, config.interrupt_file) as (folder, interrupted):
+        workplace = trial_workplace(config.folder, config.interrupt_file)
+        with _files_open_to(config.umask), workplace as (folder, interrupted):
             with _logging_to(folder) as warnings:
                 result = _run(config, folder, report, interrupted)
             result["trial_seconds"] = time.monotonic() - started
@@ -252,6 +256,15 @@ class _Reporter:
             **_saved(self.trainer),
             "trial_seconds": time.monotonic() - self.started,
         }
+
+
+@contextmanager
+def _files_open_to(umask: int) -> Iterator[None]:
+    before = os.umask(umask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

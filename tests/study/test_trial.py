@@ -1,6 +1,7 @@
 """One trial, inline: what it returns, what it writes, and that it leaves its process as it was."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -347,3 +348,15 @@ def test_the_record_holds_no_number_that_json_does_not_know(trial_config):
 def test_a_gpu_that_is_not_there_is_said_before_anything_starts():
     assert "PyTorch sees no GPU here" in device_problem(1.0)
     assert device_problem(0.0) is None
+
+
+def test_files_are_open_to_whom_the_driver_opens_its_own(trial_config):
+    before = os.umask(0o077)  # as in Ray's processes
+    try:
+        config = trial_config("open").model_copy(update={"umask": 0o027})
+        run_trial(config, lambda _: Signal.CONTINUE)
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in Path(config.folder).iterdir() if path.is_file()}
+    assert modes == {"samples.jsonl": 0o640, "events.jsonl": 0o640, "result.json": 0o640}
