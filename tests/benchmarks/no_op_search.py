@@ -1,6 +1,7 @@
 """``no_op_search.py OUT TRIALS SAMPLER [resume]``: a search whose trials train nothing: the search is all.
 
-All else is real: the driver, the study database, the sampler, Ray Tune and its processes. Prints when it was started.
+All else is real: the driver, the study database, the sampler, Ray Tune and its processes. Prints when it was started,
+and by how much its memory grew after the first trials.
 """
 
 import json
@@ -8,11 +9,16 @@ import random
 import sys
 import time
 
+import psutil
 from ray import tune
 
 from autogrow.api import search
 from autogrow.study import ray_executor
+from autogrow.study.monitor import SearchMonitor
 from autogrow.study.trial import TrialConfig
+
+WARM = 20
+"""Trials after which everything is imported."""
 
 
 def end_at_once(config):
@@ -29,12 +35,25 @@ def end_at_once(config):
     tune.report({ray_executor.METRIC: accuracy, "result": json.dumps(result)})
 
 
+class Memory(SearchMonitor):
+    """Resident memory of this process after each trial, in bytes."""
+
+    def __init__(self):
+        self.bytes = []
+
+    def trial_ended(self, number, result):
+        self.bytes.append(psutil.Process().memory_info().rss)
+
+
 if __name__ == "__main__":
     out, trials, sampler, *resume = sys.argv[1:]
     ray_executor._ray_trial = end_at_once
+    memory = Memory()
     started = time.time()
     if resume:
-        search(name="run", out=out, resume=True, trials=int(trials))
+        search(name="run", out=out, resume=True, trials=int(trials), monitor=memory)
     else:
-        search("digits", "mlp", trials=int(trials), name="run", out=out, max_concurrent=2, sampler=sampler)
-    print(json.dumps({"started": started, "seconds": time.time() - started}))
+        arguments = {"name": "run", "out": out, "max_concurrent": 2, "sampler": sampler, "monitor": memory}
+        search("digits", "mlp", trials=int(trials), **arguments)
+    grown = memory.bytes[-1] - memory.bytes[min(WARM, len(memory.bytes) - 1)]
+    print(json.dumps({"started": started, "seconds": time.time() - started, "grown_bytes": grown}))
