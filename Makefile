@@ -11,7 +11,7 @@ search: .venv/installed
 	$(BIN)/autogrow search $(AUTOGROW_ARGS)
 
 test: .venv/installed-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 fast: .venv/installed-test
 	$(BIN)/python -m pytest -m "not slow" -n auto

@@ -157,7 +157,7 @@ def run_trials(
     Raises whatever `source` raised: Ray Tune would swallow it and leave the trial running for ever.
     """
     limit = cluster.slots + (QUEUED_AHEAD if cluster.is_full else 0)
-    searcher = _StudySearcher(source, limit, stopping, cluster.memory_per_trial)
+    searcher = _StudySearcher(source, limit, stopping, cluster)
     # Otherwise Ray Tune starts one actor at a time, each importing torch for seconds before the next one begins.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(limit)
     resources = {"cpu": cpus_per_trial, **({"gpu": gpus_per_trial} if gpus_per_trial else {})}
@@ -208,16 +208,14 @@ class _NotPickled:
 class _StudySearcher(_NotPickled, Searcher):
     """Hands trials from a `TrialSource` to Ray Tune, at most `limit` at a time, those that wait for a slot included."""
 
-    def __init__(
-        self, source: TrialSource, limit: int, stopping: Callable[[], bool], memory_per_trial: int | None
-    ) -> None:
+    def __init__(self, source: TrialSource, limit: int, stopping: Callable[[], bool], cluster: Cluster) -> None:
         super().__init__(metric=METRIC, mode="max")
         self.error: BaseException | None = None
         self.live: dict[str, TrialConfig] = {}
         self._source = source
         self._limit = limit
         self._stopping = stopping
-        self._memory_per_trial = memory_per_trial
+        self._cluster = cluster
 
     def suggest(self, trial_id: str) -> Any:
         if self.error is not None or self._stopping():
@@ -227,8 +225,8 @@ class _StudySearcher(_NotPickled, Searcher):
         with self._keeping_errors():
             config = self._source.next_trial()
             if config is not None:
-                if config.memory_bytes is None:
-                    config = config.model_copy(update={"memory_bytes": self._memory_per_trial})
+                memory = self._cluster.memory_per_trial if config.memory_bytes is None else config.memory_bytes
+                config = config.model_copy(update={"memory_bytes": memory, "scratch": str(self._cluster.folder)})
                 self.live[trial_id] = config
                 return {"trial": config.model_dump_json(), "number": config.number, "role": config.role}
         return Searcher.FINISHED

@@ -1,7 +1,6 @@
 """A run on storage that is reached by a URL: its driver's and its readers' copy, and its trials' copies."""
 
 import atexit
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -85,20 +84,24 @@ class RemoteRunFolder(RunFolder):
 
 
 @contextmanager
-def trial_workplace(folder: str, interrupt: str) -> Iterator[tuple[TrialFolder, Callable[[], bool]]]:
+def trial_workplace(
+    folder: str, interrupt: str, scratch: str | None = None
+) -> Iterator[tuple[TrialFolder, Callable[[], bool]]]:
     """Where a trial works, and what tells it to save and end: by the places that its configuration names.
 
     A folder at a URL is copied to this machine first, and published while the trial trains and when it ends.
+
+    scratch: Where the copy is made, if this machine has that folder; it goes with it, should this process be killed.
     """
     if not is_url(folder):
         yield TrialFolder(Path(folder)), Path(interrupt).exists
         return
     run, _, interrupt_name = interrupt.rpartition("/")
     remote = RemoteFolder(folder)
-    copy = Path(tempfile.mkdtemp(prefix="autogrow-trial-"))
-    try:
+    with ExitStack() as stack:
+        if scratch is not None and Path(scratch).is_dir():
+            copy = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True)))
+        else:
+            copy = stack.enter_context(session_folder()) / "trial"
         remote.fetch(copy)
-        with published(remote, copy, RemoteFolder(run), interrupt_name) as interrupted:
-            yield TrialFolder(copy), interrupted
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
+        yield TrialFolder(copy), stack.enter_context(published(remote, copy, RemoteFolder(run), interrupt_name))

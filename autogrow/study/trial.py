@@ -68,6 +68,8 @@ class TrialConfig(BaseModel):
     measured: tuple[str, ...] = ()
     """Metrics to measure at the end, which takes time: see `objectives.metrics_to_measure`. What the policy's limits
     look at is measured anyway."""
+    scratch: str | None = None
+    """A folder of the search for what goes with it, on the machine of its driver."""
     umask: int = 0o022
     """Whom the trial's files are not open to: as the driver's own, though Ray's processes keep theirs to the user."""
     forks: str | None = None
@@ -90,7 +92,7 @@ def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
     """
     started = time.monotonic()
     try:
-        workplace = trial_workplace(config.folder, config.interrupt_file)
+        workplace = trial_workplace(config.folder, config.interrupt_file, config.scratch)
         with _files_open_to(config.umask), workplace as (folder, interrupted):
             with _logging_to(folder) as warnings:
                 result = _run(config, folder, report, interrupted)

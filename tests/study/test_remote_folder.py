@@ -182,6 +182,18 @@ def test_a_trial_works_on_a_copy(url, monkeypatch):
     assert RemoteFolder(place).names() == ["result.json"]
 
 
+def test_its_copy_goes_with_the_search(url, tmp_path):
+    run = named_run(url, "digits-1")
+    place, interrupt = run.place_of(run.trial(3).path), run.place_of(run.interrupt_file)
+    with trial_workplace(place, interrupt, str(tmp_path)) as (folder, _):
+        assert folder.path.is_relative_to(tmp_path)
+    assert not list(tmp_path.glob("*"))
+    with trial_workplace(place, interrupt, str(tmp_path / "of another machine")) as (folder, _):
+        assert not folder.path.is_relative_to(tmp_path)
+        folder.log("begun")
+    assert not folder.path.exists()
+
+
 def test_checkpoints_that_are_published_late_do_not_stay(url):
     run = named_run(url, "digits-1")
     with run.locked():
