@@ -121,8 +121,8 @@ def test_a_compute_budget_ends_a_search_and_says_so(start, records, temporary):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", [name for name, _ in SAMPLERS.items()])
-def test_every_sampler_proposes(sampler, start, records):
+@pytest.mark.parametrize("sampler", ["gp", "nsga2"])
+def test_other_samplers_propose(sampler, start, records):
     code, _, err = start("--trials", 9, "--epochs", 2, *QUICK, "--sampler", sampler, "--quiet").end()
     assert code == 0, err
     check_ended(records, 9)
