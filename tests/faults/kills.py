@@ -28,7 +28,7 @@ AIMED = {
 """Calls at which the driver dies: of the function at a place, the n-th."""
 LOST_SECONDS = 2.0
 """Training that a kill may cost a trial. Checkpoints are half a second apart or more where they take long to write."""
-END_SECONDS = 300.0
+END_SECONDS = 900.0
 
 
 @dataclass
@@ -66,13 +66,14 @@ class KilledSearch:
         search = self._start()
         before = self._progress()
         wait_until(lambda: self._progress() != before or search.process.poll() is not None, END_SECONDS)
-        end = time.monotonic() + self._random.uniform(0, seconds)
+        wait = self._random.uniform(0, seconds)
+        end = time.monotonic() + wait
         while time.monotonic() < end and search.process.poll() is None:
             time.sleep(0.05)
         if search.process.poll() is not None:
             return False
         search.process.kill()
-        return self._record(f"after {seconds - max(end - time.monotonic(), 0):.1f} s of training")
+        return self._record(f"after {wait:.1f} s of training")
 
     def finish(self):
         """Let it run to its end, and check what was promised."""
@@ -135,7 +136,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=20, help="kills")
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=2400)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     arguments = ["--trials", options.trials, *LONG, "--epochs", options.epochs, "--space", "quick"]
@@ -171,7 +172,7 @@ def _killed(folder, arguments, options, undisturbed):
             going_on = (
                 search.kill_aimed(aimed[turn // 3 % len(aimed)])
                 if turn % 3 == 0
-                else search.kill_after(2.5 * undisturbed / options.times)
+                else search.kill_after(1.5 * undisturbed / options.times)
             )
             if not going_on:
                 break
