@@ -11,6 +11,7 @@ import torch
 pytest.register_assert_rewrite("tests.processes", "tests.faults.kills")
 
 from autogrow.cli.main import run  # noqa: E402
+from autogrow.data import open_dataset  # noqa: E402
 from tests.processes import Records, Search  # noqa: E402
 
 
@@ -33,6 +34,24 @@ def autogrow(capsys):
         return code, printed.out, printed.err
 
     return command
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """The data sets that need no files, decoded once."""
+    folder = tmp_path_factory.mktemp("decoded-data")
+    for name in ("digits", "sine"):
+        open_dataset(name, folder)
+    return folder
+
+
+@pytest.fixture
+def workplace(tmp_path, data_dir, monkeypatch):
+    """An empty folder, now the current one; data and cache lie where the user's environment says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOGROW_DATA", str(data_dir))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
 
 
 @pytest.fixture

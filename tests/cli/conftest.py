@@ -5,27 +5,14 @@ import signal
 
 import pytest
 
-from autogrow.data import open_dataset
 from autogrow.study.run_folder import RunFolder
 
 from ..study.finished_run import make_finished_run
 
 
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli-data")
-    for name in ("digits", "sine"):
-        open_dataset(name, folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
-def workplace(tmp_path, data_dir, monkeypatch):
-    """The current folder of the commands; data and cache lie where the user's environment says."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AUTOGROW_DATA", str(data_dir))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path
+def in_the_workplace(workplace):
+    """Every test here runs in it."""
 
 
 @pytest.fixture(autouse=True)
