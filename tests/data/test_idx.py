@@ -47,7 +47,11 @@ def test_a_truncated_gzip_is_refused_by_its_md5(data_dir, monkeypatch):
         open_dataset("mnist", data_dir)
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 100)[:-9], gzip.compress(b"x" * 500)[:40]])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"x" * 100)[:-9], gzip.compress(b"x" * 500)[:40]],
+    ids=["no gzip", "cut in the trailer", "cut in the data"],  # pytest's own would hold the time of compression
+)
 def test_a_corrupted_gzip_is_refused_where_the_md5_fits(content, data_dir, monkeypatch):
     entry, _ = tiny_idx("mnist", data_dir)
     use_entry(monkeypatch, "mnist", with_labels_md5(entry, content))
