@@ -172,7 +172,7 @@ def _killed(folder, arguments, options, undisturbed):
             going_on = (
                 search.kill_aimed(aimed[turn // 3 % len(aimed)])
                 if turn % 3 == 0
-                else search.kill_after(1.5 * undisturbed / options.times)
+                else search.kill_after(undisturbed / options.times)
             )
             if not going_on:
                 break
