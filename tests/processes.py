@@ -133,7 +133,7 @@ def check_ended(records, num_trials):
     assert not (records.run / "lock").exists()
 
 
-def wait_until(condition, seconds=120.0):
+def wait_until(condition, seconds=300.0):
     """Wait for something to become true; fails the test when it does not."""
     deadline = time.monotonic() + seconds
     while not condition():
