@@ -4,8 +4,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,8 @@ def paired_ratio(first: Callable[[], object], second: Callable[[], object], repe
 def measure_command(arguments: list[str], repeats: int) -> Measurement:
     """Wall seconds of a whole Python process."""
     return measure(lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True), repeats)
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The slope of log(cost) over log(size), by least squares: 1 is proportional, 2 grows with the square."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])

@@ -1,0 +1,53 @@
+"""How the cost of training and growing a network grows with its width."""
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import torch
+
+from autogrow.models.building import ModelSpec
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.measuring.flops import training_flops_per_example
+from tests.benchmarks.growing import event_costs
+from tests.benchmarks.setting import Setting
+from tests.benchmarks.table import Row
+from tests.benchmarks.timing import exponent
+from tests.benchmarks.training_runs import Run, full_module, image_data
+
+FACTORS = (1, 2, 4)
+
+
+def rows(setting: Setting) -> Iterator[Row]:
+    """The ResNet of 60 layers with its stages once, twice and four times as wide."""
+    batch = setting.choose(cpu=16, gpu=128, quick=8)
+    depth, steps = setting.choose(cpu=62, gpu=62, quick=8), setting.choose(cpu=4, gpu=40, quick=2)
+    data = image_data(setting, "cifar100", 1024)
+    found: dict[str, list[float]] = {"finding groups": [], "growth event": [], "step": [], "training FLOPs": []}
+    for factor in FACTORS:
+        run = Run(ModelSpec("resnet", {"depth": depth, "width": 16 * factor}), data, setting.device)
+        costs = event_costs(run, steps, batch)
+        found["finding groups"].append(_finding_seconds(run))
+        found["growth event"].append(statistics.median(cost.event for cost in costs))
+        found["step"].append(costs[-1].usual_step)
+        found["training FLOPs"].append(_training_flops(run))
+        text = "; ".join(f"{what} {values[-1]:.3g}{_unit(what)}" for what, values in found.items())
+        yield Row(f"ResNet of {depth - 2} layers, width x{factor}, batch {batch}", text, "", None)
+    text = "; ".join(f"{what} {exponent(FACTORS, values):.2f}" for what, values in found.items())
+    yield Row("by width: exponents", text, "", None)
+
+
+def _unit(what: str) -> str:
+    return "" if what == "training FLOPs" else " s"
+
+
+def _finding_seconds(run: Run) -> float:
+    """Seconds to find the channel groups, on the CPU and with their verification: once per run."""
+    module, inputs = full_module(run.spec, run.data), torch.from_numpy(run.data.train.inputs[:2]).float()
+    started = time.perf_counter()
+    ExpandableNetwork(module, inputs)
+    return time.perf_counter() - started
+
+
+def _training_flops(run: Run) -> float:
+    return training_flops_per_example(full_module(run.spec, run.data), torch.zeros(2, *run.data.train.inputs.shape[1:]))
