@@ -14,10 +14,10 @@ from autogrow.policy.presets import default_policy, static_policy, thesis_policy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.policy.triggers import Plateau, Schedule
-from autogrow.training.trainer import TrainingOutcome
+from autogrow.training.trainer import Signal, TrainingOutcome
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.table import Row
-from tests.benchmarks.training_runs import BATCH, LARGE_NETWORK, Run, image_data, networks, training
+from tests.benchmarks.training_runs import BATCH, LARGE_NETWORK, Run, epochs_for, image_data, networks, training
 
 SAMPLES = 20
 """Of a whole training, where the policy does not ask for others."""
@@ -148,8 +148,12 @@ def event_rows(setting: Setting) -> Iterator[Row]:
 def event_costs(run: Run, steps_between: int, batch_size: int = BATCH) -> list[EventCost]:
     """The costs of three events, from a quarter of the full width to all of it, with a sample at every step."""
     num_steps = 4 * steps_between + 1
-    epochs = -(-num_steps // (len(run.data.train) // batch_size))
-    trainer = run.trainer(in_quarters(steps_between), training(epochs, 1, batch_size))
+
+    def watch(sample: Sample) -> Signal:
+        return Signal.STOP if sample.step == num_steps else Signal.CONTINUE
+
+    settings = training(epochs_for(num_steps + 1, run.data, batch_size), 1, batch_size)
+    trainer = run.trainer(in_quarters(steps_between), settings, watch)
     trainer.run()
     return [_cost(event, trainer.samples, steps_between) for event in trainer.events]
 

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 
 import torch
 
-from autogrow.models.building import ModelSpec
 from autogrow.policy.presets import static_policy
 from autogrow.policy.records import Sample
 from autogrow.training.trainer import Signal
 from tests.benchmarks.setting import Setting, data_dir_of_user
 from tests.benchmarks.table import Row
-from tests.benchmarks.training_runs import BATCH, Run, epochs_for, image_data, training
+from tests.benchmarks.training_runs import BATCH, Run, epochs_for, first_network, image_data, training
 
 MIB = 2**20
 MOST_STEPS = 100_000
@@ -51,7 +50,7 @@ def rows(setting: Setting) -> Iterator[Row]:
     seconds = setting.choose(cpu=25.0, gpu=10.0, quick=1.0)
     first: float | None = None
     for arrangement in arrangements:
-        what = f"ResNet of 60 layers, batch {BATCH}: {arrangement}"
+        what = f"{first_network(setting)[0]}, batch {BATCH}: {arrangement}"
         try:
             found = _together(arrangement, seconds, setting)
         except RuntimeError as error:
@@ -124,9 +123,8 @@ def train_beside_others(setting: Setting, seconds: float) -> None:
         last = sample
         return Signal.STOP if time.perf_counter() - begun > seconds else Signal.CONTINUE
 
-    spec = ModelSpec("resnet", {"depth": 8 if setting.quick else 62})
     settings = training(epochs_for(MOST_STEPS, data), steps, read_examples=1)
-    Run(spec, data, setting.device).trainer(static_policy(), settings, watch).run()
+    Run(first_network(setting)[1], data, setting.device).trainer(static_policy(), settings, watch).run()
     assert first is not None and last is not None
     report = {
         "examples": (last.step - first.step) * BATCH,

@@ -13,28 +13,31 @@ from tests.benchmarks.growing import event_costs
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import exponent
-from tests.benchmarks.training_runs import Run, full_module, image_data
+from tests.benchmarks.training_runs import Run, first_network, full_module, image_data
 
 FACTORS = (1, 2, 4)
+FULL_WIDTH = 16
+"""Channels of the first stage as the network's author wrote it."""
 
 
 def rows(setting: Setting) -> Iterator[Row]:
     """The ResNet of 60 layers with its stages once, twice and four times as wide."""
     batch = setting.choose(cpu=16, gpu=128, quick=8)
-    depth, steps = setting.choose(cpu=62, gpu=62, quick=8), setting.choose(cpu=4, gpu=40, quick=2)
+    steps = setting.choose(cpu=4, gpu=40, quick=2)
+    name, spec = first_network(setting)
     data = image_data(setting, "cifar100", 1024)
     found: dict[str, list[float]] = {"finding groups": [], "growth event": [], "step": [], "training FLOPs": []}
     for factor in FACTORS:
-        run = Run(ModelSpec("resnet", {"depth": depth, "width": 16 * factor}), data, setting.device)
+        run = Run(ModelSpec(spec.name, {**spec.options, "width": FULL_WIDTH * factor}), data, setting.device)
         costs = event_costs(run, steps, batch)
         found["finding groups"].append(_finding_seconds(run))
         found["growth event"].append(statistics.median(cost.event for cost in costs))
         found["step"].append(costs[-1].usual_step)
         found["training FLOPs"].append(_training_flops(run))
         text = "; ".join(f"{what} {values[-1]:.3g}{_unit(what)}" for what, values in found.items())
-        yield Row(f"ResNet of {depth - 2} layers, width x{factor}, batch {batch}", text, "", None)
+        yield Row(f"{name}, width x{factor}, batch {batch}", text, "", None)
     text = "; ".join(f"{what} {exponent(FACTORS, values):.2f}" for what, values in found.items())
-    yield Row("by width: exponents", text, "", None)
+    yield Row(f"{name}, by width: exponents", text, "", None)
 
 
 def _unit(what: str) -> str:

@@ -36,6 +36,11 @@ def networks(setting: Setting) -> dict[str, ModelSpec]:
     return QUICK_NETWORKS if setting.quick else NETWORKS
 
 
+def first_network(setting: Setting) -> tuple[str, ModelSpec]:
+    """The thesis' network, by name."""
+    return next(iter(networks(setting).items()))
+
+
 def image_data(setting: Setting, dataset: str, num_train: int | None = None) -> TrainingData:
     """So many training images of a data set (None: all), and a few validation images, read once at the end of a run."""
     opened = open_dataset(dataset, setting.data_dir)
