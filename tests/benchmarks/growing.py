@@ -52,7 +52,7 @@ def rows(setting: Setting) -> Iterator[Row]:
     num_steps, epochs = setting.choose(cpu=(40, 1), gpu=(351, 10), quick=(20, 1))
     data = image_data(setting, "cifar100", num_steps * BATCH)
     policy = in_quarters(SAMPLES // 4)
-    for name, spec in networks(setting).items():
+    for name, spec in reversed(networks(setting).items()):
         run = Run(spec, data, setting.device)
         pairs = _pairs(run, policy, training(epochs, num_steps * epochs // SAMPLES), setting)
         what = f"{name} grown in quarters, {num_steps * epochs} steps: train seconds / static ones"
@@ -88,17 +88,17 @@ def thesis_rows(setting: Setting) -> Iterator[Row]:
 
 
 def _pairs(run: Run, policy: GrowthPolicy, settings: TrainingSettings, setting: Setting) -> list[Pair]:
-    """One pair after the other, static ones first; on a GPU one pair that is not counted, which warms it up."""
-    repeats, warm_up = setting.choose(cpu=(2, 0), gpu=(3, 1), quick=(1, 0))
+    """One pair after the other, static ones first, after a few steps that warm up."""
+    run.trainer(static_policy(), settings, lambda sample: Signal.STOP).run()
     pairs = []
-    for _ in range(repeats + warm_up):
+    for _ in range(setting.choose(cpu=2, gpu=2, quick=1)):
         static = run.trainer(static_policy(), settings).run()
         trainer = run.trainer(policy, settings)
         grown = trainer.run()
         widths = [(group.width, group.full_width) for group in trainer.network.groups]
         share = sum(width for width, _ in widths) / sum(full for _, full in widths)
         pairs.append(Pair(grown, static, trainer.events, share))
-    return pairs[warm_up:]
+    return pairs
 
 
 def _described(pairs: list[Pair]) -> str:
@@ -130,7 +130,7 @@ class EventCost:
 def event_rows(setting: Setting) -> Iterator[Row]:
     """Growth events in the middle of training, with what the first steps after them take longer than the others."""
     limit = 0.5 if setting.is_gpu else 0.1
-    steps = setting.choose(cpu=4, gpu=40, quick=2)
+    steps = setting.choose(cpu=4, gpu=20, quick=2)
     colours, digits = (image_data(setting, dataset, 1024) for dataset in ("cifar100", "mnist"))
     runs = {name: Run(spec, colours, setting.device) for name, spec in networks(setting).items()}
     runs["MNIST's convnet"] = Run(ModelSpec("convnet"), digits, setting.device)

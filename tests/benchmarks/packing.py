@@ -47,7 +47,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         gpu=[Arrangement(number, 1) for number in (1, 2, 4, 8, 16)],
         quick=[Arrangement(1, 1), Arrangement(2, 1)],
     )
-    seconds = setting.choose(cpu=25.0, gpu=10.0, quick=1.0)
+    seconds = setting.choose(cpu=25.0, gpu=6.0, quick=1.0)
     first: float | None = None
     for arrangement in arrangements:
         what = f"{first_network(setting)[0]}, batch {BATCH}: {arrangement}"

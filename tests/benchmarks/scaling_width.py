@@ -23,7 +23,7 @@ FULL_WIDTH = 16
 def rows(setting: Setting) -> Iterator[Row]:
     """The ResNet of 60 layers with its stages once, twice and four times as wide."""
     batch = setting.choose(cpu=16, gpu=128, quick=8)
-    steps = setting.choose(cpu=4, gpu=40, quick=2)
+    steps = setting.choose(cpu=4, gpu=20, quick=2)
     name, spec = first_network(setting)
     data = image_data(setting, "cifar100", 1024)
     found: dict[str, list[float]] = {"finding groups": [], "growth event": [], "step": [], "training FLOPs": []}

@@ -20,6 +20,7 @@ from autogrow.models.building import ModelSpec
 from autogrow.network import ExpandableNetwork
 from autogrow.policy.presets import static_policy
 from autogrow.policy.records import Sample
+from autogrow.training.example_input import example_input
 from autogrow.training.trainer import Signal, TrainingData
 from tests.benchmarks.setting import Setting, available_cores
 from tests.benchmarks.static_steps import HandBuiltStep, PlainLoop
@@ -88,12 +89,12 @@ def step_rows(setting: Setting) -> Iterator[Row]:
     repeats = setting.choose(cpu=25, gpu=40, quick=2)
     for name, spec in networks(setting).items():
         data = image_data(setting, "cifar100", 1024)
-        plain = full_module(spec, data)
+        plain = full_module(spec, data).to(setting.device)
         expandable = copy.deepcopy(plain)
-        growing = ExpandableNetwork(expandable, torch.from_numpy(data.train.inputs[:2]).float())
+        growing = ExpandableNetwork(expandable, example_input(data.train.inputs.shape[1:], setting.device))
         steps = []
         for module in (expandable, plain):
-            optimizer = torch.optim.Adam(module.to(setting.device).parameters(), fused=True)
+            optimizer = torch.optim.Adam(module.parameters(), fused=True)
             if module is expandable:
                 growing.attach(optimizer)
             steps.append(_plain_step(module, optimizer, data, batch, setting))
@@ -124,7 +125,7 @@ def throughput_rows(setting: Setting) -> Iterator[Row]:
     """Three rows per network: images per second of all three, and the trainer's against each of the others."""
     data = image_data(setting, "cifar100", setting.choose(cpu=None, gpu=None, quick=256))
     steps = setting.choose(cpu=6, gpu=200, quick=1)
-    rounds = setting.choose(cpu=5, gpu=5, quick=1)
+    rounds = setting.choose(cpu=5, gpu=3, quick=1)
     for name, spec in networks(setting).items():
         plain = fastest_loop(spec, data, setting)
         by_hand = fastest_step(spec, data, setting)

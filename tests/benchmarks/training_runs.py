@@ -90,9 +90,8 @@ class Run:
     ) -> Trainer:
         """A trainer at its first step; `options` are its own."""
         shape = self.data.train.inputs.shape[1:]
-        network = ExpandableNetwork(
-            full_module(self.spec, self.data), example_input(shape, torch.device("cpu")), verify=False
-        )
+        module = full_module(self.spec, self.data).to(self.device)
+        network = ExpandableNetwork(module, example_input(shape, self.device), verify=False)
         return Trainer(
             network, self.data, policy, settings, seed=SEED, device=self.device, on_sample=on_sample, **options
         )
