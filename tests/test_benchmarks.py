@@ -2,6 +2,9 @@
 
 import ast
 import json
+import os
+import re
+import subprocess
 from importlib import import_module
 from pathlib import Path
 
@@ -27,6 +30,7 @@ CPU = torch.device("cpu")
 QUICK = Setting(CPU, quick=True)
 SPEC = ModelSpec("resnet", {"depth": 8, "width": 4})
 BENCHMARKS = Path(parts.__file__).parent
+GPU_SCRIPT = BENCHMARKS / "gpu.sh"
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +147,26 @@ def test_what_cannot_be_measured_is_said_in_one_line(monkeypatch, arguments, mes
     monkeypatch.setattr("sys.argv", ["benchmarks", *arguments])
     with pytest.raises(SystemExit, match=message):
         command.main()
+
+
+def test_the_script_for_a_gpu_host_runs_every_part_for_any_device_in_under_ten_minutes():
+    calls = re.findall(r"^ *limited (\d+) (.*)$", GPU_SCRIPT.read_text(), re.MULTILINE)
+    named = [words.split()[-1] for _, words in calls if "tests.benchmarks" in words]
+    assert sorted(named) == sorted(name for name, part in PARTS.items() if part.on_any_device)
+    assert sum(int(seconds) for seconds, _ in calls) < 590
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"DEVICE": "tpu"}, "gpu.sh: DEVICE is 'tpu': give cuda or cpu"),
+        ({"DEVICE": "cpu"}, "gpu.sh: AUTOGROW_DATA is not set"),
+        ({"DEVICE": "cpu", "AUTOGROW_DATA": "/nowhere"}, "gpu.sh: AUTOGROW_DATA is /nowhere, which is no folder"),
+        ({"AUTOGROW_DATA": "/", "PYTHON": "false"}, "gpu.sh: Python module torch cannot be imported"),
+    ],
+)
+def test_the_script_says_in_one_line_what_is_missing(environment, message):
+    inherited = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(["bash", GPU_SCRIPT], env=inherited | environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1

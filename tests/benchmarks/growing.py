@@ -19,7 +19,7 @@ from tests.benchmarks.setting import Setting
 from tests.benchmarks.table import Row
 from tests.benchmarks.training_runs import BATCH, LARGE_NETWORK, Run, epochs_for, image_data, networks, training
 
-SAMPLES = 20
+SAMPLES = 12
 """Of a whole training, where the policy does not ask for others."""
 THESIS_BATCH = 50
 """Of the tutorial that the thesis follows (thesis, 5.2, reference 6)."""
@@ -49,12 +49,12 @@ class Pair:
 
 def rows(setting: Setting) -> Iterator[Row]:
     """The default policy, its events at quarters of the run: the schedule does not depend on chance."""
-    num_steps, epochs = setting.choose(cpu=(40, 1), gpu=(351, 10), quick=(20, 1))
+    num_steps, epochs = setting.choose(cpu=(24, 1), gpu=(351, 10), quick=(12, 1))
     data = image_data(setting, "cifar100", num_steps * BATCH)
     policy = in_quarters(SAMPLES // 4)
     for name, spec in reversed(networks(setting).items()):
         run = Run(spec, data, setting.device)
-        pairs = _pairs(run, policy, training(epochs, num_steps * epochs // SAMPLES), setting)
+        pairs = _compared(run, [policy], training(epochs, num_steps * epochs // SAMPLES), setting)[0]
         what = f"{name} grown in quarters, {num_steps * epochs} steps: train seconds / static ones"
         overhead = statistics.median(pair.seconds / pair.flops for pair in pairs)
         has_goal = setting.is_gpu and name == LARGE_NETWORK
@@ -69,7 +69,7 @@ def in_quarters(samples: int) -> GrowthPolicy:
 
 def thesis_rows(setting: Setting) -> Iterator[Row]:
     """MNIST as in the thesis (5.2): its network, in tenths, when accuracy stalls; and on a fixed schedule."""
-    num_steps = setting.choose(cpu=300, gpu=1000, quick=20)
+    num_steps = setting.choose(cpu=1000, gpu=1000, quick=20)
     data = image_data(setting, "mnist", num_steps * THESIS_BATCH)
     num_samples = setting.choose(cpu=100, gpu=100, quick=10)
     run = Run(ModelSpec("convnet"), data, setting.device)
@@ -79,26 +79,26 @@ def thesis_rows(setting: Setting) -> Iterator[Row]:
         "when train accuracy stalls": thesis_policy(num_samples).model_copy(update={"trigger": stalls}),
         "on a schedule that leaves a tenth of the run at full width": thesis_policy(num_samples),
     }
-    for when, policy in policies.items():
-        pairs = _pairs(run, policy, settings, setting)
+    for when, pairs in zip(policies, _compared(run, list(policies.values()), settings, setting), strict=True):
         what = f"MNIST, convnet, in tenths {when}, {num_steps} steps: train seconds / static ones"
         is_fast = statistics.median(pair.seconds for pair in pairs) <= THESIS_SHARE
         reached = is_fast and all(pair.events for pair in pairs)  # a network that never grew proves nothing
         yield Row(what, _described(pairs), f"at most {THESIS_SHARE:.2f} (thesis, 5.4)", reached)
 
 
-def _pairs(run: Run, policy: GrowthPolicy, settings: TrainingSettings, setting: Setting) -> list[Pair]:
-    """One pair after the other, static ones first, after a few steps that warm up."""
+def _compared(run: Run, policies: list[GrowthPolicy], settings: TrainingSettings, setting: Setting) -> list[list[Pair]]:
+    """The pairs of each policy. By turns: a static training, then one under every policy; a few steps warm up."""
     run.trainer(static_policy(), settings, lambda sample: Signal.STOP).run()
-    pairs = []
+    found: list[list[Pair]] = [[] for _ in policies]
     for _ in range(setting.choose(cpu=2, gpu=2, quick=1)):
         static = run.trainer(static_policy(), settings).run()
-        trainer = run.trainer(policy, settings)
-        grown = trainer.run()
-        widths = [(group.width, group.full_width) for group in trainer.network.groups]
-        share = sum(width for width, _ in widths) / sum(full for _, full in widths)
-        pairs.append(Pair(grown, static, trainer.events, share))
-    return pairs
+        for policy, pairs in zip(policies, found, strict=True):
+            trainer = run.trainer(policy, settings)
+            grown = trainer.run()
+            widths = [(group.width, group.full_width) for group in trainer.network.groups]
+            share = sum(width for width, _ in widths) / sum(full for _, full in widths)
+            pairs.append(Pair(grown, static, trainer.events, share))
+    return found
 
 
 def _described(pairs: list[Pair]) -> str:

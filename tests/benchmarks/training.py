@@ -124,7 +124,7 @@ def _plain_step(
 def throughput_rows(setting: Setting) -> Iterator[Row]:
     """Three rows per network: images per second of all three, and the trainer's against each of the others."""
     data = image_data(setting, "cifar100", setting.choose(cpu=None, gpu=None, quick=256))
-    steps = setting.choose(cpu=6, gpu=200, quick=1)
+    steps = setting.choose(cpu=4, gpu=200, quick=1)
     rounds = setting.choose(cpu=5, gpu=3, quick=1)
     for name, spec in networks(setting).items():
         plain = fastest_loop(spec, data, setting)
