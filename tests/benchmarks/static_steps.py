@@ -167,7 +167,7 @@ class HandBuiltStep:
             torch.cuda.current_stream(self._device).wait_stream(stream)
             self._optimizer.zero_grad(set_to_none=True)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._train()
         finally:
             torch.backends.cudnn.benchmark = before

@@ -5,6 +5,7 @@ many threads as PyTorch takes by itself. Ratios are of one round each; medians a
 """
 
 import copy
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -184,28 +185,34 @@ def take_turn(step: Callable[[], int], steps: int, setting: Setting) -> Turn:
 def fastest_loop(spec: ModelSpec, data: TrainingData, setting: Setting) -> PlainLoop:
     """With as many worker processes as suit the machine best."""
     cores = available_cores()
-    numbers = (0, cores) if cores <= 2 else (4, 8, cores)
-    return _fastest(
-        [partial(PlainLoop, full_module(spec, data), data, BATCH, setting.device, number) for number in numbers],
-        setting,
-    )
+
+    def build(num_workers: int) -> PlainLoop:
+        return PlainLoop(full_module(spec, data), data, BATCH, setting.device, num_workers)
+
+    return _fastest([partial(build, number) for number in ((0, cores) if cores <= 2 else (4, 8, cores))], setting)
 
 
 def fastest_step(spec: ModelSpec, data: TrainingData, setting: Setting) -> HandBuiltStep:
     """In the memory format that suits the network best."""
-    formats = (torch.channels_last, torch.contiguous_format)
-    return _fastest(
-        [partial(HandBuiltStep, full_module(spec, data), data, BATCH, setting.device, each) for each in formats],
-        setting,
-    )
+
+    def build(memory_format: torch.memory_format) -> HandBuiltStep:
+        return HandBuiltStep(full_module(spec, data), data, BATCH, setting.device, memory_format)
+
+    return _fastest([partial(build, each) for each in (torch.channels_last, torch.contiguous_format)], setting)
 
 
 def _fastest(candidates: list[Callable[[], Contender]], setting: Setting) -> Contender:
-    """By a few steps of each, after some that warm up."""
+    """A fresh one of what was fastest in a few steps, after some that warm up.
+
+    What was tried is gone then: a loop's worker processes, and its thread that pins memory, which no capture of a CUDA
+    graph may have beside it. Those of the fresh loop start with its first step.
+    """
     warm_up, counted = setting.choose(cpu=(1, 3), gpu=(50, 100), quick=(1, 1))
-    rates: list[tuple[float, Contender]] = []
+    rates = []
     for build in candidates:
         contender = build()
         take_turn(contender.step, warm_up, setting)
-        rates.append((take_turn(contender.step, counted, setting).rate, contender))
-    return max(rates, key=lambda pair: pair[0])[1]
+        rates.append(take_turn(contender.step, counted, setting).rate)
+        del contender
+        gc.collect()
+    return candidates[rates.index(max(rates))]()
