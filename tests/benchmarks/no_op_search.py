@@ -15,6 +15,7 @@ from ray import tune
 from autogrow.api import search
 from autogrow.study import ray_executor
 from autogrow.study.monitor import SearchMonitor
+from autogrow.study.settings import available_cores
 from autogrow.study.trial import TrialConfig
 
 WARM = 20
@@ -54,8 +55,8 @@ def main():
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
     ray_executor._ray_trial = end_at_once
-    if given.slots > 2:
-        ray_executor.available_cores = lambda: given.slots  # trials that do nothing can share the cores that there are
+    # Trials that do nothing can share the cores that there are.
+    ray_executor.available_cores = lambda: max(available_cores(), given.slots)
     memory = Memory()
     started = time.time()
     if given.resume:

@@ -26,13 +26,18 @@ def rows(setting: Setting) -> Iterator[Row]:
     steps = setting.choose(cpu=4, gpu=20, quick=2)
     name, spec = first_network(setting)
     data = image_data(setting, "cifar100", 1024)
-    found: dict[str, list[float]] = {"finding groups": [], "growth event": [], "step": [], "training FLOPs": []}
+    found: dict[str, list[float]] = {
+        "finding groups": [],
+        "growth event": [],
+        "step after it": [],
+        "training FLOPs": [],
+    }
     for factor in FACTORS:
         run = Run(ModelSpec(spec.name, {**spec.options, "width": FULL_WIDTH * factor}), data, setting.device)
         costs = event_costs(run, steps, batch)
         found["finding groups"].append(_finding_seconds(run))
         found["growth event"].append(statistics.median(cost.event for cost in costs))
-        found["step"].append(costs[-1].usual_step)
+        found["step after it"].append(costs[-1].usual_step)
         found["training FLOPs"].append(_training_flops(run))
         text = "; ".join(f"{what} {values[-1]:.3g}{_unit(what)}" for what, values in found.items())
         yield Row(f"{name}, width x{factor}, batch {batch}", text, "", None)
