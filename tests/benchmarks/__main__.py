@@ -1,4 +1,7 @@
-"""``python -m tests.benchmarks [--gpu] [--quick] [PART ...]``: tables, and results/benchmarks/PART.json."""
+"""``python -m tests.benchmarks [--gpu] [--quick] [--threads N] [PART ...]``: tables, and results/benchmarks/PART.json.
+
+On cores that others use too, take fewer threads than there are cores: threads of one operation wait for each other.
+"""
 
 import argparse
 import sys
@@ -21,7 +24,10 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all that the device allows")
     parser.add_argument("--gpu", action="store_true", help="measure on the GPU, and write to PART-gpu.json")
     parser.add_argument("--quick", action="store_true", help="sizes too small to mean anything; to PART-quick.json")
+    parser.add_argument("--threads", type=int, help="of PyTorch's operations on the CPU, at least 1 [PyTorch's choice]")
     arguments = parser.parse_args()
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
     wanted = _checked(arguments.parts, arguments.gpu, arguments.quick)
     if arguments.gpu and not torch.cuda.is_available():
         sys.exit("--gpu, but PyTorch sees no GPU here: leave it out to measure on the CPU")

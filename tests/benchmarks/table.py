@@ -43,7 +43,11 @@ def write_rows(rows: list[Row], path: Path, device: torch.device) -> None:
 
 def _machine(device: torch.device) -> dict[str, object]:
     """What the figures depend on, beside versions."""
-    machine: dict[str, object] = {"processor": platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    machine: dict[str, object] = {
+        "processor": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+    }
     if device.type == "cuda":
         machine |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return machine

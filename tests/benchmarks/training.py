@@ -126,14 +126,14 @@ def throughput_rows(setting: Setting) -> Iterator[Row]:
     """Three rows per network: images per second of all three, and the trainer's against each of the others."""
     data = image_data(setting, "cifar100", setting.choose(cpu=None, gpu=None, quick=256))
     steps = setting.choose(cpu=4, gpu=200, quick=1)
-    rounds = setting.choose(cpu=5, gpu=3, quick=1)
+    rounds = setting.choose(cpu=4, gpu=3, quick=1)
     for name, spec in networks(setting).items():
         plain = fastest_loop(spec, data, setting)
         by_hand = fastest_step(spec, data, setting)
         found = measure_rounds(Run(spec, data, setting.device), plain, by_hand, steps, rounds, setting)
         hand_format = str(by_hand.memory_format).removeprefix("torch.")
         rates = "; ".join(found.rate(each) for each in (TRAINER, PLAIN, BY_HAND))
-        note = f"{plain.num_workers} workers; by hand: {hand_format}; {torch.get_num_threads()} threads"
+        note = f"{plain.num_workers} workers; by hand: {hand_format}"
         yield Row(f"{name}, batch {BATCH}, turns of {steps} steps", f"{rates} ({note})", "", None)
         yield _against_plain_loop(name, found.ratios(TRAINER, PLAIN), setting)
         ratios = found.ratios(TRAINER, BY_HAND)
@@ -207,7 +207,7 @@ def _fastest(candidates: list[Callable[[], Contender]], setting: Setting) -> Con
     What was tried is gone then: a loop's worker processes, and its thread that pins memory, which no capture of a CUDA
     graph may have beside it. Those of the fresh loop start with its first step.
     """
-    warm_up, counted = setting.choose(cpu=(1, 3), gpu=(50, 100), quick=(1, 1))
+    warm_up, counted = setting.choose(cpu=(1, 2), gpu=(50, 100), quick=(1, 1))
     rates = []
     for build in candidates:
         contender = build()
