@@ -15,7 +15,8 @@ from autogrow.policy.records import Sample
 from autogrow.training.trainer import Signal
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.table import Row
-from tests.benchmarks.training import Rounds, Turn, in_words
+from tests.benchmarks.timing import in_words
+from tests.benchmarks.training import Rounds, Turn
 from tests.benchmarks.training_runs import BATCH, Run, epochs_for, image_data, networks, training
 
 DEFAULT = "default"

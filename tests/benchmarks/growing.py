@@ -17,6 +17,7 @@ from autogrow.policy.triggers import Plateau, Schedule
 from autogrow.training.trainer import Signal, TrainingOutcome
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.table import Row
+from tests.benchmarks.timing import in_words
 from tests.benchmarks.training_runs import (
     BATCH,
     LARGE_NETWORK,
@@ -118,13 +119,9 @@ def _described(pairs: list[Pair]) -> str:
     overhead = [pair.seconds / pair.flops for pair in pairs]
     static = statistics.median(pair.static.train_seconds for pair in pairs)
     return (
-        f"{_range(seconds)} at {statistics.median(flops):.3f} of the FLOPs: {_range(overhead)} times that share; "
+        f"{in_words(seconds)} at {statistics.median(flops):.3f} of the FLOPs: {in_words(overhead)} times that share; "
         f"static {static:.3g} s; {len(pairs[0].events)} events, {pairs[0].width_share:.0%} of full width at the end"
     )
-
-
-def _range(values: list[float]) -> str:
-    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f}, n={len(values)})"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from autogrow.policy.records import Sample
 from autogrow.training.trainer import Signal
 from tests.benchmarks.setting import Setting, data_dir_of_user
 from tests.benchmarks.table import Row
+from tests.benchmarks.timing import in_words
 from tests.benchmarks.training_runs import BATCH, Run, epochs_for, first_network, image_data, training
 
 MIB = 2**20
@@ -42,25 +43,35 @@ class Arrangement:
 
 
 def rows(setting: Setting) -> Iterator[Row]:
+    """A row per arrangement; they are measured by turns, and compared with the first within each round."""
     arrangements = setting.choose(
         cpu=[Arrangement(1, 2), Arrangement(1, 1), Arrangement(2, 1)],
         gpu=[Arrangement(number, 1) for number in (1, 2, 4, 8, 16)],
         quick=[Arrangement(1, 1), Arrangement(2, 1)],
     )
-    seconds = setting.choose(cpu=25.0, gpu=6.0, quick=1.0)
-    first: float | None = None
-    for arrangement in arrangements:
-        what = f"{first_network(setting)[0]}, batch {BATCH}: {arrangement}"
-        try:
-            found = _together(arrangement, seconds, setting)
-        except RuntimeError as error:
-            yield Row(what, f"failed: {error}", "", None)
-            continue
-        rate = sum(each["examples"] / each["seconds"] for each in found)
-        first = rate if first is None else first
-        times = f"{rate / first:.2f} times what {arrangements[0]} did"
-        text = f"{rate:.4g} images/s together, {times}; {_memory(found, setting)}"
-        yield Row(what, text, "", None)
+    rounds, seconds = setting.choose(cpu=(3, 12.0), gpu=(1, 6.0), quick=(1, 1.0))
+    rates: dict[Arrangement, list[float]] = {arrangement: [] for arrangement in arrangements}
+    for index in range(rounds):
+        for arrangement in arrangements:
+            try:
+                found = _together(arrangement, seconds, setting)
+            except RuntimeError as error:
+                yield Row(_what(arrangement, setting), f"failed: {error}", "", None)
+                continue
+            rates[arrangement].append(sum(each["examples"] / each["seconds"] for each in found))
+            if index == rounds - 1:
+                text = f"{_compared(rates, arrangement)}; {_memory(found, setting)}"
+                yield Row(_what(arrangement, setting), text, "", None)
+
+
+def _what(arrangement: Arrangement, setting: Setting) -> str:
+    return f"{first_network(setting)[0]}, batch {BATCH}: {arrangement}"
+
+
+def _compared(rates: dict[Arrangement, list[float]], arrangement: Arrangement) -> str:
+    first, own = next(iter(rates)), rates[arrangement]
+    ratios = [mine / others for mine, others in zip(own, rates[first], strict=False)]
+    return f"{in_words(own, 1)} images/s together; {in_words(ratios)} times what {first} did"
 
 
 def _memory(found: list[dict[str, float]], setting: Setting) -> str:

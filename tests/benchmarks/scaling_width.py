@@ -1,7 +1,6 @@
 """How the cost of training and growing a network grows with its width."""
 
 import statistics
-import time
 from collections.abc import Iterator
 
 import torch
@@ -12,7 +11,7 @@ from autogrow.network.measuring.flops import training_flops_per_example
 from tests.benchmarks.growing import event_costs
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.table import Row
-from tests.benchmarks.timing import exponent
+from tests.benchmarks.timing import exponent, measure
 from tests.benchmarks.training_runs import Run, first_network, full_module, image_data
 
 FACTORS = (1, 2, 4)
@@ -52,9 +51,7 @@ def _unit(what: str) -> str:
 def _finding_seconds(run: Run) -> float:
     """Seconds to find the channel groups, on the CPU and with their verification: once per run."""
     module, inputs = full_module(run.spec, run.data), torch.from_numpy(run.data.train.inputs[:2]).float()
-    started = time.perf_counter()
-    ExpandableNetwork(module, inputs)
-    return time.perf_counter() - started
+    return measure(lambda: ExpandableNetwork(module, inputs), 5).median
 
 
 def _training_flops(run: Run) -> float:

@@ -43,6 +43,14 @@ def paired_ratio(first: Callable[[], object], second: Callable[[], object], repe
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
+def in_words(values: Sequence[float], decimals: int = 3) -> str:
+    """Median and range."""
+    middle, lowest, highest = (
+        f"{value:.{decimals}f}" for value in (statistics.median(values), min(values), max(values))
+    )
+    return f"{middle} ({lowest} to {highest}, n={len(values)})"
+
+
 def measure_command(arguments: list[str], repeats: int) -> Measurement:
     """Wall seconds of a whole Python process."""
     return measure(lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True), repeats)
