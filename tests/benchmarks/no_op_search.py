@@ -1,12 +1,12 @@
-"""``no_op_search.py OUT TRIALS SAMPLER [resume]``: a search whose trials train nothing: the search is all.
+"""``no_op_search.py OUT TRIALS SAMPLER [--slots N] [--resume]``: trials that train nothing: the search is all.
 
 All else is real: the driver, the study database, the sampler, Ray Tune and its processes. Prints when it was started,
 and by how much its memory grew after the first trials.
 """
 
+import argparse
 import json
 import random
-import sys
 import time
 
 import psutil
@@ -15,6 +15,7 @@ from ray import tune
 from autogrow.api import search
 from autogrow.study import ray_executor
 from autogrow.study.monitor import SearchMonitor
+from autogrow.study.settings import available_cores
 from autogrow.study.trial import TrialConfig
 
 WARM = 20
@@ -45,15 +46,27 @@ class Memory(SearchMonitor):
         self.bytes.append(psutil.Process().memory_info().rss)
 
 
-if __name__ == "__main__":
-    out, trials, sampler, *resume = sys.argv[1:]
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out")
+    parser.add_argument("trials", type=int)
+    parser.add_argument("sampler")
+    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args()
     ray_executor._ray_trial = end_at_once
+    # Trials that do nothing can share the cores that there are.
+    ray_executor.available_cores = lambda: max(available_cores(), given.slots)
     memory = Memory()
     started = time.time()
-    if resume:
-        search(name="run", out=out, resume=True, trials=int(trials), monitor=memory)
+    if given.resume:
+        search(name="run", out=given.out, resume=True, trials=given.trials, monitor=memory)
     else:
-        arguments = {"name": "run", "out": out, "max_concurrent": 2, "sampler": sampler, "monitor": memory}
-        search("digits", "mlp", trials=int(trials), **arguments)
+        options = {"max_concurrent": given.slots, "sampler": given.sampler, "monitor": memory}
+        search("digits", "mlp", trials=given.trials, name="run", out=given.out, **options)
     grown = memory.bytes[-1] - memory.bytes[min(WARM, len(memory.bytes) - 1)]
     print(json.dumps({"started": started, "seconds": time.time() - started, "grown_bytes": grown}))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -30,11 +31,23 @@ def print_rows(rows: list[Row]) -> None:
     Console(width=140).print(table)
 
 
-def write_rows(rows: list[Row], path: Path) -> None:
+def write_rows(rows: list[Row], path: Path, device: torch.device) -> None:
     content = {
         "date": date.today().isoformat(),
-        "machine": {"processor": platform.machine(), "cores": len(os.sched_getaffinity(0))},
+        "machine": _machine(device),
         "versions": versions(),
         "rows": [asdict(row) for row in rows],
     }
     write_text_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def _machine(device: torch.device) -> dict[str, object]:
+    """What the figures depend on, beside versions."""
+    machine: dict[str, object] = {
+        "processor": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        machine |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return machine

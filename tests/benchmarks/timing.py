@@ -4,8 +4,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,19 @@ def paired_ratio(first: Callable[[], object], second: Callable[[], object], repe
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
+def in_words(values: Sequence[float], decimals: int = 3) -> str:
+    """Median and range."""
+    middle, lowest, highest = (
+        f"{value:.{decimals}f}" for value in (statistics.median(values), min(values), max(values))
+    )
+    return f"{middle} ({lowest} to {highest}, n={len(values)})"
+
+
 def measure_command(arguments: list[str], repeats: int) -> Measurement:
     """Wall seconds of a whole Python process."""
     return measure(lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True), repeats)
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The slope of log(cost) over log(size), by least squares: 1 is proportional, 2 grows with the square."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
