@@ -73,14 +73,14 @@ class Ages:
         self.births = {parameter: births for parameter, births in self.births.items() if parameter not in gone}
 
     @torch.no_grad()
-    def grow_up(self, optimizer: Optimizer, maps: Mapping[nn.Parameter, CohortMap]) -> None:
+    def grow_up(self, optimizer: Optimizer, maps: Mapping[nn.Parameter, CohortMap]) -> bool:
         """Drop birth steps that make no difference any more, or that moments can carry from here on.
 
-        Reads step counts, so it waits for the device.
+        Returns whether there were any. Reads step counts, so it waits for the device.
         """
         rule = _rule_of(optimizer)
         if rule is None or not self.births:
-            return
+            return False
         kept: dict[nn.Parameter, dict[int, int]] = {}
         for parameter, group in groups_of(optimizer).items():
             births = self.births.get(parameter, {})
@@ -92,7 +92,9 @@ class Ages:
                 young = {cohort: birth for cohort, birth in young.items() if cohort not in adult}
             if young:
                 kept[parameter] = young
+        has_changed = kept != self.births
         self.births = kept
+        return has_changed
 
     def prepare_steps(self, maps: Mapping[nn.Parameter, CohortMap], optimizer: Optimizer) -> None:
         """Look up what every step needs, after births, shapes or cohorts changed."""

@@ -9,7 +9,8 @@ happens at an event is here; the parts are elsewhere:
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -48,12 +49,15 @@ class OptimizerCohorts:
         self.steps = max((step_count(state) for state in optimizer.state.values()), default=0)
         """Optimizer steps since its state was fresh."""
         self.connection_ramp_steps = 0
+        self.version = 0
+        """Changes whenever a tensor that steps read or write was replaced by another."""
         self._model = model
         self._cohorts = cohorts
         self._num_events = cohorts.num_events
         self._ages = Ages()
         self._control = UpdateControl()
         self._warned = False
+        self._leaves_steps_alone = False
         if not self._held():
             raise NetworkError(
                 f"the {_kind(optimizer)} optimizer holds none of the network's parameters: build it from "
@@ -103,7 +107,7 @@ class OptimizerCohorts:
             raise NetworkError(f"connection_ramp_steps is {connection_ramp_steps}: give 0 (at once) or more steps")
         self._control.new_unit_lr = new_unit_lr
         self.connection_ramp_steps = connection_ramp_steps
-        self.refresh_rates()
+        self._look_again()
 
     def prepare(
         self, changes: Sequence[TensorChange], reset: bool, elsewhere: Collection[nn.Parameter] = ()
@@ -174,7 +178,7 @@ class OptimizerCohorts:
                     self._ages.bear(parameter, cohort, self.optimizer.state.get(parameter, {}), self.optimizer)
             self._control.start_ramp(cohort, self.connection_ramp_steps if ramp else 0, maps)
         self._num_events = self._cohorts.num_events
-        self.refresh_rates()
+        self._look_again()
 
     def add(self, parameters: Parameters, like: Parameters) -> None:
         """Let the parameters of a new layer join, each in the group of the parameter it is modelled on.
@@ -260,8 +264,19 @@ class OptimizerCohorts:
     def refresh_rates(self) -> None:
         """Measure the learning rates of cohorts again, and forget ages that matter no longer.
 
-        Meant for once per sample: it waits for the device.
+        Meant for once per sample: it waits for the device, unless there is nothing to measure or to forget.
         """
+        if self._ages.births:
+            self._grow_up()
+        if self._control.new_unit_lr == "cohort":
+            self._look_again()
+
+    def _grow_up(self) -> None:
+        if self._ages.grow_up(self.optimizer, self._maps()):
+            self._ages.prepare_steps(self._maps(), self.optimizer)
+            self.version += 1
+
+    def _look_again(self) -> None:
         self._ages.grow_up(self.optimizer, self._maps())
         self._control.measure_rates(self._maps())
         self.refresh()
@@ -269,6 +284,7 @@ class OptimizerCohorts:
     def refresh(self) -> None:
         """Look up again which entries are young and which are frozen, and at which values."""
         maps = self._maps()
+        self.version += 1
         self._ages.prepare_steps(maps, self.optimizer)
         buffers: dict[str, tuple[Tensor, CohortMap]] = {
             name: (buffer, self._cohorts.map_of(name, buffer))
@@ -309,16 +325,63 @@ class OptimizerCohorts:
         self.refresh()
         control.restore_buffers(state["held_buffers"])
 
+    @contextmanager
+    def sparing_held(self) -> Iterator[list[nn.Parameter]]:
+        """Inside, gradients of parameters that are held as a whole are not computed, nor what only they need.
+
+        The optimizer passes them by, so their moments stand still. For the whole of one step. Yields them.
+        """
+        held = [each for each in self._control.held_parameters() if each.requires_grad]
+        for parameter in held:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        try:
+            yield held
+        finally:
+            for parameter in held:
+                parameter.requires_grad_(True)
+
+    @property
+    def _is_steady(self) -> bool:
+        """Whether every step does the same to the same tensors, with the same numbers."""
+        return not self._ages.births and not self._control.ramps
+
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """Inside, an optimizer step is captured and not executed. What is not the same in every step is left out."""
+        steps, self._leaves_steps_alone = self.steps, not self._is_steady
+        try:
+            yield
+        finally:
+            self.steps, self._leaves_steps_alone = steps, False
+
+    @contextmanager
+    def around_replay(self) -> Iterator[None]:
+        """Inside, a captured step is replayed."""
+        if self._is_steady:
+            yield
+            self.steps += 1
+        else:
+            self._control.before_step()
+            yield
+            self._finish_step()
+
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._control.before_step()
+        if not (self._leaves_steps_alone or self._control.is_idle):
+            self._control.before_step()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not self._leaves_steps_alone:
+            self._finish_step()
+
+    def _finish_step(self) -> None:
         self.steps += 1
-        self._ages.correct(optimizer)
-        self._control.after_step()
+        if self._ages.births:
+            self._ages.correct(self.optimizer)
+        if not self._control.is_idle and self._control.after_step():
+            self.version += 1
         if self._ages.births and self.steps % ADULT_STEPS == 0:
-            self._ages.grow_up(optimizer, self._maps())
-            self._ages.prepare_steps(self._maps(), optimizer)
+            self._grow_up()
 
     def _held(self) -> dict[str, nn.Parameter]:
         """The network's parameters that are in the optimizer, by name."""

@@ -177,6 +177,11 @@ class UpdateControl:
             has_ramps=bool(ramping),
         )
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do around a step."""
+        return not (self._parameters or self._buffers or self.ramps)
+
     @torch.no_grad()
     def before_step(self) -> None:
         blended = [each for each in self._parameters if each.is_blended]
@@ -184,14 +189,17 @@ class UpdateControl:
             torch._foreach_copy_([each.old for each in blended], [each.tensor for each in blended])
 
     @torch.no_grad()
-    def after_step(self) -> None:
+    def after_step(self) -> bool:
+        """Returns whether ramps have ended, so that from here on steps use other tensors."""
         before = self.ramps
         self.ramps = {cohort: Ramp(ramp.age + self._share(cohort), ramp.num_steps) for cohort, ramp in before.items()}
         self._scale(before)
         self._hold_buffers(self.released)
-        if any(ramp.value >= 1 for ramp in self.ramps.values()):
+        ended = any(ramp.value >= 1 for ramp in self.ramps.values())
+        if ended:
             self.ramps = {cohort: ramp for cohort, ramp in self.ramps.items() if ramp.value < 1}
             self._rebuild_parameters()
+        return ended
 
     def _scale(self, before: Mapping[int, Ramp]) -> None:
         """Apply the formula above to every scaled parameter; `before` holds the ramps as they were."""
@@ -246,6 +254,10 @@ class UpdateControl:
             if released > 0:
                 each.old.lerp_(each.tensor, released)
             torch.where(each.mask, each.old, each.tensor, out=each.tensor)
+
+    def held_parameters(self) -> list[nn.Parameter]:
+        """Those of which every entry is held."""
+        return [each.tensor for each in self._parameters if not any(each.factors[kind] for kind in each.found.classes)]
 
     def held_buffers(self) -> dict[str, Tensor]:
         """By name, the values that frozen buffers are held at; only the frozen entries mean anything."""

@@ -67,6 +67,8 @@ class _Plan:
     generator: torch.Generator | None = None
     copies: Mapping[str, UnitCopies] = field(default_factory=dict)
     rescale: bool = False
+    has_channels_last: bool = False
+    """Whether the network's convolutions are stored so."""
 
     @property
     def new_widths(self) -> dict[str, int]:
@@ -89,8 +91,9 @@ def prepare_resizing(
     multiplied by sqrt(old fan-in / new fan-in), so that a narrowed fresh network has the variance its width asks for.
     """
     copies = initializer.copies(units, generator) if initializer is not None and generator is not None else {}
-    plan = _Plan(units, structure.widths, initializer, generator, copies, rescale)
     places = named_tensors(model)
+    has_channels_last = any(_is_only_channels_last(each) for each in model.parameters())
+    plan = _Plan(units, structure.widths, initializer, generator, copies, rescale, has_channels_last)
     changes: list[TensorChange] = []
     for name, layout in structure.tensors.items():
         if name in places and _touched(layout, units):
@@ -157,7 +160,7 @@ def _change(name: str, owners: tuple[tuple[nn.Module, str], ...], layout: Tensor
         for dim, segments in layout.dims.items():
             if dim in sources and dim != layout.in_dim:
                 new = _copy_units(new, dim, segments, plan)
-        new = new.contiguous(memory_format=_memory_format(old))
+        new = new.contiguous(memory_format=_memory_format(old, plan.has_channels_last))
     if isinstance(old, nn.Parameter):
         new = nn.Parameter(new, requires_grad=old.requires_grad)
     return TensorChange(name, owners, old, new, sources)
@@ -236,7 +239,17 @@ def _cancelling_noise(weight: Tensor, dim: int, source: Tensor, generator: torch
     return centred
 
 
-def _memory_format(tensor: Tensor) -> torch.memory_format:
-    if tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
+def _memory_format(tensor: Tensor, has_channels_last: bool) -> torch.memory_format:
+    """The format of a tensor before it is resized; one of a single channel has both, and does as the others do."""
+    is_ambiguous = tensor.is_contiguous() and tensor.dim() == 4 and _is_channels_last(tensor)
+    if _is_only_channels_last(tensor) or (is_ambiguous and has_channels_last):
         return torch.channels_last
     return torch.contiguous_format
+
+
+def _is_only_channels_last(tensor: Tensor) -> bool:
+    return tensor.dim() == 4 and not tensor.is_contiguous() and _is_channels_last(tensor)
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last)
