@@ -21,6 +21,7 @@ from autogrow.files import write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.shape import NetworkShape
+from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
@@ -91,6 +92,7 @@ def train_policy(
     seed: int = 0,
     train_size: int | None = None,
     device: str = "cpu",
+    execution: Execution = Execution(),
     out: Path | None = None,
     on_sample: Callable[[Sample], Signal] | None = None,
     interrupted: Callable[[], bool] | None = None,
@@ -125,6 +127,7 @@ def train_policy(
         folder=folder,
         on_sample=on_sample,
         interrupted=interrupted,
+        execution=execution,
     )
     if out is not None:
         write_json_atomically(out / REQUEST, request)

@@ -22,6 +22,8 @@ class TrainingSettings(PolicyPart):
     """For sgd alone."""
     augment: bool = True
     """Random crop after padding by 4 and random horizontal flip, on the data sets that ask for it (CIFAR)."""
+    cutout: int = Field(default=0, ge=0, le=1024)
+    """Side, in pixels, of a square hole in every augmented image; 0 for none (DeVries and Taylor 2017)."""
     sample_every: int | None = Field(default=None, ge=1, le=1_000_000)
     """Steps between two samples; None takes a hundredth of the run, at most 100 steps."""
     sample_size: int | None = Field(default=None, ge=1, le=1_000_000)

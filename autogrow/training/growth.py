@@ -42,10 +42,15 @@ class FixedBatch:
         """The loss of `module` on the batch, with gradients where they are enabled."""
         return self.task.loss(module(self.inputs), self.targets)
 
+    def read(self, module: nn.Module) -> tuple[Tensor, float]:
+        """Outputs and loss in eval mode."""
+        with evaluating(module):
+            outputs: Tensor = module(self.inputs)
+            return outputs, float(self.task.loss(outputs, self.targets))
+
     def loss_value(self, module: nn.Module) -> float:
         """The loss in eval mode."""
-        with evaluating(module):
-            return float(self.loss(module))
+        return self.read(module)[1]
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,9 @@ class Growth:
         self._train_step = train_step
         self._fitting = fitting
         self.training_flops = self._count_flops(network)
-        """Training FLOPs of one example at the present size."""
+        """FLOPs of one example's forward and backward pass at the present size."""
+        self.step_flops = self.training_flops
+        """Those that a training step takes at present: gradients of frozen layers are not computed."""
 
     def start_small(self) -> None:
         """Bring the fresh network to the policy's start: fewer blocks, narrower groups, within the limits."""
@@ -113,9 +120,13 @@ class Growth:
         if not self._growable() and not self._growable_blocks():
             self._end(0, "there is nothing to grow")
 
-    def recount(self) -> None:
-        """Count FLOPs again after the network was given other sizes (by a checkpoint)."""
-        self.training_flops = self._count_flops(self.network)
+    def recount(self, optimizer: Optimizer | None = None) -> None:
+        """Count FLOPs again after the network was given other sizes, or other layers were frozen."""
+        self.training_flops = self.step_flops = self._count_flops(self.network)
+        if optimizer is not None:
+            with self.network.attach(optimizer).sparing_held() as spared:
+                if spared:
+                    self.step_flops = self._count_flops(self.network)
 
     def prepare_optimizer(self, optimizer: Optimizer) -> None:
         """Let the network look after a fresh optimizer, as the policy says."""
@@ -256,14 +267,15 @@ class Growth:
     def _grow(self, growing: _Growing, sample: Sample, optimizer: Optimizer, started: float) -> GrowthEvent:
         """Add what was chosen, freeze what the policy freezes, and record what it did."""
         index = self.network.cohorts.num_events + 1
-        outputs_before, loss_before = self._outputs(), self._batch.loss_value(self.network.module)
+        outputs_before, loss_before = self._batch.read(self.network.module)
         parameters_before, flops_before = self.network.num_parameters, self.training_flops
         if growing.blocks:
             self._deepen(optimizer, growing.blocks)
         else:
             self._widen(self.network, optimizer, growing.units)
         seconds = time.perf_counter() - started
-        self.recount()
+        self.recount(optimizer)
+        outputs_after, loss_after = self._batch.read(self.network.module)
         return GrowthEvent(
             index=index,
             step=sample.step,
@@ -276,13 +288,13 @@ class Growth:
             flops_after=self.training_flops,
             trigger_value=growing.verdict.value,
             trigger_reason=growing.verdict.reason,
-            largest_output_change=float((self._outputs() - outputs_before).abs().max()),
+            largest_output_change=float((outputs_after - outputs_before).abs().max()),
             seconds=seconds,
             statistics={name: value for name, value in growing.statistics.items() if np.isfinite(value)},
             added_blocks=growing.blocks,
             blocks=self.network.blocks if self.policy.depth is not None else {},
             loss_before=loss_before,
-            losses_after={0: self._batch.loss_value(self.network.module)},
+            losses_after={0: loss_after},
             limited_by=growing.limited_by,
             selection_flops=growing.selection_flops,
         )
@@ -349,26 +361,25 @@ class Growth:
     def _release(self, samples: Sequence[Sample], events: Sequence[GrowthEvent], optimizer: Optimizer) -> None:
         """Once per sample: thaw what the policy thaws, and bring learning rates of cohorts up to date."""
         if events:
-            self._freeze(self.network, events[-1].index, len(_since(samples, events)), optimizer)
+            if self._freeze(self.network, events[-1].index, len(_since(samples, events)), optimizer):
+                self.recount(optimizer)
             self.network.attach(optimizer).refresh_rates()
 
-    def _freeze(self, network: ExpandableNetwork, index: int, samples_since: int, optimizer: Optimizer) -> None:
+    def _freeze(self, network: ExpandableNetwork, index: int, samples_since: int, optimizer: Optimizer) -> bool:
+        """Whether that changed what is frozen."""
         released = self.policy.freeze.released_share(samples_since)
         cohort = self.policy.freeze.first_trained_cohort(index) if released < 1 else 0
         control = network.attach(optimizer)
-        if (cohort, released) != (control.first_trained_cohort, control.released):
-            control.freeze_before(cohort, released)
+        if (cohort, released) == (control.first_trained_cohort, control.released):
+            return False
+        control.freeze_before(cohort, released)
+        return True
 
     def _end(self, step: int, reason: str) -> None:
         self.ended_step, self.ended_by = step, reason
 
     def _stream_seed(self, stream: str) -> int:
         return stream_seed(self._seed, stream, self.network.cohorts.num_events + 1)
-
-    def _outputs(self) -> Tensor:
-        with evaluating(self.network.module):
-            outputs: Tensor = self.network.module(self._batch.inputs)
-        return outputs
 
     def _count_flops(self, network: ExpandableNetwork) -> float:
         return training_flops_per_example(network.module, self._batch.inputs[:FLOPS_EXAMPLES])

@@ -67,4 +67,4 @@ def expected_samples(num_steps: int, sample_every: int | None) -> int:
 
 def _permutation(examples: DeviceExamples, seed: int, stream: str) -> Tensor:
     generator = torch.Generator().manual_seed(stream_seed(seed, stream, 0))
-    return torch.randperm(len(examples), generator=generator).to(examples.inputs.device)
+    return torch.randperm(len(examples), generator=generator).to(examples.device)

@@ -1,26 +1,53 @@
 """The stock PyTorch optimizer that training settings ask for, and its learning rate along the run."""
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autogrow.policy.training_settings import TrainingSettings
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Fused where PyTorch has it: one pass over each parameter."""
+def make_optimizer(model: nn.Module, settings: TrainingSettings, *, captured: bool = False) -> torch.optim.Optimizer:
+    """Fused: one pass over each parameter.
+
+    Args:
+        captured: Whether its steps are to be captured and replayed: then the learning rate is a tensor beside the
+            parameters, since a number would be captured as it is.
+    """
     parameters = list(model.parameters())
+    learning_rate: float | Tensor = settings.learning_rate
+    if captured:
+        learning_rate = torch.tensor(learning_rate, dtype=torch.float32, device=parameters[0].device)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
-            lr=settings.learning_rate,
+            lr=learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             fused=True,
         )
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    return kind(parameters, lr=learning_rate, weight_decay=settings.weight_decay, fused=True, capturable=captured)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a saved state, which may be of a run that was captured otherwise: where the learning rate lies stays."""
+    names = {"lr", "capturable"}
+    kept = [{name: value for name, value in group.items() if name in names} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, kept, strict=True):
+        group.update(own)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Of all groups; without waiting for the device where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
 
 
 def learning_rate_at(step: int, num_steps: int, settings: TrainingSettings, growth_ended_step: int | None) -> float:

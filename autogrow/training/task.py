@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autogrow.network.running.evaluating import evaluating
+from autogrow.policy.execution import Execution
 from autogrow.training.batches import DeviceExamples
+from autogrow.training.execution import autocast
 
 EVALUATION_BATCH = 1000
 """Examples per forward pass when metrics are read; bounds memory."""
@@ -38,17 +40,26 @@ class Task:
             return F.cross_entropy(outputs, targets)
         return F.mse_loss(outputs, targets)
 
-    def evaluate(self, model: nn.Module, examples: DeviceExamples, indices: Tensor | None = None) -> Metrics:
-        """Metrics in eval mode, without augmentation, on all examples or those at `indices`."""
+    def evaluate(
+        self,
+        model: nn.Module,
+        examples: DeviceExamples,
+        indices: Tensor | None = None,
+        execution: Execution = Execution(precision="float32"),
+    ) -> Metrics:
+        """Metrics in eval mode, without augmentation, on all examples or those at `indices`.
+
+        Waits for the device once, at the end.
+        """
         if indices is None:
-            indices = torch.arange(len(examples), device=examples.inputs.device)
+            indices = torch.arange(len(examples), device=examples.device)
         outputs, targets = [], []
-        with evaluating(model):
+        with evaluating(model), torch.inference_mode(), autocast(execution, examples.device):
             for part in torch.split(indices, EVALUATION_BATCH):
                 inputs, target = examples.batch(part)
                 outputs.append(model(inputs).float())
                 targets.append(target)
-        return self._metrics(torch.cat(outputs), torch.cat(targets))
+            return self._metrics(torch.cat(outputs), torch.cat(targets))
 
     def _metrics(self, outputs: Tensor, targets: Tensor) -> Metrics:
         loss = self.loss(outputs, targets)
@@ -57,4 +68,4 @@ class Task:
         else:
             spread = (targets - targets.mean(0)).square().mean()
             accuracy = 1 - loss / spread.clamp(min=torch.finfo(torch.float32).tiny)
-        return Metrics(float(loss), float(accuracy))
+        return Metrics(*torch.stack([loss, accuracy]).tolist())

@@ -8,8 +8,7 @@ from enum import Enum
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit
@@ -17,19 +16,23 @@ from autogrow.errors import TrainingDivergedError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.size import latency_ms, training_memory_bytes
 from autogrow.network.shape import NetworkShape
+from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.limits import NetworkSize
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.aftermath import next_observation, observe
-from autogrow.training.batches import BatchOrder, DeviceExamples, pad_crop_flip, stream_seed
+from autogrow.training.augmentation import Augmentation
+from autogrow.training.batches import BatchOrder, DeviceExamples
 from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
+from autogrow.training.execution import channels_last
 from autogrow.training.forks import Fork, ForkStore, start_digest
 from autogrow.training.growth import FixedBatch, Growth
 from autogrow.training.measuring import Measuring
-from autogrow.training.optimizers import learning_rate_at, make_optimizer, schedule_before_growth
+from autogrow.training.optimizers import learning_rate_at, make_optimizer, restore_optimizer, schedule_before_growth
 from autogrow.training.records import TrialFolder
 from autogrow.training.size_fitting import FittingSizes
+from autogrow.training.steps import Steps
 from autogrow.training.task import Metrics, Task
 
 TIMED_BATCH = 128
@@ -89,6 +92,7 @@ class Trainer:
         on_sample: Called after every sample (and the growth event it led to); its answer may end the run.
         interrupted: Asked about twice a second between steps; when it says yes, the run is saved and ends.
         forks: Where the run starts from what others alike have trained, and leaves its own first stretch to others.
+        execution: How steps are executed.
     """
 
     def __init__(
@@ -104,9 +108,10 @@ class Trainer:
         on_sample: Callable[[Sample], Signal] | None = None,
         interrupted: Callable[[], bool] | None = None,
         forks: ForkStore | None = None,
+        execution: Execution = Execution(),
     ) -> None:
         self.network = network
-        self.model = network.module.to(device)
+        self.model = channels_last(network.module.to(device))
         self.settings = settings
         self.device = device
         self.folder = folder
@@ -114,6 +119,7 @@ class Trainer:
         self.events: list[GrowthEvent] = []
         self.fork: Fork | None = None
         """Where this run started, if not at step 0."""
+        self.execution = execution
         self._data = data
         self._forks = forks
         self._seed = seed
@@ -123,6 +129,7 @@ class Trainer:
         self._validation = DeviceExamples(data.validation, data.normalization, device) if data.validation else None
         self._order = BatchOrder(len(self._train), settings.batch_size, seed, device)
         self.num_steps = self._order.steps_per_epoch * settings.epochs
+        self._steps = Steps(data.task, self._train, self._order, self._augmentation(), self._learning_rate, execution)
         self._measuring = Measuring.plan(
             settings, self.num_steps, self._order.batch_size, self._train, self._validation, seed
         )
@@ -135,7 +142,7 @@ class Trainer:
             num_steps=self.num_steps,
             seed=seed,
             batch_size=self._order.batch_size,
-            train_step=self._train_network,
+            train_step=self._steps.take_on_fork,
             fitting=FittingSizes(
                 network, policy, self._examples_of_a_step(), self._train.batch(self._measuring.first(TIMED_BATCH))[0]
             ),
@@ -143,7 +150,7 @@ class Trainer:
         self.full_training_flops = self._growth.training_flops * self._order.batch_size * self.num_steps
         """Training FLOPs of the whole run if the network had its full width throughout: the unit of compute."""
         self._growth.start_small()
-        self.optimizer = make_optimizer(self.model, settings)
+        self.optimizer = make_optimizer(self.model, settings, captured=self._steps.are_captured)
         self._growth.prepare_optimizer(self.optimizer)
         self._start = self._start_digest() if forks is not None else ""
         self._step = 0
@@ -224,44 +231,31 @@ class Trainer:
         self.model.train()
         first = self._step
         while self._step < end and not self._interrupt_seen:
-            self._train_network(self.model, self.optimizer, self._step)
+            self._steps.take(self.network, self.optimizer, self._step)
             self._step += 1
             self._poll_interrupt()
         self._synchronize()
         self._train_seconds += time.perf_counter() - started
-        self._flops += self._growth.training_flops * self._order.batch_size * (self._step - first)
+        self._flops += self._growth.step_flops * self._order.batch_size * (self._step - first)
 
     def _poll_interrupt(self) -> None:
         if time.monotonic() >= self._next_poll:
             self._next_poll = time.monotonic() + INTERRUPT_POLL_SECONDS
             self._interrupt_seen = self._interrupted()
 
-    def _train_network(self, model: nn.Module, optimizer: Optimizer, step: int) -> None:
-        """Train `model` on the batch of step number `step`; also used on forks of the run."""
-        for group in optimizer.param_groups:
-            group["lr"] = self._learning_rate(step)
-        inputs, targets = self._batch(step % self.num_steps)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._data.task.loss(model(inputs), targets))
-        optimizer.step()
-
     def _learning_rate(self, step: int) -> float:
         return learning_rate_at(min(step, self.num_steps), self.num_steps, self.settings, self._growth.ended_step)
 
-    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        indices = self._order.indices(step)
-        if not self.settings.augment or self._data.augmentation != "pad_crop_flip":
-            return self._train.batch(indices)
-        generator = torch.Generator(self.device).manual_seed(stream_seed(self._seed, "augmentation", step))
-        images = pad_crop_flip(self._train.inputs[indices], generator)
-        return self._train.normalized(images), self._train.targets[indices]
+    def _augmentation(self) -> Augmentation | None:
+        wanted = self.settings.augment and self._data.augmentation == "pad_crop_flip"
+        return Augmentation(self.settings.cutout) if wanted else None
 
     def _sample(self) -> None:
         self.network.attach(self.optimizer).hold()
-        train = self._data.task.evaluate(self.model, self._train, self._measuring.train_indices)
+        train = self._evaluate(self._train, self._measuring.train_indices)
         validation = None
         if self._validation is not None:
-            validation = self._data.task.evaluate(self.model, self._validation, self._measuring.validation_indices)
+            validation = self._evaluate(self._validation, self._measuring.validation_indices)
         self._check_finite(train, validation)
         sample = Sample(
             index=len(self.samples),
@@ -308,8 +302,8 @@ class Trainer:
         if self._step == self.num_steps:
             # Train metrics over as many examples as validation has, so that the gap compares like with like.
             matched = self._measuring.matched_train_indices(self._validation)
-            train = self._data.task.evaluate(self.model, self._train, matched)
-            validation = self._data.task.evaluate(self.model, self._validation) if self._validation else None
+            train = self._evaluate(self._train, matched)
+            validation = self._evaluate(self._validation) if self._validation else None
             self._check_finite(train, validation)
         return TrainingOutcome(
             signal=signal,
@@ -323,6 +317,9 @@ class Trainer:
             shape=self.shape,
             growth_ended_by=self._growth.ended_by,
         )
+
+    def _evaluate(self, examples: DeviceExamples, indices: Tensor | None = None) -> Metrics:
+        return self._data.task.evaluate(self.model, examples, indices, self.execution)
 
     def _check_finite(self, *readings: Metrics | None) -> None:
         for metrics in readings:
@@ -406,6 +403,7 @@ class Trainer:
             "seed": self._seed,
             "examples": [len(self._train), len(self._validation) if self._validation else 0],
             "augmentation": self._data.augmentation,
+            "execution": self.execution.model_dump(),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             "processor": torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
@@ -419,15 +417,15 @@ class Trainer:
         NetworkShape.from_dict(state["shape"]).give_to(self.network)
         self.model.load_state_dict(state["model"])
         self.network.cohorts.load_state_dict(state["cohorts"])
-        self.optimizer = make_optimizer(self.model, self.settings)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer = make_optimizer(self.model, self.settings, captured=self._steps.are_captured)
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.network.attach(self.optimizer).load_state_dict(state["optimizer_cohorts"])
         self.samples = [Sample.from_dict(record) for record in state["samples"]]
         self.events = [GrowthEvent.from_dict(record) for record in state["events"]]
         self._step = state["step"]
         self._train_seconds = state["train_seconds"]
         self._flops = state["training_flops"]
-        self._growth.recount()
+        self._growth.recount(self.optimizer)
         torch.set_rng_state(state["random_state"].cpu())
         if state["cuda_random_state"] is not None:
             torch.cuda.set_rng_state(state["cuda_random_state"].cpu(), self.device)

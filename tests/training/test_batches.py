@@ -4,7 +4,8 @@ import torch
 
 from autogrow.data.preprocessing import Normalization, measure_normalization
 from autogrow.data.splits import TrainSplit
-from autogrow.training.batches import BatchOrder, DeviceExamples, pad_crop_flip, stream_seed
+from autogrow.training.augmentation import NUM_DRAWS, Augmentation
+from autogrow.training.batches import BatchOrder, DeviceExamples, stream_seed
 from tests.training.runs import CPU, images
 
 
@@ -55,18 +56,63 @@ def reference_augmentation(images, shifts, flips):
     return torch.stack(result)
 
 
+def unnormalized(split):
+    """Examples whose batches are the stored values."""
+    return DeviceExamples(split, Normalization(mean=(0.0,) * 3, std=(1 / 255,) * 3), CPU)
+
+
 def test_augmentation_is_pad_crop_flip():
-    pictures = torch.from_numpy(images(64, 0)[0])
-    augmented = pad_crop_flip(pictures, torch.Generator().manual_seed(5))
-    draws = torch.rand((3, 64, 1), generator=torch.Generator().manual_seed(5))
-    shifts = (draws[:2, :, 0] * 9).long()
-    flips = draws[2, :, 0] < 0.5
+    split = TrainSplit(*images(64, 0))
+    draws = torch.rand((NUM_DRAWS, 64), generator=torch.Generator().manual_seed(5))
+    indices = torch.randperm(64)
+    augmented, targets = unnormalized(split).augmented(indices, draws, Augmentation())
+    shifts = (draws[:2] * 9).long()
+    flips = draws[2] < 0.5
     # The columns of a mirrored image are read from right to left, so its shift counts from the other side.
     columns = torch.where(flips, 8 - shifts[1], shifts[1])
+    pictures = torch.from_numpy(split.inputs)[indices].float()
     expected = reference_augmentation(pictures, list(zip(shifts[0], columns, strict=True)), flips)
-    assert torch.equal(augmented, expected)
+    assert torch.allclose(augmented, expected, atol=1e-3)
+    assert torch.equal(targets, torch.from_numpy(split.targets)[indices])
     assert 15 < int(flips.sum()) < 49
     assert set(shifts.flatten().tolist()) == set(range(9))
+
+
+def test_images_are_batched_channels_last():
+    examples = unnormalized(TrainSplit(*images(20, 0)))
+    draws = torch.rand(NUM_DRAWS, 10)
+    batches = examples.batch(torch.arange(10)), examples.augmented(torch.arange(10), draws, Augmentation(cutout=2))
+    for inputs, _ in batches:
+        assert inputs.shape == (10, 3, 8, 8)
+        assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_many_pixels_are_numbered_in_64_bits(monkeypatch):
+    examples = unnormalized(TrainSplit(*images(20, 0)))
+    arguments = torch.arange(20), torch.rand(NUM_DRAWS, 20), Augmentation()
+    small = examples.augmented(*arguments)
+    monkeypatch.setattr("autogrow.training.batches.SMALL_PLACES", 100)
+    assert torch.equal(examples.augmented(*arguments)[0], small[0])
+
+
+def test_cutout_leaves_a_hole_of_its_size():
+    pictures = torch.ones(200, 2, 8, 8)
+    cut = Augmentation(cutout=3).cut(pictures, torch.rand(NUM_DRAWS, 200))
+    holes = (cut == 0).sum((2, 3))
+    assert torch.equal(holes[:, 0], holes[:, 1])
+    assert set(holes.flatten().tolist()) == {4, 6, 9}  # in a corner, at an edge, inside
+    inside = (cut == 0)[:, 0]
+    assert all(inside[n].any(0).sum() * inside[n].any(1).sum() == inside[n].sum() for n in range(200))
+    assert inside.any(0).all()
+    assert torch.equal(Augmentation().cut(pictures, torch.rand(NUM_DRAWS, 200)), pictures)
+
+
+def test_draws_depend_on_step_and_seed_alone():
+    forwards, backwards = (BatchOrder(50, 10, seed=3, device=CPU) for _ in range(2))
+    draws = [forwards.draws(step) for step in range(12)]
+    assert all(torch.equal(backwards.draws(step), draws[step]) for step in reversed(range(12)))
+    assert len({float(each[0, 0]) for each in draws}) == 12
+    assert not torch.equal(BatchOrder(50, 10, seed=4, device=CPU).draws(0), draws[0])
 
 
 def test_streams_of_random_numbers_do_not_meet():

@@ -1,0 +1,58 @@
+"""Random changes of training images, as arithmetic on the place of every pixel: a batch is read in a single gather.
+
+What is drawn is a function of (seed, epoch) and the same on every device: a resumed run goes on as it would have, and
+a step holds no generator, so that it can be captured and replayed.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CROP_PADDING = 4
+"""Pixels of zeros around an image before a random crop of its own size (He et al. 2016, section 4.2)."""
+NUM_DRAWS = 5
+"""Uniform random numbers per example: the crop's row and column, the flip, the row and column of the cutout."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop after padding by 4, mirrored half of the time, and a square hole if one is asked for."""
+
+    cutout: int = 0
+    """Side of the hole in pixels; 0 for none (DeVries and Taylor 2017, arXiv 1708.04552)."""
+
+    def pixels(self, indices: Tensor, draws: Tensor, height: int, width: int, outside: int) -> Tensor:
+        """Where each pixel of the changed images is read from.
+
+        Args:
+            indices: (B,) numbers of the images.
+            draws: (`NUM_DRAWS`, B) from 0 to below 1.
+            outside: What stands for a pixel of the padding: larger than any place.
+
+        Returns:
+            (B, height, width): places in the rows of all pixels of all images, one image after the other.
+        """
+        rows = torch.arange(height, dtype=indices.dtype, device=indices.device)
+        columns = torch.arange(width, dtype=indices.dtype, device=indices.device)
+        shifts = (draws[:2, :, None] * (2 * CROP_PADDING + 1)).to(indices.dtype) - CROP_PADDING
+        rows = rows + shifts[0]
+        columns = torch.where(draws[2, :, None] < 0.5, columns.flip(0), columns) + shifts[1]
+        row_places = torch.where((rows >= 0) & (rows < height), (indices[:, None] * height + rows) * width, outside)
+        column_places = torch.where((columns >= 0) & (columns < width), columns, outside)
+        return (row_places[:, :, None] + column_places[:, None, :]).clamp_(max=outside)
+
+    def cut(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Normalized images (B, C, H, W) with a hole of zeros in each, its centre anywhere in the image."""
+        if not self.cutout:
+            return images
+        height, width = images.shape[2:]
+        rows = self._span(draws[3], height)[:, :, None]
+        columns = self._span(draws[4], width)[:, None, :]
+        return images * ~(rows & columns)[:, None]
+
+    def _span(self, draws: Tensor, size: int) -> Tensor:
+        """(B, size): which rows, or columns, of each image the hole takes."""
+        first = (draws[:, None] * size).long() - self.cutout // 2
+        places = torch.arange(size, device=draws.device)
+        return (places >= first) & (places < first + self.cutout)

@@ -1,0 +1,98 @@
+"""Training steps: which batch, which learning rate, forward, backward, update. Nothing here waits for the device."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
+from autogrow.policy.execution import Execution
+from autogrow.training.augmentation import Augmentation
+from autogrow.training.batches import BatchOrder, DeviceExamples
+from autogrow.training.captured_step import CapturedStep, recorder_for
+from autogrow.training.execution import autocast
+from autogrow.training.optimizers import set_learning_rate
+from autogrow.training.task import Task
+
+
+class Steps:
+    """Takes the steps of one run, on its own network or on forks of it.
+
+    Args:
+        examples: What is trained on.
+        augmentation: None leaves images as they are.
+        learning_rate: Of a step's number, counted from 0 over the whole run.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        examples: DeviceExamples,
+        order: BatchOrder,
+        augmentation: Augmentation | None,
+        learning_rate: Callable[[int], float],
+        execution: Execution,
+    ) -> None:
+        self._task = task
+        self._examples = examples
+        self._order = order
+        self._augmentation = augmentation
+        self._learning_rate = learning_rate
+        self._execution = execution
+        self._recorder = recorder_for(examples.device) if execution.cuda_graphs else None
+        self._captured: CapturedStep | None = None
+        self._control: OptimizerCohorts | None = None
+        self._forward: Callable[[Tensor], Tensor] | None = None
+        self._events = 0
+        """Growth events when it was compiled."""
+
+    @property
+    def are_captured(self) -> bool:
+        """Whether steps can be captured, so that the optimizer must keep everything on the device."""
+        return self._recorder is not None
+
+    def take(self, network: ExpandableNetwork, optimizer: Optimizer, step: int) -> None:
+        """The step of that number of the run itself."""
+        control = network.attach(optimizer)
+        if control is not self._control:
+            self._control = control
+            self._captured = CapturedStep(self._compute, control, self._recorder) if self._recorder else None
+        set_learning_rate(optimizer, self._learning_rate(step))
+        if self._forward is None or (self._execution.compile and self._events != network.cohorts.num_events):
+            self._forward, self._events = self._callable(network.module), network.cohorts.num_events
+        (self._captured or self._compute)(*self._batch(step))
+
+    def take_on_fork(self, model: nn.Module, optimizer: Optimizer, step: int) -> None:
+        """The same step on a copy of the network, as it is."""
+        set_learning_rate(optimizer, self._learning_rate(step))
+        self._train(model, optimizer, *self._batch(step))
+
+    def _callable(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
+        if not self._execution.compile:
+            return module
+        torch.compiler.reset()  # what was compiled for another shape would only be in the way
+        return torch.compile(module)
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """The numbers of the step's examples, and the draws for their augmentation."""
+        return self._order.indices(step), None if self._augmentation is None else self._order.draws(step)
+
+    def _compute(self, indices: Tensor, draws: Tensor | None) -> None:
+        assert self._control is not None and self._forward is not None
+        with self._control.sparing_held():
+            self._train(self._forward, self._control.optimizer, indices, draws)
+
+    def _train(
+        self, forward: Callable[[Tensor], Tensor], optimizer: Optimizer, indices: Tensor, draws: Tensor | None
+    ) -> None:
+        if self._augmentation is None or draws is None:
+            inputs, targets = self._examples.batch(indices)
+        else:
+            inputs, targets = self._examples.augmented(indices, draws, self._augmentation)
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(self._execution, self._examples.device):
+            loss = self._task.loss(forward(inputs), targets)
+        torch.autograd.backward(loss)
+        optimizer.step()
