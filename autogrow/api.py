@@ -19,6 +19,7 @@ from autogrow.export.policies import export_policy
 from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
 from autogrow.models.building import ModelSpec, automatic_model
+from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.policy_file import read_yaml_mapping
@@ -26,11 +27,11 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.finding_runs import named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
-from autogrow.study.planning import SearchPlan, plan_search, resume_settings
+from autogrow.study.planning import SearchPlan, plan_search, resume_settings, with_measured_packing
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import SearchResult, run_search
 from autogrow.study.search_space import find_space
-from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration
+from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, parse_duration
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.warm_start import read_warm_start
 from autogrow.training.task import Metrics
@@ -107,7 +108,7 @@ def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
             raise UsageError(f"{name} cannot change in a resumed run, only {known}: leave it out, or start a new run")
     if "data_dir" in given:
         given["data_dir"] = str(resolve_data_dir(given["data_dir"]))
-    return plan_search(resume_settings(folder, **given))
+    return plan_search(*resume_settings(folder, **given))
 
 
 def plan_new_search(
@@ -146,7 +147,7 @@ def plan_new_search(
         "warm_start": read_warm_start(warm_start, content),
         **settings,
     }
-    return plan_search(validated(SearchSettings, fields, "search"))
+    return plan_search(*with_measured_packing(fields, "search"))
 
 
 def train(
@@ -159,6 +160,7 @@ def train(
     train_size: int | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    execution: Execution = Execution(),
     out: str | Path | None = None,
     **callbacks: Callable[..., Any],
 ) -> TrainResult | None:
@@ -184,6 +186,7 @@ def train(
         seed=seed,
         train_size=train_size,
         device=resolve_device(device),
+        execution=execution,
         out=Path(out) if out is not None else None,
         **callbacks,
     )

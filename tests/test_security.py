@@ -37,7 +37,7 @@ def unsafe_uses(source):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
             found += [(node.lineno, module) for module in modules if module.partition(".")[0] in UNSAFE_MODULES]
-        elif isinstance(node, ast.Attribute | ast.Name):
+        elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
             # Wherever the name stands: as a base class or an argument, it is as unsafe as when it is called.
             name = full_name(node, names)
             if name in UNSAFE_CALLS or (isinstance(node, ast.Attribute) and node.attr in UNSAFE_METHODS):

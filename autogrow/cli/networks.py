@@ -12,6 +12,7 @@ import click
 
 from autogrow.cli.options import (
     data_dir_option,
+    execution_options,
     json_option,
     limit_options,
     model_option_option,
@@ -31,6 +32,7 @@ from autogrow.cli.options import (
 @limit_options
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@execution_options
 @click.option("--threads", type=int, help="CPU threads  [default: all cores]")
 @data_dir_option
 @json_option
@@ -43,6 +45,7 @@ def train(policy_file: Path, **options: Any) -> int:
     from autogrow.api import resolve_data_dir, resolve_device, training_settings
     from autogrow.data.opening import open_dataset
     from autogrow.export.retraining import train_policy
+    from autogrow.policy.execution import Execution
     from autogrow.policy.growth_policy import GrowthPolicy
 
     policy = GrowthPolicy.load(policy_file)
@@ -59,6 +62,7 @@ def train(policy_file: Path, **options: Any) -> int:
             seed=options["seed"],
             train_size=options["train_size"],
             device=device,
+            execution=Execution(precision=options["precision"], compile=options["compile"]),
             out=options["out"],
             on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings.epochs),
             interrupted=interrupted.is_set,

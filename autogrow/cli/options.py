@@ -32,6 +32,30 @@ model_option_option: Decorator = click.option(
 )
 
 
+_execution = (
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="Of forward passes and gradients; auto: bfloat16 on GPUs that compute with it.",
+    ),
+    click.option(
+        "--compile/--no-compile",
+        default=False,
+        show_default=True,
+        help="torch.compile the network, again after every growth event.",
+    ),
+)
+
+
+def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how training is executed."""
+    for option in reversed(_execution):
+        command = option(command)
+    return command
+
+
 _limits = (
     click.option("--max-params", type=click.IntRange(min=1), help="Largest number of parameters a network may reach."),
     click.option("--max-flops", type=click.FloatRange(min=0, min_open=True), help="Training FLOPs of one example."),
@@ -49,6 +73,16 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_limits):
         command = option(command)
     return command
+
+
+def parse_share(text: str) -> float | str:
+    """GPUs per trial: a number, or "auto"."""
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--gpus-per-trial {text!r} is not a number: give 0, 0.25, 1 or auto") from error
 
 
 def parse_limits(options: dict[str, Any]) -> Any:

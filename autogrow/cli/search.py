@@ -7,6 +7,7 @@ import click
 
 from autogrow.cli.options import (
     data_dir_option,
+    execution_options,
     json_option,
     limit_options,
     model_help,
@@ -14,6 +15,7 @@ from autogrow.cli.options import (
     parse_bytes,
     parse_limits,
     parse_model_options,
+    parse_share,
 )
 from autogrow.errors import UsageError
 
@@ -54,8 +56,16 @@ from autogrow.errors import UsageError
 @click.option("--learning-rate", type=float, help="Where the space does not search it  [default: 0.001]")
 @click.option("--train-size", type=int, help="Train on a stratified subset of so many examples.")
 @limit_options
-@click.option("--gpus-per-trial", type=float, default=0.0, show_default=True, help="0.25 runs four trials on a GPU.")
+@click.option(
+    "--gpus-per-trial",
+    metavar="NUMBER|auto",
+    default="0",
+    show_default=True,
+    callback=lambda ctx, option, text: parse_share(text),
+    help="0.25 runs four trials on a GPU; auto measures how many train most together.",
+)
 @click.option("--cpus-per-trial", type=int, default=1, show_default=True, help="Cores, and threads, of a trial.")
+@execution_options
 @click.option("--max-concurrent", type=int, help="Trials at a time  [default: as many as fit]")
 @click.option(
     "--memory-per-trial",
@@ -149,6 +159,7 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
         limits=parse_limits(options),
         seed=options["seed"],
         gpus_per_trial=options["gpus_per_trial"],
+        execution={"precision": options["precision"], "compile": options["compile"]},
         cpus_per_trial=options["cpus_per_trial"],
         max_concurrent=options["max_concurrent"],
         fork_at_growth=options["fork_at_growth"],

@@ -91,6 +91,7 @@ class Driver:
             seed=settings.seed,
             device="cuda" if settings.gpus_per_trial else "cpu",
             num_threads=settings.cpus_per_trial,
+            execution=settings.execution,
             gpu_memory_fraction=settings.gpus_per_trial if 0 < settings.gpus_per_trial < 1 else None,
             memory_bytes=settings.memory_per_trial_bytes,
             folder=self._folder.place_of(self._folder.trial(proposal.root).path),

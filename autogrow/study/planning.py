@@ -15,11 +15,12 @@ from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.study.objectives import OBJECTIVES, Objective
+from autogrow.study.packing import MOST_TRIALS, measure_packing
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.session_folder import authentication_problem
-from autogrow.study.settings import SPLIT_SEED, SearchSettings
+from autogrow.study.settings import SPLIT_SEED, SearchSettings, available_cores
 from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
 from autogrow.training.batches import BatchOrder
@@ -28,6 +29,7 @@ from autogrow.training.measuring import expected_samples
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.trainer import TIMED_BATCH
 
+AUTOMATIC = "auto"
 CONNECT_SECONDS = 5.0
 FEWEST_SAMPLES = 30
 """A run with fewer samples is too short for most triggers."""
@@ -48,7 +50,22 @@ class SearchPlan:
     warnings: tuple[str, ...]
 
 
-def plan_search(settings: SearchSettings) -> SearchPlan:
+def with_measured_packing(fields: dict[str, Any], where: str) -> tuple[SearchSettings, tuple[str, ...]]:
+    """Settings of which `gpus_per_trial` may be "auto": the share by which a GPU trains most. With a note of that."""
+    if fields.get("gpus_per_trial") != AUTOMATIC:
+        return validated(SearchSettings, fields, where), ()
+    settings = validated(SearchSettings, {**fields, "gpus_per_trial": 1.0}, where)
+    if settings.address is not None:
+        raise UsageError(
+            "--gpus-per-trial auto measures on this machine, not on the cluster at --address: give a number"
+        )
+    if (problem := device_problem(1.0)) is not None:
+        raise UsageError(problem.replace("--gpus-per-trial 1", "--gpus-per-trial auto"))
+    packing = measure_packing(settings, most=min(MOST_TRIALS, available_cores() // settings.cpus_per_trial))
+    return settings.model_copy(update={"gpus_per_trial": packing.share}), (str(packing),)
+
+
+def plan_search(settings: SearchSettings, notes: tuple[str, ...] = ()) -> SearchPlan:
     """Open the data, build and trace the network, read the space: whatever could fail, before anything is started."""
     if settings.address is None:
         problem = authentication_problem() or device_problem(settings.gpus_per_trial)
@@ -78,13 +95,11 @@ def plan_search(settings: SearchSettings) -> SearchPlan:
     order = BatchOrder(len(train), settings.training.batch_size, 0, torch.device("cpu"))
     num_steps = order.steps_per_epoch * settings.training.epochs
     num_samples = expected_samples(num_steps, settings.training.sample_every)
-    notes = []
     if num_samples < FEWEST_SAMPLES:
-        notes.append(
-            f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size"
-        )
+        few = f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size"
+        notes = (*notes, few)
     return SearchPlan(
-        settings, dataset, space, objectives, num_samples, len(network.groups), network.num_parameters, tuple(notes)
+        settings, dataset, space, objectives, num_samples, len(network.groups), network.num_parameters, notes
     )
 
 
@@ -100,7 +115,7 @@ def address_problem(address: str) -> str | None:
     return None
 
 
-def resume_settings(folder: RunFolder, **changes: Any) -> SearchSettings:
+def resume_settings(folder: RunFolder, **changes: Any) -> tuple[SearchSettings, tuple[str, ...]]:
     """The settings that a run was started with; `changes` may be its budget and where it runs, None changing nothing.
 
     A time budget counts from the resumption, so the old one does not hold. A shared database may have moved, but a
@@ -115,4 +130,4 @@ def resume_settings(folder: RunFolder, **changes: Any) -> SearchSettings:
         database = folder.place_of(folder.database)
         raise UsageError(f"the study of {folder.place} is in {database}: leave out --storage to go on with it")
     fields = {**before.model_dump(), "time_budget_seconds": None, **given}
-    return validated(SearchSettings, fields, str(folder.config_file))
+    return with_measured_packing(fields, str(folder.config_file))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from autogrow.errors import UsageError
+from autogrow.policy.execution import Execution
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.part import PolicyPart
 from autogrow.policy.training_settings import TrainingSettings
@@ -50,6 +51,7 @@ class SearchSettings(PolicyPart):
     limits: SizeLimits = SizeLimits()
     """Sizes that no network of the search may exceed, controls included."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    execution: Execution = Execution()
     gpus_per_trial: float = Field(default=0.0, ge=0, le=64)
     cpus_per_trial: int = Field(default=1, ge=1, le=1024)
     max_concurrent: int | None = Field(default=None, ge=1, le=10_000)

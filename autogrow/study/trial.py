@@ -25,6 +25,7 @@ from autogrow.data.preprocessing import measure_normalization
 from autogrow.errors import RunFolderError, one_line
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
@@ -58,6 +59,7 @@ class TrialConfig(BaseModel):
     seed: int
     device: str
     num_threads: int
+    execution: Execution = Execution()
     gpu_memory_fraction: float | None
     memory_bytes: int | None = None
     """What the trial may allocate on the CPU beyond what its process has; None: no limit."""
@@ -165,6 +167,7 @@ def _train(
         on_sample=reporter,
         interrupted=interrupted,
         forks=_fork_store(config, dataset),
+        execution=config.execution,
     )
     reporter.trainer = trainer
     outcome = trainer.run()

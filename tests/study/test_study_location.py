@@ -223,7 +223,7 @@ class TestResuming:
 
         def run(before, **changes):
             folder.write_config({**search_settings().model_dump(mode="json"), "storage": before})
-            return resume_settings(folder, **changes).storage
+            return resume_settings(folder, **changes)[0].storage
 
         return run
 
