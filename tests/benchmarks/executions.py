@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Iterator
 
 import torch
-from autogrow.training.execution import Execution
 
+from autogrow.policy.execution import Execution
 from autogrow.policy.presets import static_policy
 from autogrow.policy.records import Sample
 from autogrow.training.trainer import Signal
@@ -26,8 +26,6 @@ def executions(setting: Setting) -> dict[str, Execution]:
     """What is compared with the default: one change each. CUDA graphs and bfloat16 are of GPUs."""
     found = {
         "compiled": Execution(compile=True),
-        "contiguous memory": Execution(memory_format="contiguous"),
-        "channels last": Execution(memory_format="channels_last"),
     }
     if setting.is_gpu:
         found["no CUDA graphs"] = Execution(cuda_graphs=False)
