@@ -47,7 +47,8 @@ class CudaGraphs:
 
     def record(self, action: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        # Other threads (one that pins memory, say) may go on using CUDA meanwhile.
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             action()
         return graph.replay
 

@@ -23,13 +23,14 @@ DEFAULT = "default"
 
 
 def executions(setting: Setting) -> dict[str, Execution]:
-    """What is compared with the default: one change each. CUDA graphs and bfloat16 are of GPUs."""
-    found = {
-        "compiled": Execution(compile=True),
-    }
+    """What is compared with the default: one change each."""
+    found = {}
     if setting.is_gpu:
         found["no CUDA graphs"] = Execution(cuda_graphs=False)
         found["float32"] = Execution(precision="float32")
+    else:
+        found["bfloat16"] = Execution(precision="bfloat16")
+    found["compiled"] = Execution(compile=True)  # last: compiling may take longer than there is time
     return found
 
 
