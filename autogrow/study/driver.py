@@ -17,7 +17,6 @@ from autogrow.study.objectives import metrics_to_measure
 from autogrow.study.planning import SearchPlan
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer
-from autogrow.study.settings import SPLIT_SEED
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.successive_halving import SuccessiveHalving
 from autogrow.study.trial import TrialConfig
@@ -77,26 +76,17 @@ class Driver:
             return None
         self._folder.publish()  # before it starts: whoever goes on elsewhere must know of it
         self._monitor.trial_started(proposal)
-        return TrialConfig(
+        return TrialConfig.of(
+            settings,
             number=proposal.number,
             role=proposal.role,
             policy=proposal.policy.recipe(),
             training=proposal.training.model_dump(),
-            dataset=settings.dataset,
-            data_dir=settings.data_dir,
-            model=settings.model,
-            model_options=settings.model_options,
-            train_size=settings.train_size,
-            split_seed=SPLIT_SEED,
-            seed=settings.seed,
             device="cuda" if settings.gpus_per_trial else "cpu",
-            num_threads=settings.cpus_per_trial,
-            execution=settings.execution,
             gpu_memory_fraction=settings.gpus_per_trial if 0 < settings.gpus_per_trial < 1 else None,
             memory_bytes=settings.memory_per_trial_bytes,
             folder=self._folder.place_of(self._folder.trial(proposal.root).path),
             interrupt_file=self._folder.place_of(self._folder.interrupt_file),
-            working_directory=settings.working_directory,
             num_reports=NUM_REPORTS,
             umask=self._umask,
             measured=metrics_to_measure(self._plan.objectives, settings.limits),

@@ -16,7 +16,7 @@ from typing import Any
 
 from autogrow.errors import UsageError, one_line
 from autogrow.policy.presets import static_policy
-from autogrow.study.settings import SPLIT_SEED, SearchSettings
+from autogrow.study.settings import SearchSettings
 from autogrow.study.trial import TrialConfig, run_trial
 from autogrow.training.trainer import Signal
 
@@ -112,25 +112,16 @@ def _heard(process: "subprocess.Popen[str]") -> str:
 def _trial(settings: SearchSettings, folder: Path, device: str, num_trials: int) -> TrialConfig:
     """A training of the network at full width that does not end by itself."""
     training = settings.training.model_copy(update={"epochs": 100_000, "sample_every": STEPS_PER_REPORT})
-    return TrialConfig(
+    return TrialConfig.of(
+        settings,
         number=0,
         role="packing",
         policy=static_policy().recipe(),
         training=training.model_dump(),
-        dataset=settings.dataset,
-        data_dir=settings.data_dir,
-        model=settings.model,
-        model_options=settings.model_options,
-        train_size=settings.train_size,
-        split_seed=SPLIT_SEED,
-        seed=settings.seed,
         device=device,
-        num_threads=settings.cpus_per_trial,
-        execution=settings.execution,
         gpu_memory_fraction=1 / num_trials if device == "cuda" else None,
         folder=str(folder / "0"),
         interrupt_file=str(folder / "interrupt"),
-        working_directory=settings.working_directory,
         num_reports=10**9,
     )
 

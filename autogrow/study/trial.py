@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -31,6 +31,7 @@ from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.memory_guard import MemoryLimit, is_out_of_memory
 from autogrow.study.remote_run import trial_workplace
+from autogrow.study.settings import SPLIT_SEED, SearchSettings
 from autogrow.training.example_input import example_input
 from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder
@@ -76,6 +77,23 @@ class TrialConfig(BaseModel):
     """Whom the trial's files are not open to: as the driver's own, though Ray's processes keep theirs to the user."""
     forks: str | None = None
     """Folder of the forks that the search's trials leave each other; None where every trial starts from scratch."""
+
+    @classmethod
+    def of(cls, settings: SearchSettings, **own: Any) -> Self:
+        """A trial of a search: what all its trials have in common, and this one's `own`."""
+        common = {
+            "dataset": settings.dataset,
+            "data_dir": settings.data_dir,
+            "model": settings.model,
+            "model_options": settings.model_options,
+            "train_size": settings.train_size,
+            "split_seed": SPLIT_SEED,
+            "seed": settings.seed,
+            "num_threads": settings.cpus_per_trial,
+            "execution": settings.execution,
+            "working_directory": settings.working_directory,
+        }
+        return cls(**{**common, **own})
 
     @property
     def root(self) -> int:
