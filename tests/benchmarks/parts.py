@@ -40,6 +40,7 @@ PARTS = {
     "trials": Part("scaling_search", "trial_rows"),
     "slots": Part("scaling_search", "slot_rows"),
     "packing": Part("packing", on_any_device=True),
+    "versus": Part("versus_static"),
     "frozen": Part("frozen", on_any_device=True),
     "executions": Part("executions", on_any_device=True),
 }

@@ -1,0 +1,191 @@
+"""What a good user would write without autogrow: Ray Tune and Optuna search for the widths of a static network.
+
+Meant to be a strong opponent. Every channel group of the same built-in network has a width of its own, from an eighth
+of autogrow's full width to all of it; learning rates and schedules are those of autogrow's default space, and so are
+the TPE sampler's settings, the data split, epochs, batches, optimizer and initial weights. ASHA stops trials early by
+their progress. The training loop is a bare one over examples in memory: no statistics, no records, no checkpoints.
+
+Run as ``python -m tests.benchmarks.static_width_search``; see `versus_static` for what it is compared with.
+"""
+
+import argparse
+import inspect
+import json
+import logging
+import os
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.update(RAY_AIR_NEW_OUTPUT="0", RAY_USAGE_STATS_ENABLED="0", TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1")
+
+import ray
+import torch
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from autogrow.api import resolve_data_dir, resolve_model, training_settings
+from autogrow.data.opening import open_dataset
+from autogrow.data.preprocessing import measure_normalization
+from autogrow.models.building import ModelSpec, build_model
+from autogrow.models.registry import MODELS
+from autogrow.policy.policy_file import read_yaml_mapping
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.study.sampling import SAMPLERS, Sampling
+from autogrow.study.search_space import find_space
+from autogrow.study.settings import SPLIT_SEED
+from autogrow.training.batches import BatchOrder, DeviceExamples
+from autogrow.training.execution import channels_last
+from autogrow.training.optimizers import learning_rate_at, make_optimizer, set_learning_rate
+from autogrow.training.task import Task
+from autogrow.training.trainer import TrainingData
+
+METRIC = "validation_accuracy"
+WIDTH_OPTIONS = {"mlp": ("hidden",), "convnet": ("channels", "hidden")}
+"""Options of the built-in models that are widths."""
+SMALLEST_SHARE = 8
+"""Widths begin at one eighth of the full width."""
+NUM_REPORTS = 12
+"""Of a trial, the last one at its end: as often as autogrow's trials report."""
+GRACE_REPORTS = 2
+"""Reports before ASHA may stop a trial: about a fifth of it, which is autogrow's first rung."""
+VALIDATION_SAMPLE = 500
+"""Examples that the reports before the last are read on. The last one is read on all of them."""
+NUM_STARTUP = 10
+"""Random trials before TPE models anything: what autogrow takes where time ends the search."""
+CPU = torch.device("cpu")
+
+
+def full_widths(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """The widths of the network as autogrow knows it, by option of the model."""
+    defaults = inspect.signature(MODELS[spec.name]).parameters
+    values = {name: spec.options.get(name, defaults[name].default) for name in WIDTH_OPTIONS[spec.name]}
+    return {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
+
+
+def search_space(spec: ModelSpec) -> dict[str, Any]:
+    """A width for every channel group, and what autogrow's default space searches of the training."""
+    training = read_yaml_mapping(find_space("default"), "search space")["training"]
+    rates = training["learning_rate"]
+    widths = {
+        f"{option}.{place}": tune.lograndint(max(1, width // SMALLEST_SHARE), width + 1)
+        for option, full in full_widths(spec).items()
+        for place, width in enumerate(full)
+    }
+    return {
+        **widths,
+        "learning_rate": tune.loguniform(rates["low"], rates["high"]),
+        "learning_rate_schedule": tune.choice(training["learning_rate_schedule"]),
+    }
+
+
+def narrowed(spec: ModelSpec, config: dict[str, Any]) -> ModelSpec:
+    """The model with the widths that a trial is to try."""
+    options = dict(spec.options)
+    for option, full in full_widths(spec).items():
+        widths = tuple(config[f"{option}.{place}"] for place in range(len(full)))
+        is_tuple = isinstance(inspect.signature(MODELS[spec.name]).parameters[option].default, tuple)
+        options[option] = widths if is_tuple else widths[0]
+    return ModelSpec(spec.name, options)
+
+
+def train_network(
+    config: dict[str, Any], data: TrainingData, shape: tuple[tuple[int, ...], int], spec: ModelSpec,
+    settings: TrainingSettings, seed: int,
+) -> None:  # fmt: skip
+    """One trial. `shape`: the network's input shape and number of outputs."""
+    torch.set_num_threads(1)
+    chosen = {name: config[name] for name in ("learning_rate", "learning_rate_schedule")}
+    settings = settings.model_copy(update=chosen)
+    model = channels_last(build_model(narrowed(spec, config), *shape, seed))
+    optimizer = make_optimizer(model, settings)
+    train, validation = (DeviceExamples(split, data.normalization, CPU) for split in (data.train, data.validation))
+    sample = torch.arange(min(VALIDATION_SAMPLE, len(validation)))
+    order = BatchOrder(len(train), settings.batch_size, seed, CPU)
+    num_steps = order.steps_per_epoch * settings.epochs
+    model.train()
+    for step in range(num_steps):
+        # A static network has no last growth event: constant_then_cosine turns after half of the run.
+        set_learning_rate(optimizer, learning_rate_at(step, num_steps, settings, num_steps // 2))
+        inputs, targets = train.batch(order.indices(step))
+        optimizer.zero_grad(set_to_none=True)
+        data.task.loss(model(inputs), targets).backward()
+        optimizer.step()
+        if (step + 1) * NUM_REPORTS // num_steps > step * NUM_REPORTS // num_steps:
+            indices = None if step + 1 == num_steps else sample
+            tune.report({METRIC: data.task.evaluate(model, validation, indices).accuracy})
+
+
+class Recorder(tune.Callback):
+    """Writes when the search was ready for its first trial, and when each trial ended and how, as lines of JSON."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def setup(self, *arguments: Any, **options: Any) -> None:
+        self._write(event="ready")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        last = trial.last_result or {}
+        is_complete = last.get("training_iteration", 0) >= NUM_REPORTS
+        state = "complete" if is_complete else "stopped"
+        self._write(event="trial", state=state, accuracy=last.get(METRIC), parameters=trial.config)
+
+    def _write(self, **entry: Any) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": time.time(), **entry}) + "\n")
+
+
+def search(
+    dataset: str, data_dir: str | None, train_size: int | None, slots: int, seconds: float, seed: int, out: Path
+) -> None:
+    """Search until the time is over."""
+    opened = open_dataset(dataset, resolve_data_dir(data_dir))
+    train, validation = opened.split(seed=SPLIT_SEED, train_size=train_size)
+    data = TrainingData(Task(opened.task), train, validation, measure_normalization(train))
+    spec = resolve_model("auto", opened, None)
+    settings = training_settings(opened, None)
+    shape = opened.input_shape, opened.num_outputs
+    # Otherwise Ray Tune starts one worker at a time, each importing torch for seconds before the next one begins.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
+    ray.init("local", num_cpus=slots, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    sampling = Sampling(seed=seed, num_startup=NUM_STARTUP, num_trials=100_000, num_objectives=1)
+    trainable = tune.with_parameters(
+        partial(train_network, shape=shape, spec=spec, settings=settings, seed=seed), data=data
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        tune.Tuner(
+            tune.with_resources(trainable, {"cpu": 1}),
+            param_space=search_space(spec),
+            tune_config=tune.TuneConfig(
+                metric=METRIC,
+                mode="max",
+                num_samples=-1,
+                time_budget_s=seconds,
+                max_concurrent_trials=slots,
+                search_alg=OptunaSearch(sampler=SAMPLERS["tpe"](sampling)),
+                scheduler=ASHAScheduler(max_t=NUM_REPORTS, grace_period=GRACE_REPORTS, reduction_factor=2),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[Recorder(out)]),
+        ).fit()
+    ray.shutdown()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--train-size", type=int)
+    parser.add_argument("--slots", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="File of one line of JSON per trial.")
+    search(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+import pytest
+
+from tests.benchmarks.versus_static import AUTOGROW, STATIC, Contest, Found, Trial, rows_of
+
+CONTEST = Contest(dataset="digits", train_size=None, seconds=60, num_seeds=1)
+
+
+def search(*trials, ready=5.0):
+    """Trials as (seconds, accuracy), or with a state and a role."""
+    whole = [(*trial, *("complete", "searched")[len(trial) - 2 :]) for trial in trials]
+    return Found(ready, tuple(Trial(seconds, state, accuracy, role, {}) for seconds, accuracy, state, role in whole))
+
+
+@pytest.fixture
+def static():
+    return search((20, 0.90), (45, 0.95))
+
+
+def test_ratio_of_the_times_until_the_static_best(static):
+    best, since_ready, half, *_ = rows_of(CONTEST, [{STATIC: static, AUTOGROW: search((8, 0.91), (15, 0.96), ready=7)}])
+    assert best.measured == "15.0 (15.0 to 15.0) s, static 45.0 (45.0 to 45.0) s; ratio 0.33 (0.33 to 0.33), n=1"
+    assert best.reached
+    assert since_ready.measured.startswith("8.0 (8.0 to 8.0) s, static 40.0 ")
+    assert half.measured.startswith("8.0 (8.0 to 8.0) s, static 20.0 ")
+
+
+@pytest.mark.parametrize("late", [(61, 0.99), (15, 0.99, "stopped"), (15, 0.99, "complete", "static"), (15, 0.94)])
+def test_neither_late_nor_stopped_nor_static_nor_worse_trials_reach_it(static, late):
+    best, *_ = rows_of(CONTEST, [{STATIC: static, AUTOGROW: search(late)}])
+    assert best.measured.startswith("never (never to never) s, static 45.0 ")
+    assert best.reached is False
+
+
+def test_a_row_of_its_own_counts_the_static_control(static):
+    control = search((15, 0.99, "complete", "static"))
+    counted = [row for row in rows_of(CONTEST, [{STATIC: static, AUTOGROW: control}]) if "counted" in row.what]
+    assert [row.measured.partition(" s,")[0] for row in counted] == ["15.0 (15.0 to 15.0)"]
+
+
+def test_where_the_static_search_has_nothing_by_half_of_the_time_nothing_is_compared():
+    pair = {STATIC: search((45, 0.95)), AUTOGROW: search((15, 0.96))}
+    best, _, half, *_ = rows_of(CONTEST, [pair])
+    assert best.reached
+    assert (half.measured, half.reached) == ("the static search finished no trial by then", None)
+
+
+def test_best_accuracies_and_numbers_of_trials(static):
+    stopped = search((8, 0.91), (9, 0.5, "stopped"), (61, 0.99))
+    row = next(
+        row for row in rows_of(CONTEST, [{STATIC: static, AUTOGROW: stopped}] * 2) if row.what.endswith(AUTOGROW)
+    )
+    assert row.measured == (
+        "91.00%, std 0.00%, n=2; trials complete 1, 1, stopped early 1, 1; first proposed after 5.0 (5.0 to 5.0) s"
+    )
