@@ -132,7 +132,8 @@ class Recorder(tune.Callback):
         last = trial.last_result or {}
         is_complete = last.get("training_iteration", 0) >= NUM_REPORTS
         state = "complete" if is_complete else "stopped"
-        self._write(event="trial", state=state, accuracy=last.get(METRIC), parameters=trial.config)
+        taken = {"accuracy": last.get(METRIC), "trial_seconds": last.get("time_total_s")}
+        self._write(event="trial", state=state, parameters=trial.config, **taken)
 
     def _write(self, **entry: Any) -> None:
         with self._path.open("a", encoding="utf-8") as file:

@@ -5,10 +5,12 @@ from tests.benchmarks.versus_static import AUTOGROW, STATIC, Contest, Found, Tri
 CONTEST = Contest(dataset="digits", train_size=None, seconds=60, num_seeds=1)
 
 
+def trial(seconds, accuracy, state="complete", role="searched"):
+    return Trial(seconds, state, accuracy, 0.5, role, {})
+
+
 def search(*trials, ready=5.0):
-    """Trials as (seconds, accuracy), or with a state and a role."""
-    whole = [(*trial, *("complete", "searched")[len(trial) - 2 :]) for trial in trials]
-    return Found(ready, tuple(Trial(seconds, state, accuracy, role, {}) for seconds, accuracy, state, role in whole))
+    return Found(ready, tuple(trial(*each) for each in trials))
 
 
 @pytest.fixture
@@ -50,5 +52,6 @@ def test_best_accuracies_and_numbers_of_trials(static):
         row for row in rows_of(CONTEST, [{STATIC: static, AUTOGROW: stopped}] * 2) if row.what.endswith(AUTOGROW)
     )
     assert row.measured == (
-        "91.00%, std 0.00%, n=2; trials complete 1, 1, stopped early 1, 1; first proposed after 5.0 (5.0 to 5.0) s"
+        "91.00%, std 0.00%, n=2; trials complete 1, 1 of 0.5 (0.5 to 0.5) s each; stopped early 1, 1; "
+        "first proposed after 5.0 (5.0 to 5.0) s"
     )

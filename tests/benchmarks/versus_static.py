@@ -78,6 +78,8 @@ class Trial:
     """Since the process of its search was started."""
     state: str
     accuracy: float | None
+    trial_seconds: float | None
+    """How long it ran on its worker."""
     role: str
     parameters: dict[str, Any]
 
@@ -97,7 +99,14 @@ class Found:
         return best_so_far([(trial.seconds, trial.accuracy) for trial in counted], until_seconds)
 
     def num_ended(self, state: str, until_seconds: float) -> int:
-        return sum(trial.state == state and trial.seconds <= until_seconds for trial in self.trials)
+        return len(self._ended(state, until_seconds))
+
+    def seconds_of_complete_trials(self, until_seconds: float) -> list[float]:
+        ended = self._ended("complete", until_seconds)
+        return [trial.trial_seconds for trial in ended if trial.trial_seconds is not None]
+
+    def _ended(self, state: str, until_seconds: float) -> list[Trial]:
+        return [trial for trial in self.trials if trial.state == state and trial.seconds <= until_seconds]
 
 
 Pair = dict[str, Found]
@@ -111,7 +120,11 @@ def run_static(contest: Contest, seed: int, folder: Path) -> Found:
     _run(["-m", "tests.benchmarks.static_width_search", *contest.arguments, *arguments])
     ready, *trials = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
     ended = [
-        Trial(entry["time"] - started, entry["state"], entry["accuracy"], "searched", entry["parameters"])
+        Trial(
+            seconds=entry["time"] - started,
+            role="searched",
+            **{name: entry[name] for name in ("state", "accuracy", "trial_seconds", "parameters")},
+        )
         for entry in trials
     ]
     return Found(ready["time"] - started, tuple(ended))
@@ -138,11 +151,12 @@ def _read_study(database: Path, started: float) -> Found:
     begins = [trial.datetime_start.timestamp() for trial in study.trials if trial.datetime_start]
     ended = [
         Trial(
-            trial.datetime_complete.timestamp() - started,
-            "stopped" if trial.state.name == "PRUNED" else trial.state.name.lower(),
-            trial.user_attrs.get("metrics", {}).get("validation_accuracy"),
-            trial.user_attrs.get("role", "searched"),
-            trial.params,
+            seconds=trial.datetime_complete.timestamp() - started,
+            state="stopped" if trial.state.name == "PRUNED" else trial.state.name.lower(),
+            accuracy=trial.user_attrs.get("metrics", {}).get("validation_accuracy"),
+            trial_seconds=trial.user_attrs.get("metrics", {}).get("trial_seconds"),
+            role=trial.user_attrs.get("role", "searched"),
+            parameters=trial.params,
         )
         for trial in study.trials
         if trial.state.is_finished() and trial.datetime_complete
@@ -226,17 +240,20 @@ def _time_row(
 
 def _summary(contest: Contest, pairs: list[Pair], side: str) -> Row:
     """The best accuracies, the number of trials, and when the first was proposed."""
+    wall = contest.seconds
     found = [pair[side] for pair in pairs]
-    best = [best_by(each.curve(contest.seconds), contest.seconds) for each in found]
+    reached = [best_by(each.curve(wall), wall) for each in found]
+    best = [accuracy for accuracy in reached if math.isfinite(accuracy)]  # a search may have finished nothing
     deviation = f"{statistics.stdev(best):.2%}" if len(best) > 1 else "-"
-    complete, stopped = (
-        [each.num_ended(state, contest.seconds) for each in found] for state in ("complete", "stopped")
-    )
-    text = (
-        f"{statistics.mean(best):.2%}, std {deviation}, n={len(best)}; trials complete {_listed(complete)}, "
-        f"stopped early {_listed(stopped)}; first proposed after {spread([each.ready_seconds for each in found])} s"
-    )
-    return Row(f"{contest.title}: best validation accuracy, {side}", text, "", None)
+    complete, stopped = (_listed([each.num_ended(state, wall) for each in found]) for state in ("complete", "stopped"))
+    taken = [seconds for each in found for seconds in each.seconds_of_complete_trials(wall)]
+    texts = [
+        f"{statistics.mean(best):.2%}, std {deviation}, n={len(best)}" if best else "none",
+        f"trials complete {complete}" + (f" of {spread(taken)} s each" if taken else ""),
+        f"stopped early {stopped}",
+        f"first proposed after {spread([each.ready_seconds for each in found])} s",
+    ]
+    return Row(f"{contest.title}: best validation accuracy, {side}", "; ".join(texts), "", None)
 
 
 def _listed(numbers: list[int]) -> str:
