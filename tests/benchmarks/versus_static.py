@@ -147,7 +147,7 @@ def _run(arguments: list[str]) -> None:
 def _read_study(database: Path, started: float) -> Found:
     import optuna
 
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{database}")
+    study = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{database}")
     begins = [trial.datetime_start.timestamp() for trial in study.trials if trial.datetime_start]
     ended = [
         Trial(
