@@ -268,7 +268,7 @@ def run(contests: tuple[Contest, ...], sides: tuple[str, ...]) -> list[Row]:
         record.append(
             {"contest": asdict(contest), "slots": SLOTS, "seeds": [_to_dict(contest, pair) for pair in pairs]}
         )
-        write_text_atomically(CURVES, json.dumps(record, indent=1) + "\n")
+        write_text_atomically(CURVES, json.dumps(record, separators=(",", ":")) + "\n")
         rows += rows_of(contest, pairs)
     return rows
 
