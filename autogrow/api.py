@@ -233,11 +233,16 @@ def training_settings(
     batch_size: int | None = None,
     learning_rate: float | None = None,
 ) -> TrainingSettings:
-    """`base`, or the defaults for a data set of this size, with what was given in their place."""
+    """`base`, or the defaults for a data set of this size, with what was given in their place.
+
+    `epochs` also stands in place of a number of steps in `base`.
+    """
     if base is None:
         base = TrainingSettings(
             epochs=EPOCHS_OF_SMALL_SETS if dataset.num_train < SMALL_TRAINING_SET else EPOCHS_OF_LARGE_SETS
         )
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     changes = {name: value for name, value in given.items() if value is not None}
+    if epochs is not None:
+        changes["steps"] = None
     return validated(TrainingSettings, {**base.model_dump(), **changes}, "training")

@@ -64,7 +64,7 @@ def train(policy_file: Path, **options: Any) -> int:
             device=device,
             execution=Execution(precision=options["precision"], compile=options["compile"]),
             out=options["out"],
-            on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings.epochs),
+            on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings),
             interrupted=interrupted.is_set,
         )
     if result is None:
@@ -146,17 +146,19 @@ def _interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _sample_printer(epochs: int) -> Any:
+def _sample_printer(settings: Any) -> Any:
     """Prints every tenth sample, and every one at which the network has another size."""
     from autogrow.training.trainer import Signal
 
     last_parameters = 0
+    # An epoch that the run ends in is not known here where its length is given in steps.
+    end = f"of {settings.epochs}" if settings.steps is None else f"step {{}} of {settings.steps}"
 
     def show(sample: Any) -> Signal:
         nonlocal last_parameters
         if sample.index % 10 == 0 or sample.parameters != last_parameters:
             click.echo(
-                f"epoch {sample.epoch:6.2f} of {epochs}  loss {sample.train_loss:.4f}  "
+                f"epoch {sample.epoch:6.2f} {end.format(sample.step)}  loss {sample.train_loss:.4f}  "
                 f"accuracy {sample.train_accuracy:.4f}  {sample.parameters:,} parameters  {sample.train_seconds:.1f} s",
                 err=True,
             )
