@@ -52,10 +52,10 @@ def train(policy_file: Path, **options: Any) -> int:
     dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
-    _set_threads(options["threads"])
-    with _interruptible() as interrupted:
+    set_threads(options["threads"])
+    with interruptible() as interrupted:
         result = train_policy(
-            _model(policy, dataset, options),
+            model_for(policy, dataset, options),
             dataset,
             policy.within(parse_limits(options)),
             settings,
@@ -99,7 +99,7 @@ def evaluate(folder: Path, dataset: str, model: str | None, data_dir: str | None
         click.echo(f"test accuracy {metrics.accuracy:.4f}, loss {metrics.loss:.4f}")
 
 
-def _model(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
+def model_for(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
     """The model named on the command line, else the built-in one the policy was found with, else the automatic one.
 
     A policy file may say which built-in network it was found with; it may not name code of its own to run.
@@ -116,7 +116,7 @@ def _model(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
     return resolve_model(options["model"] or "auto", dataset, given)
 
 
-def _set_threads(threads: int | None) -> None:
+def set_threads(threads: int | None) -> None:
     import torch
 
     from autogrow.errors import UsageError
@@ -128,7 +128,7 @@ def _set_threads(threads: int | None) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
+def interruptible() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets; the second ends the command at once."""
     event = threading.Event()
 
