@@ -89,7 +89,7 @@ def _scales(marks: Sequence[Mark]) -> tuple[Scale, Scale]:
     return across, Scale(low - room, high + room, HEIGHT - BOTTOM, TOP)
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
+def ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Round numbers from `low` to `high`, at most `most` of them and at least two where there is room."""
     raw = (high - low) / (most - 1)
     power = 10.0 ** math.floor(math.log10(raw))
@@ -133,10 +133,11 @@ def _axes(across: Scale, up: Scale, title: str, below: str) -> list[str]:
 
 
 def _mark(mark: Mark, colour: str, shift: float, across: Scale, up: Scale) -> str:
-    """The seeds as small circles, the mean as a large one on its bar."""
+    """The mean as a large circle on its bar, the seeds as small ones over it."""
     x, y = across(mark.mean[0]) + shift, up(mark.mean[1])
+    outline = f'fill="#FFFFFF" stroke="{colour}" stroke-width="1.2"'
     seeds = "".join(
-        f'<circle cx="{across(compute) + shift:.1f}" cy="{up(accuracy):.1f}" r="3" fill="{colour}" opacity="0.45"/>'
+        f'<circle cx="{across(compute) + shift:.1f}" cy="{up(accuracy):.1f}" r="3" {outline}/>'
         for compute, accuracy in mark.seeds
     )
     bar = ""
@@ -146,7 +147,7 @@ def _mark(mark: Mark, colour: str, shift: float, across: Scale, up: Scale) -> st
             _line(x - 4, end, x + 4, end, colour, 2) for end in (low, high)
         )
     mean = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour}" stroke="#FFFFFF" stroke-width="1.5"/>'
-    return f"<g><title>{escape(mark.title)}</title>{bar}{seeds}{mean}</g>"
+    return f"<g><title>{escape(mark.title)}</title>{bar}{mean}{seeds}</g>"
 
 
 def _legend(index: int, mark: Mark, colour: str) -> str:
@@ -155,9 +156,10 @@ def _legend(index: int, mark: Mark, colour: str) -> str:
 
 
 def _explanation(num_marks: int, num_seeds: int, any_shifted: bool) -> list[str]:
-    lines = ["one seed"] if num_seeds == 1 else [f"mean of {num_seeds} seeds,", "± one standard deviation"]
+    lines = ["one seed"] if num_seeds == 1 else [f"large: mean of {num_seeds} seeds", "± one standard deviation"]
+    lines += [] if num_seeds == 1 else ["small: single seeds"]
     if any_shifted:
-        lines += ["beside each other where", "they would cover others"]
+        lines += ["moved aside where they", "would cover each other"]
     x, first = WIDTH - RIGHT + 18, TOP + 14 + 24 * num_marks + 10
     return [_text(x, first + 16 * number, line, size=11) for number, line in enumerate(lines)]
 

@@ -46,7 +46,7 @@ def _costs(results: Results, condition: Condition) -> tuple[str, ...]:
         for name in ("train_seconds", "compute", "steps", "parameters", "num_events")
     )
     return (
-        _with_spread(formats.seconds(seconds.mean), None if seconds.std is None else formats.seconds(seconds.std)),
+        _seconds(seconds),
         _with_spread(f"{compute.mean:.3f}", None if compute.std is None else f"{compute.std:.3f}"),
         f"{steps.mean:,.0f}",
         formats.count(parameters.mean),
@@ -54,11 +54,16 @@ def _costs(results: Results, condition: Condition) -> tuple[str, ...]:
     )
 
 
+def _seconds(spread: Spread) -> str:
+    mean = formats.seconds(spread.mean)
+    digits = len(mean.partition(".")[2])
+    return _with_spread(mean, None if spread.std is None else f"{spread.std:,.{digits}f}")
+
+
 def differences_table(results: Results) -> Table:
     """The subject minus every control, paired by seed."""
-    points = "points" if results.task == "classification" else "R²"
-    accuracy = "accuracy" if results.task == "classification" else "R²"
-    titles = (f"test {accuracy} ({points})", "s.e.", "p", "test loss", "s.e.", "p", "n")
+    accuracy = "accuracy (points)" if results.task == "classification" else "R²"
+    titles = (f"test {accuracy}", "s.e.", "p", "test loss", "s.e.", "p", "n")
     subject = results.title(results.subject)
     rows, notes = [], []
     for control in results.controls:
