@@ -99,9 +99,8 @@ def _run_printer(num_seeds: int, task: Any) -> Any:
         if record.same_run_as is not None:
             how = f"the same network, and run, as {record.same_run_as.replace('_', ' ')}"
         size = f"{formats.count(record.parameters)} parameters"
-        click.echo(
-            f"seed {record.seed} ({record.seed + 1} of {num_seeds})  {name:12}  {accuracy}, {size}, {how}", err=True
-        )
+        seed = f"seed {record.seed} ({record.seed + 1} of {num_seeds})"
+        click.echo(f"{seed}  {name:12}  {accuracy}, {size}, {how}", err=True)
 
     return show
 

@@ -5,12 +5,10 @@ from collections.abc import Callable
 import torch
 
 from autogrow.errors import UsageError
-from autogrow.experiments.conditions import FULL, GROWN, GROWN_AND_CONTROLS, Experiment
-from autogrow.experiments.drawing import draw_results
+from autogrow.experiments.conditions import COMPARISON, Experiment
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.results import Results
-from autogrow.experiments.running import OnRun, run_conditions
-from autogrow.experiments.tables import markdown
+from autogrow.experiments.running import OnRun, run_experiment
 from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.study.settings import SPLIT_SEED
@@ -36,39 +34,7 @@ def compare_policy(
     Raises `UsageError` and others with one line for anything that a user can mend, before anything is written.
     """
     _check(experiment, num_seeds)
-    if folder is None:
-        return _compare(experiment, num_seeds, None, on_run, interrupted)
-    folder.check(experiment.settings())
-    with folder.locked():
-        folder.begin(experiment.settings())
-        results = _compare(experiment, num_seeds, folder, on_run, interrupted)
-        if results is not None:
-            _write(folder, experiment, results)
-    return results
-
-
-def _compare(
-    experiment: Experiment,
-    num_seeds: int,
-    folder: ExperimentFolder | None,
-    on_run: OnRun | None,
-    interrupted: Callable[[], bool] | None,
-) -> Results | None:
-    runs = run_conditions(
-        experiment, GROWN_AND_CONTROLS, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted
-    )
-    return None if runs is None else Results(experiment.dataset.task, GROWN_AND_CONTROLS, runs, GROWN, FULL)
-
-
-def _write(folder: ExperimentFolder, experiment: Experiment, results: Results) -> None:
-    settings = experiment.settings()
-    heading = f"{folder.path.name}: {experiment.model.name} on {settings['dataset']['name']}"
-    folder.finish(
-        settings,
-        {"machine": experiment.machine(), **results.to_dict()},
-        markdown(results, heading),
-        draw_results(results, heading),
-    )
+    return run_experiment(experiment, COMPARISON, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted)
 
 
 def _check(experiment: Experiment, num_seeds: int) -> None:

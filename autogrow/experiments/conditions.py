@@ -131,6 +131,26 @@ def plan_small(experiment: Experiment, seed: int, finished: Finished) -> Trainin
     return TrainingPlan(experiment.model, policy, experiment.training)
 
 
+@dataclass(frozen=True)
+class Design:
+    """What an experiment compares with what."""
+
+    conditions: tuple[Condition, ...]
+    """In the order in which every seed trains them."""
+    subject: str
+    """The condition that the others are compared with."""
+    unit: str
+    """The condition whose training FLOPs are the unit of compute, seed by seed."""
+
+    @property
+    def controls(self) -> tuple[Condition, ...]:
+        """The conditions that are not the subject."""
+        return tuple(condition for condition in self.conditions if condition.name != self.subject)
+
+    def title(self, condition: str) -> str:
+        return next(each.title for each in self.conditions if each.name == condition)
+
+
 GROWN_AND_CONTROLS = (
     Condition(GROWN, "grown", "by the policy", plan_grown),
     Condition(FULL, "full", "full size from the first step", plan_full),
@@ -141,3 +161,5 @@ GROWN_AND_CONTROLS = (
     Condition(SMALL, "small", "the policy's small start, never grown", plan_small),
 )
 """Grown first, since the others' runs depend on it."""
+
+COMPARISON = Design(GROWN_AND_CONTROLS, subject=GROWN, unit=FULL)

@@ -50,7 +50,7 @@ class Scale:
 def figure_record(results: Results) -> tuple[Mark, ...]:
     """What the figure shows, in the order of conditions."""
     marks = []
-    for condition in results.conditions:
+    for condition in results.design.conditions:
         compute = results.values(condition.name, "compute")
         accuracy = [formats.in_points(value, results.task) for value in results.values(condition.name, "test_accuracy")]
         spread = results.spread(condition.name, "test_accuracy")
@@ -65,7 +65,7 @@ def draw_results(results: Results, heading: str) -> str:
     marks = figure_record(results)
     across, up = _scales(marks)
     shifts = _shifts([across(mark.mean[0]) for mark in marks])
-    unit = results.title(results.unit)
+    unit = results.design.title(results.design.unit)
     parts = [
         _text(LEFT, 28, heading, size=15, weight="bold"),
         *_axes(across, up, _accuracy_title(results.task), f"training FLOPs, 1 being those of {unit}"),

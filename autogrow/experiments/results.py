@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autogrow.data.catalogue import Task
-from autogrow.experiments.conditions import Condition
+from autogrow.experiments.conditions import Design
 from autogrow.experiments.records import RunRecord
 from autogrow.experiments.statistics import PairedDifference, Spread, paired_difference, spread
 
@@ -18,27 +18,15 @@ COMPARED_METRICS = ("test_accuracy", "test_loss")
 
 @dataclass(frozen=True)
 class Results:
-    """The finished runs of every condition over the same seeds.
-
-    Args:
-        subject: The condition that the others are compared with.
-        unit: The condition whose training FLOPs are the unit of compute, seed by seed.
-    """
+    """The finished runs of every condition over the same seeds."""
 
     task: Task
-    conditions: tuple[Condition, ...]
+    design: Design
     runs: tuple[RunRecord, ...]
-    subject: str
-    unit: str
 
     @property
     def seeds(self) -> list[int]:
         return sorted({run.seed for run in self.runs})
-
-    @property
-    def controls(self) -> tuple[Condition, ...]:
-        """The conditions that are not the subject."""
-        return tuple(condition for condition in self.conditions if condition.name != self.subject)
 
     def of(self, condition: str) -> list[RunRecord]:
         """The runs of a condition, one per seed, in the order of seeds."""
@@ -48,7 +36,7 @@ class Results:
         """A metric of a condition, one per seed, in the order of seeds."""
         runs = self.of(condition)
         if metric == "compute":
-            units = self.of(self.unit)
+            units = self.of(self.design.unit)
             return [run.training_flops / unit.training_flops for run, unit in zip(runs, units, strict=True)]
         return [float(getattr(run, metric)) for run in runs]
 
@@ -58,7 +46,7 @@ class Results:
 
     def difference(self, control: str, metric: str) -> PairedDifference:
         """The subject minus a control, paired by seed."""
-        return paired_difference(self.values(self.subject, metric), self.values(control, metric))
+        return paired_difference(self.values(self.design.subject, metric), self.values(control, metric))
 
     def repeated(self) -> dict[str, tuple[str, list[int]]]:
         """Conditions that are another's runs for some seeds: whose, and which seeds."""
@@ -67,9 +55,6 @@ class Results:
             if run.same_run_as is not None:
                 found.setdefault(run.condition, (run.same_run_as, []))[1].append(run.seed)
         return found
-
-    def title(self, condition: str) -> str:
-        return next(each.title for each in self.conditions if each.name == condition)
 
     def to_dict(self) -> dict[str, Any]:
         """Runs and summary as plain data."""
@@ -84,11 +69,11 @@ class Results:
                     "summary": condition.summary,
                     **{metric: self.spread(condition.name, metric).to_dict() for metric in METRICS},
                 }
-                for condition in self.conditions
+                for condition in self.design.conditions
             },
-            f"{self.subject}_minus": {
+            f"{self.design.subject}_minus": {
                 control.name: {metric: self.difference(control.name, metric).to_dict() for metric in COMPARED_METRICS}
-                for control in self.controls
+                for control in self.design.controls
             },
         }
 

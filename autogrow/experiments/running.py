@@ -1,16 +1,58 @@
-"""Runs an experiment: seed by seed, in each the conditions in their order; what is finished is not repeated."""
+"""Runs an experiment: seed by seed, in each the conditions in their order; what is finished is not repeated.
+
+It knows nothing of which conditions there are: that is a `Design`.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from autogrow.errors import TrainingDivergedError
-from autogrow.experiments.conditions import Condition, Experiment, TrainingPlan
+from autogrow.experiments.conditions import Condition, Design, Experiment, TrainingPlan
+from autogrow.experiments.drawing import draw_results
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.records import RunRecord
+from autogrow.experiments.results import Results
+from autogrow.experiments.tables import markdown
 from autogrow.export.retraining import train_policy
 
 OnRun = Callable[[RunRecord, bool], None]
 """Told of every run in order, and whether it was trained now (or found in the folder)."""
+
+
+def run_experiment(
+    experiment: Experiment,
+    design: Design,
+    num_seeds: int,
+    *,
+    folder: ExperimentFolder | None = None,
+    on_run: OnRun | None = None,
+    interrupted: Callable[[], bool] | None = None,
+) -> Results | None:
+    """Train every condition of a design on every seed; None when `interrupted` said so.
+
+    With `folder`, finished runs and results are written there, and what is there already is not trained again.
+
+    Raises `RunFolderError` when the folder holds something else, `RunFolderInUseError` when another process has it.
+    """
+
+    def train(folder: ExperimentFolder | None) -> Results | None:
+        runs = run_conditions(
+            experiment, design.conditions, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted
+        )
+        return None if runs is None else Results(experiment.dataset.task, design, runs)
+
+    if folder is None:
+        return train(None)
+    settings = {**experiment.settings(), "conditions": [condition.name for condition in design.conditions]}
+    folder.check(settings)
+    with folder.locked():
+        folder.begin(settings)
+        results = train(folder)
+        if results is not None:
+            heading = f"{folder.path.name}: {experiment.model.name} on {settings['dataset']['name']}"
+            content = {"machine": experiment.machine(), **results.to_dict()}
+            folder.finish(settings, content, markdown(results, heading), draw_results(results, heading))
+    return results
 
 
 def run_conditions(

@@ -18,7 +18,7 @@ def quality_table(results: Results) -> Table:
     task, accuracy = results.task, _accuracy_title(results.task)
     titles = (f"test {accuracy}", "test loss", f"train {accuracy}", "gap")
     rows = []
-    for condition in results.conditions:
+    for condition in results.design.conditions:
         spreads = [results.spread(condition.name, name) for name in _QUALITY]
         test, loss, train, gap = spreads
         cells = _accuracy(test, task), _plain(loss), _accuracy(train, task), _accuracy(gap, task, signed=True)
@@ -35,8 +35,8 @@ def cost_table(results: Results) -> Table:
     return Table(
         _caption("What it took", results),
         columns,
-        tuple((condition.title, *_costs(results, condition)) for condition in results.conditions),
-        f"compute: training FLOPs, 1 being those of {results.title(results.unit)} under the same seed.",
+        tuple((condition.title, *_costs(results, condition)) for condition in results.design.conditions),
+        f"compute: training FLOPs, 1 being those of {results.design.title(results.design.unit)} under the same seed.",
     )
 
 
@@ -64,9 +64,9 @@ def differences_table(results: Results) -> Table:
     """The subject minus every control, paired by seed."""
     accuracy = "accuracy (points)" if results.task == "classification" else "R²"
     titles = (f"test {accuracy}", "s.e.", "p", "test loss", "s.e.", "p", "n")
-    subject = results.title(results.subject)
+    subject = results.design.title(results.design.subject)
     rows, notes = [], []
-    for control in results.controls:
+    for control in results.design.controls:
         by_accuracy, by_loss = (results.difference(control.name, name) for name in ("test_accuracy", "test_loss"))
         rows.append(
             (
@@ -123,11 +123,11 @@ def _caption(what: str, results: Results) -> str:
 
 def _note(results: Results) -> str:
     """What the conditions are, and which of them are one run."""
-    lines = "; ".join(f"{condition.title}: {condition.summary}" for condition in results.conditions)
+    lines = "; ".join(f"{condition.title}: {condition.summary}" for condition in results.design.conditions)
     for name, (other, seeds) in results.repeated().items():
         which = "every seed" if seeds == results.seeds else "seeds " + ", ".join(map(str, seeds))
-        lines += f". {results.title(name).capitalize()} is the same run as {results.title(other)} under {which}: "
-        lines += "both are one network"
+        one, same = results.design.title(name).capitalize(), results.design.title(other)
+        lines += f". {one} is the same run as {same} under {which}: both are one network"
     return f"{lines}."
 
 

@@ -16,18 +16,8 @@ from autogrow.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-QUICK = (
-    "--dataset",
-    "digits",
-    "--model",
-    "mlp",
-    "--model-option",
-    "hidden=[32, 24]",
-    "--train-size",
-    60,
-    "--threads",
-    1,
-)
+SMALL = ("--model", "mlp", "--model-option", "hidden=[32, 24]")
+QUICK = ("--dataset", "digits", *SMALL, "--train-size", 60, "--threads", 1)
 
 
 def test_it_prints_a_line_per_run_and_the_tables(autogrow, policy_file, workplace):

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from autogrow.experiments.conditions import FULL, GROWN, GROWN_AND_CONTROLS
+from autogrow.experiments.conditions import COMPARISON, FULL, GROWN_AND_CONTROLS
 from autogrow.experiments.drawing import HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw_results, figure_record, ticks
 from autogrow.experiments.records import RunRecord
 from autogrow.experiments.results import Results
@@ -29,7 +29,7 @@ def record(seed, condition, **fields):
 
 def results(num_seeds=2, task="classification", **fields):
     runs = [record(seed, name, **fields) for seed in range(num_seeds) for name in ACCURACIES]
-    return Results(task, GROWN_AND_CONTROLS, tuple(runs), GROWN, FULL)
+    return Results(task, COMPARISON, tuple(runs))
 
 
 def test_tables_give_mean_deviation_and_paired_differences():
@@ -60,7 +60,7 @@ def test_regression_has_r_squared():
 
 def test_a_condition_that_is_anothers_run_is_named():
     runs = [each for each in results().runs if (each.seed, each.condition) != (1, "final")]
-    repeated = Results("classification", GROWN_AND_CONTROLS, (*runs, record(1, "final", same_run_as=FULL)), GROWN, FULL)
+    repeated = Results("classification", COMPARISON, (*runs, record(1, "final", same_run_as=FULL)))
     assert "Final is the same run as full under seeds 1" in results_tables(repeated)[0].note
 
 
