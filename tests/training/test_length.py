@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from autogrow.api import training_settings
+from autogrow.api import plan_new_search, training_settings
 from autogrow.errors import PolicyError
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings
@@ -46,6 +46,11 @@ def test_what_goes_by_epochs_is_written_as_it_always_was():
 def test_a_length_that_is_none(steps):
     with pytest.raises(PolicyError, match="steps is"):
         validated(TrainingSettings, {"steps": steps}, "training")
+
+
+def test_trials_of_a_search_go_by_epochs(tmp_path):
+    with pytest.raises(PolicyError, match=r"training\.steps is 7: trials of a search go by epochs"):
+        plan_new_search("digits", data_dir=tmp_path, training=TrainingSettings(steps=7))
 
 
 def test_epochs_that_are_given_stand_in_place_of_steps():
