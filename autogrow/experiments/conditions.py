@@ -20,7 +20,7 @@ from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import static_policy
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.study.settings import available_cores
+from autogrow.study.settings import available_cores, versions
 
 GROWN, FULL, FINAL, SAME_COMPUTE, SMALL = "grown", "full", "final", "same_compute", "small"
 NEVER = 1e-12
@@ -61,16 +61,17 @@ class Experiment:
             "execution": self.execution.model_dump(mode="json"),
         }
 
-    def machine(self) -> dict[str, Any]:
-        """What train seconds depend on."""
+    def circumstances(self) -> dict[str, Any]:
+        """Versions, and what train seconds depend on; without names of hosts or places."""
         on_gpu = torch.device(self.device).type == "cuda"
-        return {
+        machine = {
             "architecture": platform.machine(),
             "cores": available_cores(),
             "threads": torch.get_num_threads(),
             "processor": torch.backends.cpu.get_cpu_capability(),
             "gpu": torch.cuda.get_device_name(self.device) if on_gpu else None,
         }
+        return {"versions": versions(), "machine": machine}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 ::
 
-    KIND.json                 when it begins: settings; when it ends: machine, every run and the summary, too
+    KIND.json                 when it begins: settings; when it ends: versions, machine, runs and summary, too
     table.md, figure.svg      when it ends
     runs/SEED-CONDITION.json  one finished run, written at once
     runs/SEED-CONDITION/      the checkpoint of the run under way
@@ -20,7 +20,6 @@ from autogrow.experiments.records import RunRecord
 from autogrow.export.retraining import REQUEST
 from autogrow.files import write_json_atomically, write_text_atomically
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.settings import versions
 
 FORMAT_VERSION = 1
 
@@ -100,8 +99,7 @@ class ExperimentFolder:
         return any(self._runs.glob("*.json"))
 
     def _content(self, settings: dict[str, Any]) -> dict[str, Any]:
-        head = {"format": f"autogrow-{self.kind}/{FORMAT_VERSION}", "settings": _plain(settings)}
-        return {**head, "versions": versions()}
+        return {"format": f"autogrow-{self.kind}/{FORMAT_VERSION}", "settings": _plain(settings)}
 
     def _record_file(self, seed: int, condition: str) -> Path:
         return self._runs / f"{seed}-{condition}.json"

@@ -1,7 +1,7 @@
 """What is kept of one training run of an experiment: numbers, and the shape of the network that came out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from autogrow.errors import DataError
@@ -32,6 +32,8 @@ class RunRecord:
     shape: NetworkShape
     same_run_as: str | None = None
     """The condition whose run this is, too: where both are the same network, trained alike."""
+    trained_on: dict[str, Any] = field(default_factory=dict, compare=False)
+    """Versions and machine, as `Experiment.circumstances` gives them."""
 
     @property
     def train_minus_test_accuracy(self) -> float:
@@ -39,7 +41,7 @@ class RunRecord:
         return self.train_accuracy - self.test_accuracy
 
     @classmethod
-    def of(cls, seed: int, condition: str, result: TrainResult) -> Self:
+    def of(cls, seed: int, condition: str, result: TrainResult, trained_on: dict[str, Any]) -> Self:
         """The record of a finished run. Raises `DataError` where the data set has no test split."""
         if result.test is None:
             raise DataError("the data set has no test split: an experiment's results are read on one")
@@ -57,6 +59,7 @@ class RunRecord:
             num_events=len(result.events),
             growth_ended_by=result.growth_ended_by,
             shape=result.shape,
+            trained_on=trained_on,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -58,7 +58,18 @@ class Results:
 
     def to_dict(self) -> dict[str, Any]:
         """Runs and summary as plain data."""
-        return {"runs": [self._run(run) for run in self.runs], "summary": self.summary()}
+        runs = [self._run(run) for run in self.runs]
+        return {"trained_on": self._trained_on(), "runs": runs, "summary": self.summary()}
+
+    def _trained_on(self) -> list[dict[str, Any]]:
+        """Versions and machines, each with its runs: an experiment may go on elsewhere, or after an update."""
+        found: list[dict[str, Any]] = []
+        for run in self.runs:
+            entry = next((entry for entry in found if entry == {**run.trained_on, "runs": entry["runs"]}), None)
+            if entry is None:
+                found.append(entry := {**run.trained_on, "runs": []})
+            entry["runs"].append(f"{run.seed}-{run.condition}")
+        return found
 
     def summary(self) -> dict[str, Any]:
         """Means over seeds by condition, and the subject's paired differences from every control."""
@@ -79,4 +90,5 @@ class Results:
 
     def _run(self, run: RunRecord) -> dict[str, Any]:
         seeds: Sequence[int] = [each.seed for each in self.of(run.condition)]
-        return {**run.to_dict(), "compute": self.values(run.condition, "compute")[seeds.index(run.seed)]}
+        metrics = {name: value for name, value in run.to_dict().items() if name != "trained_on"}
+        return {**metrics, "compute": self.values(run.condition, "compute")[seeds.index(run.seed)]}

@@ -50,8 +50,7 @@ def run_experiment(
         results = train(folder)
         if results is not None:
             heading = f"{folder.path.name}: {experiment.model.name} on {settings['dataset']['name']}"
-            content = {"machine": experiment.machine(), **results.to_dict()}
-            folder.finish(settings, content, markdown(results, heading), draw_results(results, heading))
+            folder.finish(settings, results.to_dict(), markdown(results, heading), draw_results(results, heading))
     return results
 
 
@@ -126,4 +125,4 @@ def _train(
         )
     except TrainingDivergedError as error:
         raise TrainingDivergedError(f"seed {seed}, {condition.replace('_', ' ')}: {error}") from error
-    return None if result is None else RunRecord.of(seed, condition, result)
+    return None if result is None else RunRecord.of(seed, condition, result, experiment.circumstances())

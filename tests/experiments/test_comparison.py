@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError
+from autogrow.errors import RunFolderError, RunFolderInUseError, TrainingDivergedError, UsageError
 from autogrow.experiments import running
 from autogrow.experiments.comparison import KIND, compare_policy
 from autogrow.experiments.conditions import FINAL, FULL, GROWN, GROWN_AND_CONTROLS, SAME_COMPUTE, SMALL
@@ -171,6 +171,10 @@ class TestFolders:
         ExperimentFolder(tmp_path / "compared", KIND).begin(experiment(chunk_fraction=0.5).settings())
         assert compare(1) is not None
 
+    def test_one_that_another_process_writes_is_left_to_it(self, compare, tmp_path):
+        with ExperimentFolder(tmp_path / "compared", KIND).locked(), pytest.raises(RunFolderInUseError, match="in use"):
+            compare(1)
+
     def test_anything_else_is_refused(self, compare, tmp_path):
         (tmp_path / "compared").mkdir()
         (tmp_path / "compared" / "notes.txt").write_text("mine")
@@ -190,8 +194,19 @@ class TestFolders:
             assert str(tmp_path) not in path.read_text()
         content = json.loads((tmp_path / "compared" / "compare.json").read_text())
         assert content["format"] == "autogrow-compare/1"
-        assert {"settings", "versions", "machine", "runs", "summary"} <= content.keys()
+        assert {"settings", "runs", "summary"} <= content.keys()
         assert [run["condition"] for run in content["runs"]] == NAMES
+        (trained_on,) = content["trained_on"]
+        assert trained_on["versions"]["torch"] == torch.__version__
+        assert trained_on["machine"].keys() == {"architecture", "cores", "threads", "processor", "gpu"}
+        assert trained_on["runs"] == [f"0-{name}" for name in NAMES]
+
+    def test_runs_on_another_machine_are_told_apart(self, compare, monkeypatch):
+        compare(1)
+        monkeypatch.setattr("autogrow.experiments.conditions.available_cores", lambda: 999)
+        first, second = compare(2).to_dict()["trained_on"]
+        assert (first["runs"][0], second["runs"][0]) == ("0-grown", "1-grown")
+        assert second["machine"]["cores"] == 999 != first["machine"]["cores"]
 
 
 @pytest.mark.parametrize("num_seeds", [0, -1, 1001])
