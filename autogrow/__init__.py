@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers only; at run time __getattr__ below does the same
     from autogrow.api import Study as Study
+    from autogrow.api import compare as compare
     from autogrow.api import evaluate as evaluate
     from autogrow.api import load as load
     from autogrow.api import search as search
@@ -23,6 +24,7 @@ _MODULE_OF = {
     "ModelSpec": "autogrow.models.building",
     "Study": "autogrow.api",
     "TrainingSettings": "autogrow.policy.training_settings",
+    "compare": "autogrow.api",
     "evaluate": "autogrow.api",
     "load": "autogrow.api",
     "search": "autogrow.api",

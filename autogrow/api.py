@@ -14,6 +14,11 @@ from autogrow.data.dataset import Dataset
 from autogrow.data.locations import default_data_dir
 from autogrow.data.opening import open_dataset
 from autogrow.errors import UsageError
+from autogrow.experiments.comparison import KIND, compare_policy
+from autogrow.experiments.conditions import Experiment
+from autogrow.experiments.folder import ExperimentFolder
+from autogrow.experiments.results import Results
+from autogrow.experiments.running import OnRun
 from autogrow.export.evaluation import evaluate_network
 from autogrow.export.policies import export_policy
 from autogrow.export.retraining import TrainResult, train_policy
@@ -23,6 +28,7 @@ from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.policy_file import read_yaml_mapping
+from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.finding_runs import named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
@@ -35,6 +41,7 @@ from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, parse_du
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.warm_start import read_warm_start
 from autogrow.training.task import Metrics
+from autogrow.training.trainer import Signal
 
 DEFAULT_DATASET = "digits"
 RESUMABLE_SETTINGS = (
@@ -162,7 +169,8 @@ def train(
     device: str = "auto",
     execution: Execution = Execution(),
     out: str | Path | None = None,
-    **callbacks: Callable[..., Any],
+    on_sample: Callable[[Sample], Signal] | None = None,
+    interrupted: Callable[[], bool] | None = None,
 ) -> TrainResult | None:
     """Train a network by a policy on train + validation and read the test split once.
 
@@ -188,8 +196,47 @@ def train(
         device=resolve_device(device),
         execution=execution,
         out=Path(out) if out is not None else None,
-        **callbacks,
+        on_sample=on_sample,
+        interrupted=interrupted,
     )
+
+
+def compare(
+    model: str | ModelSpec,
+    dataset: str | Dataset,
+    policy: GrowthPolicy | str | Path,
+    *,
+    seeds: int = 5,
+    epochs: int | None = None,
+    train_size: int | None = None,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    execution: Execution = Execution(),
+    out: str | Path | None = None,
+    on_run: OnRun | None = None,
+    interrupted: Callable[[], bool] | None = None,
+) -> Results | None:
+    """A network grown by a policy against four controls, paired over seeds; see ``autogrow compare --help``.
+
+    The model goes by name, since every seed draws weights of its own. With `out`, results are written there, and what
+    is there already is not trained again. `interrupted` is asked between steps whether to save and end: then there is
+    no result yet.
+    """
+    if isinstance(model, nn.Module):
+        raise UsageError("compare needs a model by name or package.module:factory: every seed draws weights of its own")
+    policy = policy if isinstance(policy, GrowthPolicy) else GrowthPolicy.load(policy)
+    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, resolve_data_dir(data_dir))
+    experiment = Experiment(
+        opened,
+        resolve_model(model, opened, None),
+        policy,
+        training_settings(opened, policy.training, epochs),
+        train_size=train_size,
+        device=resolve_device(device),
+        execution=execution,
+    )
+    folder = ExperimentFolder(Path(out), KIND) if out is not None else None
+    return compare_policy(experiment, seeds, folder=folder, on_run=on_run, interrupted=interrupted)
 
 
 def load(folder: str | Path, model: str | None = None) -> nn.Module:
@@ -233,11 +280,16 @@ def training_settings(
     batch_size: int | None = None,
     learning_rate: float | None = None,
 ) -> TrainingSettings:
-    """`base`, or the defaults for a data set of this size, with what was given in their place."""
+    """`base`, or the defaults for a data set of this size, with what was given in their place.
+
+    `epochs` also stands in place of a number of steps in `base`.
+    """
     if base is None:
         base = TrainingSettings(
             epochs=EPOCHS_OF_SMALL_SETS if dataset.num_train < SMALL_TRAINING_SET else EPOCHS_OF_LARGE_SETS
         )
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, float | None] = {name: value for name, value in given.items() if value is not None}
+    if epochs is not None:
+        changes["steps"] = None
     return validated(TrainingSettings, {**base.model_dump(), **changes}, "training")

@@ -11,6 +11,7 @@ import click
 
 from autogrow.cli.data import data
 from autogrow.cli.environment import doctor, list_names
+from autogrow.cli.experiments import compare
 from autogrow.cli.inspection import inspect
 from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
@@ -54,10 +55,11 @@ def cli(debug: bool) -> None:
     autogrow report results/digits-1           what came out
     autogrow export results/digits-1 --to policy.yaml
     autogrow train policy.yaml --dataset digits --out model/
+    autogrow compare policy.yaml --dataset digits
     """
 
 
-for _command in (search, status, report, export, train, evaluate, inspect, data, list_names, doctor):
+for _command in (search, status, report, export, train, evaluate, compare, inspect, data, list_names, doctor):
     cli.add_command(_command)
 
 

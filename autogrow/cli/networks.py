@@ -52,10 +52,10 @@ def train(policy_file: Path, **options: Any) -> int:
     dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
-    _set_threads(options["threads"])
-    with _interruptible() as interrupted:
+    set_threads(options["threads"])
+    with interruptible() as interrupted:
         result = train_policy(
-            _model(policy, dataset, options),
+            model_for(policy, dataset, options),
             dataset,
             policy.within(parse_limits(options)),
             settings,
@@ -64,7 +64,7 @@ def train(policy_file: Path, **options: Any) -> int:
             device=device,
             execution=Execution(precision=options["precision"], compile=options["compile"]),
             out=options["out"],
-            on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings.epochs),
+            on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings),
             interrupted=interrupted.is_set,
         )
     if result is None:
@@ -99,7 +99,7 @@ def evaluate(folder: Path, dataset: str, model: str | None, data_dir: str | None
         click.echo(f"test accuracy {metrics.accuracy:.4f}, loss {metrics.loss:.4f}")
 
 
-def _model(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
+def model_for(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
     """The model named on the command line, else the built-in one the policy was found with, else the automatic one.
 
     A policy file may say which built-in network it was found with; it may not name code of its own to run.
@@ -116,7 +116,7 @@ def _model(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
     return resolve_model(options["model"] or "auto", dataset, given)
 
 
-def _set_threads(threads: int | None) -> None:
+def set_threads(threads: int | None) -> None:
     import torch
 
     from autogrow.errors import UsageError
@@ -128,7 +128,7 @@ def _set_threads(threads: int | None) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
+def interruptible() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets; the second ends the command at once."""
     event = threading.Event()
 
@@ -146,17 +146,19 @@ def _interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _sample_printer(epochs: int) -> Any:
+def _sample_printer(settings: Any) -> Any:
     """Prints every tenth sample, and every one at which the network has another size."""
     from autogrow.training.trainer import Signal
 
     last_parameters = 0
+    # An epoch that the run ends in is not known here where its length is given in steps.
+    end = f"of {settings.epochs}" if settings.steps is None else f"step {{}} of {settings.steps}"
 
     def show(sample: Any) -> Signal:
         nonlocal last_parameters
         if sample.index % 10 == 0 or sample.parameters != last_parameters:
             click.echo(
-                f"epoch {sample.epoch:6.2f} of {epochs}  loss {sample.train_loss:.4f}  "
+                f"epoch {sample.epoch:6.2f} {end.format(sample.step)}  loss {sample.train_loss:.4f}  "
                 f"accuracy {sample.train_accuracy:.4f}  {sample.parameters:,} parameters  {sample.train_seconds:.1f} s",
                 err=True,
             )

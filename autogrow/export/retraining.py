@@ -44,6 +44,8 @@ class TrainResult:
     policy: GrowthPolicy
     train: Metrics
     test: Metrics | None
+    steps: int
+    """Training steps taken."""
     parameters: int
     shape: NetworkShape
     train_seconds: float
@@ -56,7 +58,7 @@ class TrainResult:
     """Why the network grew no more, in words."""
     normalization: Normalization
     held_out_validation: bool
-    """Whether validation was kept apart because the policy's trigger watches it."""
+    """Whether validation was kept apart, because the policy's trigger watches it or the caller said so."""
 
     @property
     def widths(self) -> dict[str, int]:
@@ -91,6 +93,7 @@ def train_policy(
     *,
     seed: int = 0,
     train_size: int | None = None,
+    hold_out_validation: bool | None = None,
     device: str = "cpu",
     execution: Execution = Execution(),
     out: Path | None = None,
@@ -99,8 +102,9 @@ def train_policy(
 ) -> TrainResult | None:
     """Train on train + validation, then read the test split, once; None when `interrupted` said so.
 
-    Validation is kept apart only where the policy's trigger watches it. With `out`, the network and the record of its
-    training are saved there; a run that was interrupted there goes on from its checkpoint.
+    Validation is kept apart only where the policy's trigger watches it, unless `hold_out_validation` says otherwise.
+    With `out`, the network and the record of its training are saved there; a run that was interrupted there goes on
+    from its checkpoint.
 
     Raises `RunFolderError` when `out` holds something else, `TrainingDivergedError` when the loss is not finite.
     """
@@ -111,7 +115,8 @@ def train_policy(
     if out is not None:
         _check_folder(out, request)
     folder = TrialFolder(out) if out is not None else None
-    train, validation = _examples(dataset, policy, train_size)
+    held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
+    train, validation = _examples(dataset, held_out, train_size)
     normalization = measure_normalization(train)
     module = copy.deepcopy(model) if isinstance(model, nn.Module) else build_model(
         model, dataset.input_shape, dataset.num_outputs, seed
@@ -148,6 +153,7 @@ def train_policy(
         policy=policy,
         train=outcome.train,
         test=test,
+        steps=outcome.steps,
         parameters=outcome.parameters,
         shape=outcome.shape,
         train_seconds=outcome.train_seconds,
@@ -165,16 +171,16 @@ def train_policy(
 
 
 def read_test_split(module: nn.Module, dataset: Dataset, normalization: Normalization) -> Metrics:
-    """Metrics of a finished network on the test split. For `train` and `evaluate` alone."""
+    """Metrics of a finished network on the test split: the only way to it, at the end of a run and of `evaluate`."""
     examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"))
     return Task(dataset.task).evaluate(module, examples)
 
 
 def _examples(
-    dataset: Dataset, policy: GrowthPolicy, train_size: int | None
+    dataset: Dataset, hold_out_validation: bool, train_size: int | None
 ) -> tuple[TrainSplit, ValidationSplit | None]:
     train, validation = dataset.split(seed=SPLIT_SEED, train_size=train_size)
-    if policy.watches_validation:
+    if hold_out_validation:
         return train, validation
     return merge_splits(train, validation), None
 

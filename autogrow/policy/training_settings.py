@@ -1,8 +1,8 @@
 """How a network trains, apart from how it grows: the settings that an exported policy carries under `training:`."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from autogrow.policy.part import PolicyPart
 
@@ -11,6 +11,8 @@ class TrainingSettings(PolicyPart):
     """Optimizer, batch size, length and measuring points of one training run."""
 
     epochs: int = Field(default=10, ge=1, le=100_000)
+    steps: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    """Length of the run in training steps, in place of `epochs`; schedules span it. None goes by epochs."""
     batch_size: int = Field(default=128, ge=1, le=1_048_576)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0, le=100)
@@ -28,3 +30,13 @@ class TrainingSettings(PolicyPart):
     """Steps between two samples; None takes a hundredth of the run, at most 100 steps."""
     sample_size: int | None = Field(default=None, ge=1, le=1_000_000)
     """Examples of each split that a sample looks at; None takes about half of what was trained on since the last."""
+
+    def num_steps(self, steps_per_epoch: int) -> int:
+        """Training steps of the whole run."""
+        return self.steps if self.steps is not None else self.epochs * steps_per_epoch
+
+    @model_serializer(mode="wrap")
+    def _without_open_length(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Runs that go by epochs are written as before `steps` existed: they are recognized by what was written.
+        written: dict[str, Any] = serialize(self)
+        return {name: value for name, value in written.items() if name != "steps" or value is not None}

@@ -70,6 +70,11 @@ def _verdict(summary: RunSummary) -> RenderableType:
     return Panel(text, title="verdict", title_align="left", border_style=_COLOURS[verdict.outcome], box=box.ROUNDED)
 
 
+def render_tables(*tables: Table) -> RenderableType:
+    """Tables one below the other, those without rows left out."""
+    return Group(*_drawn(*tables))
+
+
 def _drawn(*tables: Table) -> list[RenderableType]:
     return [_table(table) for table in tables if table.rows]
 

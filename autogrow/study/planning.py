@@ -93,7 +93,7 @@ def plan_search(settings: SearchSettings, notes: tuple[str, ...] = ()) -> Search
         fitting = FittingSizes(network, GrowthPolicy().within(limits), batch, timed)
         fitting.start({group.name: 1 for group in network.groups})
     order = BatchOrder(len(train), settings.training.batch_size, 0, torch.device("cpu"))
-    num_steps = order.steps_per_epoch * settings.training.epochs
+    num_steps = settings.training.num_steps(order.steps_per_epoch)
     num_samples = expected_samples(num_steps, settings.training.sample_every)
     if num_samples < FEWEST_SAMPLES:
         few = f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size"

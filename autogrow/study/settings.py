@@ -8,7 +8,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from autogrow.errors import UsageError
 from autogrow.policy.execution import Execution
@@ -65,6 +65,16 @@ class SearchSettings(PolicyPart):
     """URL of a database that several drivers share; None is the run's own file."""
     working_directory: str
     """Where the search was started: a user's own model is imported from there."""
+
+    @field_validator("training")
+    @classmethod
+    def _goes_by_epochs(cls, training: TrainingSettings) -> TrainingSettings:
+        # What is shown and estimated of trials goes by epochs.
+        if training.steps is not None:
+            raise ValueError(
+                f"training.steps is {training.steps}: trials of a search go by epochs, set training.epochs"
+            )
+        return training
 
 
 SAME_EXPERIMENT = (

@@ -128,7 +128,7 @@ class Trainer:
         self._train = DeviceExamples(data.train, data.normalization, device)
         self._validation = DeviceExamples(data.validation, data.normalization, device) if data.validation else None
         self._order = BatchOrder(len(self._train), settings.batch_size, seed, device)
-        self.num_steps = self._order.steps_per_epoch * settings.epochs
+        self.num_steps = settings.num_steps(self._order.steps_per_epoch)
         self._steps = Steps(data.task, self._train, self._order, self._augmentation(), self._learning_rate, execution)
         self._measuring = Measuring.plan(
             settings, self.num_steps, self._order.batch_size, self._train, self._validation, seed

@@ -93,6 +93,14 @@ class TestJson:
         assert code == 0
         assert one_document(out) == {key: trained[key] for key in ("test_accuracy", "test_loss")}
 
+    @pytest.mark.usefixtures("one_thread")
+    def test_train_by_steps_says_which_of_how_many(self, autogrow, workplace):
+        (workplace / "short.yaml").write_text("format: autogrow-policy/1\ntraining: {steps: 15, sample_every: 5}\n")
+        code, _, err = autogrow("train", "short.yaml", "--dataset", "digits", "--out", "network")
+        assert code == 0
+        assert "step 5 of 15" in err
+        assert json.loads((workplace / "network" / "config.json").read_text())["training"]["steps"] == 15
+
     def test_data_list(self, autogrow):
         code, out, _ = autogrow("data", "list", "--json")
         there = {entry["name"]: entry["present"] for entry in one_document(out)}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import autogrow
-from autogrow.cli.networks import _model
+from autogrow.cli.networks import model_for
 from autogrow.data import test_split
 from autogrow.errors import NetworkError, RunFolderError
 from autogrow.export.retraining import train_policy
@@ -225,11 +225,11 @@ class TestModelOfAPolicy:
 
     def test_a_built_in_one_is_taken(self, policy, digits):
         found = policy.model_copy(update={"found_by": {"model": "mlp", "model_options": {"hidden": [9]}}})
-        assert _model(found, digits, self.OPTIONS) == ModelSpec("mlp", {"hidden": (9,)})
+        assert model_for(found, digits, self.OPTIONS) == ModelSpec("mlp", {"hidden": (9,)})
 
     @pytest.mark.parametrize("name", ["os:system", "users_network:network", "unknown", 3])
     def test_any_other_is_not(self, name, policy, digits, users_model):
         found = policy.model_copy(update={"found_by": {"model": name}})
-        assert _model(found, digits, self.OPTIONS).is_built_in
+        assert model_for(found, digits, self.OPTIONS).is_built_in
         assert "users_network" not in sys.modules
         assert Path("users_network.py").exists()

@@ -185,6 +185,9 @@ CASES = {
          "the_settings": settings(optimizer="sgd", epochs=3)},
         (3, 12), is_in_the_aftermath,
     ),
+    "a length in steps": (
+        {"the_policy": policy(), "the_settings": settings(steps=10, learning_rate=0.01)}, (5, 8), is_in_the_aftermath,
+    ),
     "rank": (
         {"the_policy": policy(layer_selection="rank", freeze="old", initialization="paired"),
          "the_settings": settings(**SHORT)},

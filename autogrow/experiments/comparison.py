@@ -1,0 +1,53 @@
+"""``autogrow compare``: a grown network against its controls over paired seeds."""
+
+from collections.abc import Callable
+
+import torch
+
+from autogrow.errors import UsageError
+from autogrow.experiments.conditions import COMPARISON, Experiment
+from autogrow.experiments.folder import ExperimentFolder
+from autogrow.experiments.results import Results
+from autogrow.experiments.running import OnRun, run_experiment
+from autogrow.models.building import build_model
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.study.settings import SPLIT_SEED
+from autogrow.training.example_input import example_input
+
+KIND = "compare"
+MOST_SEEDS = 1000
+
+
+def compare_policy(
+    experiment: Experiment,
+    num_seeds: int,
+    *,
+    folder: ExperimentFolder | None = None,
+    on_run: OnRun | None = None,
+    interrupted: Callable[[], bool] | None = None,
+) -> Results | None:
+    """Train the policy and its controls on every seed; None when `interrupted` said so.
+
+    With `folder`, results are written there, and what is there already is not trained again. More seeds may be asked of
+    a finished comparison.
+
+    Raises `UsageError` and others with one line for anything that a user can mend, before anything is written.
+    """
+    _check(experiment, num_seeds)
+    return run_experiment(experiment, COMPARISON, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted)
+
+
+def _check(experiment: Experiment, num_seeds: int) -> None:
+    if not 1 <= num_seeds <= MOST_SEEDS:
+        raise UsageError(f"seeds is {num_seeds}, not between 1 and {MOST_SEEDS}")
+    if not experiment.policy.grows:
+        raise UsageError("the policy grows nothing, neither width nor depth: there is nothing to compare")
+    dataset = experiment.dataset
+    if dataset.num_test == 0:
+        raise UsageError(f"dataset {dataset.name!r} has no test split to compare on: add x_test and y_test to its file")
+    dataset.split(seed=SPLIT_SEED, train_size=experiment.train_size)
+    model = build_model(experiment.model, dataset.input_shape, dataset.num_outputs, 0)
+    network = ExpandableNetwork(model, example_input(dataset.input_shape, torch.device("cpu")))
+    if not network.groups and experiment.policy.depth is None:
+        reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
+        raise UsageError(f"model {experiment.model.name!r} has no channel group that can grow ({reasons})")

@@ -1,0 +1,122 @@
+"""The folder of an experiment: the only class that knows its paths.
+
+::
+
+    KIND.json                 when it begins: settings; when it ends: versions, machine, runs and summary, too
+    table.md, figure.svg      when it ends
+    runs/SEED-CONDITION.json  one finished run, written at once
+    runs/SEED-CONDITION/      the checkpoint of the run under way
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autogrow.errors import RunFolderError
+from autogrow.experiments.records import RunRecord
+from autogrow.export.retraining import REQUEST
+from autogrow.files import write_json_atomically, write_text_atomically
+from autogrow.study.run_folder import RunFolder
+
+FORMAT_VERSION = 1
+
+
+class ExperimentFolder:
+    """The paths of one experiment, and how they are written and read.
+
+    Args:
+        kind: The command that writes it: its result is ``KIND.json``.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path = path
+        self.kind = kind
+        self.result_file = path / f"{kind}.json"
+        self.table_file = path / "table.md"
+        self.figure_file = path / "figure.svg"
+        self._runs = path / "runs"
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """The files of a finished experiment that are for readers."""
+        return self.result_file, self.table_file, self.figure_file
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder. Raises `RunFolderInUseError` when another process has it."""
+        with RunFolder(self.path).locked():
+            yield
+
+    def check(self, settings: dict[str, Any]) -> None:
+        """Raises `RunFolderError` unless the folder is empty, or holds an experiment of the same settings."""
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a file: choose a folder for --out")
+        if self.result_file.exists():
+            if self._has_records and self._read(self.result_file).get("settings") != _plain(settings):
+                raise RunFolderError(f"{self.path} holds results of other settings: choose another --out, or remove it")
+        elif self.path.exists() and any(entry.name != "lock" for entry in self.path.iterdir()):
+            raise RunFolderError(f"{self.path} is not empty: choose another --out")
+
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Take the folder for an experiment, or go on with it. Raises as `check` does."""
+        self.check(settings)
+        if not self._has_records:
+            write_json_atomically(self.result_file, self._content(settings))
+
+    def finish(self, settings: dict[str, Any], results: dict[str, Any], table: str, figure: str) -> None:
+        """Write what came out."""
+        write_text_atomically(self.table_file, table)
+        write_text_atomically(self.figure_file, figure)
+        write_json_atomically(self.result_file, {**self._content(settings), **results})
+
+    def record(self, seed: int, condition: str) -> RunRecord | None:
+        """A finished run; None if there is none yet. Raises `RunFolderError` for a damaged file."""
+        path = self._record_file(seed, condition)
+        if not path.exists():
+            return None
+        try:
+            return RunRecord.from_dict(self._read(path))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunFolderError(f"{path} is damaged: remove it, and the run is repeated") from error
+
+    def write_record(self, record: RunRecord) -> None:
+        """Keep a finished run, and nothing of how it was under way."""
+        write_json_atomically(self._record_file(record.seed, record.condition), record.to_dict())
+        shutil.rmtree(self._working(record.seed, record.condition), ignore_errors=True)
+
+    def place_of_run(self, seed: int, condition: str) -> Path:
+        """Where a run that is not finished is trained, or goes on from its checkpoint."""
+        place = self._working(seed, condition)
+        if place.exists() and not (place / REQUEST).exists():
+            shutil.rmtree(place)  # ended, or not begun, when the process was killed: there is nothing to go on from
+        return place
+
+    @property
+    def _has_records(self) -> bool:
+        return any(self._runs.glob("*.json"))
+
+    def _content(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {"format": f"autogrow-{self.kind}/{FORMAT_VERSION}", "settings": _plain(settings)}
+
+    def _record_file(self, seed: int, condition: str) -> Path:
+        return self._runs / f"{seed}-{condition}.json"
+
+    def _working(self, seed: int, condition: str) -> Path:
+        return self._runs / f"{seed}-{condition}"
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunFolderError(f"{path} is not JSON: restore it from a copy, or choose another --out") from error
+        if not isinstance(content, dict):
+            raise RunFolderError(f"{path} is damaged: restore it from a copy, or choose another --out")
+        return content
+
+
+def _plain(settings: dict[str, Any]) -> Any:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(settings))

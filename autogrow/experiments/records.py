@@ -1,0 +1,72 @@
+"""What is kept of one training run of an experiment: numbers, and the shape of the network that came out."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from autogrow.errors import DataError
+from autogrow.export.retraining import TrainResult
+from autogrow.network.shape import NetworkShape
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished training run. Accuracy is R² for regression; train metrics are of all that was trained on.
+
+    Where validation was kept apart, train metrics are over as many training examples as validation has.
+    """
+
+    seed: int
+    condition: str
+    test_accuracy: float
+    test_loss: float
+    train_accuracy: float
+    train_loss: float
+    train_seconds: float
+    training_flops: float
+    steps: int
+    parameters: int
+    num_events: int
+    growth_ended_by: str
+    """Why the network grew no more, in words."""
+    shape: NetworkShape
+    same_run_as: str | None = None
+    """The condition whose run this is, too: where both are the same network, trained alike."""
+    trained_on: dict[str, Any] = field(default_factory=dict, compare=False)
+    """Versions and machine, as `Experiment.circumstances` gives them."""
+
+    @property
+    def train_minus_test_accuracy(self) -> float:
+        """The gap, as long as nothing was decided on the test split."""
+        return self.train_accuracy - self.test_accuracy
+
+    @classmethod
+    def of(cls, seed: int, condition: str, result: TrainResult, trained_on: dict[str, Any]) -> Self:
+        """The record of a finished run. Raises `DataError` where the data set has no test split."""
+        if result.test is None:
+            raise DataError("the data set has no test split: an experiment's results are read on one")
+        return cls(
+            seed=seed,
+            condition=condition,
+            test_accuracy=result.test.accuracy,
+            test_loss=result.test.loss,
+            train_accuracy=result.train.accuracy,
+            train_loss=result.train.loss,
+            train_seconds=result.train_seconds,
+            training_flops=result.training_flops,
+            steps=result.steps,
+            parameters=result.parameters,
+            num_events=len(result.events),
+            growth_ended_by=result.growth_ended_by,
+            shape=result.shape,
+            trained_on=trained_on,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "train_minus_test_accuracy": self.train_minus_test_accuracy}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Raises `KeyError` or `TypeError` for a record that is none."""
+        fields = {name: value for name, value in values.items() if name != "train_minus_test_accuracy"}
+        return cls(**{**fields, "shape": NetworkShape.from_dict(values["shape"])})

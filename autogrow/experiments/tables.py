@@ -1,0 +1,148 @@
+"""An experiment's results as tables, for the terminal and as Markdown: formatted cells, nothing is printed."""
+
+from autogrow.data.catalogue import Task
+from autogrow.experiments.conditions import Condition
+from autogrow.experiments.results import Results
+from autogrow.experiments.statistics import PairedDifference, Spread
+from autogrow.report import formats
+from autogrow.report.tables import Column, Table
+
+
+def results_tables(results: Results) -> tuple[Table, ...]:
+    """What was reached, what it took, and the paired differences."""
+    return quality_table(results), cost_table(results), differences_table(results)
+
+
+def quality_table(results: Results) -> Table:
+    """Test and train metrics, one row per condition."""
+    task, accuracy = results.task, _accuracy_title(results.task)
+    titles = (f"test {accuracy}", "test loss", f"train {accuracy}", "gap")
+    rows = []
+    for condition in results.design.conditions:
+        spreads = [results.spread(condition.name, name) for name in _QUALITY]
+        test, loss, train, gap = spreads
+        cells = _accuracy(test, task), _plain(loss), _accuracy(train, task), _accuracy(gap, task, signed=True)
+        rows.append((condition.title, *cells))
+    return Table(_caption("On the test split", results), _columns("condition", *titles), tuple(rows), _note(results))
+
+
+_QUALITY = ("test_accuracy", "test_loss", "train_accuracy", "train_minus_test_accuracy")
+
+
+def cost_table(results: Results) -> Table:
+    """Time, compute and size, one row per condition."""
+    columns = _columns("condition", "train s", "compute", "steps", "params", "events")
+    return Table(
+        _caption("What it took", results),
+        columns,
+        tuple((condition.title, *_costs(results, condition)) for condition in results.design.conditions),
+        f"compute: training FLOPs, 1 being those of {results.design.title(results.design.unit)} under the same seed.",
+    )
+
+
+def _costs(results: Results, condition: Condition) -> tuple[str, ...]:
+    seconds, compute, steps, parameters, events = (
+        results.spread(condition.name, name)
+        for name in ("train_seconds", "compute", "steps", "parameters", "num_events")
+    )
+    return (
+        _seconds(seconds),
+        _with_spread(f"{compute.mean:.3f}", None if compute.std is None else f"{compute.std:.3f}"),
+        f"{steps.mean:,.0f}",
+        formats.count(parameters.mean),
+        f"{events.mean:.1f}",
+    )
+
+
+def _seconds(spread: Spread) -> str:
+    mean = formats.seconds(spread.mean)
+    digits = len(mean.partition(".")[2])
+    return _with_spread(mean, None if spread.std is None else f"{spread.std:,.{digits}f}")
+
+
+def differences_table(results: Results) -> Table:
+    """The subject minus every control, paired by seed."""
+    accuracy = "accuracy (points)" if results.task == "classification" else "R²"
+    titles = (f"test {accuracy}", "s.e.", "p", "test loss", "s.e.", "p", "n")
+    subject = results.design.title(results.design.subject)
+    rows, notes = [], []
+    for control in results.design.controls:
+        by_accuracy, by_loss = (results.difference(control.name, name) for name in ("test_accuracy", "test_loss"))
+        rows.append(
+            (
+                control.title,
+                *_difference(by_accuracy, results.task),
+                *_difference(by_loss, None),
+                str(by_accuracy.num_seeds),
+            )
+        )
+        notes += [each.note for each in (by_accuracy, by_loss) if each.note]
+    legend = "s.e.: standard error of the mean; p: two-sided paired t-test over n seeds, not corrected for several."
+    note = " ".join([legend, *(f"–: {text}." for text in dict.fromkeys(notes))])
+    return Table(
+        f"{subject.capitalize()} minus control, paired by seed", _columns("control", *titles), tuple(rows), note
+    )
+
+
+def _difference(difference: PairedDifference, task: Task | None) -> tuple[str, str, str]:
+    """Mean, standard error and p; of an accuracy where there is a task, of a loss where not."""
+    error, p_value = difference.standard_error, difference.p_value
+    if task is None:
+        cells = f"{difference.mean:+.4f}", formats.MISSING if error is None else f"{error:.4f}"
+    else:
+        cells = formats.gap(difference.mean, task), formats.accuracy(error, task)
+    return *cells, formats.MISSING if p_value is None else _p_value(p_value)
+
+
+def _p_value(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+
+
+def markdown(results: Results, heading: str) -> str:
+    """The tables as a Markdown page."""
+    parts = [f"# {heading}\n"]
+    for table in results_tables(results):
+        parts += [f"## {table.caption}\n", _markdown_table(table), f"{table.note}\n"]
+    return "\n".join(parts)
+
+
+def _markdown_table(table: Table) -> str:
+    head = [column.title for column in table.columns]
+    rules = ["---:" if column.numeric else "---" for column in table.columns]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in (head, rules, *table.rows))
+
+
+def _columns(first: str, *numeric: str) -> tuple[Column, ...]:
+    return Column(first), *(Column(title, numeric=True) for title in numeric)
+
+
+def _caption(what: str, results: Results) -> str:
+    number = len(results.seeds)
+    return f"{what}: one seed" if number == 1 else f"{what}: mean ± standard deviation of {number} seeds"
+
+
+def _note(results: Results) -> str:
+    """What the conditions are, and which of them are one run."""
+    lines = "; ".join(f"{condition.title}: {condition.summary}" for condition in results.design.conditions)
+    for name, (other, seeds) in results.repeated().items():
+        which = "every seed" if seeds == results.seeds else "seeds " + ", ".join(map(str, seeds))
+        one, same = results.design.title(name).capitalize(), results.design.title(other)
+        lines += f". {one} is the same run as {same} under {which}: both are one network"
+    return f"{lines}."
+
+
+def _accuracy_title(task: Task) -> str:
+    return "accuracy %" if task == "classification" else "R²"
+
+
+def _accuracy(spread: Spread, task: Task, *, signed: bool = False) -> str:
+    mean = formats.gap(spread.mean, task) if signed else formats.accuracy(spread.mean, task)
+    return _with_spread(mean, None if spread.std is None else formats.accuracy(spread.std, task))
+
+
+def _plain(spread: Spread) -> str:
+    return _with_spread(f"{spread.mean:.4f}", None if spread.std is None else f"{spread.std:.4f}")
+
+
+def _with_spread(mean: str, std: str | None) -> str:
+    return mean if std is None else f"{mean} ± {std}"

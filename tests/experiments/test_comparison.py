@@ -1,0 +1,245 @@
+"""The controls are what they are called: same examples, same order, and the one difference that each stands for."""
+
+import json
+
+import pytest
+import torch
+
+from autogrow.errors import RunFolderError, RunFolderInUseError, TrainingDivergedError, UsageError
+from autogrow.experiments import running
+from autogrow.experiments.comparison import KIND, compare_policy
+from autogrow.experiments.conditions import FINAL, FULL, GROWN, GROWN_AND_CONTROLS, SAME_COMPUTE, SMALL
+from autogrow.experiments.folder import ExperimentFolder
+from autogrow.models.building import ModelSpec
+from autogrow.training import trainer
+
+from . import conftest
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NAMES = [condition.name for condition in GROWN_AND_CONTROLS]
+
+
+@pytest.fixture
+def by_condition(watched, compare):
+    """The results, and of the one seed what every condition's training run did."""
+    results = compare(1)
+    return results, dict(zip(NAMES, watched.results, strict=True))
+
+
+def test_every_condition_trains_on_the_same_batches_of_a_seed(watched, compare):
+    compare(2)
+    assert watched.num_runs == 10
+    for seed in (0, 1):
+        batches = watched.batches[5 * seed : 5 * seed + 5]
+        lengths = [len(each) for each in batches]
+        longest = max(batches, key=len)
+        assert all(each == longest[: len(each)] for each in batches)
+        assert [length == len(longest) for length in lengths] == [True, True, True, False, True]
+    assert watched.batches[0] != watched.batches[5]
+    assert [plan[3] for plan in watched.plans] == [0] * 5 + [1] * 5
+
+
+def test_the_test_split_is_opened_once_per_run_and_at_its_end(watched, compare):
+    compare(2)
+    assert watched.opened == list(range(1, 11))
+    assert watched.steps == [result.steps for result in watched.results] == [len(each) for each in watched.batches]
+
+
+def test_the_final_control_has_the_grown_runs_widths(by_condition):
+    _, runs = by_condition
+    assert runs[GROWN].events
+    assert runs[FINAL].widths == runs[GROWN].widths == {"1": 24, "4": 18}
+    assert runs[FINAL].parameters == runs[GROWN].parameters < runs[FULL].parameters
+    assert not runs[FINAL].events
+    assert {sample.parameters for sample in runs[FINAL].samples} == {runs[FINAL].parameters}
+
+
+def test_the_final_controls_weights_are_fresh(watched, compare, digits):
+    compare(1)
+    module, grown = watched.plans[2][0], watched.results[0].module
+    full = conftest.retraining.build_model(conftest.SMALL, digits.input_shape, digits.num_outputs, 0)
+    first, wider = module[1].weight, full[1].weight
+    assert torch.equal(first, wider[:24])
+    assert not torch.isclose(first, grown[1].weight).all()
+    assert torch.allclose(module[4].weight, full[4].weight[:18, :24] * (32 / 24) ** 0.5)
+
+
+def test_the_same_compute_is_within_a_step_of_the_grown_runs(by_condition):
+    results, runs = by_condition
+    full, short = runs[FULL], runs[SAME_COMPUTE]
+    step = full.training_flops / full.steps
+    assert abs(short.training_flops - runs[GROWN].training_flops) <= step / 2 * (1 + 1e-9)
+    assert short.widths == full.widths
+    assert short.steps < full.steps
+    assert results.values(SAME_COMPUTE, "compute") == pytest.approx([short.steps / full.steps])
+
+
+def test_the_shortened_runs_schedule_spans_it(watched, compare):
+    compare(1)
+    assert watched.plans[3][2].steps == watched.results[3].steps
+    assert watched.results[3].samples[-1].learning_rate == pytest.approx(0)
+
+
+def test_the_small_control_never_grows(by_condition):
+    _, runs = by_condition
+    assert not runs[SMALL].events
+    assert runs[SMALL].widths == {"1": 8, "4": 6}
+    assert runs[SMALL].samples[0].parameters == runs[GROWN].samples[0].parameters == runs[SMALL].parameters
+    assert runs[SMALL].samples[0].train_loss == runs[GROWN].samples[0].train_loss
+    assert runs[SMALL].steps == runs[GROWN].steps
+
+
+def test_a_network_that_grew_to_full_size_has_its_control_already(watched, compare, experiment):
+    results = compare(1, the_experiment=experiment(max_fraction=1.0, trigger={"kind": "schedule", "every": 2}))
+    full, final = results.of(FULL)[0], results.of(FINAL)[0]
+    assert watched.num_runs == 4
+    assert (final.same_run_as, final.test_loss) == (FULL, full.test_loss)
+    assert results.repeated() == {FINAL: (FULL, [0])}
+
+
+def test_validation_is_kept_apart_for_all_or_for_none(watched, compare, experiment, digits):
+    watching = {"kind": "plateau", "metric": "validation_loss", "window": 1, "patience": 1, "max_wait": 3}
+    compare(1, "watching", experiment(trigger=watching))
+    compare(1, "not watching")
+    train, validation = digits.split(seed=0, train_size=60)
+    apart, together = watched.results[:5], watched.results[5:]
+    assert all(result.held_out_validation for result in apart)
+    assert not any(result.held_out_validation for result in together)
+    for batches, most in ((watched.batches[0], len(train)), (watched.batches[5], len(train) + len(validation))):
+        assert max(max(batch) for batch in batches) < most
+
+
+class TestGoingOn:
+    def interrupt_at(self, monkeypatch, times):
+        monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+        asked = iter(range(10**9))
+        return lambda: next(asked) >= times
+
+    def test_no_finished_run_is_repeated_and_the_table_is_the_same(self, watched, compare, tmp_path, monkeypatch):
+        compare(2, "whole")
+        monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+        told = []
+        for asked in (10, 9, 20, 12, 10**9):
+            told.clear()
+            before = sorted((tmp_path / "parts" / "runs").glob("*.json"))
+            results = compare(
+                2, "parts", interrupted=self.interrupt_at(monkeypatch, asked), on_run=lambda *run: told.append(run)
+            )
+            assert (results is None) == (asked < 10**9)
+            assert [is_new for _, is_new in told[: len(before)]] == [False] * len(before)
+            assert all(is_new for _, is_new in told[len(before) :])
+        assert results_of(tmp_path / "parts") == results_of(tmp_path / "whole")
+        finished = [result for result in watched.results[10:] if result is not None]
+        assert len(finished) == 10
+        assert len(watched.results) == 10 + 10 + 4
+        assert quality(tmp_path / "parts") == quality(tmp_path / "whole")
+        assert not [path for path in (tmp_path / "parts" / "runs").iterdir() if path.is_dir()]
+
+    def test_a_finished_comparison_trains_nothing(self, watched, compare):
+        first = compare(1)
+        assert compare(1) == first
+        assert watched.num_runs == 5
+
+    def test_more_seeds_may_be_asked_of_it(self, watched, compare):
+        first = compare(1)
+        more = compare(2)
+        assert more.runs[:5] == first.runs
+        assert (watched.num_runs, more.seeds) == (10, [0, 1])
+
+    def test_what_a_killed_process_left_of_an_ended_run_is_removed(self, watched, compare, tmp_path):
+        place = tmp_path / "compared" / "runs" / "0-grown"
+        place.mkdir(parents=True)
+        (place / "model.safetensors").write_bytes(b"of a run whose record was not written")
+        (tmp_path / "compared" / "compare.json").write_text("{}")
+        assert compare(1) is not None
+        assert not place.exists()
+
+
+class TestFolders:
+    @pytest.mark.parametrize(
+        "change", [{"chunk_fraction": 0.5}, {"training": {"epochs": 3}}, {"model": ModelSpec("mlp")}]
+    )
+    def test_another_comparisons_is_refused_and_left_alone(self, change, compare, experiment, tmp_path):
+        compare(1)
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        with pytest.raises(RunFolderError, match="holds results of other settings"):
+            compare(1, the_experiment=experiment(**change))
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+    def test_one_in_which_nothing_has_finished_is_taken(self, compare, experiment, tmp_path):
+        ExperimentFolder(tmp_path / "compared", KIND).begin(experiment(chunk_fraction=0.5).settings())
+        assert compare(1) is not None
+
+    def test_one_that_another_process_writes_is_left_to_it(self, compare, tmp_path):
+        with ExperimentFolder(tmp_path / "compared", KIND).locked(), pytest.raises(RunFolderInUseError, match="in use"):
+            compare(1)
+
+    def test_anything_else_is_refused(self, compare, tmp_path):
+        (tmp_path / "compared").mkdir()
+        (tmp_path / "compared" / "notes.txt").write_text("mine")
+        with pytest.raises(RunFolderError, match="is not empty"):
+            compare(1)
+
+    @pytest.mark.parametrize("damage", ["", "[]", "{}"])
+    def test_a_damaged_record_is_named(self, damage, compare, tmp_path):
+        compare(1)
+        (tmp_path / "compared" / "runs" / "0-full.json").write_text(damage)
+        with pytest.raises(RunFolderError, match=r"0-full\.json"):
+            compare(1)
+
+    def test_what_is_written_names_no_place(self, compare, tmp_path):
+        compare(1)
+        for path in (tmp_path / "compared").rglob("*.*"):
+            assert str(tmp_path) not in path.read_text()
+        content = json.loads((tmp_path / "compared" / "compare.json").read_text())
+        assert content["format"] == "autogrow-compare/1"
+        assert {"settings", "runs", "summary"} <= content.keys()
+        assert [run["condition"] for run in content["runs"]] == NAMES
+        (trained_on,) = content["trained_on"]
+        assert trained_on["versions"]["torch"] == torch.__version__
+        assert trained_on["machine"].keys() == {"architecture", "cores", "threads", "processor", "gpu"}
+        assert trained_on["runs"] == [f"0-{name}" for name in NAMES]
+
+    def test_runs_on_another_machine_are_told_apart(self, compare, monkeypatch):
+        compare(1)
+        monkeypatch.setattr("autogrow.experiments.conditions.available_cores", lambda: 999)
+        first, second = compare(2).to_dict()["trained_on"]
+        assert (first["runs"][0], second["runs"][0]) == ("0-grown", "1-grown")
+        assert second["machine"]["cores"] == 999 != first["machine"]["cores"]
+
+
+@pytest.mark.parametrize("num_seeds", [0, -1, 1001])
+def test_a_number_of_seeds_that_is_none(num_seeds, experiment):
+    with pytest.raises(UsageError, match=f"seeds is {num_seeds}"):
+        compare_policy(experiment(), num_seeds)
+
+
+def test_a_policy_that_does_not_grow_has_nothing_to_compare(experiment):
+    with pytest.raises(UsageError, match="grows nothing"):
+        compare_policy(experiment(initial_fraction=1.0, max_fraction=1.0), 1)
+
+
+def test_divergence_says_where(experiment, monkeypatch):
+    def diverge(*arguments, **options):
+        raise TrainingDivergedError("the loss is nan at step 3 of 14")
+
+    monkeypatch.setattr(running, "train_policy", diverge)
+    with pytest.raises(TrainingDivergedError, match="seed 0, grown: the loss is nan at step 3"):
+        compare_policy(experiment(), 1)
+
+
+def results_of(folder):
+    """Everything in compare.json but times."""
+    content = json.loads((folder / "compare.json").read_text())
+    for run in content["runs"]:
+        del run["train_seconds"]
+    for condition in content["summary"]["conditions"].values():
+        del condition["train_seconds"]
+    return content
+
+
+def quality(folder):
+    """The part of the table in which no times stand."""
+    text = (folder / "table.md").read_text()
+    return [part for part in text.partition("\n")[2].split("## ") if not part.startswith("What it took")]

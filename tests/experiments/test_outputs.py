@@ -1,0 +1,119 @@
+"""Tables and the picture: what they say of made-up results."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from autogrow.experiments.conditions import COMPARISON, FULL, GROWN_AND_CONTROLS
+from autogrow.experiments.drawing import HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw_results, figure_record, ticks
+from autogrow.experiments.records import RunRecord
+from autogrow.experiments.results import Results
+from autogrow.experiments.tables import markdown, results_tables
+from autogrow.network.shape import NetworkShape
+
+ACCURACIES = {"grown": 0.97, "full": 0.98, "final": 0.975, "same_compute": 0.96, "small": 0.90}
+COMPUTES = {"grown": 0.5, "full": 1.0, "final": 0.6, "same_compute": 0.5, "small": 0.1}
+
+
+def record(seed, condition, **fields):
+    defaults = {
+        "test_accuracy": ACCURACIES[condition] + 0.01 * seed * (1 + (condition == "grown")),
+        "test_loss": 0.1 + 0.02 * seed,
+        "train_accuracy": 0.99, "train_loss": 0.01, "train_seconds": 12.0 + seed, "training_flops": COMPUTES[condition],
+        "steps": 100, "parameters": 26_600, "num_events": 3 * (condition == "grown"), "growth_ended_by": "",
+        "shape": NetworkShape({"1": 24}),
+    }  # fmt: skip
+    return RunRecord(seed, condition, **{**defaults, **fields})
+
+
+def results(num_seeds=2, task="classification", **fields):
+    runs = [record(seed, name, **fields) for seed in range(num_seeds) for name in ACCURACIES]
+    return Results(task, COMPARISON, tuple(runs))
+
+
+def test_tables_give_mean_deviation_and_paired_differences():
+    quality, cost, differences = results_tables(results())
+    # Grown: 0.97 and 0.99; its deviation is sqrt(2) * 0.01.
+    assert quality.rows[0] == ("grown", "98.00 ± 1.41", "0.1100 ± 0.0141", "99.00 ± 0.00", "+1.00 ± 1.41")
+    assert cost.rows[3] == ("same compute", "12.5 ± 0.7", "0.500 ± 0.000", "100", "26.6k", "0.0")
+    # Grown minus full: -0.01 and 0: mean -0.5 points, standard error 0.5, t = 1 with one degree of freedom, p = 0.5.
+    assert differences.rows[0] == ("full", "-0.50", "0.50", "0.500", "+0.0000", "0.0000", "–", "2")
+    assert "–: the same difference for every seed: no test." in differences.note
+    assert quality.caption == "On the test split: mean ± standard deviation of 2 seeds"
+
+
+def test_one_seed_is_said_to_be_one():
+    quality, _, differences = results_tables(results(1))
+    assert quality.caption == "On the test split: one seed"
+    assert quality.rows[0][1] == "97.00"
+    assert differences.rows[0][:4] == ("full", "-1.00", "–", "–")
+    assert "–: one seed: no standard error, no test." in differences.note
+
+
+def test_regression_has_r_squared():
+    quality, _, differences = results_tables(results(task="regression"))
+    assert [column.title for column in quality.columns][1] == "test R²"
+    assert quality.rows[0][1] == "0.9800 ± 0.0141"
+    assert differences.columns[1].title == "test R²"
+
+
+def test_a_condition_that_is_anothers_run_is_named():
+    runs = [each for each in results().runs if (each.seed, each.condition) != (1, "final")]
+    repeated = Results("classification", COMPARISON, (*runs, record(1, "final", same_run_as=FULL)))
+    assert "Final is the same run as full under seeds 1" in results_tables(repeated)[0].note
+
+
+def test_markdown_has_every_row_in_as_many_columns_as_its_head():
+    text = markdown(results(), "a | b")
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    assert [len(table.splitlines()) for table in tables] == [7, 7, 6]
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    for name in ("grown", "full", "final", "same compute", "small"):
+        assert f"| {name} |" in text
+
+
+def test_a_record_is_read_as_it_was_written():
+    assert RunRecord.from_dict(record(0, "final", same_run_as=FULL).to_dict()) == record(0, "final", same_run_as=FULL)
+
+
+class TestPicture:
+    def test_the_record_has_means_deviations_and_every_seed(self):
+        grown, full = figure_record(results())[:2]
+        assert grown.mean == pytest.approx((0.5, 98.0))
+        assert grown.deviation == pytest.approx(2**0.5)
+        assert grown.seeds == (pytest.approx((0.5, 97.0)), pytest.approx((0.5, 99.0)))
+        assert full.mean[0] == 1.0
+
+    @pytest.mark.parametrize("num_seeds", [1, 2, 7])
+    @pytest.mark.parametrize("task", ["classification", "regression"])
+    def test_marks_lie_within_the_axes_and_higher_where_accuracy_is(self, num_seeds, task):
+        found = results(num_seeds, task)
+        tree = ElementTree.fromstring(draw_results(found, "a <b> & c"))
+        groups = tree.findall("{*}g")
+        assert [group.findtext("{*}title") for group in groups] == [each.title for each in GROWN_AND_CONTROLS]
+        for group in groups:
+            circles = group.findall("{*}circle")
+            assert len(circles) == num_seeds + 1
+            assert all(LEFT <= float(circle.get("cx")) <= WIDTH - RIGHT for circle in circles)
+            assert all(TOP <= float(circle.get("cy")) <= HEIGHT for circle in circles)
+        heights = {group.findtext("{*}title"): float(group.find("{*}circle").get("cy")) for group in groups}
+        assert heights["full"] < heights["same compute"] < heights["small"]
+        assert "a <b> & c" in [text.text for text in tree.findall("{*}text")]
+
+    def test_means_at_the_same_place_stand_beside_each_other(self):
+        tree = ElementTree.fromstring(draw_results(results(), ""))
+        places = {
+            group.findtext("{*}title"): float(group.find("{*}circle").get("cx")) for group in tree.findall("{*}g")
+        }
+        assert abs(places["grown"] - places["same compute"]) == pytest.approx(14)
+
+    def test_equal_results_can_be_drawn(self):
+        assert ElementTree.fromstring(draw_results(results(test_accuracy=1.0, training_flops=1.0), "")) is not None
+
+    @pytest.mark.parametrize(("low", "high"), [(0, 1.08), (85, 98), (0.1, 0.10002), (-3, 4000), (97.2, 97.21)])
+    def test_ticks_are_round_and_within(self, low, high):
+        found = ticks(low, high)
+        assert 2 <= len(found) <= 8
+        assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
