@@ -4,6 +4,7 @@ Ray Tune places trials on slots and keeps their actors (a fresh one imports torc
 stopping early, checkpoints and resuming are ours.
 """
 
+import gc
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -184,8 +186,19 @@ def run_trials(
         raise searcher.error
 
 
+@cache
+def _freeze_imports() -> None:
+    """Have the garbage collector pass by what is there already, once per process.
+
+    The collection at the end of every trial looks at it otherwise: 0.2 s, a fifth of a short trial.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def _ray_trial(config: dict[str, Any]) -> None:
     """The function that Ray Tune runs in an actor. A trial that the scheduler stops ends inside `tune.report`."""
+    _freeze_imports()
 
     def report(metrics: dict[str, Any]) -> Signal:
         tune.report(metrics)
