@@ -103,7 +103,7 @@ def test_failures_in_a_row_stop_a_search(limit, number, start, records, workplac
 
 
 def test_a_time_budget_ends_a_search_and_queues_what_ran(start, records, temporary):
-    search = start("--trials", 500, "--time-budget", "25s", "--epochs", 120, "--quiet")
+    search = start("--trials", 500, "--time-budget", "25s", "--epochs", 40, "--quiet")
     started = time.monotonic()
     code, _, err = search.end()
     assert code == 0, err
