@@ -1,7 +1,6 @@
 """The whole fast path on a real GPU: captured steps beside plain ones, precision, and what an event costs."""
 
 import statistics
-import time
 
 import pytest
 import torch
@@ -97,26 +96,20 @@ def _accuracy(seed, execution):
     return run.samples[-1].validation_accuracy
 
 
-def test_an_event_and_its_capture_take_less_than_half_a_second():
-    """Measured after a first event, which sets up what PyTorch loads lazily."""
+def test_steps_are_captured_again_after_an_event():
+    """What that takes is a benchmark: `python -m tests.benchmarks --gpu event`."""
     run = trainer_on_gpu(**RESNET)
-    for step in range(2 * WARM_UP_STEPS):
-        run._steps.take(run.network, run.optimizer, step)
-    seconds = []
-    for _ in range(4):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        run.network.widen_groups({run.network.groups[0].name: 1}, optimizer=run.optimizer)
-        for step in range(WARM_UP_STEPS + 1):
+    captured = []
+    for _ in range(3):
+        for step in range(WARM_UP_STEPS + 2):
             run._steps.take(run.network, run.optimizer, step)
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    assert run._steps._captured._replay is not None
-    assert statistics.median(seconds[1:]) < 0.5
+        captured.append(run._steps._captured._replay)
+        run.network.widen_groups({run.network.groups[0].name: 1}, optimizer=run.optimizer)
+    assert None not in captured
+    assert len(set(map(id, captured))) == 3
 
 
 def test_a_captured_run_resumes_from_its_checkpoint(tmp_path):
-
     runs = []
     for interrupts in (True, False):
         run = trainer_on_gpu(**RESNET, the_data=data(augmentation="pad_crop_flip"))
