@@ -13,7 +13,7 @@ def grown(initialization, inputs=300, hidden=200, added=200):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 10))
     ExpandableNetwork(module, torch.randn(4, inputs)).widen("0", added, initialization=initialization)
-    return module[0].weight[hidden:], module[2].weight[:, hidden:], module[0].bias[hidden:]
+    return module[0].weight[hidden:], module[2].weight[:, hidden:], module[0].bias
 
 
 def test_what_policies_may_name_is_what_networks_can_do():
@@ -21,17 +21,25 @@ def test_what_policies_may_name_is_what_networks_can_do():
 
 
 def test_zero_fan_out_follows_the_new_fan_in():
-    fan_in, fan_out, bias = grown("zero_fan_out")
+    fan_in, fan_out, _ = grown("zero_fan_out")
     assert fan_in.std().item() == pytest.approx(math.sqrt(2 / 300), rel=0.02)
-    assert not fan_out.any() and not bias.any()
+    assert not fan_out.any()
 
 
 def test_xavier_follows_both_fans_after_growing():
-    fan_in, fan_out, bias = grown("xavier")
+    fan_in, fan_out, _ = grown("xavier")
     assert fan_in.abs().max().item() <= math.sqrt(6 / (300 + 400))
     assert fan_in.std().item() == pytest.approx(math.sqrt(2 / (300 + 400)), rel=0.02)
     assert fan_out.std().item() == pytest.approx(math.sqrt(2 / (400 + 10)), rel=0.05)
-    assert not bias.any()
+
+
+@pytest.mark.parametrize("name", ["zero_fan_out", "xavier"])
+def test_new_biases_are_spread_as_the_old_ones(name):
+    _, _, bias = grown(name)
+    old, new = bias[:200].detach(), bias[200:].detach()
+    assert torch.isin(new, old).all()
+    assert len(new.unique()) > 100  # all alike, units that read one input would bend at the same place
+    assert new.std().item() == pytest.approx(old.std().item(), rel=0.15)
 
 
 @pytest.mark.parametrize("name", [name for name, kind in INITIALIZATIONS.items() if not kind.keeps_outputs])

@@ -154,7 +154,8 @@ def _change(name: str, owners: tuple[tuple[nn.Module, str], ...], layout: Tensor
             new *= sqrt(old.shape[layout.in_dim] / new.shape[layout.in_dim])
         if any((source == NEW).any() for source in sources.values()):
             if layout.in_dim is None and layout.out_dim is None:
-                _fill_vector(new, old, layout.fill, sources)
+                assert plan.generator is not None
+                _fill_vector(new, layout.fill, sources, plan.generator)
             else:
                 _fill_weight(new, layout, sources, plan)
         for dim, segments in layout.dims.items():
@@ -166,8 +167,11 @@ def _change(name: str, owners: tuple[tuple[nn.Module, str], ...], layout: Tensor
     return TensorChange(name, owners, old, new, sources)
 
 
-def _fill_vector(new: Tensor, old: Tensor, fill: float | None, sources: Sources) -> None:
-    """Entries of gains, biases and the like: a value that an operation fixes, or what the old ones have on average."""
+def _fill_vector(new: Tensor, fill: float | None, sources: Sources, generator: torch.Generator) -> None:
+    """Entries of gains, biases and the like: a value that an operation fixes, or values that old ones have.
+
+    Biases that are all alike make units alike: with one input, all new ones would bend at the same place.
+    """
     for dim, source in sources.items():
         index = (source == NEW).nonzero().flatten().to(new.device)
         if len(index) == 0:
@@ -175,10 +179,9 @@ def _fill_vector(new: Tensor, old: Tensor, fill: float | None, sources: Sources)
         if fill is not None or not new.is_floating_point():
             new.index_fill_(dim, index, fill or 0.0)
         else:
-            kept = new.index_select(dim, (source != NEW).nonzero().flatten().to(new.device))
-            shape = list(new.shape)
-            shape[dim] = len(index)
-            new.index_copy_(dim, index, kept.mean(dim, keepdim=True).expand(shape))
+            kept = (source != NEW).nonzero().flatten()
+            drawn = kept[torch.randint(len(kept), (len(index),), generator=generator)]
+            new.index_copy_(dim, index, new.index_select(dim, drawn.to(new.device)))
 
 
 def _fill_weight(weight: Tensor, layout: TensorLayout, sources: Sources, plan: _Plan) -> None:

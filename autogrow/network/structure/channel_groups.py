@@ -68,7 +68,7 @@ class TensorLayout:
     in_dim: int | None = None
     """The dimension of units that a weight reads."""
     fill: float | None = None
-    """Value of new entries where neither is set; None takes the mean of the old ones."""
+    """Value of new entries where neither is set; None draws from the old ones."""
 
 
 @dataclass(frozen=True)

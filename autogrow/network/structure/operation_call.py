@@ -84,13 +84,14 @@ def slide(call: Call, dims: Sequence[DimLabels]) -> None:
         call.labels.fix(labels, f"{call.name!r} slides over its units")
 
 
-def vector_dim(call: Call, vector: Tensor, units: DimLabels, fill: float, dim: int = 0) -> DimLabels:
-    """A gain, bias or statistic with one entry per unit; its new entries hold `fill`."""
+def vector_dim(call: Call, vector: Tensor, units: DimLabels, fill: float | None, dim: int = 0) -> DimLabels:
+    """A gain, bias or statistic with one entry per unit; its new entries hold `fill`, or values of old ones."""
     tracked = call.labels.of(vector)
     owner = call.labels.owner(tracked.dims[dim])
     if owner is not None and tracked.is_weight:
         call.labels.give_role(tracked.dims[dim], "vector")
-        call.labels.fills[owner.name] = fill
+        if fill is not None:
+            call.labels.fills[owner.name] = fill
     return call.labels.relate(units, tracked.dims[dim])
 
 

@@ -30,7 +30,7 @@ def _convolution(call: Call) -> None:
     else:
         out = _grouped(call, channels, weight, groups, transposed)
     if bias is not None:
-        out = vector_dim(call, bias, out, 0.0)
+        out = vector_dim(call, bias, out, None)
     slide(call, dims[2:])
     call.result([None, out, *(None for _ in dims[2:])])
 
@@ -89,7 +89,7 @@ def _product_and_sum(call: Call) -> None:
     offset = len(dims) - bias.dim()
     for dim, labels in enumerate(call.labels.of(bias).dims):
         if labels is not None and bias.shape[dim] == call.outputs[0].shape[offset + dim]:
-            dims[offset + dim] = vector_dim(call, bias, dims[offset + dim], 0.0, dim)
+            dims[offset + dim] = vector_dim(call, bias, dims[offset + dim], None, dim)
     call.result(dims)
 
 
