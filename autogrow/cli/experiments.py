@@ -11,6 +11,7 @@ from autogrow.cli.networks import interruptible, model_for, set_threads
 from autogrow.cli.options import (
     data_dir_option,
     execution_options,
+    jobs_option,
     json_option,
     model_option_option,
 )
@@ -29,7 +30,8 @@ from autogrow.cli.options import (
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @execution_options
-@click.option("--threads", type=int, help="CPU threads  [default: all cores]")
+@click.option("--threads", type=int, help="CPU threads of all runs together  [default: all cores]")
+@jobs_option
 @data_dir_option
 @json_option
 @click.option("--quiet", is_flag=True, help="No progress, only the tables.")
@@ -60,12 +62,13 @@ def compare(policy_file: Path, **options: Any) -> int:
             folder=folder,
             on_run=None if options["quiet"] else _run_printer(options["seeds"], experiment.dataset.task),
             interrupted=interrupted.is_set,
+            jobs=options["jobs"],
         )
     if results is None:
         click.echo(f"interrupted; the same command goes on from {out}", err=True)
         return 130
     _print_results(results, folder, options["as_json"])
-    return 0
+    return 0 if results.of_condition(results.design.subject) else 1
 
 
 def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
@@ -90,16 +93,20 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
 
 def _run_printer(num_seeds: int, task: Any) -> Any:
     """Prints a line for every finished run."""
+    from autogrow.experiments.records import FailedRun
     from autogrow.report import formats
 
     def show(record: Any, trained_now: bool) -> None:
         name = record.condition.replace("_", " ")
+        seed = f"seed {record.seed} ({record.seed + 1} of {num_seeds})"
+        if isinstance(record, FailedRun):
+            click.echo(f"{seed}  {name:12}  failed: {record.reason}", err=True)
+            return
         accuracy = f"test {formats.accuracy_name(task)} {formats.accuracy_with_unit(record.test_accuracy, task)}"
         how = f"{record.train_seconds:.1f} train s" if trained_now else "was there already"
         if record.same_run_as is not None:
             how = f"the same network, and run, as {record.same_run_as.replace('_', ' ')}"
         size = f"{formats.count(record.parameters)} parameters"
-        seed = f"seed {record.seed} ({record.seed + 1} of {num_seeds})"
         click.echo(f"{seed}  {name:12}  {accuracy}, {size}, {how}", err=True)
 
     return show

@@ -19,6 +19,13 @@ data_dir_option: Decorator = click.option(
     help="Where data sets lie, in torchvision's layout [AUTOGROW_DATA, or the user's cache folder].",
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+jobs_option: Decorator = click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Training runs at a time, each with its share of the threads; their seconds are then of a shared machine.",
+)
 run_argument: Decorator = click.argument("run_path", metavar="RUN")
 model_help = (
     "auto, mlp, convnet, resnet, resnet18, or package.module:factory (runs your own code, from the current folder)."

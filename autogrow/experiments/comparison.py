@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 
 from autogrow.errors import UsageError
-from autogrow.experiments.conditions import COMPARISON, Experiment
+from autogrow.experiments.conditions import Experiment
+from autogrow.experiments.controls import COMPARISON
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, run_experiment
@@ -25,16 +26,19 @@ def compare_policy(
     folder: ExperimentFolder | None = None,
     on_run: OnRun | None = None,
     interrupted: Callable[[], bool] | None = None,
+    jobs: int = 1,
 ) -> Results | None:
     """Train the policy and its controls on every seed; None when `interrupted` said so.
 
     With `folder`, results are written there, and what is there already is not trained again. More seeds may be asked of
-    a finished comparison.
+    a finished comparison. `jobs` processes train at a time.
 
     Raises `UsageError` and others with one line for anything that a user can mend, before anything is written.
     """
     _check(experiment, num_seeds)
-    return run_experiment(experiment, COMPARISON, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted)
+    return run_experiment(
+        experiment, COMPARISON, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs
+    )
 
 
 def _check(experiment: Experiment, num_seeds: int) -> None:

@@ -5,7 +5,7 @@ A condition may depend on what others of the same seed came to: a control at equ
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,12 @@ import torch
 from torch import nn
 
 from autogrow.data.dataset import Dataset
-from autogrow.experiments.fresh_networks import build_in_shape
 from autogrow.experiments.records import RunRecord
 from autogrow.models.building import ModelSpec
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.presets import static_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.settings import available_cores, versions
-
-GROWN, FULL, FINAL, SAME_COMPUTE, SMALL = "grown", "full", "final", "same_compute", "small"
-NEVER = 1e-12
-"""Share of a run that is over before its first sample."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +32,25 @@ class Experiment:
     train_size: int | None = None
     device: str = "cpu"
     execution: Execution = Execution()
+    keeps_validation_apart: bool = False
+    """Whether validation is kept apart even where the policy does not watch it: to read it along the way."""
 
     @property
     def holds_out_validation(self) -> bool:
         """Whether validation is kept apart: for all conditions alike, so that all see the same examples."""
-        return self.policy.watches_validation
+        return self.keeps_validation_apart or self.policy.watches_validation
+
+    @property
+    def dataset_name(self) -> str:
+        """Without the place of a file."""
+        name = self.dataset.name
+        return Path(name).name if name.endswith(".npz") else name
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, as plain data without paths."""
-        name = self.dataset.name
         return {
             "dataset": {
-                "name": Path(name).name if name.endswith(".npz") else name,
+                "name": self.dataset_name,
                 "fingerprint": self.dataset.fingerprint,
                 "train_size": self.train_size,
             },
@@ -61,13 +62,14 @@ class Experiment:
             "execution": self.execution.model_dump(mode="json"),
         }
 
-    def circumstances(self) -> dict[str, Any]:
-        """Versions, and what train seconds depend on; without names of hosts or places."""
+    def circumstances(self, *, jobs: int = 1) -> dict[str, Any]:
+        """Versions, and what train seconds depend on, `jobs` runs at a time; without names of hosts or places."""
         on_gpu = torch.device(self.device).type == "cuda"
         machine = {
             "architecture": platform.machine(),
             "cores": available_cores(),
             "threads": torch.get_num_threads(),
+            "jobs": jobs,
             "processor": torch.backends.cpu.get_cpu_capability(),
             "gpu": torch.cuda.get_device_name(self.device) if on_gpu else None,
         }
@@ -81,6 +83,27 @@ class TrainingPlan:
     model: ModelSpec | nn.Module
     policy: GrowthPolicy
     training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class FixedPlan:
+    """The same plan for every seed; what is None is the experiment's."""
+
+    policy: GrowthPolicy
+    model: ModelSpec | None = None
+    training: TrainingSettings | None = None
+
+    def of(self, experiment: Experiment, seed: int, finished: "Finished") -> TrainingPlan:
+        """The run of any seed."""
+        return TrainingPlan(self.model or experiment.model, self.policy, self.training or experiment.training)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without what is the experiment's."""
+        return {
+            "policy": self.policy.recipe(),
+            **({"model": self.model.to_dict()} if self.model else {}),
+            **({"training": self.training.model_dump(mode="json")} if self.training else {}),
+        }
 
 
 Finished = Mapping[str, RunRecord]
@@ -97,39 +120,15 @@ class Condition:
     """What it is, in one line under a table."""
     plan: Callable[[Experiment, int, Finished], TrainingPlan | str]
     """The run of a seed; or the condition of that seed whose run it is, too."""
+    needs: tuple[str, ...] = ()
+    """Conditions of the same seed that must be finished before, since `plan` looks at them."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What decides its runs beside the experiment's settings, as plain data."""
 
-
-def plan_grown(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan:
-    """The policy itself."""
-    return TrainingPlan(experiment.model, experiment.policy, experiment.training)
-
-
-def plan_full(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan:
-    """Full size from the first step."""
-    return TrainingPlan(experiment.model, static_policy(), experiment.training)
-
-
-def plan_final(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan | str:
-    """The shape that the grown network ended with, from fresh weights."""
-    grown, full, dataset = finished[GROWN], finished[FULL], experiment.dataset
-    if (grown.shape.widths, grown.parameters) == (full.shape.widths, full.parameters):
-        return FULL
-    module = build_in_shape(experiment.model, dataset.input_shape, dataset.num_outputs, grown.shape, seed)
-    return TrainingPlan(module, static_policy(), experiment.training)
-
-
-def plan_same_compute(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan:
-    """Full size, as many steps as the grown network's training FLOPs pay for: within half a step of them."""
-    grown, full = finished[GROWN], finished[FULL]
-    steps = max(1, round(grown.training_flops / full.training_flops * full.steps))
-    training = experiment.training.model_copy(update={"steps": steps})
-    return TrainingPlan(experiment.model, static_policy(), training)
-
-
-def plan_small(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan:
-    """The network that the policy starts with, its limits included, and no growth event."""
-    policy = experiment.policy.model_copy(update={"grow_until": NEVER})
-    return TrainingPlan(experiment.model, policy, experiment.training)
+    @classmethod
+    def fixed(cls, name: str, title: str, summary: str, plan: "FixedPlan") -> "Condition":
+        """A condition that depends on nothing but its seed."""
+        return cls(name, title, summary, plan.of, recipe=plan.to_dict())
 
 
 @dataclass(frozen=True)
@@ -142,6 +141,8 @@ class Design:
     """The condition that the others are compared with."""
     unit: str
     """The condition whose training FLOPs are the unit of compute, seed by seed."""
+    keeps_curves: bool = False
+    """Whether metrics along the way are kept, not only those of the end."""
 
     @property
     def controls(self) -> tuple[Condition, ...]:
@@ -151,16 +152,6 @@ class Design:
     def title(self, condition: str) -> str:
         return next(each.title for each in self.conditions if each.name == condition)
 
-
-GROWN_AND_CONTROLS = (
-    Condition(GROWN, "grown", "by the policy", plan_grown),
-    Condition(FULL, "full", "full size from the first step", plan_full),
-    Condition(FINAL, "final", "the grown network's last shape, from fresh weights", plan_final),
-    Condition(
-        SAME_COMPUTE, "same compute", "full size, as many steps as the grown run's FLOPs pay for", plan_same_compute
-    ),
-    Condition(SMALL, "small", "the policy's small start, never grown", plan_small),
-)
-"""Grown first, since the others' runs depend on it."""
-
-COMPARISON = Design(GROWN_AND_CONTROLS, subject=GROWN, unit=FULL)
+    def recipes(self) -> dict[str, Any]:
+        """What decides the runs of each condition beside the experiment's settings, as plain data."""
+        return {condition.name: dict(condition.recipe) for condition in self.conditions if condition.recipe}

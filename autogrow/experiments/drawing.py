@@ -11,6 +11,7 @@ from html import escape
 
 from autogrow.data.catalogue import Task
 from autogrow.experiments.results import Results
+from autogrow.experiments.statistics import spread
 from autogrow.report import formats
 
 WIDTH, HEIGHT = 760, 440
@@ -51,12 +52,13 @@ def figure_record(results: Results) -> tuple[Mark, ...]:
     """What the figure shows, in the order of conditions."""
     marks = []
     for condition in results.design.conditions:
-        compute = results.values(condition.name, "compute")
-        accuracy = [formats.in_points(value, results.task) for value in results.values(condition.name, "test_accuracy")]
-        spread = results.spread(condition.name, "test_accuracy")
-        mean = results.spread(condition.name, "compute").mean, formats.in_points(spread.mean, results.task)
-        deviation = None if spread.std is None else formats.in_points(spread.std, results.task)
-        marks.append(Mark(condition.title, tuple(zip(compute, accuracy, strict=True)), mean, deviation))
+        compute = results.by_seed(condition.name, "compute")
+        accuracy = results.by_seed(condition.name, "test_accuracy")
+        points = tuple((compute[seed], formats.in_points(accuracy[seed], results.task)) for seed in compute)
+        if not points:
+            continue  # every run failed
+        across, up = (spread([point[place] for point in points]) for place in (0, 1))
+        marks.append(Mark(condition.title, points, (across.mean, up.mean), up.std))
     return tuple(marks)
 
 

@@ -3,7 +3,7 @@
 ::
 
     KIND.json                 when it begins: settings; when it ends: versions, machine, runs and summary, too
-    table.md, figure.svg      when it ends
+    table.md, *.svg           when it ends
     runs/SEED-CONDITION.json  one finished run, written at once
     runs/SEED-CONDITION/      the checkpoint of the run under way
 """
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from autogrow.errors import RunFolderError
-from autogrow.experiments.records import RunRecord
+from autogrow.experiments.pages import Pages
+from autogrow.experiments.records import Outcome, read_outcome
 from autogrow.export.retraining import REQUEST
 from autogrow.files import write_json_atomically, write_text_atomically
 from autogrow.study.run_folder import RunFolder
@@ -36,13 +37,12 @@ class ExperimentFolder:
         self.kind = kind
         self.result_file = path / f"{kind}.json"
         self.table_file = path / "table.md"
-        self.figure_file = path / "figure.svg"
         self._runs = path / "runs"
 
     @property
     def written(self) -> tuple[Path, ...]:
         """The files of a finished experiment that are for readers."""
-        return self.result_file, self.table_file, self.figure_file
+        return self.result_file, self.table_file, *sorted(self.path.glob("*.svg"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -66,23 +66,24 @@ class ExperimentFolder:
         if not self._has_records:
             write_json_atomically(self.result_file, self._content(settings))
 
-    def finish(self, settings: dict[str, Any], results: dict[str, Any], table: str, figure: str) -> None:
+    def finish(self, settings: dict[str, Any], results: dict[str, Any], pages: Pages) -> None:
         """Write what came out."""
-        write_text_atomically(self.table_file, table)
-        write_text_atomically(self.figure_file, figure)
+        write_text_atomically(self.table_file, pages.table)
+        for name, document in pages.figures.items():
+            write_text_atomically(self.path / f"{name}.svg", document)
         write_json_atomically(self.result_file, {**self._content(settings), **results})
 
-    def record(self, seed: int, condition: str) -> RunRecord | None:
+    def record(self, seed: int, condition: str) -> Outcome | None:
         """A finished run; None if there is none yet. Raises `RunFolderError` for a damaged file."""
         path = self._record_file(seed, condition)
         if not path.exists():
             return None
         try:
-            return RunRecord.from_dict(self._read(path))
+            return read_outcome(self._read(path))
         except (KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(f"{path} is damaged: remove it, and the run is repeated") from error
 
-    def write_record(self, record: RunRecord) -> None:
+    def write_record(self, record: Outcome) -> None:
         """Keep a finished run, and nothing of how it was under way."""
         write_json_atomically(self._record_file(record.seed, record.condition), record.to_dict())
         shutil.rmtree(self._working(record.seed, record.condition), ignore_errors=True)

@@ -8,6 +8,45 @@ from autogrow.errors import DataError
 from autogrow.export.retraining import TrainResult
 from autogrow.network.shape import NetworkShape
 
+CURVE_COLUMNS = (
+    "step", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "train_seconds",
+    "training_flops", "parameters",
+)  # fmt: skip
+"""What is kept of every sample: train and validation of the same weights, at the same step."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a run's samples read, by `CURVE_COLUMNS`, and when the network grew."""
+
+    columns: dict[str, list[float]]
+    growth_steps: list[int]
+
+    @classmethod
+    def of(cls, result: TrainResult) -> Self:
+        """The samples of a finished run, to seven digits. What it has not (validation, perhaps) is left out."""
+        columns = {name: [getattr(sample, name) for sample in result.samples] for name in CURVE_COLUMNS}
+        kept = {
+            name: [float(f"{value:.7g}") for value in column] for name, column in columns.items() if None not in column
+        }
+        return cls(kept, [event.step for event in result.events])
+
+    def last(self, column: str, number: int) -> list[float]:
+        """The last so many readings; all where there are fewer."""
+        return self.columns[column][-number:]
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A training run that came to nothing: it diverged, or what it is made from did."""
+
+    seed: int
+    condition: str
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "failed": True}
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -34,6 +73,8 @@ class RunRecord:
     """The condition whose run this is, too: where both are the same network, trained alike."""
     trained_on: dict[str, Any] = field(default_factory=dict, compare=False)
     """Versions and machine, as `Experiment.circumstances` gives them."""
+    curve: Curve | None = None
+    """Metrics along the way, where the experiment keeps them."""
 
     @property
     def train_minus_test_accuracy(self) -> float:
@@ -41,7 +82,9 @@ class RunRecord:
         return self.train_accuracy - self.test_accuracy
 
     @classmethod
-    def of(cls, seed: int, condition: str, result: TrainResult, trained_on: dict[str, Any]) -> Self:
+    def of(
+        cls, seed: int, condition: str, result: TrainResult, trained_on: dict[str, Any], *, keeps_curve: bool = False
+    ) -> Self:
         """The record of a finished run. Raises `DataError` where the data set has no test split."""
         if result.test is None:
             raise DataError("the data set has no test split: an experiment's results are read on one")
@@ -60,13 +103,28 @@ class RunRecord:
             growth_ended_by=result.growth_ended_by,
             shape=result.shape,
             trained_on=trained_on,
+            curve=Curve.of(result) if keeps_curve else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "train_minus_test_accuracy": self.train_minus_test_accuracy}
+        written = {**asdict(self), "train_minus_test_accuracy": self.train_minus_test_accuracy}
+        if self.curve is None:
+            del written["curve"]
+        return written
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Raises `KeyError` or `TypeError` for a record that is none."""
         fields = {name: value for name, value in values.items() if name != "train_minus_test_accuracy"}
-        return cls(**{**fields, "shape": NetworkShape.from_dict(values["shape"])})
+        curve = Curve(**values["curve"]) if values.get("curve") else None
+        return cls(**{**fields, "shape": NetworkShape.from_dict(values["shape"]), "curve": curve})
+
+
+Outcome = RunRecord | FailedRun
+
+
+def read_outcome(values: Mapping[str, Any]) -> Outcome:
+    """What `to_dict` of either wrote. Raises `KeyError` or `TypeError` for what is neither."""
+    if values.get("failed"):
+        return FailedRun(values["seed"], values["condition"], values["reason"])
+    return RunRecord.from_dict(values)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from autogrow.data.catalogue import Task
 from autogrow.experiments.conditions import Design
-from autogrow.experiments.records import RunRecord
+from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.experiments.statistics import PairedDifference, Spread, paired_difference, spread
 
 METRICS = (
@@ -18,35 +18,51 @@ COMPARED_METRICS = ("test_accuracy", "test_loss")
 
 @dataclass(frozen=True)
 class Results:
-    """The finished runs of every condition over the same seeds."""
+    """What came out of every condition over the same seeds. Runs that failed count for no mean and no difference."""
 
     task: Task
     design: Design
     runs: tuple[RunRecord, ...]
+    failures: tuple[FailedRun, ...] = ()
+
+    @classmethod
+    def of(cls, task: Task, design: Design, outcomes: Sequence[Outcome]) -> Self:
+        """Results of what came out of all runs."""
+        runs = tuple(outcome for outcome in outcomes if isinstance(outcome, RunRecord))
+        return cls(task, design, runs, tuple(outcome for outcome in outcomes if isinstance(outcome, FailedRun)))
 
     @property
     def seeds(self) -> list[int]:
-        return sorted({run.seed for run in self.runs})
+        return sorted({run.seed for run in self.runs} | {failure.seed for failure in self.failures})
 
-    def of(self, condition: str) -> list[RunRecord]:
-        """The runs of a condition, one per seed, in the order of seeds."""
+    def of_condition(self, condition: str) -> list[RunRecord]:
+        """The runs of a condition that did not fail, in the order of seeds."""
         return sorted((run for run in self.runs if run.condition == condition), key=lambda run: run.seed)
+
+    def by_seed(self, condition: str, metric: str) -> dict[int, float]:
+        """A metric of a condition's runs."""
+        runs = self.of_condition(condition)
+        if metric != "compute":
+            return {run.seed: float(getattr(run, metric)) for run in runs}
+        units = {run.seed: run.training_flops for run in self.of_condition(self.design.unit)}
+        return {run.seed: run.training_flops / units[run.seed] for run in runs if run.seed in units}
 
     def values(self, condition: str, metric: str) -> list[float]:
         """A metric of a condition, one per seed, in the order of seeds."""
-        runs = self.of(condition)
-        if metric == "compute":
-            units = self.of(self.design.unit)
-            return [run.training_flops / unit.training_flops for run, unit in zip(runs, units, strict=True)]
-        return [float(getattr(run, metric)) for run in runs]
+        return list(self.by_seed(condition, metric).values())
 
-    def spread(self, condition: str, metric: str) -> Spread:
-        """Mean and standard deviation over seeds."""
-        return spread(self.values(condition, metric))
+    def spread(self, condition: str, metric: str) -> Spread | None:
+        """Mean and standard deviation over seeds; None where every run failed."""
+        values = self.values(condition, metric)
+        return spread(values) if values else None
 
-    def difference(self, control: str, metric: str) -> PairedDifference:
-        """The subject minus a control, paired by seed."""
-        return paired_difference(self.values(self.design.subject, metric), self.values(control, metric))
+    def difference(self, control: str, metric: str) -> PairedDifference | None:
+        """The subject minus a control, paired by the seeds on which neither failed; None where there is none."""
+        ours, theirs = (self.by_seed(name, metric) for name in (self.design.subject, control))
+        seeds = [seed for seed in ours if seed in theirs]
+        if not seeds:
+            return None
+        return paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
 
     def repeated(self) -> dict[str, tuple[str, list[int]]]:
         """Conditions that are another's runs for some seeds: whose, and which seeds."""
@@ -59,7 +75,8 @@ class Results:
     def to_dict(self) -> dict[str, Any]:
         """Runs and summary as plain data."""
         runs = [self._run(run) for run in self.runs]
-        return {"trained_on": self._trained_on(), "runs": runs, "summary": self.summary()}
+        failed = {"failed": [failure.to_dict() for failure in self.failures]} if self.failures else {}
+        return {"trained_on": self._trained_on(), "runs": runs, **failed, "summary": self.summary()}
 
     def _trained_on(self) -> list[dict[str, Any]]:
         """Versions and machines, each with its runs: an experiment may go on elsewhere, or after an update."""
@@ -78,17 +95,20 @@ class Results:
             "conditions": {
                 condition.name: {
                     "summary": condition.summary,
-                    **{metric: self.spread(condition.name, metric).to_dict() for metric in METRICS},
+                    **{metric: _plain(self.spread(condition.name, metric)) for metric in METRICS},
                 }
                 for condition in self.design.conditions
             },
             f"{self.design.subject}_minus": {
-                control.name: {metric: self.difference(control.name, metric).to_dict() for metric in COMPARED_METRICS}
+                control.name: {metric: _plain(self.difference(control.name, metric)) for metric in COMPARED_METRICS}
                 for control in self.design.controls
             },
         }
 
     def _run(self, run: RunRecord) -> dict[str, Any]:
-        seeds: Sequence[int] = [each.seed for each in self.of(run.condition)]
         metrics = {name: value for name, value in run.to_dict().items() if name != "trained_on"}
-        return {**metrics, "compute": self.values(run.condition, "compute")[seeds.index(run.seed)]}
+        return {**metrics, "compute": self.by_seed(run.condition, "compute").get(run.seed)}
+
+
+def _plain(value: Spread | PairedDifference | None) -> dict[str, Any] | None:
+    return None if value is None else value.to_dict()

@@ -1,22 +1,24 @@
-"""Runs an experiment: seed by seed, in each the conditions in their order; what is finished is not repeated.
+"""Runs an experiment: on every seed every condition, what is finished is not repeated.
 
-It knows nothing of which conditions there are: that is a `Design`.
+It knows nothing of which conditions there are: that is a `Design`. Where several processes train at a time, a run
+starts as soon as those of its seed that it needs are finished.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
+from typing import Any
 
-from autogrow.errors import TrainingDivergedError
 from autogrow.experiments.conditions import Condition, Design, Experiment, TrainingPlan
-from autogrow.experiments.drawing import draw_results
 from autogrow.experiments.folder import ExperimentFolder
-from autogrow.experiments.records import RunRecord
+from autogrow.experiments.pages import Pages, default_pages
+from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.experiments.results import Results
-from autogrow.experiments.tables import markdown
-from autogrow.export.retraining import train_policy
+from autogrow.experiments.workers import Workers, open_workers
 
-OnRun = Callable[[RunRecord, bool], None]
-"""Told of every run in order, and whether it was trained now (or found in the folder)."""
+OnRun = Callable[[Outcome, bool], None]
+"""Told of every run as it is finished, and whether it was trained now (or found in the folder)."""
+POLL_SECONDS = 0.2
 
 
 def run_experiment(
@@ -27,102 +29,152 @@ def run_experiment(
     folder: ExperimentFolder | None = None,
     on_run: OnRun | None = None,
     interrupted: Callable[[], bool] | None = None,
+    jobs: int = 1,
+    pages: Callable[[Results, str], Pages] = default_pages,
 ) -> Results | None:
     """Train every condition of a design on every seed; None when `interrupted` said so.
 
-    With `folder`, finished runs and results are written there, and what is there already is not trained again.
+    With `folder`, finished runs and results are written there, and what is there already is not trained again. `jobs`
+    processes train at a time; with one, it is this process. `pages` makes of the results and a heading what is
+    written for readers.
 
     Raises `RunFolderError` when the folder holds something else, `RunFolderInUseError` when another process has it.
     """
 
     def train(folder: ExperimentFolder | None) -> Results | None:
-        runs = run_conditions(
-            experiment, design.conditions, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted
+        outcomes = run_conditions(
+            experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs
         )
-        return None if runs is None else Results(experiment.dataset.task, design, runs)
+        return None if outcomes is None else Results.of(experiment.dataset.task, design, outcomes)
 
     if folder is None:
         return train(None)
-    settings = {**experiment.settings(), "conditions": [condition.name for condition in design.conditions]}
+    settings = experiment_settings(experiment, design)
     folder.check(settings)
     with folder.locked():
         folder.begin(settings)
         results = train(folder)
         if results is not None:
-            heading = f"{folder.path.name}: {experiment.model.name} on {settings['dataset']['name']}"
-            folder.finish(settings, results.to_dict(), markdown(results, heading), draw_results(results, heading))
+            heading = f"{folder.path.name}: {experiment.model.name} on {experiment.dataset_name}"
+            folder.finish(settings, results.to_dict(), pages(results, heading))
     return results
+
+
+def experiment_settings(experiment: Experiment, design: Design) -> dict[str, Any]:
+    """What decides the results, as plain data: a folder is gone on with by an equal experiment alone."""
+    settings = {**experiment.settings(), "conditions": [condition.name for condition in design.conditions]}
+    return settings if not design.recipes() else {**settings, "recipes": design.recipes()}
 
 
 def run_conditions(
     experiment: Experiment,
-    conditions: Sequence[Condition],
+    design: Design,
     num_seeds: int,
     *,
     folder: ExperimentFolder | None = None,
     on_run: OnRun | None = None,
     interrupted: Callable[[], bool] | None = None,
-) -> tuple[RunRecord, ...] | None:
+    jobs: int = 1,
+) -> tuple[Outcome, ...] | None:
     """Train every condition on the seeds 0 to `num_seeds` - 1; None when `interrupted` said so.
 
     The test split is read once per run, at its end. With `folder`, finished runs are taken from there, an unfinished
-    one goes on from its checkpoint, and every run is written when it is finished.
+    one goes on from its checkpoint, and every run is written when it is finished. Returned in the order of seeds, in
+    each in that of the conditions.
     """
-    records: list[RunRecord] = []
-    for seed in range(num_seeds):
-        finished: dict[str, RunRecord] = {}
-        for condition in conditions:
-            found = folder.record(seed, condition.name) if folder is not None else None
-            record = found or _run(experiment, condition, seed, finished, folder, interrupted)
-            if record is None:
-                return None
-            finished[condition.name] = record
-            if on_run is not None:
-                on_run(record, found is None)
-        records += finished.values()
-    return tuple(records)
+    schedule = _Schedule(experiment, design, num_seeds, folder, on_run)
+    asked = interrupted or (lambda: False)
+    with open_workers(experiment, jobs, asked, keeps_curves=design.keeps_curves) as workers:
+        running: dict[Future[Outcome | None], Condition] = {}
+        is_over = False
+        while True:
+            if not is_over:
+                running |= schedule.start(workers, workers.number - len(running))
+            if not running:
+                break
+            done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            if asked():
+                workers.stop()
+            for future in done:
+                del running[future]
+                outcome = future.result()
+                if outcome is None:
+                    is_over = True  # saved, to be gone on with; the others are saving themselves, too
+                else:
+                    schedule.finish(outcome, trained_now=True)
+    return None if is_over else schedule.outcomes()
 
 
-def _run(
-    experiment: Experiment,
-    condition: Condition,
-    seed: int,
-    finished: dict[str, RunRecord],
-    folder: ExperimentFolder | None,
-    interrupted: Callable[[], bool] | None,
-) -> RunRecord | None:
-    plan = condition.plan(experiment, seed, finished)
-    if isinstance(plan, str):
-        record: RunRecord | None = replace(finished[plan], condition=condition.name, same_run_as=plan)
-    else:
-        record = _train(experiment, condition.name, plan, seed, folder, interrupted)
-    if record is not None and folder is not None:
-        folder.write_record(record)
-    return record
+class _Schedule:
+    """Which runs are left, and which of them can start."""
 
+    def __init__(
+        self,
+        experiment: Experiment,
+        design: Design,
+        num_seeds: int,
+        folder: ExperimentFolder | None,
+        on_run: OnRun | None,
+    ) -> None:
+        self._experiment = experiment
+        self._folder = folder
+        self._on_run = on_run
+        self._order = [(seed, condition) for seed in range(num_seeds) for condition in design.conditions]
+        self._waiting = list(self._order)
+        self._finished: dict[int, dict[str, Outcome]] = {seed: {} for seed in range(num_seeds)}
 
-def _train(
-    experiment: Experiment,
-    condition: str,
-    plan: TrainingPlan,
-    seed: int,
-    folder: ExperimentFolder | None,
-    interrupted: Callable[[], bool] | None,
-) -> RunRecord | None:
-    try:
-        result = train_policy(
-            plan.model,
-            experiment.dataset,
-            plan.policy,
-            plan.training,
-            seed=seed,
-            train_size=experiment.train_size,
-            hold_out_validation=experiment.holds_out_validation,
-            device=experiment.device,
-            execution=experiment.execution,
-            out=folder.place_of_run(seed, condition) if folder is not None else None,
-            interrupted=interrupted,
+    def start(self, workers: Workers, number: int) -> dict[Future[Outcome | None], Condition]:
+        """Start up to `number` runs. What needs no training is finished at once."""
+        started: dict[Future[Outcome | None], Condition] = {}
+        while len(started) < number and (entry := self._next()) is not None:
+            seed, condition = entry
+            self._waiting.remove(entry)
+            found = self._folder.record(seed, condition.name) if self._folder is not None else None
+            if found is not None:
+                self.finish(found, trained_now=False)
+                continue
+            plan = self._plan(seed, condition)
+            if isinstance(plan, TrainingPlan):
+                place = self._folder.place_of_run(seed, condition.name) if self._folder is not None else None
+                started[workers.train(condition.name, plan, seed, place)] = condition
+            else:
+                self.finish(plan, trained_now=True)
+        return started
+
+    def finish(self, outcome: Outcome, *, trained_now: bool) -> None:
+        """Keep what came out of a run."""
+        if trained_now and self._folder is not None:
+            self._folder.write_record(outcome)
+        self._finished[outcome.seed][outcome.condition] = outcome
+        if self._on_run is not None:
+            self._on_run(outcome, trained_now)
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        return tuple(self._finished[seed][condition.name] for seed, condition in self._order)
+
+    def _next(self) -> tuple[int, Condition] | None:
+        """The first run whose needs are finished, if any."""
+        ready = (
+            (seed, condition)
+            for seed, condition in self._waiting
+            if all(name in self._finished[seed] for name in condition.needs)
         )
-    except TrainingDivergedError as error:
-        raise TrainingDivergedError(f"seed {seed}, {condition.replace('_', ' ')}: {error}") from error
-    return None if result is None else RunRecord.of(seed, condition, result, experiment.circumstances())
+        return next(ready, None)
+
+    def _plan(self, seed: int, condition: Condition) -> TrainingPlan | Outcome:
+        """How to train it; or what it came to without, where it is another's run or cannot be made up."""
+        finished = self._finished[seed]
+        for failed in self._failed(seed, condition.needs):
+            return FailedRun(
+                seed, condition.name, f"it is made from {failed.condition.replace('_', ' ')}, which failed"
+            )
+        records = {name: outcome for name, outcome in finished.items() if isinstance(outcome, RunRecord)}
+        plan = condition.plan(self._experiment, seed, records)
+        if isinstance(plan, TrainingPlan):
+            return plan
+        return replace(records[plan], condition=condition.name, same_run_as=plan)
+
+    def _failed(self, seed: int, names: tuple[str, ...]) -> Iterator[FailedRun]:
+        for name in names:
+            if isinstance(outcome := self._finished[seed][name], FailedRun):
+                yield outcome

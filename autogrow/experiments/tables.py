@@ -21,7 +21,12 @@ def quality_table(results: Results) -> Table:
     for condition in results.design.conditions:
         spreads = [results.spread(condition.name, name) for name in _QUALITY]
         test, loss, train, gap = spreads
-        cells = _accuracy(test, task), _plain(loss), _accuracy(train, task), _accuracy(gap, task, signed=True)
+        cells = (
+            accuracy_cell(test, task),
+            _numbers(loss),
+            accuracy_cell(train, task),
+            accuracy_cell(gap, task, signed=True),
+        )
         rows.append((condition.title, *cells))
     return Table(_caption("On the test split", results), _columns("condition", *titles), tuple(rows), _note(results))
 
@@ -46,15 +51,18 @@ def _costs(results: Results, condition: Condition) -> tuple[str, ...]:
         for name in ("train_seconds", "compute", "steps", "parameters", "num_events")
     )
     return (
-        _seconds(seconds),
-        _with_spread(f"{compute.mean:.3f}", None if compute.std is None else f"{compute.std:.3f}"),
-        f"{steps.mean:,.0f}",
-        formats.count(parameters.mean),
-        f"{events.mean:.1f}",
+        seconds_cell(seconds),
+        _numbers(compute, 3),
+        formats.MISSING if steps is None else f"{steps.mean:,.0f}",
+        formats.MISSING if parameters is None else formats.count(parameters.mean),
+        formats.MISSING if events is None else f"{events.mean:.1f}",
     )
 
 
-def _seconds(spread: Spread) -> str:
+def seconds_cell(spread: Spread | None) -> str:
+    """Mean and deviation of seconds; a dash where every run failed, as in all cells."""
+    if spread is None:
+        return formats.MISSING
     mean = formats.seconds(spread.mean)
     digits = len(mean.partition(".")[2])
     return _with_spread(mean, None if spread.std is None else f"{spread.std:,.{digits}f}")
@@ -68,15 +76,9 @@ def differences_table(results: Results) -> Table:
     rows, notes = [], []
     for control in results.design.controls:
         by_accuracy, by_loss = (results.difference(control.name, name) for name in ("test_accuracy", "test_loss"))
-        rows.append(
-            (
-                control.title,
-                *_difference(by_accuracy, results.task),
-                *_difference(by_loss, None),
-                str(by_accuracy.num_seeds),
-            )
-        )
-        notes += [each.note for each in (by_accuracy, by_loss) if each.note]
+        number = "0" if by_accuracy is None else str(by_accuracy.num_seeds)
+        rows.append((control.title, *_difference(by_accuracy, results.task), *_difference(by_loss, None), number))
+        notes += [each.note for each in (by_accuracy, by_loss) if each is not None and each.note]
     legend = "s.e.: standard error of the mean; p: two-sided paired t-test over n seeds, not corrected for several."
     note = " ".join([legend, *(f"–: {text}." for text in dict.fromkeys(notes))])
     return Table(
@@ -84,8 +86,10 @@ def differences_table(results: Results) -> Table:
     )
 
 
-def _difference(difference: PairedDifference, task: Task | None) -> tuple[str, str, str]:
+def _difference(difference: PairedDifference | None, task: Task | None) -> tuple[str, str, str]:
     """Mean, standard error and p; of an accuracy where there is a task, of a loss where not."""
+    if difference is None:
+        return formats.MISSING, formats.MISSING, formats.MISSING
     error, p_value = difference.standard_error, difference.p_value
     if task is None:
         cells = f"{difference.mean:+.4f}", formats.MISSING if error is None else f"{error:.4f}"
@@ -128,6 +132,9 @@ def _note(results: Results) -> str:
         which = "every seed" if seeds == results.seeds else "seeds " + ", ".join(map(str, seeds))
         one, same = results.design.title(name).capitalize(), results.design.title(other)
         lines += f". {one} is the same run as {same} under {which}: both are one network"
+    for failure in results.failures:
+        title = results.design.title(failure.condition).capitalize()
+        lines += f". {title} failed under seed {failure.seed} and counts for nothing: {failure.reason}"
     return f"{lines}."
 
 
@@ -135,13 +142,18 @@ def _accuracy_title(task: Task) -> str:
     return "accuracy %" if task == "classification" else "R²"
 
 
-def _accuracy(spread: Spread, task: Task, *, signed: bool = False) -> str:
+def accuracy_cell(spread: Spread | None, task: Task, *, signed: bool = False) -> str:
+    """Mean and deviation of an accuracy, or of a gap, which has a sign."""
+    if spread is None:
+        return formats.MISSING
     mean = formats.gap(spread.mean, task) if signed else formats.accuracy(spread.mean, task)
     return _with_spread(mean, None if spread.std is None else formats.accuracy(spread.std, task))
 
 
-def _plain(spread: Spread) -> str:
-    return _with_spread(f"{spread.mean:.4f}", None if spread.std is None else f"{spread.std:.4f}")
+def _numbers(spread: Spread | None, digits: int = 4) -> str:
+    if spread is None:
+        return formats.MISSING
+    return _with_spread(f"{spread.mean:.{digits}f}", None if spread.std is None else f"{spread.std:.{digits}f}")
 
 
 def _with_spread(mean: str, std: str | None) -> str:

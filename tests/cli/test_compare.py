@@ -89,7 +89,7 @@ def test_another_comparisons_folder(autogrow, refused, policy_file):
 def test_in_python(policy_file, digits_runs_quickly):
     results = package.compare(*digits_runs_quickly, policy_file, seeds=1, epochs=1, train_size=60, device="cpu")
     assert results.seeds == [0]
-    assert len(results.of("final")) == 1
+    assert len(results.of_condition("final")) == 1
 
 
 def test_a_module_has_one_start_for_all_seeds(policy_file):

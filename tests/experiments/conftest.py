@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from autogrow.data import open_dataset
-from autogrow.experiments import running
+from autogrow.experiments import workers
 from autogrow.experiments.comparison import KIND, compare_policy
 from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.folder import ExperimentFolder
@@ -61,7 +61,7 @@ def experiment(digits):
 @pytest.fixture
 def watched(monkeypatch):
     seen = Watched()
-    train, take, opened = running.train_policy, Steps._batch, retraining.open_test_split
+    train, take, opened = workers.train_policy, Steps._batch, retraining.open_test_split
 
     def watch_training(model, dataset, policy, settings, *, seed, **options):
         seen.plans.append((model, policy, settings, seed))
@@ -79,7 +79,7 @@ def watched(monkeypatch):
         seen.steps.append(len(seen.batches[-1]))
         return opened(dataset)
 
-    monkeypatch.setattr(running, "train_policy", watch_training)
+    monkeypatch.setattr(workers, "train_policy", watch_training)
     monkeypatch.setattr(Steps, "_batch", watch_step)
     monkeypatch.setattr(retraining, "open_test_split", watch_opening)
     return seen

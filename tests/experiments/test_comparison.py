@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from autogrow.errors import RunFolderError, RunFolderInUseError, TrainingDivergedError, UsageError
-from autogrow.experiments import running
+from autogrow.experiments import workers
 from autogrow.experiments.comparison import KIND, compare_policy
-from autogrow.experiments.conditions import FINAL, FULL, GROWN, GROWN_AND_CONTROLS, SAME_COMPUTE, SMALL
+from autogrow.experiments.controls import FINAL, FULL, GROWN, GROWN_AND_CONTROLS, SAME_COMPUTE, SMALL
 from autogrow.experiments.folder import ExperimentFolder
+from autogrow.experiments.tables import results_tables
 from autogrow.models.building import ModelSpec
 from autogrow.training import trainer
 
@@ -92,7 +93,7 @@ def test_the_small_control_never_grows(by_condition):
 
 def test_a_network_that_grew_to_full_size_has_its_control_already(watched, compare, experiment):
     results = compare(1, the_experiment=experiment(max_fraction=1.0, trigger={"kind": "schedule", "every": 2}))
-    full, final = results.of(FULL)[0], results.of(FINAL)[0]
+    full, final = results.of_condition(FULL)[0], results.of_condition(FINAL)[0]
     assert watched.num_runs == 4
     assert (final.same_run_as, final.test_loss) == (FULL, full.test_loss)
     assert results.repeated() == {FINAL: (FULL, [0])}
@@ -198,7 +199,7 @@ class TestFolders:
         assert [run["condition"] for run in content["runs"]] == NAMES
         (trained_on,) = content["trained_on"]
         assert trained_on["versions"]["torch"] == torch.__version__
-        assert trained_on["machine"].keys() == {"architecture", "cores", "threads", "processor", "gpu"}
+        assert trained_on["machine"].keys() == {"architecture", "cores", "threads", "jobs", "processor", "gpu"}
         assert trained_on["runs"] == [f"0-{name}" for name in NAMES]
 
     def test_runs_on_another_machine_are_told_apart(self, compare, monkeypatch):
@@ -220,13 +221,48 @@ def test_a_policy_that_does_not_grow_has_nothing_to_compare(experiment):
         compare_policy(experiment(initial_fraction=1.0, max_fraction=1.0), 1)
 
 
-def test_divergence_says_where(experiment, monkeypatch):
-    def diverge(*arguments, **options):
-        raise TrainingDivergedError("the loss is nan at step 3 of 14")
+class TestDivergence:
+    """Seed 0's grown run diverges: the fourth of ten runs that are trained, and what is made from it cannot be."""
 
-    monkeypatch.setattr(running, "train_policy", diverge)
-    with pytest.raises(TrainingDivergedError, match="seed 0, grown: the loss is nan at step 3"):
-        compare_policy(experiment(), 1)
+    @pytest.fixture
+    def diverging(self, monkeypatch):
+        train = workers.train_policy
+
+        def diverge(model, dataset, policy, settings, *, seed, **options):
+            if seed == 0 and policy.grow_until == 1 and policy.grows:
+                raise TrainingDivergedError("the loss is nan at step 3 of 14")
+            return train(model, dataset, policy, settings, seed=seed, **options)
+
+        monkeypatch.setattr(workers, "train_policy", diverge)
+
+    def test_it_is_a_result_and_the_other_seeds_count(self, diverging, compare, tmp_path):
+        results = compare(2)
+        assert [(failure.seed, failure.condition) for failure in results.failures] == [
+            (0, GROWN), (0, FINAL), (0, SAME_COMPUTE),
+        ]  # fmt: skip
+        assert results.failures[0].reason == "the loss is nan at step 3 of 14"
+        assert [run.seed for run in results.of_condition(GROWN)] == [1]
+        assert [run.seed for run in results.of_condition(SMALL)] == [0, 1] == results.seeds
+        assert results.difference(SMALL, "test_loss").num_seeds == 1
+        text = (tmp_path / "compared" / "table.md").read_text()
+        assert "Grown failed under seed 0 and counts for nothing: the loss is nan at step 3 of 14" in text
+        content = json.loads((tmp_path / "compared" / "compare.json").read_text())
+        assert [failure["condition"] for failure in content["failed"]] == [GROWN, FINAL, SAME_COMPUTE]
+
+    def test_it_is_not_tried_again(self, diverging, watched, compare):
+        first = compare(2)
+        runs = watched.num_runs
+        assert compare(2) == first
+        assert watched.num_runs == runs
+
+    def test_where_every_seed_diverges_the_table_says_so(self, diverging, compare):
+        results = compare(1)
+        assert results.spread(GROWN, "test_accuracy") is None
+        assert results.difference(FULL, "test_accuracy") is None
+        quality, cost, differences = results_tables(results)
+        assert quality.rows[0] == ("grown", "–", "–", "–", "–")
+        assert set(cost.rows[0][1:]) == {"–"}
+        assert differences.rows[0] == ("full", "–", "–", "–", "–", "–", "–", "0")
 
 
 def results_of(folder):

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from autogrow.experiments.conditions import COMPARISON, FULL, GROWN_AND_CONTROLS
+from autogrow.experiments.controls import COMPARISON, FULL, GROWN_AND_CONTROLS
 from autogrow.experiments.drawing import HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw_results, figure_record, ticks
 from autogrow.experiments.records import RunRecord
 from autogrow.experiments.results import Results
