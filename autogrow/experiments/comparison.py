@@ -9,14 +9,13 @@ from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.controls import COMPARISON
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.results import Results
-from autogrow.experiments.running import OnRun, run_experiment
+from autogrow.experiments.running import OnRun, check_num_seeds, run_experiment
 from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.study.settings import SPLIT_SEED
 from autogrow.training.example_input import example_input
 
 KIND = "compare"
-MOST_SEEDS = 1000
 
 
 def compare_policy(
@@ -42,8 +41,7 @@ def compare_policy(
 
 
 def _check(experiment: Experiment, num_seeds: int) -> None:
-    if not 1 <= num_seeds <= MOST_SEEDS:
-        raise UsageError(f"seeds is {num_seeds}, not between 1 and {MOST_SEEDS}")
+    check_num_seeds(num_seeds)
     if not experiment.policy.grows:
         raise UsageError("the policy grows nothing, neither width nor depth: there is nothing to compare")
     dataset = experiment.dataset

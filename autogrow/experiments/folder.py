@@ -42,7 +42,8 @@ class ExperimentFolder:
     @property
     def written(self) -> tuple[Path, ...]:
         """The files of a finished experiment that are for readers."""
-        return self.result_file, self.table_file, *sorted(self.path.glob("*.svg"))
+        table = [self.table_file] if self.table_file.exists() else []
+        return self.result_file, *table, *sorted(self.path.glob("*.svg"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -68,10 +69,11 @@ class ExperimentFolder:
 
     def finish(self, settings: dict[str, Any], results: dict[str, Any], pages: Pages) -> None:
         """Write what came out."""
-        write_text_atomically(self.table_file, pages.table)
+        if pages.table is not None:
+            write_text_atomically(self.table_file, pages.table)
         for name, document in pages.figures.items():
             write_text_atomically(self.path / f"{name}.svg", document)
-        write_json_atomically(self.result_file, {**self._content(settings), **results})
+        write_json_atomically(self.result_file, {**self._content(settings), **pages.data, **results})
 
     def record(self, seed: int, condition: str) -> Outcome | None:
         """A finished run; None if there is none yet. Raises `RunFolderError` for a damaged file."""

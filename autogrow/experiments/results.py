@@ -9,11 +9,10 @@ from autogrow.experiments.conditions import Design
 from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.experiments.statistics import PairedDifference, Spread, paired_difference, spread
 
-METRICS = (
-    "test_accuracy", "test_loss", "train_accuracy", "train_loss", "train_minus_test_accuracy", "train_seconds",
-    "training_flops", "compute", "steps", "parameters", "num_events",
+TRAIN_METRICS = (
+    "train_accuracy", "train_loss", "train_seconds", "training_flops", "compute", "steps", "parameters", "num_events",
+    "largest_shock",
 )  # fmt: skip
-COMPARED_METRICS = ("test_accuracy", "test_loss")
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,24 @@ class Results:
         return cls(task, design, runs, tuple(outcome for outcome in outcomes if isinstance(outcome, FailedRun)))
 
     @property
+    def accuracy_metric(self) -> str:
+        """The accuracy that conditions are judged by, and so on."""
+        return f"{self.design.split}_accuracy"
+
+    @property
+    def loss_metric(self) -> str:
+        return f"{self.design.split}_loss"
+
+    @property
+    def gap_metric(self) -> str:
+        return f"train_minus_{self.design.split}_accuracy"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that is summarized over seeds."""
+        return self.accuracy_metric, self.loss_metric, self.gap_metric, *TRAIN_METRICS
+
+    @property
     def seeds(self) -> list[int]:
         return sorted({run.seed for run in self.runs} | {failure.seed for failure in self.failures})
 
@@ -40,10 +57,11 @@ class Results:
         return sorted((run for run in self.runs if run.condition == condition), key=lambda run: run.seed)
 
     def by_seed(self, condition: str, metric: str) -> dict[int, float]:
-        """A metric of a condition's runs."""
+        """A metric of a condition's runs, as far as it was measured."""
         runs = self.of_condition(condition)
         if metric != "compute":
-            return {run.seed: float(getattr(run, metric)) for run in runs}
+            read = {run.seed: getattr(run, metric) for run in runs}
+            return {seed: float(value) for seed, value in read.items() if value is not None}
         units = {run.seed: run.training_flops for run in self.of_condition(self.design.unit)}
         return {run.seed: run.training_flops / units[run.seed] for run in runs if run.seed in units}
 
@@ -95,12 +113,12 @@ class Results:
             "conditions": {
                 condition.name: {
                     "summary": condition.summary,
-                    **{metric: _plain(self.spread(condition.name, metric)) for metric in METRICS},
+                    **{metric: _plain(self.spread(condition.name, metric)) for metric in self.metrics},
                 }
                 for condition in self.design.conditions
             },
             f"{self.design.subject}_minus": {
-                control.name: {metric: _plain(self.difference(control.name, metric)) for metric in COMPARED_METRICS}
+                control.name: {metric: _plain(self.difference(control.name, metric)) for metric in self.metrics[:2]}
                 for control in self.design.controls
             },
         }
