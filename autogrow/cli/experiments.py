@@ -13,7 +13,9 @@ from autogrow.cli.options import (
     execution_options,
     jobs_option,
     json_option,
+    limit_options,
     model_option_option,
+    parse_limits,
 )
 from autogrow.errors import UsageError
 
@@ -29,6 +31,7 @@ from autogrow.errors import UsageError
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: results/compare/POLICY-DATASET]"
 )
+@limit_options
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @execution_options
 @click.option("--threads", type=int, help="CPU threads of all runs together  [default: all cores]")
@@ -79,7 +82,7 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
     from autogrow.policy.execution import Execution
     from autogrow.policy.growth_policy import GrowthPolicy
 
-    policy = GrowthPolicy.load(policy_file)
+    policy = GrowthPolicy.load(policy_file).within(parse_limits(options))
     dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
     return Experiment(
         dataset,

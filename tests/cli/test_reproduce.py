@@ -1,12 +1,16 @@
 """``autogrow reproduce``: what it prints and writes, and what it refuses."""
 
 import json
+import os
 import re
 
 import pytest
 
+from autogrow.cli.main import run
 from autogrow.experiments.reproduction import REPRODUCTIONS
+from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 
+DATA = os.environ.get("AUTOGROW_DATA")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SINE = ("reproduce", "sine", "--quick", "--seeds", 1, "--threads", 1)
@@ -53,3 +57,52 @@ def test_json_is_one_document(autogrow):
 def test_bad_input_is_refused_before_anything_is_trained(refused, workplace, arguments, message):
     (workplace / "file").write_text("")
     assert message in refused("reproduce", *arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(DATA is None, reason="needs the official files in AUTOGROW_DATA")
+class TestAll:
+    """The command that runs everything, quickly, on real data."""
+
+    @pytest.fixture(scope="class")
+    def everything(self, tmp_path_factory):
+        out = tmp_path_factory.mktemp("all")
+        arguments = ["all", "--quick", "--seeds", "1", "--threads", "1", "--data-dir", DATA, "--out", str(out)]
+        assert run(["reproduce", *arguments]) == 0
+        return out
+
+    def result(self, everything, place, name):
+        return json.loads((everything / place / f"{name}-quick" / "reproduce.json").read_text())
+
+    def test_everything_has_its_table(self, everything):
+        for name, each in REPRODUCTIONS.items():
+            table = (everything / each.place / f"{name}-quick" / "table.md").read_text()
+            assert table.count("\n| ") > 4
+
+    @pytest.mark.parametrize(
+        "name", [name for name, each in REPRODUCTIONS.items() if isinstance(each, ThesisExperiment)]
+    )
+    def test_networks_of_the_thesis_experiments_grow(self, everything, name):
+        content = self.result(everything, "reproduce", name)
+        assert "failed" not in content
+        grown = next(run for run in content["runs"] if run["condition"] in ("grown", "best"))
+        assert grown["num_events"] > 0
+        assert 0 <= grown["test_accuracy"] <= 1
+        folder = everything / "reproduce" / f"{name}-quick"
+        assert {path.stem for path in folder.glob("*.svg")} == {"figure", *REPRODUCTIONS[name].pictures}
+
+    def test_cost_is_that_of_a_run_that_reaches_full_size(self, everything):
+        (only,) = self.result(everything, "reproduce", "cost")["rounds"]
+        assert only["on_schedule"]["num_events"] == 9
+        assert only["on_schedule"]["width_share"] == 1.0
+        assert 0 < only["on_stall"]["flops_ratio"] < only["on_schedule"]["flops_ratio"] < 1
+
+    def test_studies_have_every_alternative_on_every_data_set(self, everything):
+        for name, study in REPRODUCTIONS.items():
+            if study.place != "studies":
+                continue
+            for dataset in study.datasets:
+                path = everything / "studies" / f"{name}-quick" / dataset / "study.json"
+                runs = json.loads(path.read_text())["runs"]
+                assert [run["condition"] for run in runs] == ["static", *(choice.name for choice in study.choices)]
+                assert all(run["test_accuracy"] is None for run in runs)

@@ -174,30 +174,6 @@ class TestRunning:
             STUDIES["freezing"].run(request)
         assert not told and not request.out.exists()
 
-    @real_data
-    @pytest.mark.slow
-    def test_cost_compares_with_a_plain_loop_that_does_the_same(self, request_for):
-        report = REPRODUCTIONS["cost"].run(request_for())
-        content = json.loads((report.folder / "reproduce.json").read_text())
-        (only,) = content["rounds"]
-        assert only["on_schedule"]["num_events"] == 9
-        assert only["on_schedule"]["width_share"] == 1.0
-        assert 0 < only["on_stall"]["flops_ratio"] < only["on_schedule"]["flops_ratio"] < 1
-        assert [row[0] for row in report.tables[0].rows] == [
-            "plain loop", "static, could grow", "grown on stall", "grown on schedule",
-        ]  # fmt: skip
-
-    @real_data
-    @pytest.mark.slow
-    @pytest.mark.parametrize("name", ["mnist", "cifar100", "cifar100-resnet18"])
-    def test_the_others_run_too(self, name, request_for):
-        report = THESIS[name].run(request_for())
-        content = json.loads((report.folder / "reproduce.json").read_text())
-        grown = next(run for run in content["runs"] if run["condition"] == "grown")
-        assert grown["num_events"] > 0
-        assert "failed" not in content
-        assert len(list(report.folder.glob("*.svg"))) == 1 + len(THESIS[name].pictures)
-
 
 @real_data
 @pytest.mark.slow
