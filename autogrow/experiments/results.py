@@ -1,7 +1,7 @@
 """What came out of an experiment: every run, means over seeds, and paired differences."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from autogrow.data.catalogue import Task
@@ -96,6 +96,11 @@ class Results:
         failed = {"failed": [failure.to_dict() for failure in self.failures]} if self.failures else {}
         return {"trained_on": self._trained_on(), "runs": runs, **failed, "summary": self.summary()}
 
+    def curves(self) -> dict[str, Any]:
+        """Metrics along every run that has kept them, by seed and condition; those of another's run stand there."""
+        kept = (run for run in self.runs if run.curve is not None and run.same_run_as is None)
+        return {f"{run.seed}-{run.condition}": asdict(run)["curve"] for run in kept}
+
     def _trained_on(self) -> list[dict[str, Any]]:
         """Versions and machines, each with its runs: an experiment may go on elsewhere, or after an update."""
         found: list[dict[str, Any]] = []
@@ -124,7 +129,7 @@ class Results:
         }
 
     def _run(self, run: RunRecord) -> dict[str, Any]:
-        metrics = {name: value for name, value in run.to_dict().items() if name != "trained_on"}
+        metrics = {name: value for name, value in run.to_dict().items() if name not in ("trained_on", "curve")}
         return {**metrics, "compute": self.by_seed(run.condition, "compute").get(run.seed)}
 
 

@@ -64,7 +64,7 @@ def run_experiment(
         results = train(folder)
         if results is not None:
             heading = f"{folder.path.name}: {experiment.model.name} on {experiment.dataset_name}"
-            folder.finish(settings, results.to_dict(), pages(results, heading))
+            folder.finish(settings, results.to_dict(), pages(results, heading), results.curves())
     return results
 
 

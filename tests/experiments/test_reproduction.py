@@ -125,13 +125,15 @@ class TestRunning:
     def test_sine_writes_its_table_curves_and_numbers(self, request_for):
         report = THESIS["sine"].run(request_for())
         names = {path.name for path in report.written}
-        assert names == {"reproduce.json", "table.md", "figure.svg", "train-loss.svg", "validation-loss.svg"}
+        pictures = {"figure.svg", "train-loss.svg", "validation-loss.svg"}
+        assert names == {"reproduce.json", "curves.json", "table.md", *pictures}
         content = json.loads((report.folder / "reproduce.json").read_text())
         assert {run["condition"] for run in content["runs"]} == {
             "static_100", "static_500", "thesis", "best", "static_100_best", "static_500_best",
         }  # fmt: skip
-        for run in content["runs"]:
-            columns = run["curve"]["columns"]
+        curves = json.loads((report.folder / "curves.json").read_text())
+        assert set(curves) == {f"0-{run['condition']}" for run in content["runs"]}
+        for columns in (curve["columns"] for curve in curves.values()):
             assert len(columns["step"]) == len(columns["train_loss"]) == len(columns["validation_loss"]) > 0
         assert content["last_samples"]["best"]["train_loss"]["mean"]["num_seeds"] == 1
         text = (report.folder / "table.md").read_text()
