@@ -38,8 +38,9 @@ MNIST = Ground(
     _training(epochs=4),
     train_size=4000,
 )
-ALL = (DIGITS, SINE, FRIEDMAN, MNIST)
-SEVERAL_GROUPS = (DIGITS, FRIEDMAN, MNIST)
+CIFAR100 = Ground("cifar100", ModelSpec("resnet"), _training(epochs=30), needs_gpu=True)
+ALL = (DIGITS, SINE, FRIEDMAN, MNIST, CIFAR100)
+SEVERAL_GROUPS = (DIGITS, FRIEDMAN, MNIST, CIFAR100)
 """Where there is a choice of layers."""
 BASE: dict[str, Any] = {
     "initial_fraction": 0.25,

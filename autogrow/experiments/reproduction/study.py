@@ -33,6 +33,8 @@ class Ground:
     model: ModelSpec
     training: TrainingSettings
     train_size: int | None = None
+    needs_gpu: bool = False
+    """Whether it is left out on a CPU."""
 
     def shortened(self) -> "Ground":
         """For `--quick`: a few steps on a few examples."""
@@ -68,12 +70,14 @@ class Study(Reproduction):
 
     @property
     def datasets(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(ground.dataset for ground in self.grounds)
+        """Those of every machine."""
+        return tuple(ground.dataset for ground in self.grounds if not ground.needs_gpu)
 
     def run(self, request: Request) -> Report | None:
-        datasets = [open_dataset(ground.dataset, request.data_dir) for ground in self.grounds]
+        grounds = [ground for ground in self.grounds if request.device != "cpu" or not ground.needs_gpu]
+        datasets = [open_dataset(ground.dataset, request.data_dir) for ground in grounds]
         found: dict[str, Results] = {}
-        for ground, dataset in zip(self.grounds, datasets, strict=True):
+        for ground, dataset in zip(grounds, datasets, strict=True):
             results = self._run_on(ground.shortened() if request.quick else ground, dataset, request)
             if results is None:
                 return None
@@ -81,7 +85,7 @@ class Study(Reproduction):
         said = findings(found)
         page = request.out / "table.md"
         write_text_atomically(page, markdown_page(f"{request.out.name}: {self.summary}", (study_table(found),), said))
-        written = (page, *(self._folder(request, ground.dataset).result_file for ground in self.grounds))
+        written = (page, *(self._folder(request, ground.dataset).result_file for ground in grounds))
         return Report(self.summary, tables_of_grounds(found), request.out, written, said)
 
     def _run_on(self, ground: Ground, dataset: Dataset, request: Request) -> Results | None:
