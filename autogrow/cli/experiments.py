@@ -163,7 +163,7 @@ def reproduce(name: str, **options: Any) -> int:
     sine, mnist, cifar100   the thesis' experiments, with its policies and today's best one
     cifar100-resnet18       the network whose growth has published figures
     cost                    what the mechanism costs, and what growing saves
-    layer-selection, freezing, initialization, trigger
+    layer-selection, freezing, initialization, trigger, default-policy
                             studies: one choice of a policy, everything else equal
     all                     everything but what needs a GPU
 

@@ -19,6 +19,8 @@ class LastSamples:
     """Of one condition and metric, over the seeds."""
 
     mean: Spread
+    median: float
+    """Of the means of single runs."""
     std: Spread
     """Of the last samples of one run, about their mean (as the thesis has it: within a run, not between seeds)."""
 
@@ -29,7 +31,8 @@ def last_samples(results: Results, condition: str, column: str) -> LastSamples |
     last = [curve.last(column, NUM_SAMPLES) for curve in curves if column in curve.columns]
     if not last:
         return None
-    return LastSamples(spread([float(np.mean(each)) for each in last]), spread([float(np.std(each)) for each in last]))
+    means = [float(np.mean(each)) for each in last]
+    return LastSamples(spread(means), float(np.median(means)), spread([float(np.std(each)) for each in last]))
 
 
 def last_samples_table(
@@ -44,7 +47,7 @@ def last_samples_table(
     for condition in results.design.conditions:
         thesis = _published(published.get(condition.name)) if published else ()
         rows.append((condition.title, *_cells(last_samples(results, condition.name, column), unit), *thesis))
-    titles = ("mean", "std in a run", "ratio", *(("thesis: mean", "std") if published else ()))
+    titles = ("mean", "median", "std in a run", "ratio", *(("thesis: mean", "std") if published else ()))
     note = (
         f"Mean over seeds ± deviation between seeds; std in a run: of its last {NUM_SAMPLES} samples; ratio: of the "
         f"mean to that of {results.design.title(results.design.unit)}."
@@ -55,11 +58,11 @@ def last_samples_table(
 
 def _cells(found: LastSamples | None, unit: LastSamples | None) -> Sequence[str]:
     if found is None:
-        return (formats.MISSING,) * 3
+        return (formats.MISSING,) * 4
     mean = formats.significant(found.mean.mean)
     deviation = "" if found.mean.std is None else f" ± {formats.significant(found.mean.std)}"
     ratio = formats.MISSING if unit is None else formats.significant(found.mean.mean / unit.mean.mean)
-    return mean + deviation, formats.significant(found.std.mean), ratio
+    return mean + deviation, formats.significant(found.median), formats.significant(found.std.mean), ratio
 
 
 def _published(values: tuple[float, float] | None) -> tuple[str, str]:
@@ -77,4 +80,8 @@ def to_dict(results: Results, columns: Sequence[str]) -> dict[str, dict[str, dic
 
 
 def _plain(found: LastSamples | None) -> dict[str, object] | None:
-    return None if found is None else {"mean": found.mean.to_dict(), "std_in_a_run": found.std.to_dict()}
+    return (
+        None
+        if found is None
+        else {"mean": found.mean.to_dict(), "median": found.median, "std_in_a_run": found.std.to_dict()}
+    )

@@ -26,18 +26,18 @@ def test_it_prints_tables_and_where_they_are(autogrow, workplace):
     code, out, err = autogrow(*SINE)
     assert code == 0
     assert "Train loss of the last 10 samples: one seed" in out
-    assert len(re.findall(r"^sine, seed 0 \(1 of 1\)", err, re.MULTILINE)) == 6
+    assert len(re.findall(r"^sine, seed 0 \(1 of 1\)", err, re.MULTILINE)) == 8
     assert "written to results/reproduce/sine-quick: reproduce.json" in out
     assert (workplace / "results" / "reproduce" / "sine-quick" / "train-loss.svg").exists()
     _, _, err = autogrow(*SINE)
-    assert err.count("was there already") == 6
+    assert err.count("was there already") == 8
 
 
 def test_json_is_one_document(autogrow):
     code, out, err = autogrow(*SINE, "--quiet", "--json", "--out", "mine")
     content = json.loads(out, parse_constant=pytest.fail)
     assert (code, err, out.count("\n"), content["name"], content["out"]) == (0, "", 1, "sine", "mine")
-    assert len(content["files"]["reproduce.json"]["runs"]) == 6
+    assert len(content["files"]["reproduce.json"]["runs"]) == 8
 
 
 @pytest.mark.parametrize(

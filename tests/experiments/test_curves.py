@@ -53,21 +53,21 @@ class TestLastSamples:
     def test_mean_and_deviation_are_of_the_last_ten_of_each_run(self):
         noisy = curve(1.0, train_loss=[9.0, 9.0, *[1.0, 3.0] * 5])
         found = last_samples(results({"a": [curve(4.0), noisy]}), "a", "train_loss")
-        assert (found.mean.mean, found.mean.std) == pytest.approx((3.0, 2**0.5))  # of 4 and 2
+        assert (found.mean.mean, found.mean.std, found.median) == pytest.approx((3.0, 2**0.5, 3.0))  # of 4 and 2
         assert found.std.mean == pytest.approx(0.5)  # of 0 and 1
 
     def test_the_table_has_ratios_to_the_unit_and_what_was_published(self):
         made = results({"static": [curve(4.0)], "grown": [curve(1.0)]})
         table = last_samples_table(made, "train_loss", "train loss", {"grown": (0.00024, 8.4e-5)})
-        assert table.rows[0] == ("the static", "4.00", "0.00", "1.00", "–", "–")
-        assert table.rows[1] == ("the grown", "1.00", "0.00", "0.250", "0.00024", "8.4e-05")
-        assert len(table.columns) == 6
-        assert len(last_samples_table(made, "train_loss", "train loss", {}).columns) == 4
+        assert table.rows[0] == ("the static", "4.00", "4.00", "0.00", "1.00", "–", "–")
+        assert table.rows[1] == ("the grown", "1.00", "1.00", "0.00", "0.250", "0.00024", "8.4e-05")
+        assert len(table.columns) == 7
+        assert len(last_samples_table(made, "train_loss", "train loss", {}).columns) == 5
 
     def test_what_was_not_read_is_missing(self):
         without = Curve({"step": STEPS, "train_loss": STEPS}, [])
         made = results({"a": [without]})
-        assert last_samples_table(made, "validation_loss", "loss", {}).rows[0][1:] == ("–", "–", "–")
+        assert last_samples_table(made, "validation_loss", "loss", {}).rows[0][1:] == ("–",) * 4
         assert to_dict(made, ["validation_loss"]) == {"a": {"validation_loss": None}}
 
 

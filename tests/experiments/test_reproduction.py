@@ -46,9 +46,9 @@ def num_parameters(arena, condition):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_there_are_the_thesis_experiments_its_costs_and_four_studies():
+def test_there_are_the_thesis_experiments_its_costs_and_studies():
     assert set(THESIS) == {"sine", "mnist", "cifar100", "cifar100-resnet18"}
-    assert set(STUDIES) == {"layer-selection", "freezing", "initialization", "trigger"}
+    assert set(STUDIES) == {"layer-selection", "freezing", "initialization", "trigger", "default-policy"}
     assert set(REPRODUCTIONS) == {*THESIS, *STUDIES, "cost"}
     for name, each in REPRODUCTIONS.items():
         assert each.name == name
@@ -85,10 +85,14 @@ class TestSettingsOfTheThesis:
         steps_per_epoch = 45_000 // 128
         assert grown.training.num_steps(steps_per_epoch) > 2 * 9 * 25 * 100
 
-    @pytest.mark.parametrize("module", [sine, mnist])
-    def test_today_and_then_train_as_long(self, module):
-        assert module.BEST_TRAINING.epochs == module.THESIS_TRAINING.epochs
-        assert module.THESIS_TRAINING.learning_rate_schedule == "constant"
+    @pytest.mark.parametrize(
+        "settings",
+        [(sine.TRAINING, sine.FALLING), (mnist.THESIS_TRAINING, mnist.BEST_TRAINING)],
+    )
+    def test_then_and_today_train_on_as_many_examples(self, settings):
+        then, today = settings
+        assert (then.epochs, then.batch_size) == (today.epochs, today.batch_size)
+        assert then.learning_rate_schedule == "constant"
 
     def test_published_figures_stand_beside_their_conditions(self, request_for):
         names = {condition.name for condition in built(THESIS["sine"], request_for()).design.conditions}
@@ -100,8 +104,12 @@ class TestSettingsOfTheThesis:
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 class TestStudies:
     def test_alternatives_differ_in_what_they_are_about(self, study):
-        policies = [study._policy(choice) for choice in study.choices]
-        assert len({policy.model_dump_json() for policy in policies}) == len(policies)
+        policies = [study.policy(choice) for choice in study.choices]
+        recipes = {
+            (policy.model_dump_json(), str(choice.training))
+            for policy, choice in zip(policies, study.choices, strict=True)
+        }
+        assert len(recipes) == len(policies)
         assert study.baseline in [choice.name for choice in study.choices]
         about = {name for choice in study.choices for name in choice.fields}
         for policy in policies:
@@ -109,13 +117,13 @@ class TestStudies:
             assert same == {name: value for name, value in policies[0].recipe().items() if name not in about}
 
     def test_the_test_split_stays_closed(self, study):
-        assert study._design().split == "validation"
+        assert study.design(study.grounds[0]).split == "validation"
 
 
 def test_selections_add_as_many_units_per_sample():
     added = {}
     for choice in studies.LAYER_SELECTION.choices:
-        policy = studies.LAYER_SELECTION._policy(choice)
+        policy = studies.LAYER_SELECTION.policy(choice)
         share = getattr(policy.layer_selection, "fraction", 1.0)
         added[choice.name] = policy.chunk_fraction * share / policy.trigger.every
     assert set(added.values()) == {0.125 / 10}
@@ -129,7 +137,8 @@ class TestRunning:
         assert names == {"reproduce.json", "curves.json", "table.md", *pictures}
         content = json.loads((report.folder / "reproduce.json").read_text())
         assert {run["condition"] for run in content["runs"]} == {
-            "static_100", "static_500", "thesis", "best", "static_100_best", "static_500_best",
+            "static_100", "static_500", "thesis", "best", "unfrozen",
+            "static_100_falling", "static_500_falling", "grown_falling",
         }  # fmt: skip
         curves = json.loads((report.folder / "curves.json").read_text())
         assert set(curves) == {f"0-{run['condition']}" for run in content["runs"]}
@@ -145,7 +154,7 @@ class TestRunning:
         request = request_for(on_run=lambda outcome, experiment, is_new: told.append((outcome.seed, is_new)))
         THESIS["sine"].run(request)
         THESIS["sine"].run(replace(request, num_seeds=2))
-        assert sorted(told[6:]) == [(0, False)] * 6 + [(1, True)] * 6
+        assert sorted(told[8:]) == [(0, False)] * 8 + [(1, True)] * 8
 
     def test_another_length_is_another_experiment(self, request_for):
         THESIS["sine"].run(request_for())

@@ -115,5 +115,23 @@ TRIGGER = Study(
     baseline="schedule",
     grounds=ALL,
 )
-for _study in (LAYER_SELECTION, FREEZING, INITIALIZATION, TRIGGER):
+COSINE = {"learning_rate_schedule": "cosine"}
+DEFAULT_POLICY = Study(
+    name="default-policy",
+    summary="Which policy to give a user who does not search: how small to start, how far to grow, how the rate falls",
+    base={"connection_ramp_steps": 50},
+    choices=(
+        Choice("quarters_cosine", "a quarter to full size in quarters, a cosine over the whole run", {}, COSINE),
+        Choice("quarters", "the same, the rate constant until the last event", {}),
+        Choice("quarter_to_half", "a quarter to half", {"max_fraction": 0.5}),
+        Choice("half_in_quarters", "half to full size in quarters, sooner", {
+            "initial_fraction": 0.5, "trigger": {"kind": "plateau", "max_wait": 10},
+        }),
+        Choice("half_at_once", "half to full size in one event", {"initial_fraction": 0.5, "chunk_fraction": 0.5}),
+        Choice("half_static", "half of the width throughout", {"initial_fraction": 0.5, "max_fraction": 0.5}),
+    ),
+    baseline="quarters_cosine",
+    grounds=ALL,
+)  # fmt: skip
+for _study in (LAYER_SELECTION, FREEZING, INITIALIZATION, TRIGGER, DEFAULT_POLICY):
     REPRODUCTIONS.register(_study.name)(_study)

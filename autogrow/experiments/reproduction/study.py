@@ -3,7 +3,7 @@
 Results are read on validation data, since defaults are chosen by them: the test split stays closed.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autogrow.data.dataset import Dataset
@@ -49,6 +49,8 @@ class Choice:
     name: str
     summary: str
     fields: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    """Training settings in which it differs from its ground."""
 
     @property
     def title(self) -> str:
@@ -92,7 +94,7 @@ class Study(Reproduction):
         experiment = Experiment(
             dataset,
             ground.model,
-            self._policy(self._baseline_choice),
+            self.policy(self._baseline_choice),
             ground.training,
             train_size=ground.train_size,
             device=request.device,
@@ -101,7 +103,7 @@ class Study(Reproduction):
         )
         return run_experiment(
             experiment,
-            self._design(),
+            self.design(ground),
             request.num_seeds,
             folder=self._folder(request, ground.dataset),
             on_run=request.on_run,
@@ -113,15 +115,21 @@ class Study(Reproduction):
     def _folder(self, request: Request, dataset: str) -> ExperimentFolder:
         return ExperimentFolder(request.out / dataset, KIND)
 
-    def _design(self) -> Design:
+    def design(self, ground: Ground) -> Design:
+        """What is compared on one data set."""
         static = Condition.fixed(STATIC, "static", "full size from the first step", FixedPlan(static_policy()))
         grown = (
-            Condition.fixed(choice.name, choice.title, choice.summary, FixedPlan(self._policy(choice)))
+            Condition.fixed(choice.name, choice.title, choice.summary, self._plan(choice, ground))
             for choice in self.choices
         )
         return Design((static, *grown), subject=self.baseline, unit=STATIC, split="validation")
 
-    def _policy(self, choice: Choice) -> GrowthPolicy:
+    def _plan(self, choice: Choice, ground: Ground) -> FixedPlan:
+        training = ground.training.model_copy(update=choice.training) if choice.training else None
+        return FixedPlan(self.policy(choice), None, training)
+
+    def policy(self, choice: Choice) -> GrowthPolicy:
+        """The policy of an alternative."""
         return GrowthPolicy.from_dict({**self.base, **choice.fields})
 
     @property
