@@ -16,9 +16,10 @@ class TrainingSettings(PolicyPart):
     batch_size: int = Field(default=128, ge=1, le=1_048_576)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0, le=100)
-    learning_rate_schedule: Literal["constant", "cosine", "constant_then_cosine"] = "cosine"
+    learning_rate_schedule: Literal["constant", "cosine", "constant_then_cosine"] = "constant_then_cosine"
     """cosine: from `learning_rate` to zero over the whole run. constant_then_cosine: constant while the network can
-    still grow, then from the last growth event to the end of the run (FRAGrow: Wu et al. 2024, arXiv 2401.03104)."""
+    still grow, then from the last growth event to the end of the run (FRAGrow: Wu et al. 2024, arXiv 2401.03104); for a
+    network that never grows that is the cosine."""
     weight_decay: float = Field(default=0.0, ge=0, le=10)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """For sgd alone."""

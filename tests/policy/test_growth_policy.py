@@ -74,7 +74,7 @@ found_by: {study: digits-1, trial: 12}
         initial_fraction=0.2,
         chunk_fraction=0.4,
         layer_selection={"kind": "activation_std", "fraction": 0.5},
-        training=TrainingSettings(epochs=3),
+        training=TrainingSettings(epochs=3, learning_rate_schedule="cosine"),
         found_by={"study": "digits-1", "trial": 12},
     )
     assert (policy.chunk_growth, policy.new_unit_lr, policy.connection_ramp_steps) == (1.0, 1.0, 0)

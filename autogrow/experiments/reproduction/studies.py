@@ -116,21 +116,28 @@ TRIGGER = Study(
     grounds=ALL,
 )
 COSINE = {"learning_rate_schedule": "cosine"}
+ENDS = {"grow_until": 0.6}
+"""Growing ends in time for the rate to fall, also where a trigger would go on."""
+SOONER = {"trigger": {"kind": "plateau", "max_wait": 10}}
 DEFAULT_POLICY = Study(
     name="default-policy",
     summary="Which policy to give a user who does not search: how small to start, how far to grow, how the rate falls",
     base={"connection_ramp_steps": 50},
     choices=(
-        Choice("quarters_cosine", "a quarter to full size in quarters, a cosine over the whole run", {}, COSINE),
-        Choice("quarters", "the same, the rate constant until the last event", {}),
-        Choice("quarter_to_half", "a quarter to half", {"max_fraction": 0.5}),
-        Choice("half_in_quarters", "half to full size in quarters, sooner", {
-            "initial_fraction": 0.5, "trigger": {"kind": "plateau", "max_wait": 10},
-        }),
-        Choice("half_at_once", "half to full size in one event", {"initial_fraction": 0.5, "chunk_fraction": 0.5}),
-        Choice("half_static", "half of the width throughout", {"initial_fraction": 0.5, "max_fraction": 0.5}),
+        Choice("cosine", "a quarter to full size in quarters, a cosine over the whole run", {}, COSINE),
+        Choice("quarters", "the same, the rate constant until growing ends at 60 %", ENDS),
+        Choice("quarters_sooner", "quarters after 10 samples at the latest, that rate", {**ENDS, **SOONER}),
+        Choice("to_half", "a quarter to half of the width, that rate", {**ENDS, "max_fraction": 0.5}),
+        Choice(
+            "from_half", "half to full size in quarters, that rate", {**ENDS, **SOONER, "initial_fraction": 0.5}
+        ),
+        Choice(
+            "from_half_at_once", "half to full size in one event, that rate",
+            {**ENDS, "initial_fraction": 0.5, "chunk_fraction": 0.5},
+        ),
+        Choice("half", "half of the width throughout", {"initial_fraction": 0.5, "max_fraction": 0.5}),
     ),
-    baseline="quarters_cosine",
+    baseline="cosine",
     grounds=ALL,
 )  # fmt: skip
 for _study in (LAYER_SELECTION, FREEZING, INITIALIZATION, TRIGGER, DEFAULT_POLICY):
