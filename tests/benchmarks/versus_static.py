@@ -87,7 +87,7 @@ CONTESTS = (
 )
 QUICK = tuple(
     Contest(
-        dataset=each.dataset, train_size=500 if each.train_size else None, seconds=30, num_seeds=1, metric=each.metric,
+        dataset=each.dataset, train_size=500 if each.train_size else None, seconds=45, num_seeds=1, metric=each.metric,
         num_training_seeds=2,
     )
     for each in CONTESTS
@@ -341,7 +341,7 @@ def main() -> None:
         parser.add_argument(f"--{contest.dataset}", nargs=2, type=int, metavar=("SECONDS", "SEEDS"), default=default)
     parser.add_argument("--train-size", type=int, default=4000, help="Of MNIST.")
     parser.add_argument("--three-objectives", action="store_true", help="autogrow's default objectives too.")
-    parser.add_argument("--quick", action="store_true", help="Only to see that it works: three minutes, nothing kept.")
+    parser.add_argument("--quick", action="store_true", help="Only to see that it works: six minutes, nothing kept.")
     arguments = parser.parse_args()
     sides = (STATIC, AUTOGROW, *([THREE_OBJECTIVES] if arguments.three_objectives else []))
     if arguments.quick:
