@@ -40,7 +40,7 @@ def autogrow(capsys):
 def data_dir(tmp_path_factory):
     """The data sets that need no files, decoded once."""
     folder = tmp_path_factory.mktemp("decoded-data")
-    for name in ("digits", "sine"):
+    for name in ("digits", "sine", "friedman"):
         open_dataset(name, folder)
     return folder
 

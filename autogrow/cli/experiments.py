@@ -1,4 +1,4 @@
-"""``autogrow compare``: what a policy is worth beside its controls."""
+"""``autogrow compare`` and ``reproduce``: what policies are worth beside controls."""
 
 import json
 import sys
@@ -13,8 +13,11 @@ from autogrow.cli.options import (
     execution_options,
     jobs_option,
     json_option,
+    limit_options,
     model_option_option,
+    parse_limits,
 )
+from autogrow.errors import UsageError
 
 
 @click.command()
@@ -28,6 +31,7 @@ from autogrow.cli.options import (
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: results/compare/POLICY-DATASET]"
 )
+@limit_options
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @execution_options
 @click.option("--threads", type=int, help="CPU threads of all runs together  [default: all cores]")
@@ -60,7 +64,7 @@ def compare(policy_file: Path, **options: Any) -> int:
             experiment,
             options["seeds"],
             folder=folder,
-            on_run=None if options["quiet"] else _run_printer(options["seeds"], experiment.dataset.task),
+            on_run=None if options["quiet"] else _run_printer(options["seeds"]),
             interrupted=interrupted.is_set,
             jobs=options["jobs"],
         )
@@ -78,7 +82,7 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
     from autogrow.policy.execution import Execution
     from autogrow.policy.growth_policy import GrowthPolicy
 
-    policy = GrowthPolicy.load(policy_file)
+    policy = GrowthPolicy.load(policy_file).within(parse_limits(options))
     dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
     return Experiment(
         dataset,
@@ -91,18 +95,21 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
     )
 
 
-def _run_printer(num_seeds: int, task: Any) -> Any:
+def _run_printer(num_seeds: int) -> Any:
     """Prints a line for every finished run."""
     from autogrow.experiments.records import FailedRun
     from autogrow.report import formats
 
-    def show(record: Any, trained_now: bool) -> None:
+    def show(record: Any, experiment: Any, trained_now: bool) -> None:
+        task = experiment.dataset.task
         name = record.condition.replace("_", " ")
-        seed = f"seed {record.seed} ({record.seed + 1} of {num_seeds})"
+        seed = f"{experiment.dataset_name}, seed {record.seed} ({record.seed + 1} of {num_seeds})"
         if isinstance(record, FailedRun):
             click.echo(f"{seed}  {name:12}  failed: {record.reason}", err=True)
             return
-        accuracy = f"test {formats.accuracy_name(task)} {formats.accuracy_with_unit(record.test_accuracy, task)}"
+        split = "validation" if record.test_accuracy is None else "test"
+        value = formats.accuracy_with_unit(getattr(record, f"{split}_accuracy"), task)
+        accuracy = f"{split} {formats.accuracy_name(task)} {value}"
         how = f"{record.train_seconds:.1f} train s" if trained_now else "was there already"
         if record.same_run_as is not None:
             how = f"the same network, and run, as {record.same_run_as.replace('_', ' ')}"
@@ -124,3 +131,119 @@ def _print_results(results: Any, folder: Any, as_json: bool) -> None:
         return
     Console(file=sys.stdout).print(render_tables(*results_tables(results)))
     click.echo(f"\nwritten to {folder.path}: {', '.join(path.name for path in folder.written)}")
+
+
+ALL = "all"
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--seeds", type=int, help="Every condition is trained on so many seeds  [default: 5; cost: 2]")
+@click.option("--quick", is_flag=True, help="Short runs on little data: they show that it works, not what comes out.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="[default: results/reproduce/NAME, results/studies/NAME; of all: results]",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@execution_options
+@click.option("--threads", type=int, help="CPU threads of all runs together  [default: all cores]")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Training runs at a time  [default: one per core; with --quick, or on a GPU, one]",
+)
+@data_dir_option
+@json_option
+@click.option("--quiet", is_flag=True, help="No progress, only the tables.")
+def reproduce(name: str, **options: Any) -> int:
+    """Run an experiment again from which autogrow started, or a study on which its defaults rest.
+
+    \b
+    sine, mnist, cifar100   the thesis' experiments, with its policies and today's best one
+    cifar100-resnet18       the network whose growth has published figures
+    cost                    what the mechanism costs, and what growing saves
+    layer-selection, freezing, initialization, trigger, default-policy
+                            studies: one choice of a policy, everything else equal
+    all                     everything but what needs a GPU
+
+    Writes JSON, a Markdown table and pictures. The same command goes on where it was; --seeds may be raised.
+    """
+    from autogrow.experiments.reproduction import REPRODUCTIONS
+
+    set_threads(options["threads"])
+    names = [each for each in REPRODUCTIONS if options["quick"] or not REPRODUCTIONS[each].needs_gpu]
+    chosen = [REPRODUCTIONS[each] for each in (names if name == ALL else [name])]
+    _need_data(chosen, options["data_dir"])
+    contents = []
+    with interruptible() as interrupted:
+        for reproduction in chosen:
+            request = _request(reproduction, options, several=name == ALL, interrupted=interrupted)
+            report = reproduction.run(request)
+            if report is None:
+                click.echo(f"interrupted; the same command goes on from {request.out}", err=True)
+                return 130
+            if options["as_json"]:
+                contents.append({"name": reproduction.name, "out": str(report.folder), "files": _read_json(report)})
+            else:
+                _print_report(report)
+    if options["as_json"]:
+        click.echo(json.dumps(contents if name == ALL else contents[0]))
+    return 0
+
+
+def _need_data(reproductions: list[Any], data_dir: Any) -> None:
+    """Open all data before anything is trained. Raises `DataError` for what is not there."""
+    from autogrow.api import resolve_data_dir
+    from autogrow.data.opening import open_dataset
+
+    for name in dict.fromkeys(name for each in reproductions for name in each.datasets):
+        open_dataset(name, resolve_data_dir(data_dir))
+
+
+def _request(reproduction: Any, options: dict[str, Any], *, several: bool, interrupted: Any) -> Any:
+    """How one of them is to be run. Raises `UsageError` where that could not end well."""
+    from autogrow.api import resolve_data_dir, resolve_device
+    from autogrow.experiments.reproduction.base import Request
+    from autogrow.experiments.running import check_num_seeds
+    from autogrow.policy.execution import Execution
+    from autogrow.study.settings import available_cores
+
+    device = resolve_device(options["device"])
+    if reproduction.needs_gpu and not options["quick"] and options["device"] == "auto" and device == "cpu":
+        raise UsageError(f"{reproduction.name} takes days without a GPU: use --quick, or insist with --device cpu")
+    seeds = reproduction.default_seeds if options["seeds"] is None else options["seeds"]
+    check_num_seeds(seeds)
+    root = (options["out"] or Path("results")) if several or options["out"] is None else None
+    folder = f"{reproduction.name}-quick" if options["quick"] else reproduction.name
+    return Request(
+        num_seeds=seeds,
+        out=options["out"] if root is None else root / reproduction.place / folder,
+        quick=options["quick"],
+        data_dir=resolve_data_dir(options["data_dir"]),
+        device=device,
+        execution=Execution(precision=options["precision"], compile=options["compile"]),
+        jobs=options["jobs"] or (1 if options["quick"] or device != "cpu" else available_cores()),
+        on_run=None if options["quiet"] else _run_printer(seeds),
+        interrupted=interrupted.is_set,
+    )
+
+
+def _read_json(report: Any) -> dict[str, Any]:
+    """The JSON files of a report, by their paths within its folder."""
+    files = [path for path in report.written if path.suffix == ".json"]
+    return {str(path.relative_to(report.folder)): json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
+def _print_report(report: Any) -> None:
+    from rich.console import Console
+
+    from autogrow.report.terminal import render_tables
+
+    console = Console(file=sys.stdout)
+    console.print(f"\n[bold]{report.heading}[/bold]\n")
+    console.print(render_tables(*report.tables))
+    for paragraph in report.paragraphs:
+        console.print(paragraph, highlight=False, markup=False)
+    written = ", ".join(str(path.relative_to(report.folder)) for path in report.written)
+    click.echo(f"\nwritten to {report.folder}: {written}")

@@ -11,7 +11,7 @@ import click
 
 from autogrow.cli.data import data
 from autogrow.cli.environment import doctor, list_names
-from autogrow.cli.experiments import compare
+from autogrow.cli.experiments import compare, reproduce
 from autogrow.cli.inspection import inspect
 from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
@@ -59,7 +59,20 @@ def cli(debug: bool) -> None:
     """
 
 
-for _command in (search, status, report, export, train, evaluate, compare, inspect, data, list_names, doctor):
+for _command in (
+    search,
+    status,
+    report,
+    export,
+    train,
+    evaluate,
+    compare,
+    reproduce,
+    inspect,
+    data,
+    list_names,
+    doctor,
+):
     cli.add_command(_command)
 
 

@@ -174,6 +174,14 @@ _ENTRIES = {
         num_train=2000,
         num_test=1000,
     ),
+    "friedman": DatasetEntry(
+        title="Friedman's function of 10 features, with noise (generated)",
+        task="regression",
+        input_shape=(10,),
+        num_outputs=1,
+        num_train=4000,
+        num_test=2000,
+    ),
     "mnist": DatasetEntry(
         title="MNIST handwritten digits",
         task="classification",

@@ -1,4 +1,4 @@
-"""The two datasets that need no files: digits (embedded in scikit-learn) and sine (computed)."""
+"""The datasets that need no files: digits (embedded in scikit-learn), sine and friedman (computed)."""
 
 import math
 
@@ -13,11 +13,15 @@ from autogrow.data.stable_random import uniform
 _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_TEST_SEED = 20_240_901
 _SINE_SEED = 20_240_902
+_FRIEDMAN_SEED = 20_240_903
+_FRIEDMAN_MEAN, _FRIEDMAN_SCALE = 14.4, 5.0
+"""About the mean and the standard deviation of Friedman's function with its noise: targets have unit scale."""
 
 
 def find_generated(name: str) -> Source:
-    """The source of ``digits`` or ``sine``."""
-    return Source(name, (), {"digits": _decode_digits, "sine": _decode_sine}[name])
+    """The source of ``digits``, ``sine`` or ``friedman``."""
+    decoders = {"digits": _decode_digits, "sine": _decode_sine, "friedman": _decode_friedman}
+    return Source(name, (), decoders[name])
 
 
 def _decode_digits() -> DecodedArrays:
@@ -48,3 +52,26 @@ def _decode_sine() -> DecodedArrays:
 def _sine(x: Array) -> Array:
     # In float64, so that the float32 result does not depend on the host's vector instructions.
     return np.asarray(np.sin(x.astype(np.float64)), dtype=np.float32)
+
+
+def _decode_friedman() -> DecodedArrays:
+    """Friedman 1991 (Multivariate adaptive regression splines, The Annals of Statistics 19), equation 61.
+
+    Ten features uniform in [0, 1), of which five matter, and noise of standard deviation 1 before scaling.
+    """
+    entry = ENTRIES["friedman"]
+    number, (num_features,) = entry.num_train + entry.num_test, entry.input_shape
+    x = uniform(number * num_features, seed=_FRIEDMAN_SEED).reshape(number, num_features)
+    noise = _normal(number, seed=_FRIEDMAN_SEED + 1)
+    y = 10 * np.sin(math.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4] + noise
+    inputs, targets = x.astype(np.float32), ((y - _FRIEDMAN_MEAN) / _FRIEDMAN_SCALE).astype(np.float32)[:, np.newaxis]
+    train, test = slice(entry.num_train), slice(entry.num_train, None)
+    return DecodedArrays(
+        task="regression", x_train=inputs[train], y_train=targets[train], x_test=inputs[test], y_test=targets[test]
+    )
+
+
+def _normal(size: int, *, seed: int) -> Array:
+    """(size,) numbers of the standard normal distribution, by Box and Muller's transform."""
+    first, second = uniform(2 * size, seed=seed).reshape(2, size)
+    return np.asarray(np.sqrt(-2 * np.log1p(-first)) * np.cos(2 * math.pi * second))

@@ -9,14 +9,15 @@ from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.controls import COMPARISON
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.results import Results
-from autogrow.experiments.running import OnRun, run_experiment
+from autogrow.experiments.running import OnRun, check_num_seeds, run_experiment
 from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.study.settings import SPLIT_SEED
 from autogrow.training.example_input import example_input
+from autogrow.training.size_fitting import FittingSizes
+from autogrow.training.trainer import TIMED_BATCH
 
 KIND = "compare"
-MOST_SEEDS = 1000
 
 
 def compare_policy(
@@ -42,8 +43,7 @@ def compare_policy(
 
 
 def _check(experiment: Experiment, num_seeds: int) -> None:
-    if not 1 <= num_seeds <= MOST_SEEDS:
-        raise UsageError(f"seeds is {num_seeds}, not between 1 and {MOST_SEEDS}")
+    check_num_seeds(num_seeds)
     if not experiment.policy.grows:
         raise UsageError("the policy grows nothing, neither width nor depth: there is nothing to compare")
     dataset = experiment.dataset
@@ -55,3 +55,13 @@ def _check(experiment: Experiment, num_seeds: int) -> None:
     if not network.groups and experiment.policy.depth is None:
         reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
         raise UsageError(f"model {experiment.model.name!r} has no channel group that can grow ({reasons})")
+    _check_limits(experiment, network)
+
+
+def _check_limits(experiment: Experiment, network: ExpandableNetwork) -> None:
+    """Raises `NetworkError` where not even the smallest network is within the policy's limits."""
+    if experiment.policy.limits.is_set:
+        shape, cpu = experiment.dataset.input_shape, torch.device("cpu")
+        batch, timed = (example_input(shape, cpu, size) for size in (experiment.training.batch_size, TIMED_BATCH))
+        smallest = {group.name: 1 for group in network.groups}
+        FittingSizes(network, experiment.policy, batch, timed).start(smallest)

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -106,6 +106,7 @@ class FixedPlan:
         }
 
 
+Split = Literal["test", "validation"]
 Finished = Mapping[str, RunRecord]
 """The finished runs of one seed, by condition."""
 
@@ -141,6 +142,8 @@ class Design:
     """The condition that the others are compared with."""
     unit: str
     """The condition whose training FLOPs are the unit of compute, seed by seed."""
+    split: Split = "test"
+    """Where results are read. What is to be chosen by them is read on validation, and the test split stays closed."""
     keeps_curves: bool = False
     """Whether metrics along the way are kept, not only those of the end."""
 

@@ -3,6 +3,7 @@
 ::
 
     KIND.json                 when it begins: settings; when it ends: versions, machine, runs and summary, too
+    curves.json               when it ends: metrics along every run, where they were kept
     table.md, *.svg           when it ends
     runs/SEED-CONDITION.json  one finished run, written at once
     runs/SEED-CONDITION/      the checkpoint of the run under way
@@ -36,13 +37,15 @@ class ExperimentFolder:
         self.path = path
         self.kind = kind
         self.result_file = path / f"{kind}.json"
+        self.curves_file = path / "curves.json"
         self.table_file = path / "table.md"
         self._runs = path / "runs"
 
     @property
     def written(self) -> tuple[Path, ...]:
         """The files of a finished experiment that are for readers."""
-        return self.result_file, self.table_file, *sorted(self.path.glob("*.svg"))
+        others = [path for path in (self.curves_file, self.table_file) if path.exists()]
+        return self.result_file, *others, *sorted(self.path.glob("*.svg"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -66,12 +69,20 @@ class ExperimentFolder:
         if not self._has_records:
             write_json_atomically(self.result_file, self._content(settings))
 
-    def finish(self, settings: dict[str, Any], results: dict[str, Any], pages: Pages) -> None:
-        """Write what came out."""
-        write_text_atomically(self.table_file, pages.table)
+    def finish(
+        self, settings: dict[str, Any], results: dict[str, Any], pages: Pages, curves: dict[str, Any] | None = None
+    ) -> None:
+        """Write what came out. `curves` has an entry per run, each on a line: they are long."""
+        if pages.table is not None:
+            write_text_atomically(self.table_file, pages.table)
         for name, document in pages.figures.items():
             write_text_atomically(self.path / f"{name}.svg", document)
-        write_json_atomically(self.result_file, {**self._content(settings), **results})
+        if curves:
+            lines = [
+                f"{json.dumps(name)}: {json.dumps(curve, separators=(',', ':'))}" for name, curve in curves.items()
+            ]
+            write_text_atomically(self.curves_file, "{\n" + ",\n".join(lines) + "\n}\n")
+        write_json_atomically(self.result_file, {**self._content(settings), **pages.data, **results})
 
     def record(self, seed: int, condition: str) -> Outcome | None:
         """A finished run; None if there is none yet. Raises `RunFolderError` for a damaged file."""

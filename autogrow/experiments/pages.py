@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from autogrow.experiments.drawing import draw_results
 from autogrow.experiments.results import Results
@@ -12,13 +13,15 @@ from autogrow.experiments.tables import markdown
 class Pages:
     """Documents as text."""
 
-    table: str
-    """Markdown."""
+    table: str | None
+    """Markdown; None where one page of several experiments says it."""
     figures: Mapping[str, str] = field(default_factory=dict)
     """SVG by name, without the ending."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the JSON file holds beside runs and summary."""
 
 
 def default_pages(results: Results, heading: str) -> Pages:
-    """All tables, and test accuracy over compute."""
+    """All tables, and accuracy over compute."""
     figures = {"figure": draw_results(results, heading)} if results.runs else {}
     return Pages(markdown(results, heading), figures)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from autogrow.errors import DataError
 from autogrow.export.retraining import TrainResult
 from autogrow.network.shape import NetworkShape
 
@@ -57,8 +56,9 @@ class RunRecord:
 
     seed: int
     condition: str
-    test_accuracy: float
-    test_loss: float
+    test_accuracy: float | None
+    """None where results are read on validation."""
+    test_loss: float | None
     train_accuracy: float
     train_loss: float
     train_seconds: float
@@ -69,6 +69,11 @@ class RunRecord:
     growth_ended_by: str
     """Why the network grew no more, in words."""
     shape: NetworkShape
+    validation_accuracy: float | None = None
+    """None where training took the validation examples too."""
+    validation_loss: float | None = None
+    largest_shock: float | None = None
+    """Of all growth events: see `autogrow.policy.records.shock_of`. None where none was measured."""
     same_run_as: str | None = None
     """The condition whose run this is, too: where both are the same network, trained alike."""
     trained_on: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -77,22 +82,29 @@ class RunRecord:
     """Metrics along the way, where the experiment keeps them."""
 
     @property
-    def train_minus_test_accuracy(self) -> float:
+    def train_minus_test_accuracy(self) -> float | None:
         """The gap, as long as nothing was decided on the test split."""
-        return self.train_accuracy - self.test_accuracy
+        return None if self.test_accuracy is None else self.train_accuracy - self.test_accuracy
+
+    @property
+    def train_minus_validation_accuracy(self) -> float | None:
+        """The gap that training itself may see."""
+        return None if self.validation_accuracy is None else self.train_accuracy - self.validation_accuracy
 
     @classmethod
     def of(
         cls, seed: int, condition: str, result: TrainResult, trained_on: dict[str, Any], *, keeps_curve: bool = False
     ) -> Self:
-        """The record of a finished run. Raises `DataError` where the data set has no test split."""
-        if result.test is None:
-            raise DataError("the data set has no test split: an experiment's results are read on one")
+        """The record of a finished run."""
+        shocks = [event.shock for event in result.events if event.shock is not None]
         return cls(
             seed=seed,
             condition=condition,
-            test_accuracy=result.test.accuracy,
-            test_loss=result.test.loss,
+            test_accuracy=result.test.accuracy if result.test else None,
+            test_loss=result.test.loss if result.test else None,
+            validation_accuracy=result.validation.accuracy if result.validation else None,
+            validation_loss=result.validation.loss if result.validation else None,
+            largest_shock=max(shocks, default=None),
             train_accuracy=result.train.accuracy,
             train_loss=result.train.loss,
             train_seconds=result.train_seconds,
@@ -107,18 +119,20 @@ class RunRecord:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        written = {**asdict(self), "train_minus_test_accuracy": self.train_minus_test_accuracy}
-        if self.curve is None:
-            del written["curve"]
-        return written
+        gaps = {name: getattr(self, name) for name in _GAPS}
+        return {name: value for name, value in {**asdict(self), **gaps}.items() if name not in _OPTIONAL or value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Raises `KeyError` or `TypeError` for a record that is none."""
-        fields = {name: value for name, value in values.items() if name != "train_minus_test_accuracy"}
+        fields = {name: value for name, value in values.items() if name not in _GAPS}
         curve = Curve(**values["curve"]) if values.get("curve") else None
         return cls(**{**fields, "shape": NetworkShape.from_dict(values["shape"]), "curve": curve})
 
+
+_GAPS = ("train_minus_test_accuracy", "train_minus_validation_accuracy")
+_OPTIONAL = ("curve",)
+"""Not written where there is none."""
 
 Outcome = RunRecord | FailedRun
 

@@ -1,7 +1,7 @@
 """What came out of an experiment: every run, means over seeds, and paired differences."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from autogrow.data.catalogue import Task
@@ -9,11 +9,10 @@ from autogrow.experiments.conditions import Design
 from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.experiments.statistics import PairedDifference, Spread, paired_difference, spread
 
-METRICS = (
-    "test_accuracy", "test_loss", "train_accuracy", "train_loss", "train_minus_test_accuracy", "train_seconds",
-    "training_flops", "compute", "steps", "parameters", "num_events",
+TRAIN_METRICS = (
+    "train_accuracy", "train_loss", "train_seconds", "training_flops", "compute", "steps", "parameters", "num_events",
+    "largest_shock",
 )  # fmt: skip
-COMPARED_METRICS = ("test_accuracy", "test_loss")
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,24 @@ class Results:
         return cls(task, design, runs, tuple(outcome for outcome in outcomes if isinstance(outcome, FailedRun)))
 
     @property
+    def accuracy_metric(self) -> str:
+        """The accuracy that conditions are judged by, and so on."""
+        return f"{self.design.split}_accuracy"
+
+    @property
+    def loss_metric(self) -> str:
+        return f"{self.design.split}_loss"
+
+    @property
+    def gap_metric(self) -> str:
+        return f"train_minus_{self.design.split}_accuracy"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that is summarized over seeds."""
+        return self.accuracy_metric, self.loss_metric, self.gap_metric, *TRAIN_METRICS
+
+    @property
     def seeds(self) -> list[int]:
         return sorted({run.seed for run in self.runs} | {failure.seed for failure in self.failures})
 
@@ -40,10 +57,11 @@ class Results:
         return sorted((run for run in self.runs if run.condition == condition), key=lambda run: run.seed)
 
     def by_seed(self, condition: str, metric: str) -> dict[int, float]:
-        """A metric of a condition's runs."""
+        """A metric of a condition's runs, as far as it was measured."""
         runs = self.of_condition(condition)
         if metric != "compute":
-            return {run.seed: float(getattr(run, metric)) for run in runs}
+            read = {run.seed: getattr(run, metric) for run in runs}
+            return {seed: float(value) for seed, value in read.items() if value is not None}
         units = {run.seed: run.training_flops for run in self.of_condition(self.design.unit)}
         return {run.seed: run.training_flops / units[run.seed] for run in runs if run.seed in units}
 
@@ -78,6 +96,11 @@ class Results:
         failed = {"failed": [failure.to_dict() for failure in self.failures]} if self.failures else {}
         return {"trained_on": self._trained_on(), "runs": runs, **failed, "summary": self.summary()}
 
+    def curves(self) -> dict[str, Any]:
+        """Metrics along every run that has kept them, by seed and condition; those of another's run stand there."""
+        kept = (run for run in self.runs if run.curve is not None and run.same_run_as is None)
+        return {f"{run.seed}-{run.condition}": asdict(run)["curve"] for run in kept}
+
     def _trained_on(self) -> list[dict[str, Any]]:
         """Versions and machines, each with its runs: an experiment may go on elsewhere, or after an update."""
         found: list[dict[str, Any]] = []
@@ -95,18 +118,18 @@ class Results:
             "conditions": {
                 condition.name: {
                     "summary": condition.summary,
-                    **{metric: _plain(self.spread(condition.name, metric)) for metric in METRICS},
+                    **{metric: _plain(self.spread(condition.name, metric)) for metric in self.metrics},
                 }
                 for condition in self.design.conditions
             },
             f"{self.design.subject}_minus": {
-                control.name: {metric: _plain(self.difference(control.name, metric)) for metric in COMPARED_METRICS}
+                control.name: {metric: _plain(self.difference(control.name, metric)) for metric in self.metrics[:2]}
                 for control in self.design.controls
             },
         }
 
     def _run(self, run: RunRecord) -> dict[str, Any]:
-        metrics = {name: value for name, value in run.to_dict().items() if name != "trained_on"}
+        metrics = {name: value for name, value in run.to_dict().items() if name not in ("trained_on", "curve")}
         return {**metrics, "compute": self.by_seed(run.condition, "compute").get(run.seed)}
 
 

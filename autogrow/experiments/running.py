@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Any
 
+from autogrow.errors import UsageError
 from autogrow.experiments.conditions import Condition, Design, Experiment, TrainingPlan
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.pages import Pages, default_pages
@@ -16,9 +17,16 @@ from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.experiments.results import Results
 from autogrow.experiments.workers import Workers, open_workers
 
-OnRun = Callable[[Outcome, bool], None]
-"""Told of every run as it is finished, and whether it was trained now (or found in the folder)."""
+OnRun = Callable[[Outcome, Experiment, bool], None]
+"""Told of every run as it is finished, of which experiment, and whether it was trained now (or found in the folder)."""
 POLL_SECONDS = 0.2
+MOST_SEEDS = 1000
+
+
+def check_num_seeds(number: int) -> None:
+    """Raises `UsageError` for a number of seeds that is out of range."""
+    if not 1 <= number <= MOST_SEEDS:
+        raise UsageError(f"seeds is {number}, not between 1 and {MOST_SEEDS}")
 
 
 def run_experiment(
@@ -56,7 +64,7 @@ def run_experiment(
         results = train(folder)
         if results is not None:
             heading = f"{folder.path.name}: {experiment.model.name} on {experiment.dataset_name}"
-            folder.finish(settings, results.to_dict(), pages(results, heading))
+            folder.finish(settings, results.to_dict(), pages(results, heading), results.curves())
     return results
 
 
@@ -84,7 +92,7 @@ def run_conditions(
     """
     schedule = _Schedule(experiment, design, num_seeds, folder, on_run)
     asked = interrupted or (lambda: False)
-    with open_workers(experiment, jobs, asked, keeps_curves=design.keeps_curves) as workers:
+    with open_workers(experiment, jobs, asked, split=design.split, keeps_curves=design.keeps_curves) as workers:
         running: dict[Future[Outcome | None], Condition] = {}
         is_over = False
         while True:
@@ -147,7 +155,7 @@ class _Schedule:
             self._folder.write_record(outcome)
         self._finished[outcome.seed][outcome.condition] = outcome
         if self._on_run is not None:
-            self._on_run(outcome, trained_now)
+            self._on_run(outcome, self._experiment, trained_now)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         return tuple(self._finished[seed][condition.name] for seed, condition in self._order)

@@ -1,5 +1,7 @@
 """An experiment's results as tables, for the terminal and as Markdown: formatted cells, nothing is printed."""
 
+from collections.abc import Sequence
+
 from autogrow.data.catalogue import Task
 from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
@@ -14,31 +16,29 @@ def results_tables(results: Results) -> tuple[Table, ...]:
 
 
 def quality_table(results: Results) -> Table:
-    """Test and train metrics, one row per condition."""
-    task, accuracy = results.task, _accuracy_title(results.task)
-    titles = (f"test {accuracy}", "test loss", f"train {accuracy}", "gap")
+    """Held-out and train metrics, one row per condition."""
+    task, accuracy, split = results.task, _accuracy_title(results.task), results.design.split
+    titles = (f"{split} {accuracy}", f"{split} loss", f"train {accuracy}", "gap")
+    metrics = results.accuracy_metric, results.loss_metric, "train_accuracy", results.gap_metric
     rows = []
     for condition in results.design.conditions:
-        spreads = [results.spread(condition.name, name) for name in _QUALITY]
-        test, loss, train, gap = spreads
+        held_out, loss, train, gap = (results.spread(condition.name, name) for name in metrics)
         cells = (
-            accuracy_cell(test, task),
-            _numbers(loss),
+            accuracy_cell(held_out, task),
+            numbers_cell(loss),
             accuracy_cell(train, task),
             accuracy_cell(gap, task, signed=True),
         )
         rows.append((condition.title, *cells))
-    return Table(_caption("On the test split", results), _columns("condition", *titles), tuple(rows), _note(results))
-
-
-_QUALITY = ("test_accuracy", "test_loss", "train_accuracy", "train_minus_test_accuracy")
+    caption = caption_of(f"On the {split} split", results)
+    return Table(caption, columns_of("condition", *titles), tuple(rows), _note(results))
 
 
 def cost_table(results: Results) -> Table:
     """Time, compute and size, one row per condition."""
-    columns = _columns("condition", "train s", "compute", "steps", "params", "events")
+    columns = columns_of("condition", "train s", "compute", "steps", "params", "events")
     return Table(
-        _caption("What it took", results),
+        caption_of("What it took", results),
         columns,
         tuple((condition.title, *_costs(results, condition)) for condition in results.design.conditions),
         f"compute: training FLOPs, 1 being those of {results.design.title(results.design.unit)} under the same seed.",
@@ -52,7 +52,7 @@ def _costs(results: Results, condition: Condition) -> tuple[str, ...]:
     )
     return (
         seconds_cell(seconds),
-        _numbers(compute, 3),
+        numbers_cell(compute, 3),
         formats.MISSING if steps is None else f"{steps.mean:,.0f}",
         formats.MISSING if parameters is None else formats.count(parameters.mean),
         formats.MISSING if events is None else f"{events.mean:.1f}",
@@ -71,18 +71,19 @@ def seconds_cell(spread: Spread | None) -> str:
 def differences_table(results: Results) -> Table:
     """The subject minus every control, paired by seed."""
     accuracy = "accuracy (points)" if results.task == "classification" else "R²"
-    titles = (f"test {accuracy}", "s.e.", "p", "test loss", "s.e.", "p", "n")
+    split = results.design.split
+    titles = (f"{split} {accuracy}", "s.e.", "p", f"{split} loss", "s.e.", "p", "n")
     subject = results.design.title(results.design.subject)
     rows, notes = [], []
     for control in results.design.controls:
-        by_accuracy, by_loss = (results.difference(control.name, name) for name in ("test_accuracy", "test_loss"))
+        by_accuracy, by_loss = (results.difference(control.name, name) for name in results.metrics[:2])
         number = "0" if by_accuracy is None else str(by_accuracy.num_seeds)
         rows.append((control.title, *_difference(by_accuracy, results.task), *_difference(by_loss, None), number))
         notes += [each.note for each in (by_accuracy, by_loss) if each is not None and each.note]
     legend = "s.e.: standard error of the mean; p: two-sided paired t-test over n seeds, not corrected for several."
     note = " ".join([legend, *(f"–: {text}." for text in dict.fromkeys(notes))])
     return Table(
-        f"{subject.capitalize()} minus control, paired by seed", _columns("control", *titles), tuple(rows), note
+        f"{subject.capitalize()} minus control, paired by seed", columns_of("control", *titles), tuple(rows), note
     )
 
 
@@ -95,32 +96,38 @@ def _difference(difference: PairedDifference | None, task: Task | None) -> tuple
         cells = f"{difference.mean:+.4f}", formats.MISSING if error is None else f"{error:.4f}"
     else:
         cells = formats.gap(difference.mean, task), formats.accuracy(error, task)
-    return *cells, formats.MISSING if p_value is None else _p_value(p_value)
+    return *cells, formats.MISSING if p_value is None else p_value_cell(p_value)
 
 
-def _p_value(value: float) -> str:
+def p_value_cell(value: float) -> str:
+    """Three digits; a power of ten below a thousandth."""
     return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
 
 
 def markdown(results: Results, heading: str) -> str:
     """The tables as a Markdown page."""
-    parts = [f"# {heading}\n"]
-    for table in results_tables(results):
-        parts += [f"## {table.caption}\n", _markdown_table(table), f"{table.note}\n"]
+    return markdown_page(heading, results_tables(results))
+
+
+def markdown_page(heading: str, tables: Sequence[Table], paragraphs: Sequence[str] = ()) -> str:
+    """A Markdown page: a heading, paragraphs, tables with their notes."""
+    parts = [f"# {heading}\n", *(f"{paragraph}\n" for paragraph in paragraphs)]
+    for table in tables:
+        parts += [f"## {table.caption}\n", markdown_table(table), f"{table.note}\n"]
     return "\n".join(parts)
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
     head = [column.title for column in table.columns]
     rules = ["---:" if column.numeric else "---" for column in table.columns]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in (head, rules, *table.rows))
 
 
-def _columns(first: str, *numeric: str) -> tuple[Column, ...]:
+def columns_of(first: str, *numeric: str) -> tuple[Column, ...]:
     return Column(first), *(Column(title, numeric=True) for title in numeric)
 
 
-def _caption(what: str, results: Results) -> str:
+def caption_of(what: str, results: Results) -> str:
     number = len(results.seeds)
     return f"{what}: one seed" if number == 1 else f"{what}: mean ± standard deviation of {number} seeds"
 
@@ -150,7 +157,7 @@ def accuracy_cell(spread: Spread | None, task: Task, *, signed: bool = False) ->
     return _with_spread(mean, None if spread.std is None else formats.accuracy(spread.std, task))
 
 
-def _numbers(spread: Spread | None, digits: int = 4) -> str:
+def numbers_cell(spread: Spread | None, digits: int = 4) -> str:
     if spread is None:
         return formats.MISSING
     return _with_spread(f"{spread.mean:.{digits}f}", None if spread.std is None else f"{spread.std:.{digits}f}")

@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 
 from autogrow.errors import TrainingDivergedError
-from autogrow.experiments.conditions import Experiment, TrainingPlan
+from autogrow.experiments.conditions import Experiment, Split, TrainingPlan
 from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.export.retraining import train_policy
 
@@ -39,16 +39,16 @@ class Workers(Protocol):
 
 @contextmanager
 def open_workers(
-    experiment: Experiment, number: int, interrupted: Callable[[], bool], *, keeps_curves: bool
+    experiment: Experiment, number: int, interrupted: Callable[[], bool], *, split: Split, keeps_curves: bool
 ) -> Iterator[Workers]:
-    """Workers for one experiment."""
+    """Workers for one experiment, whose results are read on `split`."""
     if number == 1:
-        yield _InThisProcess(_Training(experiment, keeps_curves, 1, interrupted))
+        yield _InThisProcess(_Training(experiment, split, keeps_curves, 1, interrupted))
         return
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     threads = max(1, torch.get_num_threads() // number)
-    arguments = experiment, keeps_curves, number, threads, stop
+    arguments = experiment, split, keeps_curves, number, threads, stop
     with ProcessPoolExecutor(number, context, initializer=_begin, initargs=arguments) as pool:
         try:
             yield _Processes(pool, number, stop)
@@ -62,6 +62,7 @@ class _Training:
     """How one process trains the runs of an experiment."""
 
     experiment: Experiment
+    split: Split
     keeps_curves: bool
     jobs: int
     interrupted: Callable[[], bool]
@@ -81,6 +82,7 @@ class _Training:
                 execution=experiment.execution,
                 out=place,
                 interrupted=self.interrupted,
+                reads_test=self.split == "test",
             )
         except TrainingDivergedError as error:
             return FailedRun(seed, condition, str(error))
@@ -125,12 +127,12 @@ _training: _Training | None = None
 """Of a worker process: set once, when it begins."""
 
 
-def _begin(experiment: Experiment, keeps_curves: bool, jobs: int, threads: int, stop: Event) -> None:
+def _begin(experiment: Experiment, split: Split, keeps_curves: bool, jobs: int, threads: int, stop: Event) -> None:
     global _training
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the driver tells what to do
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    _training = _Training(experiment, keeps_curves, jobs, stop.is_set)
+    _training = _Training(experiment, split, keeps_curves, jobs, stop.is_set)
     threading.Thread(target=_end_with_driver, daemon=True).start()
 
 

@@ -37,12 +37,14 @@ REQUEST = "request.json"
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A trained network and how it came about. `test` is None where the data set has no test split."""
+    """A trained network and how it came about. `test` is None where no test split was there, or was to be read."""
 
     module: nn.Module
     """Plain, on the CPU, in eval mode."""
     policy: GrowthPolicy
     train: Metrics
+    validation: Metrics | None
+    """None where training took the validation examples too."""
     test: Metrics | None
     steps: int
     """Training steps taken."""
@@ -99,10 +101,12 @@ def train_policy(
     out: Path | None = None,
     on_sample: Callable[[Sample], Signal] | None = None,
     interrupted: Callable[[], bool] | None = None,
+    reads_test: bool = True,
 ) -> TrainResult | None:
     """Train on train + validation, then read the test split, once; None when `interrupted` said so.
 
     Validation is kept apart only where the policy's trigger watches it, unless `hold_out_validation` says otherwise.
+    Without `reads_test` the test split stays closed.
     With `out`, the network and the record of its training are saved there; a run that was interrupted there goes on
     from its checkpoint.
 
@@ -147,11 +151,12 @@ def train_policy(
     assert outcome.train is not None
     # Read on the device that `evaluate` and users of the saved network read it on: the CPU.
     module = module.cpu()
-    test = read_test_split(module, dataset, normalization) if dataset.num_test else None
+    test = read_test_split(module, dataset, normalization) if reads_test and dataset.num_test else None
     result = TrainResult(
         module=module.eval(),
         policy=policy,
         train=outcome.train,
+        validation=outcome.validation,
         test=test,
         steps=outcome.steps,
         parameters=outcome.parameters,

@@ -33,8 +33,9 @@ fi
 
 begun=$SECONDS
 failed=()
+cost=$(mktemp -d)/cost-gpu
 marker=$(mktemp)
-trap 'rm -f "$marker"' EXIT
+trap 'rm -rf "$marker" "${cost%/*}"' EXIT
 
 # limited SECONDS COMMAND...: what fails or takes too long is named at the end, and the rest goes on.
 limited() {
@@ -54,7 +55,7 @@ limited 90 "$python" -m tests.benchmarks "${arguments[@]}" throughput
 limited 20 "$python" -m tests.benchmarks "${arguments[@]}" step
 limited 40 "$python" -m tests.benchmarks "${arguments[@]}" event
 limited 110 "$python" -m tests.benchmarks "${arguments[@]}" growing
-limited 60 "$python" -m tests.benchmarks "${arguments[@]}" thesis
+limited 60 "$python" -m autogrow reproduce cost --device "$device" --seeds 1 ${QUICK:+--quick} --quiet --out "$cost"
 limited 110 "$python" -m tests.benchmarks "${arguments[@]}" packing
 limited 35 "$python" -m tests.benchmarks "${arguments[@]}" width
 limited 15 "$python" -m tests.benchmarks "${arguments[@]}" frozen
@@ -62,6 +63,7 @@ limited 25 "$python" -m tests.benchmarks "${arguments[@]}" executions
 
 if [ -n "${OUT:-}" ]; then
     mkdir -p "$OUT"
+    cp "$cost/table.md" "$OUT/cost-gpu.md" || failed+=("copying the table of costs to $OUT")
     # Figures that were there before are not this run's.
     find "$results" -name '*.json' -newer "$marker" -exec cp -t "$OUT" {} + || failed+=("copying $results to $OUT")
 fi

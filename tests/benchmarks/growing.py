@@ -10,10 +10,10 @@ from itertools import pairwise
 
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.presets import default_policy, static_policy, thesis_policy
+from autogrow.policy.presets import default_policy, static_policy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.policy.triggers import Plateau, Schedule
+from autogrow.policy.triggers import Schedule
 from autogrow.training.trainer import Signal, TrainingOutcome
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.table import Row
@@ -31,10 +31,6 @@ from tests.benchmarks.training_runs import (
 
 SAMPLES = 12
 """Of a whole training, where the policy does not ask for others."""
-THESIS_BATCH = 50
-"""Of the tutorial that the thesis follows (thesis, 5.2, reference 6)."""
-THESIS_SHARE = 11.9 / 36.6
-"""Seconds of a growing training over those of a static one (thesis, 5.4)."""
 OVERHEAD = 1.15
 
 
@@ -67,7 +63,7 @@ def rows(setting: Setting) -> Iterator[Row]:
     policy = in_quarters(SAMPLES // 4)
     for name, spec in reversed(networks(setting).items()) if setting.is_gpu else [first_network(setting)]:
         run = Run(spec, data, setting.device)
-        pairs = _compared(run, [policy], training(epochs, num_steps * epochs // SAMPLES), setting)[0]
+        pairs = _compared(run, policy, training(epochs, num_steps * epochs // SAMPLES), setting)
         what = f"{name} grown in quarters, {num_steps * epochs} steps: train seconds / static ones"
         overhead = statistics.median(pair.seconds / pair.flops for pair in pairs)
         has_goal = setting.is_gpu and name == LARGE_NETWORK
@@ -80,38 +76,18 @@ def in_quarters(samples: int) -> GrowthPolicy:
     return default_policy().model_copy(update={"trigger": Schedule(every=samples)})
 
 
-def thesis_rows(setting: Setting) -> Iterator[Row]:
-    """MNIST as in the thesis (5.2): its network, in tenths, when accuracy stalls; and on a fixed schedule."""
-    num_steps = setting.choose(cpu=1000, gpu=1000, quick=20)
-    data = image_data(setting, "mnist", num_steps * THESIS_BATCH)
-    num_samples = setting.choose(cpu=100, gpu=100, quick=10)
-    run = Run(ModelSpec("convnet"), data, setting.device)
-    settings = training(1, num_steps // num_samples, THESIS_BATCH)
-    stalls = Plateau(metric="train_accuracy", max_wait=None)
-    policies = {
-        "when train accuracy stalls": thesis_policy(num_samples).model_copy(update={"trigger": stalls}),
-        "on a schedule that leaves a tenth of the run at full width": thesis_policy(num_samples),
-    }
-    for when, pairs in zip(policies, _compared(run, list(policies.values()), settings, setting), strict=True):
-        what = f"MNIST, convnet, in tenths {when}, {num_steps} steps: train seconds / static ones"
-        is_fast = statistics.median(pair.seconds for pair in pairs) <= THESIS_SHARE
-        reached = is_fast and all(pair.events for pair in pairs)  # a network that never grew proves nothing
-        yield Row(what, _described(pairs), f"at most {THESIS_SHARE:.2f} (thesis, 5.4)", reached)
-
-
-def _compared(run: Run, policies: list[GrowthPolicy], settings: TrainingSettings, setting: Setting) -> list[list[Pair]]:
-    """The pairs of each policy. By turns: a static training, then one under every policy; a few steps warm up."""
+def _compared(run: Run, policy: GrowthPolicy, settings: TrainingSettings, setting: Setting) -> list[Pair]:
+    """By turns: a static training, then a growing one; a few steps warm up."""
     run.trainer(static_policy(), settings, lambda sample: Signal.STOP).run()
-    found: list[list[Pair]] = [[] for _ in policies]
+    pairs = []
     for _ in range(setting.choose(cpu=2, gpu=2, quick=1)):
         static = run.trainer(static_policy(), settings).run()
-        for policy, pairs in zip(policies, found, strict=True):
-            trainer = run.trainer(policy, settings)
-            grown = trainer.run()
-            widths = [(group.width, group.full_width) for group in trainer.network.groups]
-            share = sum(width for width, _ in widths) / sum(full for _, full in widths)
-            pairs.append(Pair(grown, static, trainer.events, share))
-    return found
+        trainer = run.trainer(policy, settings)
+        grown = trainer.run()
+        widths = [(group.width, group.full_width) for group in trainer.network.groups]
+        share = sum(width for width, _ in widths) / sum(full for _, full in widths)
+        pairs.append(Pair(grown, static, trainer.events, share))
+    return pairs
 
 
 def _described(pairs: list[Pair]) -> str:

@@ -34,7 +34,6 @@ PARTS = {
     "step": Part("training", "step_rows", on_any_device=True),
     "throughput": Part("training", "throughput_rows", on_any_device=True),
     "growing": Part("growing", on_any_device=True),
-    "thesis": Part("growing", "thesis_rows", on_any_device=True),
     "event": Part("growing", "event_rows", on_any_device=True),
     "width": Part("scaling_width", on_any_device=True),
     "trials": Part("scaling_search", "trial_rows"),

@@ -56,6 +56,7 @@ def test_json_is_one_document_with_every_run(autogrow, policy_file):
         (["--train-size", "3"], "train_size 3 is not between 10"),
         (["--threads", "0"], "--threads 0"),
         (["--out", "policy.yaml"], "is a file"),
+        (["--max-params", "5"], "5"),
     ],
 )
 def test_a_bad_value(arguments, message, refused, policy_file):
@@ -84,6 +85,13 @@ def test_another_comparisons_folder(autogrow, refused, policy_file):
     assert autogrow("compare", policy_file, *QUICK, "--seeds", 1, "--quiet")[0] == 0
     message = refused("compare", policy_file, *QUICK, "--seeds", 1, "--epochs", 3)
     assert "results/compare/policy-digits holds results of other settings: choose another --out" in message
+
+
+def test_the_grown_network_keeps_within_limits(autogrow, policy_file):
+    code, out, _ = autogrow("compare", policy_file, *QUICK, "--seeds", 1, "--max-params", 1900, "--json", "--quiet")
+    assert code == 0
+    parameters = {run["condition"]: run["parameters"] for run in json.loads(out)["runs"]}
+    assert parameters["small"] <= parameters["grown"] == parameters["final"] <= 1900 < parameters["full"]
 
 
 def test_in_python(policy_file, digits_runs_quickly):

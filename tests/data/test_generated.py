@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+from scipy import stats
 from sklearn.datasets import load_digits
 
 from autogrow.data import open_dataset
@@ -44,6 +45,26 @@ def test_sine_inputs_are_uniform(data_dir):
     assert np.abs(histogram - 200).max() < 60  # 4.5 standard deviations
 
 
+def test_friedman_is_the_function_of_scikit_learn_with_unit_noise(data_dir):
+    dataset = open_dataset("friedman", data_dir)
+    test = open_test_split(dataset)
+    inputs = np.concatenate([dataset.training_arrays()[0], test.inputs]).astype(np.float64)
+    targets = np.concatenate([dataset.training_arrays()[1], test.targets])[:, 0]
+    function = (
+        10 * np.sin(math.pi * inputs[:, 0] * inputs[:, 1])
+        + 20 * (inputs[:, 2] - 0.5) ** 2
+        + 10 * inputs[:, 3]
+        + 5 * inputs[:, 4]
+    )
+    noise = targets * 5 + 14.4 - function
+    assert abs(noise.mean()) < 4.5 / 6000**0.5
+    assert abs(noise.std() - 1) < 0.05
+    assert stats.kstest(noise, "norm").pvalue > 0.001
+    assert abs(targets.mean()) < 0.1 and abs(targets.std() - 1) < 0.1
+    assert 0 <= inputs.min() < 0.001 and 0.999 < inputs.max() <= 1
+
+
 def test_the_built_in_datasets_are_the_same_on_every_host(data_dir):
     assert open_dataset("digits", data_dir).fingerprint == "91645a7b515e3e25"
     assert open_dataset("sine", data_dir).fingerprint == "5cababa78dbfff44"
+    assert open_dataset("friedman", data_dir).fingerprint == "5bbe80175e1369bf"

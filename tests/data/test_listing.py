@@ -12,7 +12,7 @@ def test_every_built_in_dataset_is_listed_in_order(data_dir):
 
 
 def test_an_empty_folder_holds_only_what_needs_no_files(data_dir):
-    assert [name for name, listing in by_name(data_dir).items() if listing.present] == ["digits", "sine"]
+    assert [name for name, listing in by_name(data_dir).items() if listing.present] == ["digits", "sine", "friedman"]
     assert by_name(data_dir)["digits"].files == ()
     assert by_name(data_dir)["cifar100"].files == (
         data_dir / "cifar-100-python/train",
@@ -33,7 +33,7 @@ def test_present_files_are_the_ones_that_would_be_opened(data_dir, monkeypatch):
 
 
 def test_a_listing_agrees_with_the_opened_dataset(data_dir):
-    for name in ("digits", "sine"):
+    for name in ("digits", "sine", "friedman"):
         listing, dataset = by_name(data_dir)[name], open_dataset(name, data_dir)
         for field in ("task", "input_shape", "num_outputs", "num_train", "num_test"):
             assert getattr(listing, field) == getattr(dataset, field)

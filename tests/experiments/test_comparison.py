@@ -128,8 +128,8 @@ class TestGoingOn:
                 2, "parts", interrupted=self.interrupt_at(monkeypatch, asked), on_run=lambda *run: told.append(run)
             )
             assert (results is None) == (asked < 10**9)
-            assert [is_new for _, is_new in told[: len(before)]] == [False] * len(before)
-            assert all(is_new for _, is_new in told[len(before) :])
+            assert [is_new for *_, is_new in told[: len(before)]] == [False] * len(before)
+            assert all(is_new for *_, is_new in told[len(before) :])
         assert results_of(tmp_path / "parts") == results_of(tmp_path / "whole")
         finished = [result for result in watched.results[10:] if result is not None]
         assert len(finished) == 10

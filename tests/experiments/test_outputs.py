@@ -6,9 +6,10 @@ from xml.etree import ElementTree
 import pytest
 
 from autogrow.experiments.controls import COMPARISON, FULL, GROWN_AND_CONTROLS
-from autogrow.experiments.drawing import HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw_results, figure_record, ticks
+from autogrow.experiments.drawing import draw_results, figure_record
 from autogrow.experiments.records import RunRecord
 from autogrow.experiments.results import Results
+from autogrow.experiments.svg import HEIGHT, LEFT, RIGHT, TOP, WIDTH, ticks
 from autogrow.experiments.tables import markdown, results_tables
 from autogrow.network.shape import NetworkShape
 

@@ -1,0 +1,81 @@
+"""What can be reproduced, by name, and what is asked of all of it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from autogrow.data.dataset import Dataset
+from autogrow.experiments.conditions import Design, Experiment
+from autogrow.experiments.running import OnRun
+from autogrow.policy.execution import Execution
+from autogrow.registry import Registry
+from autogrow.report.tables import Table
+
+KIND = "reproduce"
+Place = Literal["reproduce", "studies"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """How something is to be reproduced."""
+
+    num_seeds: int
+    out: Path
+    quick: bool = False
+    """Short runs on little data: they show that it works, not what comes out."""
+    data_dir: Path | None = None
+    device: str = "cpu"
+    execution: Execution = field(default_factory=Execution)
+    jobs: int = 1
+    """Training runs at a time."""
+    on_run: OnRun | None = None
+    interrupted: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came out."""
+
+    heading: str
+    tables: tuple[Table, ...]
+    folder: Path
+    written: tuple[Path, ...]
+    paragraphs: tuple[str, ...] = ()
+    """Findings in words."""
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Conditions that are compared on one data set."""
+
+    experiment: Experiment
+    design: Design
+
+
+BuildArena = Callable[[Dataset, Request], Arena]
+
+
+class Reproduction(ABC):
+    """Something that can be run again from its name alone."""
+
+    name: str
+    summary: str
+    """What it asks, in a line."""
+    datasets: tuple[str, ...]
+    place: Place = "reproduce"
+    """The folder under ``results`` that it is written to."""
+    default_seeds: int = 5
+    needs_gpu: bool = False
+    """Whether its full size is meant for a GPU: on a CPU it takes days."""
+
+    @abstractmethod
+    def run(self, request: Request) -> Report | None:
+        """Run it, or go on with it; None when `request.interrupted` said so.
+
+        Raises `DataError` for missing data, `RunFolderError` and others with one line for what a user can mend.
+        """
+
+
+REPRODUCTIONS: Registry[Reproduction] = Registry("reproduction")

@@ -1,0 +1,138 @@
+"""The thesis' second experiment (5.2, Figure 5.3, Table 5.4): MNIST by two convolutions of 7 x 7 and 1024 units.
+
+A standard network, and one that grows to the same size in tenths when the moving average of its accuracy stalls; both
+with Adam at a constant rate. Beside them today's best policy, and what a sceptic would train: the same without
+freezing, full size with its settings, for as much compute, and what needs no growing at all, a falling learning rate.
+"""
+
+from collections.abc import Callable
+
+from autogrow.data.dataset import Dataset
+from autogrow.experiments.conditions import Condition, Design, Experiment, Finished, FixedPlan, TrainingPlan
+from autogrow.experiments.controls import FULL, GROWN, SAME_COMPUTE, plan_full, plan_grown, plan_same_compute
+from autogrow.experiments.curve_drawing import Picture
+from autogrow.experiments.reproduction.base import REPRODUCTIONS, Arena, Request
+from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
+from autogrow.models.building import ModelSpec
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.presets import static_policy
+from autogrow.policy.training_settings import TrainingSettings
+
+NETWORK = ModelSpec("convnet")
+HALF = ModelSpec("convnet", {"channels": (16, 32), "hidden": 512})
+TRAIN_SIZE, QUICK_SIZE = 10_000, 300
+"""Images; all 60,000 would take an hour and a half on two cores."""
+THESIS_TRAINING = TrainingSettings(
+    epochs=8, batch_size=128, learning_rate_schedule="constant", sample_every=8, sample_size=256
+)
+BEST_TRAINING = THESIS_TRAINING.model_copy(update={"learning_rate": 2e-3})
+"""A larger rate suits narrow networks; the full one has a control with either."""
+FALLING = THESIS_TRAINING.model_copy(update={"learning_rate_schedule": "cosine"})
+FALLING_HALF = BEST_TRAINING.model_copy(update={"learning_rate_schedule": "cosine"})
+BEST_EVERY = 55
+PUBLISHED = {"standard": (0.00686, 0.000369), "thesis": (0.00633, 0.000248)}
+"""Table 5.4; of which metric the thesis does not say."""
+
+
+def thesis_policy() -> GrowthPolicy:
+    """Tenths; grow when the moving average of the accuracy stalls or falls; Glorot; nothing frozen."""
+    return GrowthPolicy.from_dict(
+        {
+            "initial_fraction": 0.1,
+            "chunk_fraction": 0.1,
+            "width_multiple": 1,
+            "trigger": {
+                "kind": "plateau", "metric": "train_accuracy", "window": 5, "patience": 1, "min_delta": 0.0,
+                "cooldown": 0, "max_wait": None,
+            },
+            "initialization": "xavier",
+        }
+    )  # fmt: skip
+
+
+def best_policy(every: int = BEST_EVERY, freeze: str = "old") -> GrowthPolicy:
+    """The best found that takes at most half of the standard network's time: half width, one late event, old frozen.
+
+    Chosen on validation data by seeds that the experiment does not use.
+    """
+    return GrowthPolicy.from_dict(
+        {
+            "initial_fraction": 0.5,
+            "chunk_fraction": 0.125,
+            "max_fraction": 0.625,
+            "width_multiple": 4,
+            "trigger": {"kind": "schedule", "every": every},
+            "initialization": "zero_fan_out",
+            "freeze": {"kind": freeze},
+            "new_unit_lr": 0.1,
+        }
+    )
+
+
+def build(dataset: Dataset, request: Request) -> Arena:
+    thesis, best, falling, half = (
+        _length(training, request) for training in (THESIS_TRAINING, BEST_TRAINING, FALLING, FALLING_HALF)
+    )
+    every = 4 if request.quick else BEST_EVERY
+    experiment = Experiment(
+        dataset, NETWORK, best_policy(every), best, train_size=QUICK_SIZE if request.quick else TRAIN_SIZE,
+        device=request.device, execution=request.execution, keeps_validation_apart=True,
+    )  # fmt: skip
+    static, needs = static_policy(), (GROWN, FULL)
+    conditions = (
+        Condition.fixed("standard", "standard", "full size, as in the thesis", FixedPlan(static, None, thesis)),
+        Condition.fixed(
+            "thesis", "thesis policy", "tenths when accuracy stalls, as in the thesis",
+            FixedPlan(thesis_policy(), None, thesis),
+        ),
+        Condition(GROWN, "best policy", "half to five eighths, old units frozen, twice the rate", plan_grown),
+        Condition.fixed(
+            "grown_unfrozen", "not frozen", "as the best policy, but nothing is frozen",
+            FixedPlan(best_policy(every, "none"), None, best),
+        ),
+        Condition(FULL, "full, its training", "full size with the best policy's settings", plan_full),
+        Condition(SAME_COMPUTE, "same compute", "as that, cut to the best policy's FLOPs", plan_same_compute, needs),
+        Condition.fixed("falling", "full, falling", "the standard one with a cosine", FixedPlan(static, None, falling)),
+        Condition(
+            "falling_same_compute", "falling, same compute", "as that, cut to the best policy's FLOPs",
+            _cut(falling), needs, {"training": falling.model_dump(mode="json")},
+        ),
+        Condition.fixed(
+            "falling_half", "half, falling", "half of the width throughout, a cosine from twice the rate",
+            FixedPlan(static, HALF, half),
+        ),
+    )  # fmt: skip
+    return Arena(experiment, Design(conditions, subject=GROWN, unit="standard", keeps_curves=True))
+
+
+def _cut(training: TrainingSettings) -> Callable[[Experiment, int, Finished], TrainingPlan]:
+    """Full size with these settings, for as many steps as the grown run's FLOPs pay for."""
+
+    def plan(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan:
+        steps = plan_same_compute(experiment, seed, finished).training.steps
+        return TrainingPlan(experiment.model, static_policy(), training.model_copy(update={"steps": steps}))
+
+    return plan
+
+
+def _length(training: TrainingSettings, request: Request) -> TrainingSettings:
+    if not request.quick:
+        return training
+    return training.model_copy(update={"steps": 12, "batch_size": 32, "sample_every": 1, "sample_size": 100})
+
+
+MNIST = REPRODUCTIONS.register("mnist")(
+    ThesisExperiment(
+        name="mnist",
+        summary="Thesis 5.2: MNIST by a standard convolutional network, and by one that grows to its size",
+        dataset="mnist",
+        build=build,
+        columns={"validation_loss": "validation loss", "train_loss": "train loss"},
+        pictures={
+            "validation-loss": Picture("step", "validation_loss", "validation loss", logarithmic=True),
+            "train-loss": Picture("step", "train_loss", "train loss", logarithmic=True),
+        },
+        published=PUBLISHED,
+        published_column="validation_loss",
+    )
+)

@@ -1,0 +1,137 @@
+"""The studies behind the defaults: where to grow, what to freeze, how new units start, when to grow.
+
+The base is written out here and does not follow the defaults, which are chosen by what comes out. Events at equal
+intervals, so that alternatives differ in the one choice that a study is about, and spend about the same.
+"""
+
+from typing import Any
+
+from autogrow.experiments.reproduction.base import REPRODUCTIONS
+from autogrow.experiments.reproduction.study import Choice, Ground, Study
+from autogrow.models.building import ModelSpec
+from autogrow.policy.training_settings import TrainingSettings
+
+
+def _training(epochs: int, batch_size: int = 128) -> TrainingSettings:
+    """Constant until the network grows no more, then a cosine: under the one alone late units hardly learn."""
+    return TrainingSettings(epochs=epochs, batch_size=batch_size, learning_rate_schedule="constant_then_cosine")
+
+
+DIGITS = Ground(
+    "digits",
+    ModelSpec("mlp", {"hidden": (256, 256, 256)}),
+    _training(epochs=20),
+)
+FRIEDMAN = Ground(
+    "friedman",
+    ModelSpec("mlp", {"hidden": (128, 128, 128), "batch_norm": False}),
+    _training(epochs=20),
+)
+SINE = Ground(
+    "sine",
+    ModelSpec("mlp", {"hidden": (500,), "batch_norm": False}),
+    _training(epochs=60, batch_size=100),
+)
+MNIST = Ground(
+    "mnist",
+    ModelSpec("convnet"),
+    _training(epochs=4),
+    train_size=4000,
+)
+CIFAR100 = Ground("cifar100", ModelSpec("resnet"), _training(epochs=30), needs_gpu=True)
+ALL = (DIGITS, SINE, FRIEDMAN, MNIST, CIFAR100)
+SEVERAL_GROUPS = (DIGITS, FRIEDMAN, MNIST, CIFAR100)
+"""Where there is a choice of layers."""
+BASE: dict[str, Any] = {
+    "initial_fraction": 0.25,
+    "chunk_fraction": 0.25,
+    "trigger": {"kind": "schedule", "every": 20},
+    "initialization": "zero_fan_out",
+    "connection_ramp_steps": 50,
+}
+HALF_OF_THE_GROUPS = {"trigger": {"kind": "schedule", "every": 10}}
+"""Twice as many events of half as many groups: as many units are added by the end of each stretch."""
+
+
+def _top_half(kind: str, summary: str) -> Choice:
+    return Choice(kind, summary, {**HALF_OF_THE_GROUPS, "layer_selection": {"kind": kind, "fraction": 0.5}})
+
+
+LAYER_SELECTION = Study(
+    name="layer-selection",
+    summary="Where to grow: by activation standard deviation, by gradient gain, at random, or everywhere",
+    base=BASE,
+    choices=(
+        Choice("uniform", "all groups by an eighth", {**HALF_OF_THE_GROUPS, "chunk_fraction": 0.125}),
+        _top_half("random", "half of the groups by a quarter, at random"),
+        _top_half("activation_std", "half of the groups by a quarter, by activation standard deviation"),
+        _top_half(
+            "gradient_gain", "half of the groups by a quarter, by the gradient that new units would get per FLOP"
+        ),
+    ),
+    baseline="uniform",
+    grounds=SEVERAL_GROUPS,
+)
+FREEZING = Study(
+    name="freezing",
+    summary="What to freeze: nothing, everything older than the last event, or that for a while",
+    base=BASE,
+    choices=(
+        Choice("none", "everything keeps training", {"freeze": {"kind": "none"}}),
+        Choice("old", "older entries held for ever (the thesis)", {"freeze": {"kind": "old"}}),
+        Choice(
+            "thaw", "older entries held for 5 samples, then released over 10",
+            {"freeze": {"kind": "thaw", "hold_samples": 5, "release_samples": 10}},
+        ),
+    ),
+    baseline="none",
+    grounds=ALL,
+)  # fmt: skip
+INITIALIZATION = Study(
+    name="initialization",
+    summary="How new units start, and what that does to the loss",
+    base={**BASE, "connection_ramp_steps": 0},
+    choices=(
+        Choice("zero_fan_out", "fan-in random, fan-out zero", {}),
+        Choice("faded_in", "the same, connections faded in over 50 steps", {"connection_ramp_steps": 50}),
+        Choice("paired", "equal units with opposite signs", {"initialization": "paired"}),
+        Choice("gradient_max", "along the largest gradients", {"initialization": "gradient_max"}),
+        Choice("split", "copies of old units", {"initialization": "split"}),
+        Choice("tiny", "what old units cannot express", {"initialization": "tiny"}),
+        Choice("xavier", "as if the layer were new (the thesis)", {"initialization": "xavier"}),
+    ),
+    baseline="zero_fan_out",
+    grounds=ALL,
+)
+TRIGGER = Study(
+    name="trigger",
+    summary="When to grow: on a plateau, on a flat slope, or on a schedule",
+    base=BASE,
+    choices=(
+        Choice("schedule", "every 20 samples", {}),
+        Choice("plateau", "when a moving average has stood for 5 samples", {"trigger": {"kind": "plateau"}}),
+        Choice("slope", "when a line through 8 samples promises too little", {"trigger": {"kind": "slope"}}),
+    ),
+    baseline="schedule",
+    grounds=ALL,
+)
+COSINE = {"learning_rate_schedule": "cosine"}
+DEFAULT_POLICY = Study(
+    name="default-policy",
+    summary="Which policy to give a user who does not search: how small to start, how far to grow, how the rate falls",
+    base={"connection_ramp_steps": 50},
+    choices=(
+        Choice("quarters_cosine", "a quarter to full size in quarters, a cosine over the whole run", {}, COSINE),
+        Choice("quarters", "the same, the rate constant until the last event", {}),
+        Choice("quarter_to_half", "a quarter to half", {"max_fraction": 0.5}),
+        Choice("half_in_quarters", "half to full size in quarters, sooner", {
+            "initial_fraction": 0.5, "trigger": {"kind": "plateau", "max_wait": 10},
+        }),
+        Choice("half_at_once", "half to full size in one event", {"initial_fraction": 0.5, "chunk_fraction": 0.5}),
+        Choice("half_static", "half of the width throughout", {"initial_fraction": 0.5, "max_fraction": 0.5}),
+    ),
+    baseline="quarters_cosine",
+    grounds=ALL,
+)  # fmt: skip
+for _study in (LAYER_SELECTION, FREEZING, INITIALIZATION, TRIGGER, DEFAULT_POLICY):
+    REPRODUCTIONS.register(_study.name)(_study)

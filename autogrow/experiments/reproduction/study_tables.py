@@ -1,0 +1,148 @@
+"""What a study found, as a table and as sentences. Results in, text out."""
+
+from dataclasses import replace
+
+from autogrow.data.catalogue import Task
+from autogrow.experiments.conditions import Condition
+from autogrow.experiments.results import Results
+from autogrow.experiments.statistics import PairedDifference, Spread
+from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, p_value_cell, seconds_cell
+from autogrow.report import formats
+from autogrow.report.tables import Table
+
+STATIC = "static"
+"""The control that every study has beside its alternatives."""
+SIGNIFICANT = 0.05
+Found = dict[str, Results]
+"""Results by data set; all of the same conditions."""
+IN_TERMINALS = (0, 1, 2, 4, 6, 7, 9)
+"""Columns for which there is room in a terminal: not train seconds, events, standard errors."""
+
+
+def study_table(found: Found) -> Table:
+    """One row per data set and alternative: what was reached, what it took, and the difference from the baseline."""
+    first = next(iter(found.values()))
+    rows = [(dataset, *row) for dataset, results in found.items() for row in _rows(results)]
+    summaries = "; ".join(f"{condition.title}: {condition.summary}" for condition in first.design.conditions)
+    columns = (*columns_of("data"), *columns_of("policy", *_titles(first)))
+    return Table(caption_of("On the validation split", first), columns, tuple(rows), f"{summaries}. {NOTE}")
+
+
+def tables_of_grounds(found: Found) -> tuple[Table, ...]:
+    """The same as one narrower table per data set, for terminals."""
+    tables = []
+    for dataset, results in found.items():
+        columns = columns_of("policy", *_titles(results))
+        tables.append(
+            Table(
+                caption_of(f"{dataset}, validation split", results),
+                tuple(columns[place] for place in IN_TERMINALS),
+                tuple(tuple(row[place] for place in IN_TERMINALS) for row in _rows(results)),
+                "",
+            )
+        )
+    return (*tables[:-1], replace(tables[-1], note=NOTE))
+
+
+NOTE = (
+    "Compute: training FLOPs, 1 being those of static; shock: rise of the loss within 50 steps after an event, of the "
+    "worst event; p: two-sided paired t-test, not corrected."
+)
+
+
+def _titles(results: Results) -> tuple[str, ...]:
+    accuracy = "accuracy %" if results.task == "classification" else "R²"
+    baseline = results.design.title(results.design.subject)
+    return accuracy, "loss", "train s", "compute", "events", "shock", f"loss - {baseline}", "s.e.", "p"
+
+
+def _rows(results: Results) -> list[tuple[str, ...]]:
+    return [(condition.title, *_cells(results, condition)) for condition in results.design.conditions]
+
+
+def _cells(results: Results, condition: Condition) -> tuple[str, ...]:
+    name, task = condition.name, results.task
+    spreads = {metric: results.spread(name, metric) for metric in results.metrics}
+    compute, events, shock = (spreads[metric] for metric in ("compute", "num_events", "largest_shock"))
+    difference = None if name == results.design.subject else _minus_baseline(results, name, results.loss_metric)
+    return (
+        accuracy_cell(spreads[results.accuracy_metric], task),
+        _loss(spreads[results.loss_metric]),
+        seconds_cell(spreads["train_seconds"]),
+        formats.MISSING if compute is None else f"{compute.mean:.3f}",
+        formats.MISSING if events is None else f"{events.mean:.1f}",
+        formats.MISSING if shock is None else formats.percent(shock.mean),
+        *_difference(difference),
+    )
+
+
+def _loss(found: Spread | None) -> str:
+    if found is None:
+        return formats.MISSING
+    deviation = "" if found.std is None else f" ± {formats.significant(found.std)}"
+    return formats.significant(found.mean) + deviation
+
+
+def _difference(difference: PairedDifference | None) -> tuple[str, str, str]:
+    if difference is None:
+        return (formats.MISSING,) * 3
+    error, p_value = difference.standard_error, difference.p_value
+    return (
+        f"{difference.mean:+.3g}",
+        formats.MISSING if error is None else formats.significant(error),
+        formats.MISSING if p_value is None else p_value_cell(p_value),
+    )
+
+
+def _minus_baseline(results: Results, condition: str, metric: str) -> PairedDifference | None:
+    """A condition minus the baseline: a `Results` gives the baseline, its subject, minus a condition."""
+    difference = results.difference(condition, metric)
+    return None if difference is None else replace(difference, mean=-difference.mean)
+
+
+def findings(found: Found) -> tuple[str, ...]:
+    """A sentence per alternative: where it differs from the baseline, and where no difference was found."""
+    first = next(iter(found.values()))
+    said = [
+        _finding(found, each) for each in first.design.conditions if each.name not in (first.design.subject, STATIC)
+    ]
+    return f"A difference is one of the loss with p below {SIGNIFICANT:g} over {len(first.seeds)} seeds.", *said
+
+
+def _finding(found: Found, condition: Condition) -> str:
+    better, worse, equal = [], [], []
+    for dataset, results in found.items():
+        difference = _minus_baseline(results, condition.name, results.loss_metric)
+        if difference is None or difference.p_value is None or difference.p_value >= SIGNIFICANT:
+            equal.append(dataset)
+        elif difference.mean < 0:
+            better.append(_where(dataset, results, condition.name))
+        else:
+            worse.append(_where(dataset, results, condition.name))
+    baseline = _baseline_title(found)
+    said = [
+        f"{word} than {baseline} on {', '.join(places)}"
+        for word, places in (("better", better), ("worse", worse))
+        if places
+    ]
+    if equal:
+        said.append(f"no difference from {baseline} on {', '.join(equal)}")
+    return f"{condition.title.capitalize()}: {'; '.join(said)}."
+
+
+def _where(dataset: str, results: Results, condition: str) -> str:
+    """The data set, with the loss' ratio to the baseline's and the difference in accuracy."""
+    loss, base = (results.spread(name, results.loss_metric) for name in (condition, results.design.subject))
+    accuracy = _minus_baseline(results, condition, results.accuracy_metric)
+    assert loss is not None and base is not None and accuracy is not None
+    return f"{dataset} (loss {loss.mean / base.mean:.2f} times, {_in_words(accuracy.mean, results.task)})"
+
+
+def _in_words(difference: float, task: Task) -> str:
+    unit = " points" if task == "classification" else " R²"
+    return f"{formats.gap(difference, task)}{unit}"
+
+
+def _baseline_title(found: Found) -> str:
+    design = next(iter(found.values())).design
+    return design.title(design.subject)

@@ -1,0 +1,134 @@
+"""What is made of metrics along the way: last samples, equal training, pictures. All of made-up runs."""
+
+from xml.etree import ElementTree
+
+import pytest
+
+from autogrow.experiments.conditions import Condition, Design
+from autogrow.experiments.curve_drawing import Picture, curve_lines, draw_curves
+from autogrow.experiments.last_samples import last_samples, last_samples_table, to_dict
+from autogrow.experiments.matched_metrics import (
+    AT_EQUAL_TRAIN_ACCURACY,
+    AT_EQUAL_VALIDATION_ACCURACY,
+    first_at,
+    levels,
+    matched_tables,
+)
+from autogrow.experiments.records import Curve, RunRecord
+from autogrow.experiments.results import Results
+from autogrow.experiments.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, decades
+from autogrow.network.shape import NetworkShape
+
+STEPS = [10.0 * number for number in range(1, 13)]
+
+
+def curve(level, growth=(), **columns):
+    """Twelve samples: the train loss falls from twice the level to it and stays; accuracies rise evenly."""
+    falling = [2 * level, 1.5 * level, *[level] * 10]
+    rising = [number / 12 for number in range(1, 13)]
+    defaults = {
+        "step": STEPS, "train_loss": falling, "train_accuracy": rising,
+        "validation_loss": [2 * value for value in falling], "validation_accuracy": [value / 2 for value in rising],
+    }  # fmt: skip
+    return Curve({**defaults, **columns}, list(growth))
+
+
+def results(curves):
+    """Of conditions by name, each with the curves of its seeds; the first is the unit."""
+    conditions = tuple(Condition(name, f"the {name}", "", lambda *arguments: "") for name in curves)
+    design = Design(conditions, subject=list(curves)[-1], unit=list(curves)[0], keeps_curves=True)
+    runs = [
+        RunRecord(
+            seed, name, test_accuracy=0.9, test_loss=0.1, train_accuracy=0.9, train_loss=0.1, train_seconds=1.0,
+            training_flops=1.0, steps=120, parameters=10, num_events=0, growth_ended_by="", shape=NetworkShape({}),
+            curve=each,
+        )
+        for name, seeds in curves.items()
+        for seed, each in enumerate(seeds)
+    ]  # fmt: skip
+    return Results("classification", design, tuple(runs))
+
+
+class TestLastSamples:
+    def test_mean_and_deviation_are_of_the_last_ten_of_each_run(self):
+        noisy = curve(1.0, train_loss=[9.0, 9.0, *[1.0, 3.0] * 5])
+        found = last_samples(results({"a": [curve(4.0), noisy]}), "a", "train_loss")
+        assert (found.mean.mean, found.mean.std, found.median) == pytest.approx((3.0, 2**0.5, 3.0))  # of 4 and 2
+        assert found.std.mean == pytest.approx(0.5)  # of 0 and 1
+
+    def test_the_table_has_ratios_to_the_unit_and_what_was_published(self):
+        made = results({"static": [curve(4.0)], "grown": [curve(1.0)]})
+        table = last_samples_table(made, "train_loss", "train loss", {"grown": (0.00024, 8.4e-5)})
+        assert table.rows[0] == ("the static", "4.00", "4.00", "0.00", "1.00", "–", "–")
+        assert table.rows[1] == ("the grown", "1.00", "1.00", "0.00", "0.250", "0.00024", "8.4e-05")
+        assert len(table.columns) == 7
+        assert len(last_samples_table(made, "train_loss", "train loss", {}).columns) == 5
+
+    def test_what_was_not_read_is_missing(self):
+        without = Curve({"step": STEPS, "train_loss": STEPS}, [])
+        made = results({"a": [without]})
+        assert last_samples_table(made, "validation_loss", "loss", {}).rows[0][1:] == ("–",) * 4
+        assert to_dict(made, ["validation_loss"]) == {"a": {"validation_loss": None}}
+
+
+class TestEqualTraining:
+    def test_it_is_read_at_the_first_sample_that_has_it(self):
+        reading = first_at(curve(1.0), "train_accuracy", 3 / 12)
+        assert (reading["step"], reading["train_loss"]) == (30.0, 1.0)
+        assert first_at(curve(1.0), "train_accuracy", 1.1) is None
+
+    def test_levels_are_those_that_every_condition_reached(self):
+        slow = curve(1.0, train_accuracy=[0.05 * number for number in range(1, 13)])
+        assert levels(results({"a": [curve(1.0)], "b": [slow]}), "train_accuracy") == pytest.approx(
+            [0.15, 0.3, 0.45, 0.6]
+        )
+
+    def test_tables_hold_loss_accuracy_and_gap(self):
+        made = results({"a": [curve(1.0)], "b": [curve(2.0)]})
+        loss, accuracy = matched_tables(made, AT_EQUAL_TRAIN_ACCURACY)
+        assert [column.title for column in loss.columns] == ["network", "at 25.00", "at 50.00", "at 75.00", "at 100.00"]
+        assert loss.rows[1] == ("the b", *["4.0000"] * 4)
+        assert accuracy.rows[0][1] == "12.50"
+        (gap,) = matched_tables(made, AT_EQUAL_VALIDATION_ACCURACY)
+        assert gap.rows[0][-1] == "+50.00"
+
+
+class TestPictures:
+    LOSS = Picture("step", "train_loss", "loss", logarithmic=True)
+
+    def test_lines_have_every_seed_the_median_and_where_it_grew(self):
+        made = results({"a": [curve(1.0, growth=[30, 60]), curve(2.0), curve(5.0)]})
+        (line,) = curve_lines(made, self.LOSS)
+        assert line.median == tuple(zip(STEPS, [4.0, 3.0, *[2.0] * 10], strict=True))
+        assert len(line.seeds) == 3
+        assert line.growth == (30, 60)
+
+    def test_places_at_which_seeds_differ_have_no_median(self):
+        other = Curve({"step": [5.0 * number for number in range(1, 13)], "train_loss": [1.0] * 12}, [])
+        (line,) = curve_lines(results({"a": [curve(1.0), other]}), self.LOSS)
+        assert line.median == ()
+
+    @pytest.mark.parametrize(
+        "picture", [LOSS, Picture("train_accuracy", "validation_accuracy", "accuracy", factor=100)]
+    )
+    def test_everything_lies_within_the_axes(self, picture):
+        made = results({"a": [curve(1e-6, growth=[50])], "b": [curve(0.0), curve(3.0)]})
+        tree = ElementTree.fromstring(draw_curves(made, picture, "a <b>"))
+        assert [group.findtext("{*}title") for group in tree.findall("{*}g")] == ["the a", "the b"]
+        lines = tree.findall("{*}g/{*}polyline")
+        assert len(lines) == 1 + 3
+        for line in lines:
+            for point in line.get("points").split():
+                x, y = map(float, point.split(","))
+                assert LEFT - 0.1 <= x <= WIDTH - RIGHT + 0.1
+                assert TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1
+
+    def test_runs_without_curves_cannot_be_drawn(self):
+        with pytest.raises(ValueError, match="no run has kept its curve"):
+            draw_curves(results({"a": [None]}), self.LOSS, "")
+
+    def test_logarithmic_scales_have_decades_or_steps_within_one(self):
+        assert decades(1e-4, 0.2) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
+        assert decades(0.15, 1.1) == pytest.approx([0.2, 0.5, 1.0])
+        assert decades(0.2, 0.9) == pytest.approx([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+        assert Scale(0.01, 100, 0, 400, logarithmic=True)(1.0) == pytest.approx(200)
