@@ -31,6 +31,7 @@ FIRST_PROGRESS = 1 / 6
 """Share of a run before which no trial is compared."""
 LATEST_UNGROWN = 0.5
 """Share of a run before which a policy is not compared unless it has grown, or grows no more."""
+LEAST_MULTIPLE = 2.0**-20
 METRIC = "validation_accuracy"
 
 
@@ -100,4 +101,5 @@ class SuccessiveHalving:
 
 
 def _rung(multiple: float) -> int:
-    return math.floor(math.log(multiple, REDUCTION_FACTOR) + 1e-9)
+    """The rung at so many times rung 0's place; nothing used, where FLOPs cannot be counted, is at the lowest."""
+    return math.floor(math.log(max(multiple, LEAST_MULTIPLE), REDUCTION_FACTOR) + 1e-9)

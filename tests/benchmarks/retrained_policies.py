@@ -23,15 +23,12 @@ from autogrow.export.retraining import train_policy
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy, static_policy
 from autogrow.study.search_space import SEARCHABLE_TRAINING
-from autogrow.study.settings import SPLIT_SEED
-from autogrow.training.batches import DeviceExamples
-from autogrow.training.task import Metrics, Task
+from autogrow.training.task import Metrics
 from tests.benchmarks.table import Row
 
 FIRST_SEED = 1000
 """Searches, and the choice of what they try first, have seeds below it."""
 DEFAULT, STATIC = "default policy", "static"
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,5 @@ def trained(run: Run) -> tuple[Metrics, Metrics]:
         train_size=run.train_size,
         hold_out_validation=True,
     )
-    assert result is not None and result.test is not None
-    _, validation = dataset.split(seed=SPLIT_SEED, train_size=run.train_size)
-    examples = DeviceExamples(validation, result.normalization, CPU)
-    return Task(dataset.task).evaluate(result.module, examples), result.test
+    assert result is not None and result.validation is not None and result.test is not None
+    return result.validation, result.test

@@ -112,6 +112,10 @@ class TestTwoLadders:
         halving.goes_on(0, "searched", report(0.9, compute=0.01))
         assert not halving.goes_on(1, "searched", report(0.5, compute=0.01))
 
+    def test_networks_whose_flops_cannot_be_counted_are_compared_too(self, halving):
+        halving.goes_on(0, "searched", report(0.9, compute=0.0))
+        assert not halving.goes_on(1, "searched", report(0.5, compute=0.0))
+
     def test_nothing_is_compared_at_the_very_beginning(self, halving):
         halving.goes_on(0, "searched", report(0.9, progress=0.1))
         assert halving.goes_on(1, "searched", report(0.1, progress=0.1))
