@@ -129,6 +129,6 @@ def test_trials_run_at_the_same_time(start, records):
 def test_one_at_a_time_when_asked_for(start, records):
     code, _, err = start("--trials", 4, "--epochs", 4, "--max-concurrent", 1, "--quiet").end()
     assert code == 0, err
-    trials = records.trials()
+    trials = sorted(records.trials(), key=lambda trial: trial.datetime_start)
     for earlier, later in zip(trials, trials[1:], strict=False):
         assert earlier.datetime_complete <= later.datetime_start
