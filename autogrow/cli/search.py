@@ -101,9 +101,9 @@ from autogrow.errors import UsageError
 def search(ctx: click.Context, /, **options: Any) -> int:
     """Search for a growth policy.
 
-    Ray Tune runs trials in parallel, Optuna proposes their policies. The first trials are controls: the network at
-    full size from the start, the default policy, and the policy of the thesis autogrow comes from. Ctrl-C saves;
-    --resume goes on.
+    Ray Tune runs trials in parallel, Optuna proposes their policies. Three trials are controls: the default policy
+    first, then, after a third of the trials or of the time, the network at full size from the start and the policy of
+    the thesis autogrow comes from. Ctrl-C saves; --resume goes on.
     """
     from autogrow.study.finding_runs import named_run, next_run_name
 

@@ -6,7 +6,6 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 ROUNDING = 4 * float(np.finfo(np.float32).eps)
 """Metrics are computed in 32 bits: differences that vary by less, relative to the metric, do not vary."""
@@ -54,6 +53,8 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired
     The test is Student's for paired samples (`scipy.stats.ttest_rel`): with few seeds, it relies on differences that
     are about normally distributed.
     """
+    from scipy import stats  # imported here: it takes half a second, and only the end of an experiment needs it
+
     differences = np.subtract(first, second)
     mean, number = float(differences.mean()), len(differences)
     if number == 1:

@@ -1,4 +1,4 @@
-"""The policies that every search tries first: the static control, the default policy and the thesis' policy."""
+"""The policies that every search tries beside its own: the static control, the default policy, the thesis' policy."""
 
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.initializations import Xavier
@@ -9,7 +9,9 @@ STATIC = "static"
 DEFAULT = "default"
 THESIS = "thesis"
 CONTROLS = (STATIC, DEFAULT, THESIS)
-"""Roles of the first trials of every search, in this order."""
+"""Roles of the first trials of every search, in the order of their numbers."""
+DEFERRED_CONTROLS = (STATIC, THESIS)
+"""Controls that only the report needs: no result of a search waits for them."""
 
 
 def control_policy(role: str, num_samples: int) -> GrowthPolicy:

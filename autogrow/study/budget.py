@@ -23,7 +23,9 @@ class Budget:
     ) -> None:
         self.slots = 1
         self._clock = clock
-        self._deadline = started + (settings.time_budget_seconds or float("inf"))
+        self._started = started
+        self._seconds = settings.time_budget_seconds or float("inf")
+        self._deadline = started + self._seconds
         self._compute = settings.compute_budget_seconds or float("inf")
         self._units = settings.gpus_per_trial or settings.cpus_per_trial
         """GPUs, or cores, that a trial holds while it runs."""
@@ -52,6 +54,10 @@ class Budget:
         if self.used_seconds >= self._compute:
             return "the compute budget is used up"
         return None
+
+    def share_used(self) -> float:
+        """Share of the time or of the compute, whichever is larger; 0 where there is no budget of either."""
+        return max((self._clock() - self._started) / self._seconds, self.used_seconds / self._compute)
 
     def seconds_left(self) -> float:
         """Wall time until one of them is used up with all slots busy; infinite where there is neither."""

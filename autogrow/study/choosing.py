@@ -32,7 +32,7 @@ def is_feasible(trial: FrozenTrial) -> bool:
 
 
 def candidates(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Finished, feasible trials that grew: the static control is what they are compared with, not a growth policy."""
+    """Finished, feasible trials but the static control, which is what they are compared with."""
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and is_feasible(trial)]
     return [trial for trial in finished if trial.user_attrs.get("role") != STATIC]
 

@@ -37,9 +37,9 @@ class Driver:
         self._folder = folder
         self._database = database
         self._monitor = monitor
-        self._proposer = Proposer(database, plan.space, plan.settings, plan.num_samples)
-        self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
         self._budget = Budget(plan.settings, started, database.trial_seconds())
+        self._proposer = Proposer(database, plan.space, plan.settings, plan.num_samples, self._budget.share_used)
+        self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
         self._stopping = False
         self._umask = current_umask()  # before Ray is started, which has another
         self._best: FrozenTrial | None = None

@@ -1,5 +1,8 @@
 """What a search tries next: what waits in the study's queue first, then what an Optuna sampler proposes.
 
+Two controls are left waiting for a while: the static one and the thesis' are dear and only the report needs them. They
+are started when `CONTROLS_SHARE` of the trials have been proposed, or of the time or compute has been used.
+
 Sampling runs on a study in memory which mirrors the database, one trial there for every line of trials here. So an ask
 costs no transactions, a resumed search samples exactly as one that was never interrupted, and trials that failed for
 want of memory are shown to the sampler as infeasible points, which Optuna's own FAIL trials are not.
@@ -18,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autogrow.errors import UsageError
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
-from autogrow.policy.presets import CONTROLS, control_policy
+from autogrow.policy.presets import CONTROLS, DEFERRED_CONTROLS, control_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.registry import Registry
 from autogrow.study.search_space import SEARCHABLE_TRAINING, SearchSpace
@@ -29,6 +32,12 @@ STARTUP_SHARE = 4
 """A quarter of the trials, at most 10, are random before a sampler models anything."""
 POPULATION_SHARE = 5
 """A fifth of the trials, between 4 and 50, make a generation."""
+
+CONTROLS_SHARE = 1 / 3
+"""Share of a search's budget after which the deferred controls are started.
+
+Late enough for a first result before the dearest network of all is trained, early enough for it to end in time.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,15 +89,25 @@ def _gp(sampling: Sampling) -> BaseSampler:
 
 
 class Proposer:
-    """Proposes the trials of one search, within its budget of trials."""
+    """Proposes the trials of one search, within its budget of trials.
+
+    Args:
+        share_used: Of the budgets of time and of compute, from 0 to 1.
+    """
 
     def __init__(
-        self, database: StudyDatabase, space: SearchSpace, settings: SearchSettings, expected_samples: int
+        self,
+        database: StudyDatabase,
+        space: SearchSpace,
+        settings: SearchSettings,
+        expected_samples: int,
+        share_used: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._database = database
         self._space = space
         self._settings = settings
         self._expected_samples = expected_samples
+        self._share_used = share_used
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._memory = optuna.create_study(directions=[each.direction for each in database.objectives])
@@ -103,12 +122,19 @@ class Proposer:
         """The next trial, RUNNING in the database; None when the budget is used up and none waits to be resumed."""
         settings = self._settings
         self._catch_up()
-        queued = self._database.claim(new=self._database.num_proposed() < settings.trials)
+        deferred = () if self._controls_are_due() else DEFERRED_CONTROLS
+        queued = self._database.claim(new=self._database.num_proposed() < settings.trials, but=deferred)
         if queued is not None:
             return self._resumed(queued) if "policy" in queued.user_attrs else self._first(queued)
         if self._database.num_proposed() >= settings.trials:
             return None
         return self._fresh()
+
+    def _controls_are_due(self) -> bool:
+        """Whether it is time for the deferred controls; at the latest while there are trials left for them."""
+        proposed, wanted = self._database.num_proposed(), self._settings.trials
+        share = max(proposed / wanted, self._share_used())
+        return share >= CONTROLS_SHARE or wanted - proposed <= self._database.num_waiting(DEFERRED_CONTROLS)
 
     def _resumed(self, trial: FrozenTrial) -> Proposal:
         """A trial whose policy stands: one that was interrupted."""

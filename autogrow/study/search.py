@@ -16,9 +16,10 @@ from autogrow.study.driver import Driver
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.planning import SearchPlan
 from autogrow.study.run_folder import RunFolder
+from autogrow.study.search_space import SearchSpace
 from autogrow.study.session_folder import remove_abandoned
 from autogrow.study.settings import SearchSettings, experiment_digest, versions
-from autogrow.study.study_database import Queued, StudyDatabase, is_surplus
+from autogrow.study.study_database import SEARCHED, Queued, StudyDatabase, is_surplus
 from autogrow.study.study_location import SharedStudy, StudyLocation, without_password
 from autogrow.study.warm_start import TRANSFERRED
 
@@ -118,7 +119,7 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
         database = StudyDatabase.create(
             _location(settings, folder),
             plan.objectives,
-            _queue(settings),
+            first_trials(settings),
             driver=config.get("driver", ""),
             experiment=experiment_digest(settings),
         )
@@ -137,12 +138,14 @@ def _location(settings: SearchSettings, folder: RunFolder) -> StudyLocation:
     return folder.database if settings.storage is None else SharedStudy(settings.storage, folder.name)
 
 
-def _queue(settings: SearchSettings) -> list[Queued]:
-    """What is tried before anything is proposed: the controls, then what earlier studies have found."""
+def first_trials(settings: SearchSettings) -> list[Queued]:
+    """What is tried before anything is proposed: the controls, what earlier studies have found, the space's points."""
     queue = [Queued(role, {}) for role in CONTROLS]
     for entry in settings.warm_start:
         given = {} if entry["params"] else {"given_policy": entry["policy"]}
         queue.append(Queued(TRANSFERRED, {"origin": entry["origin"], **given}, entry["params"]))
+    for number, point in enumerate(SearchSpace(settings.space, "search space").first_points, 1):
+        queue.append(Queued(SEARCHED, {"origin": f"point {number} of the search space"}, point))
     return queue[: settings.trials]
 
 

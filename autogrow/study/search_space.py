@@ -13,8 +13,12 @@
         - {kind: none}
         - {kind: blocks, blocks_per_event: {low: 1, high: 3}, trigger: [{kind: plateau}, {kind: schedule}]}
       limits: {max_parameters: [100000, 1000000]}      a section: fields without a kind; `depth` may be one too
+      max_fraction: {low: 0.2, high: 1.0}
+      initial_fraction: {low: 0.25, high: 1.0, step: 0.25, of: max_fraction}    a share of another field's value
     training:
       learning_rate: {low: 3.0e-4, high: 3.0e-3, log: true}
+    first:                                             points to try before any is drawn; what one leaves out is drawn
+      - {chunk_fraction: 0.25, trigger.kind: schedule, trigger.schedule.every: 10}
 
 What is not named keeps its default. Parameters are called by their path: ``chunk_fraction``, ``trigger.kind``,
 ``trigger.plateau.window``, ``depth.blocks.trigger.kind``, ``limits.max_parameters``, ``training.learning_rate``; in a
@@ -26,13 +30,14 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from autogrow.errors import PolicyError, nearest
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.study.first_points import Suggester, read_first_points
 
 FORMAT = "autogrow-space/1"
 SECTIONS = ("depth", "limits")
@@ -41,15 +46,9 @@ TAKEN_AS_THEY_ARE = ("stages",)
 """Fields whose value is a list of names, and not a list of choices."""
 MOST_LEVELS = 2
 """Alternatives inside alternatives: `depth` has a trigger of its own, and nothing goes deeper."""
+RELATIVE = {"initial_fraction": "max_fraction", "chunk_fraction": "max_fraction"}
+"""Fields that may be given as a share of another: a small maximum then leaves room for every start."""
 SEARCHABLE_TRAINING = ("learning_rate", "weight_decay", "batch_size", "optimizer", "momentum", "learning_rate_schedule")
-
-
-class Suggester(Protocol):
-    """The part of an Optuna trial that a space needs; `optuna.trial.Trial` and `FixedTrial` have it."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> float: ...
-    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int: ...
-    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,8 @@ class Range:
     high: float
     log: bool = False
     step: float | None = None
+    of: str | None = None
+    """The field of which the number is a share."""
     varies: ClassVar[bool] = True
 
     @property
@@ -152,16 +153,18 @@ class SearchSpace:
         if content.get("format") != FORMAT:
             raise PolicyError(f"{where}: format is {content.get('format')!r}, expected {FORMAT!r} in the first line")
         for section, fields in sections.items():
-            if section not in ("policy", "training"):
-                known = ("policy", "training")
+            known = ("policy", "training", "first")
+            if section not in known:
                 raise PolicyError(
-                    f"{where}: unknown section {section!r}; known are policy, training{nearest(section, known)}"
+                    f"{where}: unknown section {section!r}; known are {', '.join(known)}{nearest(section, known)}"
                 )
-            if not isinstance(fields, Mapping):
+            if section != "first" and not isinstance(fields, Mapping):
                 raise PolicyError(f"{where}: section {section!r} is a mapping of fields to values and ranges")
         self._policy = {k: _parse_field(k, v, f"{where}: policy.{k}") for k, v in sections.get("policy", {}).items()}
         self._training = {k: _parse(v, f"{where}: training.{k}") for k, v in sections.get("training", {}).items()}
         self._check(where)
+        self.first_points = read_first_points(sections.get("first", []), self._ask_all, f"{where}: first")
+        """Parameters to try before any are drawn, by their paths; what a point leaves out is drawn."""
 
     @classmethod
     def load(cls, path: Path) -> "SearchSpace":
@@ -172,9 +175,18 @@ class SearchSpace:
         """One policy and the training settings to try it with; what the space leaves open is taken from `base`."""
         policy = {k: _suggest(k, value, suggester) for k, value in self._policy.items()}
         training = {k: _suggest(f"training.{k}", value, suggester) for k, value in self._training.items()}
-        return GrowthPolicy.from_dict(policy), validated(
+        return GrowthPolicy.from_dict(self._in_proportion(policy)), validated(
             TrainingSettings, {**base.model_dump(), **training}, "training"
         )
+
+    def _ask_all(self, suggester: Suggester) -> None:
+        self.suggest(suggester, TrainingSettings())
+
+    def _in_proportion(self, policy: Mapping[str, Any]) -> dict[str, Any]:
+        """The policy with its shares of other fields multiplied out."""
+        shares = {name: value.of for name, value in self._policy.items() if isinstance(value, Range) and value.of}
+        wholes = {name: policy.get(of, GrowthPolicy.model_fields[of].default) for name, of in shares.items()}
+        return {**policy, **{name: policy[name] * whole for name, whole in wholes.items()}}
 
     def _check(self, where: str) -> None:
         """Every field at every extreme must make a valid policy, so that no trial can fail on its own proposal."""
@@ -185,13 +197,15 @@ class SearchSpace:
                     f"searchable are {', '.join(SEARCHABLE_TRAINING)}{nearest(name, SEARCHABLE_TRAINING)}"
                 )
         for fields in _corners(self._policy):
-            GrowthPolicy.from_dict(fields, where)
+            GrowthPolicy.from_dict(self._in_proportion(fields), where)
         for fields in _corners(self._training):
             validated(TrainingSettings, fields, f"{where}: training")
         if not _any_varies(self._policy) and not _any_varies(self._training):
             raise PolicyError(
                 f"{where}: nothing to search: give at least one field a range such as {{low: 0.1, high: 0.5}}"
             )
+        if isinstance(start := self._policy.get("initial_fraction"), Range) and start.of:
+            return  # a share of the maximum, whatever that is
         low, high = (
             _bound(self._policy.get(name), end) for name, end in (("initial_fraction", max), ("max_fraction", min))
         )
@@ -202,7 +216,7 @@ class SearchSpace:
 def _corners(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     values = {name: value.extremes() if isinstance(value, Searchable) else [value] for name, value in fields.items()}
     # The widest maximum goes with every other extreme, so that only the field under test can be at fault.
-    first = {name: options[-1] if name == "max_fraction" else options[0] for name, options in values.items()}
+    first = {name: max(options) if name == "max_fraction" else options[0] for name, options in values.items()}
     yield first
     for name, options in values.items():
         for option in options:
@@ -227,7 +241,11 @@ def _parse_field(name: str, value: Any, where: str) -> Any:
     """The value of a policy's field, which may be a section."""
     if name in SECTIONS and isinstance(value, Mapping) and "kind" not in value:
         return _parse_part(value, where)
-    return _parse(value, where)
+    parsed = _parse(value, where)
+    if isinstance(parsed, Range) and parsed.of is not None and RELATIVE.get(name) != parsed.of:
+        known = ", ".join(f"{field} of {whole}" for field, whole in RELATIVE.items())
+        raise PolicyError(f"{where}: cannot be a share of {parsed.of!r}; known are {known}")
+    return parsed
 
 
 def _parse(value: Any, where: str, level: int = 1) -> Any:
@@ -278,7 +296,7 @@ def _parse_part(value: Mapping[str, Any], where: str, kind: str | None = None, l
 def _parse_range(value: Mapping[str, Any], where: str) -> Range | Choices:
     if set(value) == {"choices"} and isinstance(value["choices"], list) and value["choices"]:
         return _parse_choices(value["choices"], where)
-    known = ("low", "high", "log", "step")
+    known = ("low", "high", "log", "step", "of")
     for key in value:
         if key not in known:
             raise PolicyError(
@@ -296,7 +314,7 @@ def _parse_range(value: Mapping[str, Any], where: str) -> Range | Choices:
         raise PolicyError(f"{where}: log is {log!r}, expected true or false")
     if log and (low <= 0 or step is not None):
         raise PolicyError(f"{where}: a log range starts above 0 and has no step (low is {low}, step is {step})")
-    found = Range(low, high, log, step)
+    found = Range(low, high, log, step, value.get("of"))
     if step is not None:
         _check_step(found, step, where)
     return found

@@ -8,7 +8,7 @@ which names the first of its line, its root; folders and budgets count roots.
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,12 +178,24 @@ class StudyDatabase:
     def has_waiting_resumption(self) -> bool:
         return any(t.state == TrialState.WAITING and "root" in t.user_attrs and self._is_ours(t) for t in self.trials())
 
-    def claim(self, *, new: bool) -> FrozenTrial | None:
-        """Take the waiting trial with the lowest root, if there is one; `new`: also one that was never started."""
+    def num_waiting(self, roles: Collection[str]) -> int:
+        """Trials of these roles that were never started."""
+        return sum(
+            t.state == TrialState.WAITING and is_root(t) and t.user_attrs.get("role") in roles for t in self.trials()
+        )
+
+    def claim(self, *, new: bool, but: Collection[str] = ()) -> FrozenTrial | None:
+        """Take the waiting trial with the lowest root, if there is one.
+
+        Args:
+            new: Also one that was never started.
+            but: Roles whose trials are left waiting if they were never started.
+        """
         waiting = [t for t in self.trials() if t.state == TrialState.WAITING and self._is_ours(t)]
         with self._writing():
             for trial in sorted(waiting, key=root_of):
-                if (new or "root" in trial.user_attrs) and self._take(trial):
+                may_start = new and trial.user_attrs.get("role") not in but
+                if (may_start or "root" in trial.user_attrs) and self._take(trial):
                     return trial
         return None
 

@@ -1,9 +1,11 @@
-"""Which trials are stopped early: asynchronous successive halving over compute instead of epochs.
+"""Which trials are stopped early: asynchronous successive halving over compute and over progress.
 
-ASHA (Li et al. 2020, arXiv 1810.05934, algorithm 2): trials are compared when they have used up a rung's compute, and
-those below the median of what was compared there before are stopped. A small network's epoch is cheap, so rungs
-are at training FLOPs or at train seconds. What was compared is kept in the run folder: a search that goes on after a
-kill decides as if it had never stopped.
+ASHA (Li et al. 2020, arXiv 1810.05934, algorithm 2): trials are compared when they reach a rung, and those below the
+median of what was compared there before are behind. Two ladders of rungs stand side by side. A small network's epoch
+is cheap, so one ladder is of training FLOPs or train seconds; but at equal compute a large network has hardly begun
+when a small one is at its end, so the other is of the share of the run. A trial is stopped where it is behind on both:
+neither cheaper nor better than what it is compared with. What was compared is kept in the run folder: a search that
+goes on after a kill decides as if it had never stopped.
 """
 
 import json
@@ -18,43 +20,86 @@ from autogrow.files import append_text, read_json_lines
 from autogrow.policy.presets import CONTROLS
 
 REDUCTION_FACTOR = 2
-FIRST_RUNG = {"flops": 0.2, "train_seconds": 1.0, "none": math.inf}
-"""Where trials are first compared, by resource: a share of the FLOPs that the run takes at full size, or seconds."""
-RESOURCE_METRIC = {"flops": "compute", "train_seconds": "train_seconds", "none": "compute"}
+USAGE = "usage"
+"""The ladder of compute or of seconds. Records of older versions know no other and do not name it."""
+PROGRESS = "progress"
+RUNG_ZERO = {"flops": 0.2, "train_seconds": 1.0}
+"""Where rung 0 is, by resource: a share of the FLOPs that the run takes at full size, or seconds. Small networks are
+compared at rungs below it."""
+RESOURCE_METRIC = {"flops": "compute", "train_seconds": "train_seconds"}
+FIRST_PROGRESS = 1 / 6
+"""Share of a run before which no trial is compared."""
+LATEST_UNGROWN = 0.5
+"""Share of a run before which a policy is not compared unless it has grown, or grows no more."""
+LEAST_MULTIPLE = 2.0**-20
 METRIC = "validation_accuracy"
 
 
 class SuccessiveHalving:
     """Decides after every report whether a trial goes on.
 
-    The controls always run to their end. A policy is not judged before it has grown once.
+    The controls always run to their end. A policy that is still going to grow is not judged before it has done so once,
+    or half of its run is over.
     """
 
     def __init__(self, resource: str, record: Path) -> None:
-        self._first = FIRST_RUNG[resource]
-        self._resource = RESOURCE_METRIC[resource]
+        self._resource = resource
         self._record = record
-        self._values: dict[int, dict[int, float]] = {}
-        """What was compared, by rung and root."""
+        self._values: dict[tuple[str, int], dict[int, float]] = {}
+        """What was compared, by ladder and rung, and root."""
+        self._behind: dict[int, dict[str, bool]] = {}
+        """Whether a root was behind where it was last compared, by ladder."""
         self._stopped: set[int] = set()
         for entry in read_json_lines(record):
             self._remember(**entry)
 
     def goes_on(self, root: int, role: str, metrics: Mapping[str, Any]) -> bool:
         """Whether the trial is to go on, after it has reported these metrics."""
-        value, used = metrics[METRIC], metrics[self._resource]
-        if value is None or metrics["num_events"] == 0 or used < self._first:
+        value = metrics[METRIC]
+        if value is None or not self._can_be_judged(metrics):
             return True
-        rung = int(math.log(used / self._first, REDUCTION_FACTOR) + 1e-9)
-        others = self._values.get(rung, {})
-        if root not in others:
-            behind = bool(others) and value < np.quantile(list(others.values()), 1 - 1 / REDUCTION_FACTOR)
-            entry = {"root": root, "rung": rung, "value": value, "stopped": bool(behind) and role not in CONTROLS}
+        entries = [
+            {
+                "root": root,
+                "rung": rung,
+                "value": value,
+                "ladder": ladder,
+                "behind": self._is_behind(ladder, rung, value),
+            }
+            for ladder, rung in self._rungs(metrics).items()
+            if root not in self._values.get((ladder, rung), {})
+        ]
+        behind = {**self._behind.get(root, {}), **{entry["ladder"]: entry["behind"] for entry in entries}}
+        stopped = role not in CONTROLS and bool(entries) and all(behind.get(ladder) for ladder in (USAGE, PROGRESS))
+        for entry in entries:
+            entry["stopped"] = stopped
             append_text(self._record, json.dumps(entry) + "\n")
             self._remember(**entry)
         return root not in self._stopped
 
-    def _remember(self, root: int, rung: int, value: float, stopped: bool) -> None:
-        self._values.setdefault(rung, {})[root] = value
+    def _can_be_judged(self, metrics: Mapping[str, Any]) -> bool:
+        if self._resource == "none" or metrics["progress"] < FIRST_PROGRESS:
+            return False
+        return metrics["num_events"] > 0 or not metrics["may_grow"] or metrics["progress"] >= LATEST_UNGROWN
+
+    def _rungs(self, metrics: Mapping[str, Any]) -> dict[str, int]:
+        """The rung that a trial is at, by ladder."""
+        used = metrics[RESOURCE_METRIC[self._resource]] / RUNG_ZERO[self._resource]
+        return {USAGE: _rung(used), PROGRESS: _rung(metrics["progress"] / FIRST_PROGRESS)}
+
+    def _is_behind(self, ladder: str, rung: int, value: float) -> bool:
+        others = self._values.get((ladder, rung), {})
+        return bool(others) and bool(value < np.quantile(list(others.values()), 1 - 1 / REDUCTION_FACTOR))
+
+    def _remember(
+        self, root: int, rung: int, value: float, stopped: bool, ladder: str = USAGE, behind: bool = False
+    ) -> None:
+        self._values.setdefault((ladder, rung), {})[root] = value
+        self._behind.setdefault(root, {})[ladder] = behind
         if stopped:
             self._stopped.add(root)
+
+
+def _rung(multiple: float) -> int:
+    """The rung at so many times rung 0's place; nothing used, where FLOPs cannot be counted, is at the lowest."""
+    return math.floor(math.log(max(multiple, LEAST_MULTIPLE), REDUCTION_FACTOR) + 1e-9)

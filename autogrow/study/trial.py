@@ -275,6 +275,7 @@ class _Reporter:
             "compute": sample.training_flops / self.trainer.full_training_flops,
             "parameters": sample.parameters,
             "num_events": len(self.trainer.events),
+            "may_grow": self.trainer.may_grow,
             "progress": sample.step / self.trainer.num_steps,
             **_saved(self.trainer),
             "trial_seconds": time.monotonic() - self.started,

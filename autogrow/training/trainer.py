@@ -180,6 +180,11 @@ class Trainer:
         return self._outcome(signal)
 
     @property
+    def may_grow(self) -> bool:
+        """Whether the network may still grow, as far as its policy has decided."""
+        return self._growth.ended_step is None
+
+    @property
     def shape(self) -> NetworkShape:
         """The network's present shape."""
         return NetworkShape.of(self.network, with_blocks=self._growth.policy.depth is not None)

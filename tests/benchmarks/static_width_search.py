@@ -40,10 +40,11 @@ from autogrow.study.settings import SPLIT_SEED
 from autogrow.training.batches import BatchOrder, DeviceExamples
 from autogrow.training.execution import channels_last
 from autogrow.training.optimizers import learning_rate_at, make_optimizer, set_learning_rate
-from autogrow.training.task import Task
+from autogrow.training.task import Metrics, Task
 from autogrow.training.trainer import TrainingData
 
-METRIC = "validation_accuracy"
+METRIC = "score"
+"""More is better: validation accuracy, or minus the validation loss in regression, where R² says little near 1."""
 WIDTH_OPTIONS = {"mlp": ("hidden",), "convnet": ("channels", "hidden")}
 """Options of the built-in models that are widths."""
 SMALLEST_SHARE = 8
@@ -116,7 +117,11 @@ def train_network(
         optimizer.step()
         if (step + 1) * NUM_REPORTS // num_steps > step * NUM_REPORTS // num_steps:
             indices = None if step + 1 == num_steps else sample
-            tune.report({METRIC: data.task.evaluate(model, validation, indices).accuracy})
+            tune.report({METRIC: score(data.task, data.task.evaluate(model, validation, indices))})
+
+
+def score(task: Task, metrics: Metrics) -> float:
+    return metrics.accuracy if task.kind == "classification" else -metrics.loss
 
 
 class Recorder(tune.Callback):
@@ -132,7 +137,7 @@ class Recorder(tune.Callback):
         last = trial.last_result or {}
         is_complete = last.get("training_iteration", 0) >= NUM_REPORTS
         state = "complete" if is_complete else "stopped"
-        taken = {"accuracy": last.get(METRIC), "trial_seconds": last.get("time_total_s")}
+        taken = {"score": last.get(METRIC), "trial_seconds": last.get("time_total_s")}
         self._write(event="trial", state=state, parameters=trial.config, **taken)
 
     def _write(self, **entry: Any) -> None:

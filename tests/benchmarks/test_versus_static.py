@@ -5,8 +5,11 @@ from tests.benchmarks.versus_static import AUTOGROW, STATIC, Contest, Found, Tri
 CONTEST = Contest(dataset="digits", train_size=None, seconds=60, num_seeds=1)
 
 
-def trial(seconds, accuracy, state="complete", role="searched"):
-    return Trial(seconds, state, accuracy, 0.5, role, {})
+LOSS = Contest(dataset="sine", train_size=None, seconds=60, num_seeds=1, metric="loss")
+
+
+def trial(seconds, score, state="complete", role="searched", grows=True):
+    return Trial(seconds, state, score, 0.5, role, {}, grows)
 
 
 def search(*trials, ready=5.0):
@@ -55,3 +58,31 @@ def test_best_accuracies_and_numbers_of_trials(static):
         "91.00%, std 0.00%, n=2; trials complete 1, 1 of 0.5 (0.5 to 0.5) s each; stopped early 1, 1; "
         "first proposed after 5.0 (5.0 to 5.0) s"
     )
+
+
+def row_about(rows, words):
+    return next(row for row in rows if words in row.what)
+
+
+def test_what_never_grows_has_no_part_in_the_row_of_policies_that_grow(static):
+    never = search((15, 0.99, "complete", "searched", False), (30, 0.97))
+    rows = rows_of(CONTEST, [{STATIC: static, AUTOGROW: never}])
+    assert rows[0].measured.startswith("15.0 ")
+    assert row_about(rows, "by policies that grow").measured.startswith("30.0 ")
+
+
+@pytest.mark.parametrize(("seconds", "reached"), [(19, True), (21, False)])
+def test_after_a_third_of_the_wall_time(static, seconds, reached):
+    rows = rows_of(CONTEST, [{STATIC: static, AUTOGROW: search((5, 0.9), (seconds, 0.95))}])
+    row = row_about(rows, "after a third")
+    assert row.reached is reached
+    assert row.measured == f"reached in {reached:d} of 1 searches ({'95.00%' if reached else '90.00%'} for 95.00%)"
+
+
+def test_a_loss_is_the_better_the_lower_it_is():
+    assert LOSS.unit.score(0.25) == -0.25
+    pair = {STATIC: search((20, -0.5), (45, -0.2)), AUTOGROW: search((8, -0.4), (15, -0.1))}
+    rows = rows_of(LOSS, [pair])
+    assert rows[0].measured.startswith("15.0 (15.0 to 15.0) s, static 45.0 ")
+    assert row_about(rows, "after a third").measured == "reached in 1 of 1 searches (0.10000 for 0.20000)"
+    assert row_about(rows, f"best validation loss, {AUTOGROW}").measured.startswith("0.10000, std -, n=1;")

@@ -2,8 +2,12 @@
 
 The opponent is `static_width_search`: Ray Tune, Optuna's TPE and ASHA over the widths of the same network. Both sides
 get the same cores, slots, wall time, data and seeds, and take turns in going first. Only trials that ended within the
-wall time, counted from the start of the process, are counted, by their accuracy on the whole validation split.
-autogrow's own static control counts for nothing: it is no growth policy, and no result of the search.
+wall time, counted from the start of the process, are counted, by their score on the whole validation split: accuracy,
+or in regression minus the loss, because R² says little near 1. autogrow's own static control counts for nothing: it is
+no growth policy, and no result of the search. A policy of autogrow's that starts at its maximum never grows; a row of
+its own leaves those out.
+
+Then what was found is trained again, here and on the other data: see `retrained_policies`.
 
 ``python -m tests.benchmarks.versus_static --help`` says what can be changed. What every search found, and when, is
 written to results/benchmarks/versus-static-curves.json.
@@ -20,18 +24,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from autogrow.files import write_text_atomically
+from autogrow.policy.growth_policy import GrowthPolicy
 from tests.benchmarks.best_so_far import Curve, best_by, best_so_far, spread, time_to_reach
+from tests.benchmarks.retrained_policies import UNITS, Finds, Unit, retrained_rows
 from tests.benchmarks.table import Row, print_rows, write_rows
 
 STATIC, AUTOGROW, THREE_OBJECTIVES = "static widths", "autogrow", "autogrow with its three objectives"
-OPTIONS = {AUTOGROW: ["--objectives", "accuracy"], THREE_OBJECTIVES: []}
-"""Of autogrow's sides, the options that tell them apart."""
 SLOTS = 2
+FIRST_SEED = 20
+"""Of the searches. The points that the default space has tried first were chosen by training with seeds below it."""
 GOAL = 1 / 3
 CONTROL = "static"
 """The role of autogrow's static control."""
@@ -47,10 +55,18 @@ class Contest:
     train_size: int | None
     seconds: float
     num_seeds: int
+    metric: Literal["accuracy", "loss"] = "accuracy"
+    """What networks are compared by, on the validation split."""
+    num_training_seeds: int = 5
+    """With so many seeds is trained again what was found."""
+
+    @property
+    def unit(self) -> Unit:
+        return UNITS[self.metric]
 
     @property
     def title(self) -> str:
-        size = f" of {self.train_size:,} images" if self.train_size else ""
+        size = f" of {self.train_size:,} examples" if self.train_size else ""
         return f"{self.dataset}{size}, {self.seconds:g} s on {SLOTS} slots"
 
     @property
@@ -65,23 +81,34 @@ class Contest:
 
 
 CONTESTS = (
-    Contest(dataset="digits", train_size=None, seconds=60, num_seeds=3),
+    Contest(dataset="digits", train_size=None, seconds=60, num_seeds=3, num_training_seeds=10),
     Contest(dataset="mnist", train_size=4000, seconds=120, num_seeds=2),
+    Contest(dataset="sine", train_size=None, seconds=45, num_seeds=2, metric="loss", num_training_seeds=10),
 )
+QUICK = tuple(
+    Contest(
+        dataset=each.dataset, train_size=500 if each.train_size else None, seconds=45, num_seeds=1, metric=each.metric,
+        num_training_seeds=2,
+    )
+    for each in CONTESTS
+)  # fmt: skip
+"""Only to see that it works."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How a trial ended. Only a complete one's accuracy is of the whole validation split."""
+    """How a trial ended. Only a complete one's score is of the whole validation split."""
 
     seconds: float
     """Since the process of its search was started."""
     state: str
-    accuracy: float | None
+    score: float | None
     trial_seconds: float | None
     """How long it ran on its worker."""
     role: str
     parameters: dict[str, Any]
+    grows: bool = False
+    """Whether its policy leaves the network anything to grow after the start."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +118,15 @@ class Found:
     ready_seconds: float
     """From the start of its process until its first trial was proposed: Python, PyTorch and Ray were up by then."""
     trials: tuple[Trial, ...]
+    policy: dict[str, Any] | None = None
+    """The best that autogrow had found at the end, as its policy file has it."""
 
-    def curve(self, until_seconds: float, *, with_control: bool = False) -> Curve:
-        """The best accuracy so far; that of autogrow's static control, which is no growth policy, only if asked."""
-        complete = [trial for trial in self.trials if trial.state == "complete" and trial.accuracy is not None]
+    def curve(self, until_seconds: float, *, with_control: bool = False, growing_only: bool = False) -> Curve:
+        """The best score so far; that of autogrow's static control, which is no growth policy, only if asked."""
+        complete = [trial for trial in self.trials if trial.state == "complete" and trial.score is not None]
         counted = [trial for trial in complete if with_control or trial.role != CONTROL]
-        return best_so_far([(trial.seconds, trial.accuracy) for trial in counted], until_seconds)
+        scores = [(trial.seconds, trial.score) for trial in counted if trial.grows or not growing_only]
+        return best_so_far(scores, until_seconds)
 
     def num_ended(self, state: str, until_seconds: float) -> int:
         return len(self._ended(state, until_seconds))
@@ -123,19 +153,20 @@ def run_static(contest: Contest, seed: int, folder: Path) -> Found:
         Trial(
             seconds=entry["time"] - started,
             role="searched",
-            **{name: entry[name] for name in ("state", "accuracy", "trial_seconds", "parameters")},
+            **{name: entry[name] for name in ("state", "score", "trial_seconds", "parameters")},
         )
         for entry in trials
     ]
     return Found(ready["time"] - started, tuple(ended))
 
 
-def run_autogrow(contest: Contest, seed: int, folder: Path, options: list[str]) -> Found:
+def run_autogrow(contest: Contest, seed: int, folder: Path, side: str) -> Found:
     started = time.time()
+    options = ["--objectives", contest.metric] if side == AUTOGROW else []
     limits = ["--trials", "100000", "--time-budget", f"{contest.seconds:g}s", "--max-concurrent", str(SLOTS)]
     place = ["--out", str(folder), "--name", "run", "--seed", str(seed), "--quiet"]
     _run(["-m", "autogrow", "search", *contest.arguments, *limits, *place, *options])
-    return _read_study(folder / "run" / "study.db", started)
+    return _read_study(folder / "run", contest, started)
 
 
 def _run(arguments: list[str]) -> None:
@@ -144,24 +175,27 @@ def _run(arguments: list[str]) -> None:
         raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}: {done.stderr[-2000:]}")
 
 
-def _read_study(database: Path, started: float) -> Found:
+def _read_study(run: Path, contest: Contest, started: float) -> Found:
     import optuna
 
-    study = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{database}")
+    study = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{run / 'study.db'}")
     begins = [trial.datetime_start.timestamp() for trial in study.trials if trial.datetime_start]
     ended = [
         Trial(
             seconds=trial.datetime_complete.timestamp() - started,
             state="stopped" if trial.state.name == "PRUNED" else trial.state.name.lower(),
-            accuracy=trial.user_attrs.get("metrics", {}).get("validation_accuracy"),
+            score=contest.unit.score(trial.user_attrs.get("metrics", {}).get(f"validation_{contest.metric}")),
             trial_seconds=trial.user_attrs.get("metrics", {}).get("trial_seconds"),
             role=trial.user_attrs.get("role", "searched"),
             parameters=trial.params,
+            grows="policy" in trial.user_attrs and GrowthPolicy.from_dict(trial.user_attrs["policy"]).grows,
         )
         for trial in study.trials
         if trial.state.is_finished() and trial.datetime_complete
     ]
-    return Found(min(begins) - started, tuple(ended))
+    found = run / "policy.yaml"
+    policy = GrowthPolicy.load(found).model_dump(mode="json", exclude={"found_by"}) if found.exists() else None
+    return Found(min(begins) - started, tuple(ended), policy)
 
 
 @contextmanager
@@ -177,15 +211,15 @@ def _on_cores(number: int) -> Iterator[None]:
 
 def play(contest: Contest, sides: tuple[str, ...]) -> Iterator[Pair]:
     """Every seed's searches, each side going first in turn."""
-    for seed in range(contest.num_seeds):
-        turn = seed % len(sides)
+    for number in range(contest.num_seeds):
+        seed, turn = FIRST_SEED + number, number % len(sides)
         found = {}
         for side in sides[turn:] + sides[:turn]:
             with tempfile.TemporaryDirectory() as folder, _on_cores(SLOTS):
                 if side == STATIC:
                     found[side] = run_static(contest, seed, Path(folder))
                 else:
-                    found[side] = run_autogrow(contest, seed, Path(folder), OPTIONS[side])
+                    found[side] = run_autogrow(contest, seed, Path(folder), side)
         yield found
 
 
@@ -204,7 +238,21 @@ def _rows_of_side(contest: Contest, pairs: list[Pair], side: str) -> list[Row]:
         _time_row(contest, pairs, side, f"{best}, {ready}", wall, since_ready=True),
         _time_row(contest, pairs, side, f"{half}, {start}", wall / 2),
         _time_row(contest, pairs, side, f"{best}, {start}, autogrow's static control counted", wall, with_control=True),
+        _time_row(contest, pairs, side, f"{best}, {start}, by policies that grow", wall, growing_only=True),
+        _share_row(contest, pairs, side),
     ]
+
+
+def _share_row(contest: Contest, pairs: list[Pair], side: str) -> Row:
+    """What the side had by a third of the wall time, against what the static search had at its end."""
+    wall = contest.seconds
+    levels = [(best_by(pair[side].curve(wall), GOAL * wall), best_by(pair[STATIC].curve(wall), wall)) for pair in pairs]
+    compared = [(ours, theirs) for ours, theirs in levels if math.isfinite(theirs)]
+    reached = [ours >= theirs for ours, theirs in compared]
+    listed = ", ".join(f"{contest.unit.shown(ours)} for {contest.unit.shown(theirs)}" for ours, theirs in compared)
+    title = f"{contest.title}: {side} after a third of the wall time, for the static search's best after all of it"
+    text = f"reached in {sum(reached)} of {len(reached)} searches ({listed})"
+    return Row(title, text, "in all searches", all(reached) if reached else None)
 
 
 def _time_row(
@@ -216,6 +264,7 @@ def _time_row(
     *,
     since_ready: bool = False,
     with_control: bool = False,
+    growing_only: bool = False,
     goal: bool = False,
 ) -> Row:
     """When the side, and when the static search, first had the static search's best by `level_seconds`."""
@@ -226,7 +275,8 @@ def _time_row(
         level = best_by(curve, level_seconds)
         if not math.isfinite(level):
             continue  # the static search had nothing by then
-        reached = time_to_reach(other.curve(contest.seconds, with_control=with_control), level)
+        ours_so_far = other.curve(contest.seconds, with_control=with_control, growing_only=growing_only)
+        reached = time_to_reach(ours_so_far, level)
         theirs.append(time_to_reach(curve, level) - (static.ready_seconds if since_ready else 0))
         ours.append(reached - (other.ready_seconds if since_ready else 0))
     title, aim = f"{contest.title}: {side}, {what}", "ratio at most 1/3" if goal else ""
@@ -239,38 +289,40 @@ def _time_row(
 
 
 def _summary(contest: Contest, pairs: list[Pair], side: str) -> Row:
-    """The best accuracies, the number of trials, and when the first was proposed."""
+    """The best scores, the number of trials, and when the first was proposed."""
     wall = contest.seconds
     found = [pair[side] for pair in pairs]
     reached = [best_by(each.curve(wall), wall) for each in found]
-    best = [accuracy for accuracy in reached if math.isfinite(accuracy)]  # a search may have finished nothing
-    deviation = f"{statistics.stdev(best):.2%}" if len(best) > 1 else "-"
+    best = [score for score in reached if math.isfinite(score)]  # a search may have finished nothing
+    deviation = contest.unit.shown_spread(statistics.stdev(best)) if len(best) > 1 else "-"
     complete, stopped = (_listed([each.num_ended(state, wall) for each in found]) for state in ("complete", "stopped"))
     taken = [seconds for each in found for seconds in each.seconds_of_complete_trials(wall)]
     texts = [
-        f"{statistics.mean(best):.2%}, std {deviation}, n={len(best)}" if best else "none",
+        f"{contest.unit.shown(statistics.mean(best))}, std {deviation}, n={len(best)}" if best else "none",
         f"trials complete {complete}" + (f" of {spread(taken)} s each" if taken else ""),
         f"stopped early {stopped}",
         f"first proposed after {spread([each.ready_seconds for each in found])} s",
     ]
-    return Row(f"{contest.title}: best validation accuracy, {side}", "; ".join(texts), "", None)
+    return Row(f"{contest.title}: best validation {contest.metric}, {side}", "; ".join(texts), "", None)
 
 
 def _listed(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def run(contests: tuple[Contest, ...], sides: tuple[str, ...]) -> list[Row]:
-    """Play all contests; what has been found is written after every one of them."""
-    rows, record = [], []
+def run(contests: tuple[Contest, ...], sides: tuple[str, ...], curves: Path = CURVES) -> list[Row]:
+    """Play all contests, then train again what was found; all is written after every contest."""
+    rows, record, finds = [], [], []
     for contest in contests:
         pairs = list(play(contest, sides))
         record.append(
             {"contest": asdict(contest), "slots": SLOTS, "seeds": [_to_dict(contest, pair) for pair in pairs]}
         )
-        write_text_atomically(CURVES, json.dumps(record, separators=(",", ":")) + "\n")
+        write_text_atomically(curves, json.dumps(record, separators=(",", ":")) + "\n")
         rows += rows_of(contest, pairs)
-    return rows
+        policies = [pair[AUTOGROW].policy for pair in pairs if pair[AUTOGROW].policy is not None]
+        finds.append(Finds(contest.dataset, contest.train_size, contest.unit, policies, contest.num_training_seeds))
+    return rows + retrained_rows([find for find in finds if find.policies], SLOTS)
 
 
 def _to_dict(contest: Contest, pair: Pair) -> dict[str, Any]:
@@ -283,21 +335,28 @@ def rows() -> list[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--digits", nargs=2, type=int, metavar=("SECONDS", "SEEDS"), default=(60, 3))
-    parser.add_argument("--mnist", nargs=2, type=int, metavar=("SECONDS", "SEEDS"), default=(120, 2))
+    parser = argparse.ArgumentParser(description="About 22 minutes on two cores.")
+    for contest in CONTESTS:
+        default = int(contest.seconds), contest.num_seeds
+        parser.add_argument(f"--{contest.dataset}", nargs=2, type=int, metavar=("SECONDS", "SEEDS"), default=default)
     parser.add_argument("--train-size", type=int, default=4000, help="Of MNIST.")
     parser.add_argument("--three-objectives", action="store_true", help="autogrow's default objectives too.")
+    parser.add_argument("--quick", action="store_true", help="Only to see that it works: six minutes, nothing kept.")
     arguments = parser.parse_args()
-    sizes = {"digits": None, "mnist": arguments.train_size}
-    contests = tuple(
-        Contest(dataset=name, train_size=size, seconds=vars(arguments)[name][0], num_seeds=vars(arguments)[name][1])
-        for name, size in sizes.items()
-        if vars(arguments)[name][1] > 0
-    )
-    found = run(contests, (STATIC, AUTOGROW, *([THREE_OBJECTIVES] if arguments.three_objectives else [])))
+    sides = (STATIC, AUTOGROW, *([THREE_OBJECTIVES] if arguments.three_objectives else []))
+    if arguments.quick:
+        print_rows(run(QUICK, sides, curves=CURVES.with_name("versus-static-curves-quick.json")))
+        return
+    contests = [_chosen(contest, arguments) for contest in CONTESTS]
+    found = run(tuple(contest for contest in contests if contest.num_seeds > 0), sides)
     print_rows(found)
-    write_rows(found, ROWS)
+    write_rows(found, ROWS, torch.device("cpu"))
+
+
+def _chosen(contest: Contest, arguments: argparse.Namespace) -> Contest:
+    seconds, num_seeds = vars(arguments)[contest.dataset]
+    train_size = arguments.train_size if contest.train_size else None
+    return replace(contest, seconds=seconds, num_seeds=num_seeds, train_size=train_size)
 
 
 if __name__ == "__main__":

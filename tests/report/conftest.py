@@ -123,7 +123,7 @@ class MadeRun:
         self.folder = RunFolder(path)
         self.folder.create({**self.settings.model_dump(mode="json"), "versions": versions(), **config})
         self.database = _new_database(self.folder.database, self.objectives)
-        self.proposer = Proposer(self.database, SearchSpace(SPACE, "space"), self.settings, 100)
+        self.proposer = Proposer(self.database, SearchSpace(SPACE, "space"), self.settings, 100, lambda: 1.0)
 
     def start(self):
         """The next trial, running: the controls first."""

@@ -4,6 +4,7 @@ from autogrow.api import plan_new_search
 from autogrow.study.planning import SearchPlan
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer
+from autogrow.study.search import first_trials
 from autogrow.study.settings import versions
 from autogrow.study.study_database import StudyDatabase
 
@@ -34,12 +35,12 @@ def make_finished_run(path, data_dir, **settings) -> RunFolder:
     plan = plan_new_search("digits", trials=len(ENDINGS), epochs=4, data_dir=data_dir, **settings)
     folder = RunFolder(path)
     folder.create({**plan.settings.model_dump(mode="json"), "versions": versions()})
-    _fill(StudyDatabase.create(folder.database, plan.objectives), plan)
+    _fill(StudyDatabase.create(folder.database, plan.objectives, first_trials(plan.settings)), plan)
     return folder
 
 
 def _fill(database: StudyDatabase, plan: SearchPlan) -> None:
-    proposer = Proposer(database, plan.space, plan.settings, plan.num_samples)
+    proposer = Proposer(database, plan.space, plan.settings, plan.num_samples, lambda: 1.0)
     for status, *values in ENDINGS:
         number = proposer.next().number
         if status == "failed":

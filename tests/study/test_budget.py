@@ -65,3 +65,11 @@ def test_whichever_comes_first(budget, clock):
     assert both.seconds_left() == 80
     both.ended(0, 70)
     assert both.seconds_left() == 30
+
+
+def test_the_share_that_is_used_is_of_time_or_compute_whichever_is_larger(budget, clock):
+    assert budget().share_used() == 0.0
+    both = budget(used=30.0, time_budget_seconds=200, compute_budget_seconds=100)
+    assert both.share_used() == pytest.approx(0.3)
+    clock.now += 120
+    assert both.share_used() == pytest.approx(0.6)

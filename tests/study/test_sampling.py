@@ -14,6 +14,8 @@ from autogrow.study.search_space import SearchSpace
 from autogrow.study.study_database import Queued, StudyDatabase
 from autogrow.study.warm_start import TRANSFERRED
 
+from .conftest import controls_are_due
+
 ONE = {"format": "autogrow-space/1", "policy": {"initial_fraction": {"low": 0.1, "high": 1.0}}}
 
 
@@ -145,7 +147,8 @@ class TestWarmStart:
         attributes = {"origin": "found.yaml", "given_policy": given.model_dump(mode="json", exclude={"found_by"})}
         queue = [*(Queued(role, {}) for role in CONTROLS), Queued(TRANSFERRED, attributes)]
         database = StudyDatabase.create(tmp_path / "study.db", objectives, queue)
-        proposer = Proposer(database, default_space, search_settings(limits={"max_parameters": 10**6}), 100)
+        settings = search_settings(limits={"max_parameters": 10**6})
+        proposer = Proposer(database, default_space, settings, 100, controls_are_due)
         proposals = [proposer.next() for _ in range(5)]
         assert [proposal.role for proposal in proposals] == [*CONTROLS, TRANSFERRED, "searched"]
         found = proposals[3]
@@ -166,7 +169,7 @@ class TestWarmStart:
     def test_a_point_that_a_user_of_optuna_has_enqueued_is_tried(self, database, folder, search_settings):
         study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder.database}")
         study.enqueue_trial({"initial_fraction": 0.25})
-        proposer = Proposer(database, SearchSpace(ONE, "space"), search_settings(), 100)
+        proposer = Proposer(database, SearchSpace(ONE, "space"), search_settings(), 100, controls_are_due)
         proposals = [proposer.next() for _ in range(4)]
         assert proposals[3].policy.initial_fraction == 0.25
         assert study.trials[proposals[3].number].params == {"initial_fraction": 0.25}
@@ -181,3 +184,34 @@ def test_a_kill_between_taking_a_control_and_describing_it(database, folder, pro
     proposals = [propose(database, num_trials=3) for _ in range(4)]
     assert [(each.role, each.root) for each in proposals[:3]] == [("static", 0), ("default", 1), ("thesis", 2)]
     assert proposals[3] is None
+
+
+class TestDeferredControls:
+    """The static and the thesis' control are dear, and only the report waits for them."""
+
+    def roles(self, database, space, settings, number, share_used=lambda: 0.0):
+        proposer = Proposer(database, space, settings, 100, share_used)
+        return [proposal.role if (proposal := proposer.next()) else None for _ in range(number)]
+
+    def test_they_come_after_a_third_of_the_trials(self, database, default_space, search_settings):
+        roles = self.roles(database, default_space, search_settings(trials=9), 10)
+        assert roles == ["default", "searched", "searched", "static", "thesis", *["searched"] * 4, None]
+
+    @pytest.mark.parametrize("trials", [1, 2, 3, 4])
+    def test_they_are_never_left_out(self, trials, tmp_path, objectives, default_space, search_settings):
+        queue = [Queued(role, {}) for role in CONTROLS[:trials]]
+        database = StudyDatabase.create(tmp_path / "study.db", objectives, queue)
+        roles = self.roles(database, default_space, search_settings(trials=trials), trials + 1)
+        assert set(CONTROLS[:trials]) <= set(roles)
+        assert roles[-1] is None
+
+    def test_they_come_after_a_third_of_the_time(self, database, default_space, search_settings):
+        shares = iter([0.0, 0.1, 0.2, 0.34, 0.35, 0.4])
+        roles = self.roles(database, default_space, search_settings(trials=10_000), 6, lambda: next(shares))
+        assert roles == ["default", "searched", "searched", "static", "thesis", "searched"]
+
+    def test_one_that_was_interrupted_goes_on_first(self, database, folder, propose, default_space, search_settings):
+        assert propose(database).role == "static"
+        assert database.reconcile(folder) == 1
+        roles = self.roles(database, default_space, search_settings(trials=10_000), 3)
+        assert roles == ["static", "default", "searched"]

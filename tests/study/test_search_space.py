@@ -164,6 +164,35 @@ def test_initializations_may_be_a_list_of_names():
     assert policy == GrowthPolicy(initialization="paired")
 
 
+class TestShares:
+    content = {
+        "max_fraction": {"low": 0.15, "high": 1.0, "log": True},
+        "initial_fraction": {"low": 0.25, "high": 1.0, "step": 0.25, "of": "max_fraction"},
+        "chunk_fraction": {"low": 0.25, "high": 0.75, "of": "max_fraction"},
+    }
+
+    def test_a_share_is_multiplied_out(self):
+        parameters = {"max_fraction": 0.4, "initial_fraction": 0.5, "chunk_fraction": 0.25}
+        policy, _ = space_of(self.content).suggest(FixedTrial(parameters), BASE)
+        assert (policy.max_fraction, policy.initial_fraction, policy.chunk_fraction) == (0.4, 0.2, 0.1)
+
+    def test_a_network_may_be_at_its_maximum_from_the_first_step(self):
+        parameters = {"max_fraction": 0.3, "initial_fraction": 1.0, "chunk_fraction": 0.25}
+        policy, _ = space_of(self.content).suggest(FixedTrial(parameters), BASE)
+        assert not policy.grows
+
+    def test_a_share_of_a_default(self):
+        space = space_of({"initial_fraction": {"low": 0.25, "high": 0.5, "of": "max_fraction"}})
+        policy, _ = space.suggest(FixedTrial({"initial_fraction": 0.3}), BASE)
+        assert policy.initial_fraction == 0.3
+
+    def test_every_proposal_is_valid(self):
+        starts = {
+            round(p.initial_fraction / p.max_fraction, 9) for (p, _), _ in asked_for(space_of(self.content), number=200)
+        }
+        assert starts == {0.25, 0.5, 0.75, 1.0}
+
+
 REGISTRIES = {
     "trigger": TRIGGERS,
     "layer_selection": LAYER_SELECTIONS,
@@ -194,7 +223,7 @@ def test_every_proposal_of_a_shipped_space_is_valid_and_survives_a_file(name, tm
         assert GrowthPolicy.load(tmp_path / "policy.yaml") == saved
         assert GrowthPolicy.from_dict(json.loads(json.dumps(policy.recipe()))) == policy
         assert (training.epochs, training.batch_size) == (BASE.epochs, BASE.batch_size)
-        assert policy.grows
+        assert policy.grows or name == "default"  # in which a network may be at its maximum from the first step
         assert parameters
 
 
@@ -290,6 +319,24 @@ BAD_SPACES = {
         {"initial_fraction": [0.2, 0.7, 0.3], "max_fraction": [0.5, 1.0, 0.75]},
         None,
         "initial_fraction reaches 0.7, above the smallest max_fraction 0.5",
+    ),
+    "a share of an unknown field": (
+        {"initial_fraction": {**RANGE, "of": "chunk_fraction"}},
+        None,
+        "policy.initial_fraction: cannot be a share of 'chunk_fraction'; known are initial_fraction of max_fraction",
+    ),
+    "a field that is no share": (
+        {"chunk_growth": {"low": 1.0, "high": 2.0, "of": "max_fraction"}},
+        None,
+        "policy.chunk_growth: cannot be a share of 'max_fraction'",
+    ),
+    "a share above the whole": (
+        {
+            "initial_fraction": {"low": 0.5, "high": 1.5, "of": "max_fraction"},
+            "max_fraction": {"low": 0.2, "high": 0.6},
+        },
+        None,
+        "initial_fraction",
     ),
     "unknown field of a section": ({"limits": {"max_parameter": [1, 2]}}, None, "did you mean 'max_parameters'"),
     "impossible in a section": (

@@ -7,8 +7,15 @@ from hypothesis import strategies as st
 from autogrow.study.successive_halving import SuccessiveHalving
 
 
-def report(accuracy, compute=0.2, num_events=1, seconds=1.0):
-    return {"validation_accuracy": accuracy, "compute": compute, "num_events": num_events, "train_seconds": seconds}
+def report(accuracy, compute=0.2, num_events=1, seconds=1.0, progress=0.25, may_grow=True):
+    return {
+        "validation_accuracy": accuracy,
+        "compute": compute,
+        "num_events": num_events,
+        "train_seconds": seconds,
+        "progress": progress,
+        "may_grow": may_grow,
+    }
 
 
 @pytest.fixture
@@ -26,9 +33,9 @@ def test_the_worse_half_is_stopped_at_a_rung(halving):
 def test_rungs_are_of_compute_and_not_of_reports(halving):
     for root in range(3):
         assert halving.goes_on(root, "searched", report(0.9, compute=0.25))
-    assert halving.goes_on(3, "searched", report(0.1, compute=0.19)), "below the first rung"
-    assert halving.goes_on(3, "searched", report(0.1, compute=0.8)), "nobody else was there yet"
-    assert not halving.goes_on(4, "searched", report(0.1, compute=0.39))
+    assert halving.goes_on(3, "searched", report(0.1, compute=0.19)), "nobody else was at that rung yet"
+    assert halving.goes_on(4, "searched", report(0.2, compute=0.8)), "nor at that one"
+    assert not halving.goes_on(5, "searched", report(0.1, compute=0.39))
 
 
 def test_a_rung_is_looked_at_once(halving):
@@ -43,16 +50,12 @@ def test_controls_are_compared_with_and_never_stopped(halving):
     assert not halving.goes_on(2, "searched", report(0.2))
 
 
-def test_a_policy_is_not_judged_before_it_has_grown(halving):
-    halving.goes_on(0, "searched", report(0.9))
-    assert halving.goes_on(1, "searched", report(0.1, num_events=0))
-
-
 def test_train_seconds_instead(tmp_path):
     halving = SuccessiveHalving("train_seconds", tmp_path / "rungs.jsonl")
     assert halving.goes_on(0, "searched", report(0.9, compute=0.9, seconds=2.5))
     assert halving.goes_on(1, "searched", report(0.1, compute=0.9, seconds=0.9))
     assert not halving.goes_on(1, "searched", report(0.1, compute=0.9, seconds=2.0))
+    assert (tmp_path / "rungs.jsonl").exists()
 
 
 def test_none_stops_nothing(tmp_path):
@@ -76,8 +79,60 @@ def test_a_search_that_goes_on_decides_as_if_it_had_never_stopped(tmp_path_facto
 def test_what_was_compared_is_written_down(halving, tmp_path):
     halving.goes_on(0, "searched", report(0.5))
     halving.goes_on(1, "searched", report(0.4))
-    lines = (tmp_path / "rungs.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [
-        {"root": 0, "rung": 0, "value": 0.5, "stopped": False},
-        {"root": 1, "rung": 0, "value": 0.4, "stopped": True},
-    ]
+    lines = [json.loads(line) for line in (tmp_path / "rungs.jsonl").read_text().splitlines()]
+    better = {"root": 0, "rung": 0, "value": 0.5, "behind": False, "stopped": False}
+    worse = {"root": 1, "rung": 0, "value": 0.4, "behind": True, "stopped": True}
+    assert lines == [{**entry, "ladder": ladder} for entry in (better, worse) for ladder in ("usage", "progress")]
+
+
+def test_records_of_older_versions_are_compared_with(tmp_path):
+    record = tmp_path / "rungs.jsonl"
+    entries = [{"root": root, "rung": 0, "value": 0.9, "stopped": root == 2} for root in range(3)]
+    record.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    halving = SuccessiveHalving("flops", record)
+    assert halving.goes_on(3, "searched", report(0.5)), "nobody is known to have come as far in the run"
+    assert not halving.goes_on(4, "searched", report(0.4))
+    assert not halving.goes_on(2, "searched", report(0.9))
+
+
+class TestTwoLadders:
+    """A trial is stopped where it is behind at equal compute and at equal progress."""
+
+    def test_a_large_network_that_is_ahead_at_equal_progress_goes_on(self, halving):
+        halving.goes_on(0, "searched", report(0.5, compute=0.02, progress=0.2))
+        halving.goes_on(0, "searched", report(0.9, compute=0.1, progress=0.9))
+        assert halving.goes_on(1, "searched", report(0.6, compute=0.1, progress=0.2))
+
+    def test_a_small_network_that_is_ahead_at_equal_compute_goes_on(self, halving):
+        halving.goes_on(0, "searched", report(0.5, compute=0.1, progress=0.2))
+        halving.goes_on(0, "searched", report(0.9, compute=0.4, progress=0.9))
+        assert halving.goes_on(1, "searched", report(0.6, compute=0.1, progress=0.9))
+
+    def test_small_networks_are_compared_below_the_first_rung(self, halving):
+        halving.goes_on(0, "searched", report(0.9, compute=0.01))
+        assert not halving.goes_on(1, "searched", report(0.5, compute=0.01))
+
+    def test_networks_whose_flops_cannot_be_counted_are_compared_too(self, halving):
+        halving.goes_on(0, "searched", report(0.9, compute=0.0))
+        assert not halving.goes_on(1, "searched", report(0.5, compute=0.0))
+
+    def test_nothing_is_compared_at_the_very_beginning(self, halving):
+        halving.goes_on(0, "searched", report(0.9, progress=0.1))
+        assert halving.goes_on(1, "searched", report(0.1, progress=0.1))
+
+
+class TestPoliciesThatHaveNotGrown:
+    @pytest.fixture
+    def other(self, halving):
+        halving.goes_on(0, "searched", report(0.9))
+        halving.goes_on(0, "searched", report(0.9, progress=0.6))
+        return halving
+
+    def test_one_that_is_going_to_grow_is_not_judged(self, other):
+        assert other.goes_on(1, "searched", report(0.1, num_events=0))
+
+    def test_one_that_never_grows_is_judged(self, other):
+        assert not other.goes_on(1, "searched", report(0.1, num_events=0, may_grow=False))
+
+    def test_one_that_waits_beyond_half_of_the_run_is_judged(self, other):
+        assert not other.goes_on(1, "searched", report(0.1, num_events=0, progress=0.6))

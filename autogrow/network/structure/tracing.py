@@ -98,6 +98,11 @@ class _Recorder(TorchDispatchMode):
         self._number = 0
         self._norms = _NormFinder(trace)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Never compiled, so PyTorch need not load its compiler for it: 1.4 s in a process that only plans a search."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         self._number += 1

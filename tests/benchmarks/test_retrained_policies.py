@@ -1,0 +1,74 @@
+"""What was found, trained again: whose policy trains on what with which seed, and how differences are told."""
+
+from concurrent.futures import Future
+
+import pytest
+
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.training.task import Metrics
+from tests.benchmarks import retrained_policies
+from tests.benchmarks.retrained_policies import FIRST_SEED, UNITS, Finds, Run, _rows_of, trained
+
+
+class AtOnce:
+    """Stands in for a pool of processes."""
+
+    def submit(self, function, run):
+        future = Future()
+        future.set_result(function(run))
+        return future
+
+
+def policy(fraction):
+    return GrowthPolicy(initial_fraction=fraction).model_dump(mode="json", exclude={"found_by"})
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Every run that was trained; a run's accuracy is its policy's start, and a tenth of its seed's last digit."""
+    seen = []
+
+    def read(run):
+        seen.append(run)
+        score = run.policy["initial_fraction"] / 2 + run.seed % 10 / 100
+        return Metrics(1 - score, score), Metrics(1 - score, score)
+
+    monkeypatch.setattr(retrained_policies, "trained", read)
+    return seen
+
+
+HERE = Finds("digits", None, UNITS["accuracy"], [policy(0.5), policy(0.75)], 4)
+THERE = Finds("mnist", 500, UNITS["accuracy"], [policy(0.125)], 4)
+
+
+def test_seeds_that_no_search_used_take_turns_among_the_finds(runs):
+    retrained_policies._rows_of(HERE, [HERE, THERE], AtOnce())
+    assert {(run.dataset, run.train_size) for run in runs} == {("digits", None)}
+    assert {run.seed for run in runs} == set(range(FIRST_SEED, FIRST_SEED + 4))
+    own = [run.policy["initial_fraction"] for run in runs if run.policy in HERE.policies]
+    assert own == [0.5, 0.75, 0.5, 0.75]
+
+
+def test_differences_are_paired_and_better_is_above_zero(runs):
+    rows = {row.what: row for row in _rows_of(HERE, [HERE, THERE], AtOnce())}
+    better = rows["digits, 4 other seeds: test accuracy, found on digits better than default policy by"]
+    assert better.measured == "+18.75%, standard error 3.61%, n=4"
+    assert better.reached
+    moved = rows["digits, 4 other seeds: test accuracy, found on mnist better than found on digits by"]
+    assert moved.measured.startswith("-25.00%")
+    assert moved.reached is None
+
+
+def test_of_losses_the_lower_is_better(runs):
+    losses = Finds("digits", None, UNITS["loss"], HERE.policies, 4)
+    rows = {row.what: row for row in _rows_of(losses, [losses], AtOnce())}
+    better = rows["digits, 4 other seeds: validation loss, found on digits better than default policy by"]
+    assert better.measured.startswith("+0.18750, standard error")
+
+
+@pytest.mark.slow
+def test_a_run_keeps_validation_apart_and_its_own_training_settings():
+    found = GrowthPolicy(initial_fraction=0.0625, max_fraction=0.125, training={"epochs": 40, "learning_rate": 0.005})
+    validation, test = trained(Run("digits", None, found.model_dump(mode="json", exclude={"found_by"}), 1000))
+    assert 0.8 < validation.accuracy < 1
+    assert 0.8 < test.accuracy < 1
