@@ -7,7 +7,7 @@ import numpy as np
 
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import Spread, spread
-from autogrow.experiments.tables import caption_of, columns_of
+from autogrow.experiments.tables import caption_of, columns_of, loss_cell
 from autogrow.report import formats
 from autogrow.report.tables import Table
 
@@ -59,10 +59,8 @@ def last_samples_table(
 def _cells(found: LastSamples | None, unit: LastSamples | None) -> Sequence[str]:
     if found is None:
         return (formats.MISSING,) * 4
-    mean = formats.significant(found.mean.mean)
-    deviation = "" if found.mean.std is None else f" ± {formats.significant(found.mean.std)}"
     ratio = formats.MISSING if unit is None else formats.significant(found.mean.mean / unit.mean.mean)
-    return mean + deviation, formats.significant(found.median), formats.significant(found.std.mean), ratio
+    return loss_cell(found.mean), formats.significant(found.median), formats.significant(found.std.mean), ratio
 
 
 def _published(values: tuple[float, float] | None) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from autogrow.data.catalogue import Task
 from autogrow.experiments.records import Curve
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import Spread, spread
-from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, numbers_cell
+from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, loss_cell
 from autogrow.report import formats
 from autogrow.report.tables import Table
 
@@ -44,7 +44,7 @@ def _gap(reading: Reading) -> float:
 
 
 VALIDATION_LOSS = Shown(
-    "Validation loss", lambda reading: reading["validation_loss"], lambda found, task: numbers_cell(found)
+    "Validation loss", lambda reading: reading["validation_loss"], lambda found, task: loss_cell(found)
 )
 VALIDATION_ACCURACY = Shown("Validation accuracy", lambda reading: reading["validation_accuracy"], accuracy_cell)
 GAP = Shown("Generalization gap", _gap, lambda found, task: accuracy_cell(found, task, signed=True))

@@ -25,7 +25,7 @@ def quality_table(results: Results) -> Table:
         held_out, loss, train, gap = (results.spread(condition.name, name) for name in metrics)
         cells = (
             accuracy_cell(held_out, task),
-            numbers_cell(loss),
+            loss_cell(loss),
             accuracy_cell(train, task),
             accuracy_cell(gap, task, signed=True),
         )
@@ -52,7 +52,7 @@ def _costs(results: Results, condition: Condition) -> tuple[str, ...]:
     )
     return (
         seconds_cell(seconds),
-        numbers_cell(compute, 3),
+        _numbers(compute, 3),
         formats.MISSING if steps is None else f"{steps.mean:,.0f}",
         formats.MISSING if parameters is None else formats.count(parameters.mean),
         formats.MISSING if events is None else f"{events.mean:.1f}",
@@ -93,7 +93,7 @@ def _difference(difference: PairedDifference | None, task: Task | None) -> tuple
         return formats.MISSING, formats.MISSING, formats.MISSING
     error, p_value = difference.standard_error, difference.p_value
     if task is None:
-        cells = f"{difference.mean:+.4f}", formats.MISSING if error is None else f"{error:.4f}"
+        cells = f"{difference.mean:+.3g}", formats.significant(error)
     else:
         cells = formats.gap(difference.mean, task), formats.accuracy(error, task)
     return *cells, formats.MISSING if p_value is None else p_value_cell(p_value)
@@ -157,7 +157,16 @@ def accuracy_cell(spread: Spread | None, task: Task, *, signed: bool = False) ->
     return _with_spread(mean, None if spread.std is None else formats.accuracy(spread.std, task))
 
 
-def numbers_cell(spread: Spread | None, digits: int = 4) -> str:
+def loss_cell(spread: Spread | None) -> str:
+    """Mean and deviation with three significant digits: losses span orders of magnitude."""
+    if spread is None:
+        return formats.MISSING
+    return _with_spread(
+        formats.significant(spread.mean), None if spread.std is None else formats.significant(spread.std)
+    )
+
+
+def _numbers(spread: Spread | None, digits: int) -> str:
     if spread is None:
         return formats.MISSING
     return _with_spread(f"{spread.mean:.{digits}f}", None if spread.std is None else f"{spread.std:.{digits}f}")

@@ -38,8 +38,9 @@ from tests.benchmarks.table import Row, print_rows, write_rows
 
 STATIC, AUTOGROW, THREE_OBJECTIVES = "static widths", "autogrow", "autogrow with its three objectives"
 SLOTS = 2
-FIRST_SEED = 20
-"""Of the searches. The points that the default space has tried first were chosen by training with seeds below it."""
+FIRST_SEED = 30
+"""Of the searches. The points that the default space has tried first were chosen by training with seeds below it, on
+digits and MNIST among others and by their validation splits; on friedman nothing was chosen."""
 GOAL = 1 / 3
 CONTROL = "static"
 """The role of autogrow's static control."""
@@ -83,7 +84,7 @@ class Contest:
 CONTESTS = (
     Contest(dataset="digits", train_size=None, seconds=60, num_seeds=3, num_training_seeds=10),
     Contest(dataset="mnist", train_size=4000, seconds=120, num_seeds=2),
-    Contest(dataset="sine", train_size=None, seconds=45, num_seeds=2, metric="loss", num_training_seeds=10),
+    Contest(dataset="friedman", train_size=None, seconds=60, num_seeds=2, metric="loss", num_training_seeds=10),
 )
 QUICK = tuple(
     Contest(

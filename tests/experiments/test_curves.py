@@ -87,7 +87,7 @@ class TestEqualTraining:
         made = results({"a": [curve(1.0)], "b": [curve(2.0)]})
         loss, accuracy = matched_tables(made, AT_EQUAL_TRAIN_ACCURACY)
         assert [column.title for column in loss.columns] == ["network", "at 25.00", "at 50.00", "at 75.00", "at 100.00"]
-        assert loss.rows[1] == ("the b", *["4.0000"] * 4)
+        assert loss.rows[1] == ("the b", *["4.00"] * 4)
         assert accuracy.rows[0][1] == "12.50"
         (gap,) = matched_tables(made, AT_EQUAL_VALIDATION_ACCURACY)
         assert gap.rows[0][-1] == "+50.00"

@@ -36,10 +36,10 @@ def results(num_seeds=2, task="classification", **fields):
 def test_tables_give_mean_deviation_and_paired_differences():
     quality, cost, differences = results_tables(results())
     # Grown: 0.97 and 0.99; its deviation is sqrt(2) * 0.01.
-    assert quality.rows[0] == ("grown", "98.00 ± 1.41", "0.1100 ± 0.0141", "99.00 ± 0.00", "+1.00 ± 1.41")
+    assert quality.rows[0] == ("grown", "98.00 ± 1.41", "0.110 ± 0.0141", "99.00 ± 0.00", "+1.00 ± 1.41")
     assert cost.rows[3] == ("same compute", "12.5 ± 0.7", "0.500 ± 0.000", "100", "26.6k", "0.0")
     # Grown minus full: -0.01 and 0: mean -0.5 points, standard error 0.5, t = 1 with one degree of freedom, p = 0.5.
-    assert differences.rows[0] == ("full", "-0.50", "0.50", "0.500", "+0.0000", "0.0000", "–", "2")
+    assert differences.rows[0] == ("full", "-0.50", "0.50", "0.500", "+0", "0.00", "–", "2")
     assert "–: the same difference for every seed: no test." in differences.note
     assert quality.caption == "On the test split: mean ± standard deviation of 2 seeds"
 

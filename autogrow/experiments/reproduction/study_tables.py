@@ -5,8 +5,8 @@ from dataclasses import replace
 from autogrow.data.catalogue import Task
 from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
-from autogrow.experiments.statistics import PairedDifference, Spread
-from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, p_value_cell, seconds_cell
+from autogrow.experiments.statistics import PairedDifference
+from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, loss_cell, p_value_cell, seconds_cell
 from autogrow.report import formats
 from autogrow.report.tables import Table
 
@@ -67,20 +67,13 @@ def _cells(results: Results, condition: Condition) -> tuple[str, ...]:
     difference = None if name == results.design.subject else _minus_baseline(results, name, results.loss_metric)
     return (
         accuracy_cell(spreads[results.accuracy_metric], task),
-        _loss(spreads[results.loss_metric]),
+        loss_cell(spreads[results.loss_metric]),
         seconds_cell(spreads["train_seconds"]),
         formats.MISSING if compute is None else f"{compute.mean:.3f}",
         formats.MISSING if events is None else f"{events.mean:.1f}",
         formats.MISSING if shock is None else formats.percent(shock.mean),
         *_difference(difference),
     )
-
-
-def _loss(found: Spread | None) -> str:
-    if found is None:
-        return formats.MISSING
-    deviation = "" if found.std is None else f" ± {formats.significant(found.std)}"
-    return formats.significant(found.mean) + deviation
 
 
 def _difference(difference: PairedDifference | None) -> tuple[str, str, str]:
