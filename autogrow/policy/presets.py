@@ -3,7 +3,7 @@
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.initializations import Xavier
 from autogrow.policy.layer_selection import All
-from autogrow.policy.triggers import Schedule
+from autogrow.policy.triggers import Plateau, Schedule
 
 STATIC = "static"
 DEFAULT = "default"
@@ -12,6 +12,10 @@ CONTROLS = (STATIC, DEFAULT, THESIS)
 """Roles of the first trials of every search, in the order of their numbers."""
 DEFERRED_CONTROLS = (STATIC, THESIS)
 """Controls that only the report needs: no result of a search waits for them."""
+
+
+GROWTH_ENDS = 0.6
+"""Share of a run after which the default policy does not grow."""
 
 
 def control_policy(role: str, num_samples: int) -> GrowthPolicy:
@@ -27,12 +31,16 @@ def static_policy() -> GrowthPolicy:
 
 
 def default_policy() -> GrowthPolicy:
-    """What a user gets who does not search.
+    """What a user gets who does not search: from half to full width in two early steps, then a rate that falls.
 
-    Connections to new units are faded in: in a network without norms, Adam would otherwise move all of their fan-out
+    Chosen by a study on four data sets (results/studies/default-policy): there it is level with the full network or
+    ahead of it on three, and a tenth behind in the loss on one, at 0.81 to 0.92 of the compute. Growth ends in time for
+    the learning rate to fall. Connections to new units are faded in: in a network without norms, Adam would otherwise move all of their fan-out
     by a whole learning rate in the first step, and the loss rises by a quarter (results/reference/measured.md).
     """
-    return GrowthPolicy(connection_ramp_steps=50)
+    return GrowthPolicy(
+        initial_fraction=0.5, trigger=Plateau(max_wait=10), connection_ramp_steps=50, grow_until=GROWTH_ENDS
+    )
 
 
 def thesis_policy(num_samples: int) -> GrowthPolicy:

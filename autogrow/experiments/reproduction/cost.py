@@ -169,7 +169,7 @@ def _prepare(request: Request) -> tuple[_Bench, Experiment]:
         batch_size=BATCH_SIZE,
         learning_rate_schedule="constant",
         sample_every=num_steps // num_samples,
-        sample_size=BATCH_SIZE * num_steps // num_samples,
+        sample_size=2 * BATCH_SIZE,
     )
     data = TrainingData(Task(dataset.task), train, validation, measure_normalization(train))
     device = torch.device(request.device)
