@@ -44,8 +44,8 @@ def compare_policy(
 
 def _check(experiment: Experiment, num_seeds: int) -> None:
     check_num_seeds(num_seeds)
-    if not experiment.policy.grows:
-        raise UsageError("the policy grows nothing, neither width nor depth: there is nothing to compare")
+    if not experiment.policy.grows and experiment.policy.initial_fraction >= 1:
+        raise UsageError("the policy grows nothing and starts at full size: there is nothing to compare")
     dataset = experiment.dataset
     if dataset.num_test == 0:
         raise UsageError(f"dataset {dataset.name!r} has no test split to compare on: add x_test and y_test to its file")

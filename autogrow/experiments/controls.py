@@ -22,6 +22,8 @@ def plan_full(experiment: Experiment, seed: int, finished: Finished) -> Training
 def plan_final(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan | str:
     """The shape that the grown network ended with, from fresh weights."""
     grown, full, dataset = finished[GROWN], finished[FULL], experiment.dataset
+    if not experiment.policy.grows:
+        return GROWN
     if (grown.shape.widths, grown.parameters) == (full.shape.widths, full.parameters):
         return FULL
     module = build_in_shape(experiment.model, dataset.input_shape, dataset.num_outputs, grown.shape, seed)
@@ -36,8 +38,10 @@ def plan_same_compute(experiment: Experiment, seed: int, finished: Finished) -> 
     return TrainingPlan(experiment.model, static_policy(), training)
 
 
-def plan_small(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan:
+def plan_small(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan | str:
     """The network that the policy starts with, its limits included, and no growth event."""
+    if not experiment.policy.grows:
+        return GROWN
     policy = experiment.policy.model_copy(update={"grow_until": NEVER})
     return TrainingPlan(experiment.model, policy, experiment.training)
 
@@ -53,7 +57,7 @@ GROWN_AND_CONTROLS = (
         plan_same_compute,
         (GROWN, FULL),
     ),
-    Condition(SMALL, "small", "the policy's small start, never grown", plan_small),
+    Condition(SMALL, "small", "the policy's small start, never grown", plan_small, (GROWN,)),
 )
 """Grown first, since the others' runs depend on it."""
 

@@ -35,8 +35,9 @@ def default_policy() -> GrowthPolicy:
 
     Chosen by a study on four data sets (results/studies/default-policy): there it is level with the full network or
     ahead of it on three, and a tenth behind in the loss on one, at 0.81 to 0.92 of the compute. Growth ends in time for
-    the learning rate to fall. Connections to new units are faded in: in a network without norms, Adam would otherwise move all of their fan-out
-    by a whole learning rate in the first step, and the loss rises by a quarter (results/reference/measured.md).
+    the learning rate to fall. Connections to new units are faded in: in a network without norms, Adam would otherwise
+    move all of their fan-out by a whole learning rate in the first step, and the loss rises by a quarter
+    (results/reference/measured.md).
     """
     return GrowthPolicy(
         initial_fraction=0.5, trigger=Plateau(max_wait=10), connection_ramp_steps=50, grow_until=GROWTH_ENDS

@@ -216,6 +216,13 @@ def test_a_number_of_seeds_that_is_none(num_seeds, experiment):
         compare_policy(experiment(), num_seeds)
 
 
+def test_a_policy_that_stays_small_is_its_own_final_and_small_control(watched, compare, experiment):
+    results = compare(1, the_experiment=experiment(initial_fraction=0.5, max_fraction=0.5))
+    assert watched.num_runs == 3
+    assert results.repeated() == {FINAL: (GROWN, [0]), SMALL: (GROWN, [0])}
+    assert results.of_condition(GROWN)[0].parameters < results.of_condition(FULL)[0].parameters
+
+
 def test_a_policy_that_does_not_grow_has_nothing_to_compare(experiment):
     with pytest.raises(UsageError, match="grows nothing"):
         compare_policy(experiment(initial_fraction=1.0, max_fraction=1.0), 1)
