@@ -46,6 +46,10 @@ class RunFolderInUseError(AutogrowError):
     exit_code = 3
 
 
+class ExperimentError(AutogrowError):
+    """An experiment that cannot go on, though what is finished is kept."""
+
+
 class TrainingDivergedError(AutogrowError):
     """The loss or an output became NaN or infinite."""
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,51 +166,65 @@ def reproduce(name: str, **options: Any) -> int:
     cost                    what the mechanism costs, and what growing saves
     layer-selection, freezing, initialization, trigger, default-policy
                             studies: one choice of a policy, everything else equal
-    all                     everything but what needs a GPU
+    all                     everything; without a GPU, what needs none
 
-    Writes JSON, a Markdown table and pictures. The same command goes on where it was; --seeds may be raised.
+    Writes JSON, a Markdown table and, of the thesis' experiments, pictures. The same command goes on where it was;
+    --seeds may be raised.
     """
     from autogrow.experiments.reproduction import REPRODUCTIONS
 
     set_threads(options["threads"])
-    names = [each for each in REPRODUCTIONS if options["quick"] or not REPRODUCTIONS[each].needs_gpu]
-    chosen = [REPRODUCTIONS[each] for each in (names if name == ALL else [name])]
-    _need_data(chosen, options["data_dir"])
-    contents = []
+    device = _device(options["device"])
+    chosen = [REPRODUCTIONS[each] for each in (_all_on(device, options["quick"]) if name == ALL else [name])]
+    requests = [_request(each, options, device, several=name == ALL) for each in chosen]
+    _need_data(chosen, device, options["data_dir"])
+    contents, succeeded = [], True
     with interruptible() as interrupted:
-        for reproduction in chosen:
-            request = _request(reproduction, options, several=name == ALL, interrupted=interrupted)
-            report = reproduction.run(request)
+        for reproduction, request in zip(chosen, requests, strict=True):
+            report = reproduction.run(replace(request, interrupted=interrupted.is_set))
             if report is None:
                 click.echo(f"interrupted; the same command goes on from {request.out}", err=True)
                 return 130
+            succeeded = succeeded and report.succeeded
             if options["as_json"]:
                 contents.append({"name": reproduction.name, "out": str(report.folder), "files": _read_json(report)})
             else:
                 _print_report(report)
     if options["as_json"]:
         click.echo(json.dumps(contents if name == ALL else contents[0]))
-    return 0
+    return 0 if succeeded else 1
 
 
-def _need_data(reproductions: list[Any], data_dir: Any) -> None:
+def _device(given: str) -> str:
+    from autogrow.api import resolve_device
+
+    return resolve_device(given)
+
+
+def _all_on(device: str, quick: bool) -> list[str]:
+    """Everything that can be run on such a device; quickly, everything can."""
+    from autogrow.experiments.reproduction import REPRODUCTIONS
+
+    return [name for name in REPRODUCTIONS if quick or device != "cpu" or not REPRODUCTIONS[name].needs_gpu]
+
+
+def _need_data(reproductions: list[Any], device: str, data_dir: Any) -> None:
     """Open all data before anything is trained. Raises `DataError` for what is not there."""
     from autogrow.api import resolve_data_dir
     from autogrow.data.opening import open_dataset
 
-    for name in dict.fromkeys(name for each in reproductions for name in each.datasets):
+    for name in dict.fromkeys(name for each in reproductions for name in each.needed_data(device)):
         open_dataset(name, resolve_data_dir(data_dir))
 
 
-def _request(reproduction: Any, options: dict[str, Any], *, several: bool, interrupted: Any) -> Any:
+def _request(reproduction: Any, options: dict[str, Any], device: str, *, several: bool) -> Any:
     """How one of them is to be run. Raises `UsageError` where that could not end well."""
-    from autogrow.api import resolve_data_dir, resolve_device
+    from autogrow.api import resolve_data_dir
     from autogrow.experiments.reproduction.base import Request
     from autogrow.experiments.running import check_num_seeds
     from autogrow.policy.execution import Execution
     from autogrow.study.settings import available_cores
 
-    device = resolve_device(options["device"])
     if reproduction.needs_gpu and not options["quick"] and options["device"] == "auto" and device == "cpu":
         raise UsageError(f"{reproduction.name} takes days without a GPU: use --quick, or insist with --device cpu")
     seeds = reproduction.default_seeds if options["seeds"] is None else options["seeds"]
@@ -225,7 +240,6 @@ def _request(reproduction: Any, options: dict[str, Any], *, several: bool, inter
         execution=Execution(precision=options["precision"], compile=options["compile"]),
         jobs=options["jobs"] or (1 if options["quick"] or device != "cpu" else available_cores()),
         on_run=None if options["quiet"] else _run_printer(seeds),
-        interrupted=interrupted.is_set,
     )
 
 

@@ -6,7 +6,7 @@ import torch
 
 from autogrow.errors import UsageError
 from autogrow.experiments.conditions import Experiment
-from autogrow.experiments.controls import COMPARISON
+from autogrow.experiments.controls import comparison_of
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, check_num_seeds, run_experiment
@@ -37,8 +37,9 @@ def compare_policy(
     Raises `UsageError` and others with one line for anything that a user can mend, before anything is written.
     """
     _check(experiment, num_seeds)
+    design = comparison_of(experiment.policy)
     return run_experiment(
-        experiment, COMPARISON, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs
+        experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs
     )
 
 

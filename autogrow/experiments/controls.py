@@ -2,6 +2,7 @@
 
 from autogrow.experiments.conditions import Condition, Design, Experiment, Finished, TrainingPlan
 from autogrow.experiments.fresh_networks import build_in_shape
+from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import static_policy
 
 GROWN, FULL, FINAL, SAME_COMPUTE, SMALL = "grown", "full", "final", "same_compute", "small"
@@ -22,8 +23,6 @@ def plan_full(experiment: Experiment, seed: int, finished: Finished) -> Training
 def plan_final(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan | str:
     """The shape that the grown network ended with, from fresh weights."""
     grown, full, dataset = finished[GROWN], finished[FULL], experiment.dataset
-    if not experiment.policy.grows:
-        return GROWN
     if (grown.shape.widths, grown.parameters) == (full.shape.widths, full.parameters):
         return FULL
     module = build_in_shape(experiment.model, dataset.input_shape, dataset.num_outputs, grown.shape, seed)
@@ -38,10 +37,8 @@ def plan_same_compute(experiment: Experiment, seed: int, finished: Finished) -> 
     return TrainingPlan(experiment.model, static_policy(), training)
 
 
-def plan_small(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan | str:
+def plan_small(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan:
     """The network that the policy starts with, its limits included, and no growth event."""
-    if not experiment.policy.grows:
-        return GROWN
     policy = experiment.policy.model_copy(update={"grow_until": NEVER})
     return TrainingPlan(experiment.model, policy, experiment.training)
 
@@ -57,8 +54,16 @@ GROWN_AND_CONTROLS = (
         plan_same_compute,
         (GROWN, FULL),
     ),
-    Condition(SMALL, "small", "the policy's small start, never grown", plan_small, (GROWN,)),
+    Condition(SMALL, "small", "the policy's small start, never grown", plan_small),
 )
 """Grown first, since the others' runs depend on it."""
 
 COMPARISON = Design(GROWN_AND_CONTROLS, subject=GROWN, unit=FULL)
+
+
+def comparison_of(policy: GrowthPolicy) -> Design:
+    """What a policy is compared with. One that stays small is its own small start, and has its final shape at once."""
+    if policy.grows:
+        return COMPARISON
+    kept = tuple(condition for condition in GROWN_AND_CONTROLS if condition.name not in (FINAL, SMALL))
+    return Design(kept, subject=GROWN, unit=FULL)

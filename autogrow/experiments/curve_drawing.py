@@ -24,10 +24,10 @@ class CurveLine:
 
     title: str
     median: Points
-    """Over the seeds, at the places that all of them were read at; empty where those differ."""
+    """Over the seeds, along steps; empty where they were read at different ones."""
     seeds: tuple[Points, ...]
     growth: tuple[float, ...]
-    """Steps after which the network grew under the first seed."""
+    """Steps after which the network grew, under the first seed whose run did not fail."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def curve_lines(results: Results, picture: Picture) -> tuple[CurveLine, ...]:
         )
         if seeds:
             growth = tuple(curves[0].growth_steps) if picture.across == "step" else ()
-            lines.append(CurveLine(condition.title, _median(seeds), seeds, growth))
+            median = _median(seeds) if picture.across == "step" else ()
+            lines.append(CurveLine(condition.title, median, seeds, growth))
     return tuple(lines)
 
 
@@ -65,8 +66,11 @@ def _shown(values: Sequence[float], picture: Picture) -> list[float]:
 
 
 def _median(seeds: Sequence[Points]) -> Points:
-    shared = [column for column in zip(*seeds, strict=False) if len({point[0] for point in column}) == 1]
-    return tuple((column[0][0], statistics.median(point[1] for point in column)) for column in shared)
+    places = {tuple(place for place, _ in seed) for seed in seeds}
+    if len(places) > 1:
+        return ()
+    values = zip(*([value for _, value in seed] for seed in seeds), strict=True)
+    return tuple(zip(places.pop(), map(statistics.median, values), strict=True))
 
 
 def draw_curves(results: Results, picture: Picture, heading: str) -> str:
@@ -80,9 +84,10 @@ def draw_curves(results: Results, picture: Picture, heading: str) -> str:
     for index, line in enumerate(lines):
         parts.append(_drawn(line, svg.colour_of(index), across, up))
         parts.append(svg.legend(index, line.title, svg.colour_of(index)))
-    explanation = [] if len(results.seeds) == 1 else ["bold: median of the seeds", "thin: every seed"]
+    medians = ["bold: median of the seeds"] if any(line.median for line in lines) else []
+    explanation = [] if len(results.seeds) == 1 else [*medians, "thin: every seed"]
     if any(line.growth for line in lines):
-        explanation += ["marks below: growth,", f"seed {results.seeds[0]}"]
+        explanation += ["marks below: growth", "under the first seed"]
     return svg.document(heading, [*parts, *svg.notes(len(lines), explanation)])
 
 

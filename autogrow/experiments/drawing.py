@@ -66,7 +66,7 @@ def _scales(marks: Sequence[Mark]) -> tuple[svg.Scale, svg.Scale]:
     values += [mark.mean[1] + sign * (mark.deviation or 0.0) for mark in marks for sign in (-1, 1)]
     low, high = min(values), max(values)
     room = 0.08 * (high - low) or max(abs(high) * 0.01, 1e-3)
-    return svg.across_scale(0.0, 1.08 * max(computes)), svg.up_scale(low - room, high + room)
+    return svg.across_scale(0.0, 1.08 * max(computes) or 1.0), svg.up_scale(low - room, high + room)
 
 
 def _shifts(places: Sequence[float]) -> list[float]:

@@ -58,7 +58,7 @@ class ExperimentFolder:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file: choose a folder for --out")
         if self.result_file.exists():
-            if self._has_records and self._read(self.result_file).get("settings") != _plain(settings):
+            if self._is_begun and self._read(self.result_file).get("settings") != _plain(settings):
                 raise RunFolderError(f"{self.path} holds results of other settings: choose another --out, or remove it")
         elif self.path.exists() and any(entry.name != "lock" for entry in self.path.iterdir()):
             raise RunFolderError(f"{self.path} is not empty: choose another --out")
@@ -66,7 +66,7 @@ class ExperimentFolder:
     def begin(self, settings: dict[str, Any]) -> None:
         """Take the folder for an experiment, or go on with it. Raises as `check` does."""
         self.check(settings)
-        if not self._has_records:
+        if not self._is_begun:
             write_json_atomically(self.result_file, self._content(settings))
 
     def finish(
@@ -106,9 +106,19 @@ class ExperimentFolder:
             shutil.rmtree(place)  # ended, or not begun, when the process was killed: there is nothing to go on from
         return place
 
+    def part(self, name: str) -> dict[str, Any] | None:
+        """What `write_part` has kept under this name."""
+        path = self._runs / f"{name}.json"
+        return self._read(path) if path.exists() else None
+
+    def write_part(self, name: str, content: dict[str, Any]) -> None:
+        """Keep a part of an experiment whose parts are not training runs."""
+        write_json_atomically(self._runs / f"{name}.json", content)
+
     @property
-    def _has_records(self) -> bool:
-        return any(self._runs.glob("*.json"))
+    def _is_begun(self) -> bool:
+        """Whether any run has been started: a checkpoint is continued with the same settings alone."""
+        return self._runs.is_dir() and any(self._runs.iterdir())
 
     def _content(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {"format": f"autogrow-{self.kind}/{FORMAT_VERSION}", "settings": _plain(settings)}

@@ -69,19 +69,15 @@ def _matched_table(results: Results, matching: Matching, shown: Shown) -> Table:
             cells.append(shown.cell(spread(read) if read else None, results.task))
         rows.append((condition.title, *cells))
     titles = [f"at {formats.accuracy(level, results.task)}" for level in found]
-    note = f"Read at the first sample with that {matching.title} accuracy; {formats.MISSING}: no run came there."
+    note = f"Read at the first sample with that {matching.title} accuracy; the highest is one that every run reached."
     caption = caption_of(f"{shown.title} at equal {matching.title} accuracy", results)
     return Table(caption, columns_of("network", *titles), tuple(rows), note)
 
 
 def levels(results: Results, column: str) -> list[float]:
-    """Values of a column that the best run of every condition reached, evenly spaced up to the highest such one."""
-    reached = []
-    for condition in results.design.conditions:
-        curves = [run.curve for run in results.of_condition(condition.name) if run.curve is not None]
-        best = [max(curve.columns[column]) for curve in curves if column in curve.columns]
-        if best:
-            reached.append(max(best))
+    """Values of a column that every run reached, evenly spaced up to the highest such one."""
+    curves = [run.curve for run in results.runs if run.curve is not None]
+    reached = [max(curve.columns[column]) for curve in curves if column in curve.columns]
     return [min(reached) * number / NUM_LEVELS for number in range(1, NUM_LEVELS + 1)] if reached else []
 
 

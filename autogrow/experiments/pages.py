@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autogrow.experiments.drawing import draw_results
+from autogrow.experiments.drawing import draw_results, figure_record
 from autogrow.experiments.results import Results
 from autogrow.experiments.tables import markdown
 
@@ -23,5 +23,9 @@ class Pages:
 
 def default_pages(results: Results, heading: str) -> Pages:
     """All tables, and accuracy over compute."""
-    figures = {"figure": draw_results(results, heading)} if results.runs else {}
-    return Pages(markdown(results, heading), figures)
+    return Pages(markdown(results, heading), accuracy_figure(results, heading))
+
+
+def accuracy_figure(results: Results, heading: str) -> dict[str, str]:
+    """By its name; nothing where the runs that compute is measured by have all failed."""
+    return {"figure": draw_results(results, heading)} if figure_record(results) else {}

@@ -6,10 +6,11 @@ starts as soon as those of its seed that it needs are finished.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Any
 
-from autogrow.errors import UsageError
+from autogrow.errors import ExperimentError, UsageError
 from autogrow.experiments.conditions import Condition, Design, Experiment, TrainingPlan
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.pages import Pages, default_pages
@@ -105,12 +106,22 @@ def run_conditions(
                 workers.stop()
             for future in done:
                 del running[future]
-                outcome = future.result()
+                outcome = _outcome(future)
                 if outcome is None:
                     is_over = True  # saved, to be gone on with; the others are saving themselves, too
                 else:
                     schedule.finish(outcome, trained_now=True)
     return None if is_over else schedule.outcomes()
+
+
+def _outcome(future: Future[Outcome | None]) -> Outcome | None:
+    """Raises `ExperimentError` where the process that trained it is gone."""
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise ExperimentError(
+            "a process that trained was killed, perhaps for want of memory: the same command with fewer --jobs goes on"
+        ) from error
 
 
 class _Schedule:

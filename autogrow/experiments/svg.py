@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 760, 440
-LEFT, RIGHT, TOP, BOTTOM = 70, 190, 50, 70
+LEFT, RIGHT, TOP, BOTTOM = 84, 190, 50, 70
 """Margins, in pixels; the legend stands in the right one."""
 COLOURS = ("#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8A8A8A", "#222222")
 TEXT = 'font-family="Helvetica, Arial, sans-serif" fill="#222222"'
@@ -78,7 +78,7 @@ def axes(across: Scale, up: Scale, title: str, below: str) -> list[str]:
     parts = []
     for value in up.ticks():
         parts.append(line(LEFT, up(value), right, up(value), "#E3E3E3"))
-        parts.append(text(LEFT - 8, up(value) + 4, f"{value:g}", anchor="end"))
+        parts.append(text(LEFT - 8, up(value) + 4, _tick_label(value), anchor="end"))
     for value in across.ticks():
         parts.append(line(across(value), bottom, across(value), bottom + 5, "#222222"))
         parts.append(text(across(value), bottom + 19, f"{value:g}", anchor="middle"))
@@ -87,6 +87,10 @@ def axes(across: Scale, up: Scale, title: str, below: str) -> list[str]:
     middle = (TOP + bottom) / 2
     parts.append(text(20, middle, title, anchor="middle", turned=True))
     return parts
+
+
+def _tick_label(value: float) -> str:
+    return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 0.01 else f"{value:g}"
 
 
 def legend(index: int, title: str, colour: str) -> str:

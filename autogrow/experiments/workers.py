@@ -117,7 +117,12 @@ class _Processes:
     stopping: Event
 
     def train(self, condition: str, plan: TrainingPlan, seed: int, place: Path | None) -> Future[Outcome | None]:
-        return self.pool.submit(_train, condition, plan, seed, place)
+        # A process that is started here inherits the blocked signals: Ctrl-C must not kill it before it can ignore it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            return self.pool.submit(_train, condition, plan, seed, place)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def stop(self) -> None:
         self.stopping.set()

@@ -28,7 +28,7 @@ section without a kind, ``depth.trigger.plateau.window``.
 import math
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -241,11 +241,15 @@ def _parse_field(name: str, value: Any, where: str) -> Any:
     """The value of a policy's field, which may be a section."""
     if name in SECTIONS and isinstance(value, Mapping) and "kind" not in value:
         return _parse_part(value, where)
-    parsed = _parse(value, where)
-    if isinstance(parsed, Range) and parsed.of is not None and RELATIVE.get(name) != parsed.of:
+    if not isinstance(value, Mapping) or "of" not in value:
+        return _parse(value, where)
+    if RELATIVE.get(name) != value["of"]:
         known = ", ".join(f"{field} of {whole}" for field, whole in RELATIVE.items())
-        raise PolicyError(f"{where}: cannot be a share of {parsed.of!r}; known are {known}")
-    return parsed
+        raise PolicyError(f"{where}: cannot be a share of {value['of']!r}; known are {known}")
+    parsed = _parse_range({key: entry for key, entry in value.items() if key != "of"}, where)
+    if not isinstance(parsed, Range):
+        raise PolicyError(f"{where}: only a range with low and high can be a share of {value['of']!r}")
+    return replace(parsed, of=value["of"])
 
 
 def _parse(value: Any, where: str, level: int = 1) -> Any:
@@ -296,7 +300,7 @@ def _parse_part(value: Mapping[str, Any], where: str, kind: str | None = None, l
 def _parse_range(value: Mapping[str, Any], where: str) -> Range | Choices:
     if set(value) == {"choices"} and isinstance(value["choices"], list) and value["choices"]:
         return _parse_choices(value["choices"], where)
-    known = ("low", "high", "log", "step", "of")
+    known = ("low", "high", "log", "step")
     for key in value:
         if key not in known:
             raise PolicyError(
@@ -314,7 +318,7 @@ def _parse_range(value: Mapping[str, Any], where: str) -> Range | Choices:
         raise PolicyError(f"{where}: log is {log!r}, expected true or false")
     if log and (low <= 0 or step is not None):
         raise PolicyError(f"{where}: a log range starts above 0 and has no step (low is {low}, step is {step})")
-    found = Range(low, high, log, step, value.get("of"))
+    found = Range(low, high, log, step)
     if step is not None:
         _check_step(found, step, where)
     return found

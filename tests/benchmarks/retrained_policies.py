@@ -2,8 +2,10 @@
 
 On every data set five kinds of policy train on the same seeds: the untuned default policy, the full network from the
 first step, what was found on this data, and what was found on each of the others, unchanged but for the number of
-epochs, which is the data set's. Where several searches were made of one data set, the seeds take turns among what they
-found, so that the spread holds that of the search too. Validation is kept apart in training; its whole split, and the
+epochs, which is the data set's. Found policies bring the training settings that were searched with them, the default
+policy and the static network train with the default ones: part of a difference may be that. Where several searches were
+made of one data set, the seeds take turns among what they found; standard errors are over training seeds, not over
+searches, of which there are few. Validation is kept apart in training; its whole split, and the
 test split, which is opened once per run, are read at the end.
 """
 

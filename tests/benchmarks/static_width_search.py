@@ -2,7 +2,8 @@
 
 Meant to be a strong opponent. Every channel group of the same built-in network has a width of its own, from an eighth
 of autogrow's full width to all of it; learning rates and schedules are those of autogrow's default space, and so are
-the TPE sampler's settings, the data split, epochs, batches, optimizer and initial weights. ASHA stops trials early by
+the TPE sampler's settings, the data split, epochs, batches, optimizer and initial weights; where a rate is constant
+first, it turns after half of the run, since nothing here grows. ASHA stops trials early by
 their progress. The training loop is a bare one over examples in memory: no statistics, no records, no checkpoints.
 
 Run as ``python -m tests.benchmarks.static_width_search``; see `versus_static` for what it is compared with.

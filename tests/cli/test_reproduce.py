@@ -101,7 +101,7 @@ class TestAll:
         for name, study in REPRODUCTIONS.items():
             if study.place != "studies":
                 continue
-            for dataset in study.datasets:
+            for dataset in study.needed_data("cpu"):
                 path = everything / "studies" / f"{name}-quick" / dataset / "study.json"
                 runs = json.loads(path.read_text())["runs"]
                 assert [run["condition"] for run in runs] == ["static", *(choice.name for choice in study.choices)]

@@ -44,6 +44,8 @@ class Report:
     written: tuple[Path, ...]
     paragraphs: tuple[str, ...] = ()
     """Findings in words."""
+    succeeded: bool = True
+    """Whether any run of what it is about did not fail."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,15 @@ class Reproduction(ABC):
     name: str
     summary: str
     """What it asks, in a line."""
-    datasets: tuple[str, ...]
     place: Place = "reproduce"
     """The folder under ``results`` that it is written to."""
     default_seeds: int = 5
     needs_gpu: bool = False
     """Whether its full size is meant for a GPU: on a CPU it takes days."""
+
+    @abstractmethod
+    def needed_data(self, device: str) -> tuple[str, ...]:
+        """The data sets that it opens on such a device."""
 
     @abstractmethod
     def run(self, request: Request) -> Report | None:

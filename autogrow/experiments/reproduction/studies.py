@@ -1,7 +1,8 @@
-"""The studies behind the defaults: where to grow, what to freeze, how new units start, when to grow.
+"""The studies behind the defaults: where to grow, what to freeze, how new units start, when to grow; whole policies.
 
-The base is written out here and does not follow the defaults, which are chosen by what comes out. Events at equal
-intervals, so that alternatives differ in the one choice that a study is about, and spend about the same.
+In the first four, events are at equal intervals, so that alternatives differ in the one choice that a study is about,
+and spend about the same. The last compares candidates for the default policy, which differ in several. Their base is
+written out and does not follow `default_policy`, which is chosen by what comes out.
 """
 
 from dataclasses import replace
@@ -126,7 +127,7 @@ SOONER = {"trigger": {"kind": "plateau", "max_wait": 10}}
 DEFAULT_POLICY = Study(
     name="default-policy",
     summary="Which policy to give a user who does not search: how small to start, how far to grow, how the rate falls",
-    base={"connection_ramp_steps": 50},
+    base={**BASE, "trigger": {"kind": "plateau", "max_wait": 20}},
     choices=(
         Choice("cosine", "a quarter to full size in quarters, a cosine over the whole run", {}, COSINE),
         Choice("quarters", "the same, the rate constant until growing ends at 60 %", ENDS),

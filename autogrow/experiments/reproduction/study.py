@@ -1,4 +1,4 @@
-"""A study: one choice of a growth policy, everything else equal, on several data sets; one table and what it says.
+"""A study: alternatives for a growth policy, everything else equal, on several data sets; one table and what it says.
 
 Results are read on validation data, since defaults are chosen by them: the test split stays closed.
 """
@@ -70,13 +70,14 @@ class Study(Reproduction):
     grounds: tuple[Ground, ...]
     place: Place = "studies"
 
-    @property
-    def datasets(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of every machine."""
-        return tuple(ground.dataset for ground in self.grounds if not ground.needs_gpu)
+    def needed_data(self, device: str) -> tuple[str, ...]:
+        return tuple(ground.dataset for ground in self._grounds_on(device))
+
+    def _grounds_on(self, device: str) -> list[Ground]:
+        return [ground for ground in self.grounds if device != "cpu" or not ground.needs_gpu]
 
     def run(self, request: Request) -> Report | None:
-        grounds = [ground for ground in self.grounds if request.device != "cpu" or not ground.needs_gpu]
+        grounds = self._grounds_on(request.device)
         datasets = [open_dataset(ground.dataset, request.data_dir) for ground in grounds]
         found: dict[str, Results] = {}
         for ground, dataset in zip(grounds, datasets, strict=True):
@@ -88,7 +89,8 @@ class Study(Reproduction):
         page = request.out / "table.md"
         write_text_atomically(page, markdown_page(f"{request.out.name}: {self.summary}", (study_table(found),), said))
         written = (page, *(self._folder(request, ground.dataset).result_file for ground in grounds))
-        return Report(self.summary, tables_of_grounds(found), request.out, written, said)
+        succeeded = any(results.of_condition(self.baseline) for results in found.values())
+        return Report(self.summary, tables_of_grounds(found), request.out, written, said, succeeded)
 
     def _run_on(self, ground: Ground, dataset: Dataset, request: Request) -> Results | None:
         experiment = Experiment(

@@ -15,8 +15,8 @@ STATIC = "static"
 SIGNIFICANT = 0.05
 Found = dict[str, Results]
 """Results by data set; all of the same conditions."""
-IN_TERMINALS = (0, 1, 2, 4, 6, 7, 9)
-"""Columns for which there is room in a terminal: not train seconds, events, standard errors."""
+NO_ROOM = ("train s", "events", "s.e.")
+"""Columns that are left out in terminals."""
 
 
 def study_table(found: Found) -> Table:
@@ -24,8 +24,13 @@ def study_table(found: Found) -> Table:
     first = next(iter(found.values()))
     rows = [(dataset, *row) for dataset, results in found.items() for row in _rows(results)]
     summaries = "; ".join(f"{condition.title}: {condition.summary}" for condition in first.design.conditions)
+    failures = "".join(
+        f" On {dataset}, {first.design.title(failure.condition)} failed under seed {failure.seed}: {failure.reason}."
+        for dataset, results in found.items()
+        for failure in results.failures
+    )
     columns = (*columns_of("data"), *columns_of("policy", *_titles(first)))
-    return Table(caption_of("On the validation split", first), columns, tuple(rows), f"{summaries}. {NOTE}")
+    return Table(caption_of("On the validation split", first), columns, tuple(rows), f"{summaries}. {NOTE}{failures}")
 
 
 def tables_of_grounds(found: Found) -> tuple[Table, ...]:
@@ -33,11 +38,12 @@ def tables_of_grounds(found: Found) -> tuple[Table, ...]:
     tables = []
     for dataset, results in found.items():
         columns = columns_of("policy", *_titles(results))
+        shown = [place for place, column in enumerate(columns) if column.title not in NO_ROOM]
         tables.append(
             Table(
                 caption_of(f"{dataset}, validation split", results),
-                tuple(columns[place] for place in IN_TERMINALS),
-                tuple(tuple(row[place] for place in IN_TERMINALS) for row in _rows(results)),
+                tuple(columns[place] for place in shown),
+                tuple(tuple(row[place] for place in shown) for row in _rows(results)),
                 "",
             )
         )
@@ -103,32 +109,36 @@ def findings(found: Found) -> tuple[str, ...]:
 
 
 def _finding(found: Found, condition: Condition) -> str:
-    better, worse, equal = [], [], []
+    places: dict[str, list[str]] = {}
     for dataset, results in found.items():
-        difference = _minus_baseline(results, condition.name, results.loss_metric)
-        if difference is None or difference.p_value is None or difference.p_value >= SIGNIFICANT:
-            equal.append(dataset)
-        elif difference.mean < 0:
-            better.append(_where(dataset, results, condition.name))
-        else:
-            worse.append(_where(dataset, results, condition.name))
+        verdict, detail = _verdict(results, condition.name)
+        places.setdefault(verdict, []).append(f"{dataset} ({detail})" if detail else dataset)
     baseline = _baseline_title(found)
-    said = [
-        f"{word} than {baseline} on {', '.join(places)}"
-        for word, places in (("better", better), ("worse", worse))
-        if places
-    ]
-    if equal:
-        said.append(f"no difference from {baseline} on {', '.join(equal)}")
+    said = [f"{verdict.format(baseline)} on {', '.join(where)}" for verdict, where in places.items()]
     return f"{condition.title.capitalize()}: {'; '.join(said)}."
 
 
-def _where(dataset: str, results: Results, condition: str) -> str:
-    """The data set, with the loss' ratio to the baseline's and the difference in accuracy."""
-    loss, base = (results.spread(name, results.loss_metric) for name in (condition, results.design.subject))
+def _verdict(results: Results, condition: str) -> tuple[str, str]:
+    """Words with a place for the baseline's title, and details."""
+    difference = _minus_baseline(results, condition, results.loss_metric)
+    if difference is None:
+        return "not compared with {}, since runs failed,", ""
+    if difference.p_value is None:
+        return "not tested against {}", difference.note
+    if difference.p_value >= SIGNIFICANT:
+        return "no difference from {} found", ""
+    return ("better than {}" if difference.mean < 0 else "worse than {}"), _how_much(results, condition)
+
+
+def _how_much(results: Results, condition: str) -> str:
+    """The loss' ratio to the baseline's and the difference in accuracy, over the seeds that both have."""
+    losses, base = (results.by_seed(name, results.loss_metric) for name in (condition, results.design.subject))
+    shared = [seed for seed in losses if seed in base]
+    whole = sum(base[seed] for seed in shared)
+    ratio = f"loss {sum(losses[seed] for seed in shared) / whole:.2f} times, " if whole else ""
     accuracy = _minus_baseline(results, condition, results.accuracy_metric)
-    assert loss is not None and base is not None and accuracy is not None
-    return f"{dataset} (loss {loss.mean / base.mean:.2f} times, {_in_words(accuracy.mean, results.task)})"
+    assert accuracy is not None  # where there is a loss, there is an accuracy
+    return ratio + _in_words(accuracy.mean, results.task)
 
 
 def _in_words(difference: float, task: Task) -> str:

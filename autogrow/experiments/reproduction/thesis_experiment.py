@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 
 from autogrow.data.opening import open_dataset
 from autogrow.experiments.curve_drawing import Picture, draw_curves
-from autogrow.experiments.drawing import draw_results
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.last_samples import last_samples_table, to_dict
 from autogrow.experiments.matched_metrics import Matching, matched_tables
-from autogrow.experiments.pages import Pages
+from autogrow.experiments.pages import Pages, accuracy_figure
 from autogrow.experiments.reproduction.base import KIND, BuildArena, Report, Reproduction, Request
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import run_experiment
@@ -39,8 +38,7 @@ class ThesisExperiment(Reproduction):
     """What the thesis reports otherwise."""
     needs_gpu: bool = False
 
-    @property
-    def datasets(self) -> tuple[str, ...]:  # type: ignore[override]
+    def needed_data(self, device: str) -> tuple[str, ...]:
         return (self.dataset,)
 
     def run(self, request: Request) -> Report | None:
@@ -58,7 +56,9 @@ class ThesisExperiment(Reproduction):
         )
         if results is None:
             return None
-        return Report(self.summary, self._tables(results), folder.path, folder.written, self._paragraphs)
+        succeeded = bool(results.of_condition(arena.design.subject))
+        tables = self._tables(results)
+        return Report(self.summary, tables, folder.path, folder.written, self._paragraphs, succeeded)
 
     @property
     def _paragraphs(self) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ class ThesisExperiment(Reproduction):
         return *last, *results_tables(results), *matched
 
     def _pages(self, results: Results, heading: str) -> Pages:
-        figures = {"figure": draw_results(results, heading)} if results.runs else {}
+        figures = accuracy_figure(results, heading)
         if results.runs:
             figures |= {name: draw_curves(results, picture, heading) for name, picture in self.pictures.items()}
         page = markdown_page(heading, self._tables(results), (self.summary, *self._paragraphs))
