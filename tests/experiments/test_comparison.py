@@ -8,8 +8,9 @@ import torch
 from autogrow.errors import RunFolderError, RunFolderInUseError, TrainingDivergedError, UsageError
 from autogrow.experiments import workers
 from autogrow.experiments.comparison import KIND, compare_policy
-from autogrow.experiments.controls import FINAL, FULL, GROWN, GROWN_AND_CONTROLS, SAME_COMPUTE, SMALL
+from autogrow.experiments.controls import COMPARISON, FINAL, FULL, GROWN, GROWN_AND_CONTROLS, SAME_COMPUTE, SMALL
 from autogrow.experiments.folder import ExperimentFolder
+from autogrow.experiments.running import experiment_settings
 from autogrow.experiments.tables import results_tables
 from autogrow.models.building import ModelSpec
 from autogrow.training import trainer
@@ -148,11 +149,11 @@ class TestGoingOn:
         assert more.runs[:5] == first.runs
         assert (watched.num_runs, more.seeds) == (10, [0, 1])
 
-    def test_what_a_killed_process_left_of_an_ended_run_is_removed(self, watched, compare, tmp_path):
+    def test_what_a_killed_process_left_of_an_ended_run_is_removed(self, experiment, compare, tmp_path):
+        ExperimentFolder(tmp_path / "compared", KIND).begin(experiment_settings(experiment(), COMPARISON))
         place = tmp_path / "compared" / "runs" / "0-grown"
         place.mkdir(parents=True)
         (place / "model.safetensors").write_bytes(b"of a run whose record was not written")
-        (tmp_path / "compared" / "compare.json").write_text("{}")
         assert compare(1) is not None
         assert not place.exists()
 
@@ -168,7 +169,14 @@ class TestFolders:
             compare(1, the_experiment=experiment(**change))
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
-    def test_one_in_which_nothing_has_finished_is_taken(self, compare, experiment, tmp_path):
+    def test_one_in_which_a_run_has_begun_is_continued_with_its_settings_alone(self, compare, experiment, tmp_path):
+        folder = ExperimentFolder(tmp_path / "compared", KIND)
+        folder.begin(experiment_settings(experiment(chunk_fraction=0.5), COMPARISON))
+        (folder.place_of_run(0, GROWN) / "checkpoint").mkdir(parents=True)
+        with pytest.raises(RunFolderError, match="holds results of other settings"):
+            compare(1)
+
+    def test_one_in_which_nothing_has_begun_is_taken(self, compare, experiment, tmp_path):
         ExperimentFolder(tmp_path / "compared", KIND).begin(experiment(chunk_fraction=0.5).settings())
         assert compare(1) is not None
 
@@ -261,6 +269,19 @@ class TestDivergence:
         runs = watched.num_runs
         assert compare(2) == first
         assert watched.num_runs == runs
+
+    def test_where_what_compute_is_measured_by_diverges_there_is_no_figure(self, compare, monkeypatch, tmp_path):
+        train = workers.train_policy
+
+        def diverge(model, dataset, policy, settings, *, seed, **options):
+            if not policy.grows:
+                raise TrainingDivergedError("the loss is nan at step 3 of 14")
+            return train(model, dataset, policy, settings, seed=seed, **options)
+
+        monkeypatch.setattr(workers, "train_policy", diverge)
+        assert compare(1).spread(GROWN, "test_accuracy") is not None
+        written = {path.name for path in (tmp_path / "compared").iterdir()}
+        assert written >= {"compare.json", "table.md"} and "figure.svg" not in written
 
     def test_where_every_seed_diverges_the_table_says_so(self, diverging, compare):
         results = compare(1)

@@ -69,7 +69,7 @@ class TestSettingsOfTheThesis:
     def test_mnist_grows_in_tenths(self, request_for):
         arena = built(THESIS["mnist"], request_for(quick=False))
         policy = plan(arena, "thesis").policy
-        assert policy.initial_width(1024) == policy.added_units(102, 1024) == 102
+        assert [policy.initial_width(1024), policy.added_units(102, 1024), policy.max_width(1024)] == [102, 103, 1024]
         assert policy.trigger.metric == "train_accuracy"
         assert (
             num_parameters(arena, "standard") == 3_317_194
@@ -83,7 +83,7 @@ class TestSettingsOfTheThesis:
         assert (grown.policy.trigger.every, grown.training.sample_every, grown.training.batch_size) == (25, 100, 128)
         assert (grown.training.optimizer, grown.training.learning_rate) == ("adam", 0.001)
         steps_per_epoch = 45_000 // 128
-        assert grown.training.num_steps(steps_per_epoch) > 2 * 9 * 25 * 100
+        assert grown.training.num_steps(steps_per_epoch) > 1.5 * 9 * 25 * 100
 
     @pytest.mark.parametrize(
         "settings",

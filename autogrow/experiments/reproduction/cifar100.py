@@ -23,7 +23,7 @@ RESNET_18 = ModelSpec("resnet18")
 THESIS_TRAINING = TrainingSettings(
     epochs=100, batch_size=128, learning_rate_schedule="constant", sample_every=100, sample_size=5000
 )
-"""Adam at its default rate; nine events of 2,500 steps and as long again. The thesis says no length."""
+"""Adam at its default rate; nine events of 2,500 steps and half as long again. The thesis says no length."""
 BEST_TRAINING = THESIS_TRAINING.model_copy(update={"learning_rate_schedule": "constant_then_cosine"})
 RESNET_18_TRAINING = TrainingSettings(
     epochs=200, batch_size=128, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4,

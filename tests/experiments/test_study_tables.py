@@ -1,0 +1,73 @@
+"""What a study says of made-up results: better, worse, no difference, not tested, failed."""
+
+from dataclasses import replace
+
+from autogrow.experiments.conditions import Condition, Design
+from autogrow.experiments.records import FailedRun, RunRecord
+from autogrow.experiments.reproduction.study_tables import STATIC, findings, study_table, tables_of_grounds
+from autogrow.experiments.results import Results
+from autogrow.network.shape import NetworkShape
+
+NAMES = (STATIC, "baseline", "other")
+
+
+def results(losses, failures=()):
+    """By condition, the losses of its seeds."""
+    conditions = tuple(Condition(name, name, f"what {name} is", lambda *arguments: "") for name in NAMES)
+    design = Design(conditions, subject="baseline", unit=STATIC, split="validation")
+    runs = [
+        RunRecord(
+            seed, name, test_accuracy=None, test_loss=None, validation_accuracy=0.9 - loss, validation_loss=loss,
+            train_accuracy=0.9, train_loss=0.1, train_seconds=1.0, training_flops=2.0, steps=10, parameters=10,
+            num_events=1, growth_ended_by="", shape=NetworkShape({}), largest_shock=0.25,
+        )
+        for name, values in losses.items()
+        for seed, loss in enumerate(values)
+    ]  # fmt: skip
+    return Results("classification", design, tuple(runs), tuple(failures))
+
+
+BASE = {STATIC: [0.3, 0.31, 0.29], "baseline": [0.2, 0.22, 0.21]}
+
+
+def test_data_sets_are_told_apart_by_what_was_found_there():
+    found = {
+        "worse": results({**BASE, "other": [0.3, 0.33, 0.31]}),
+        "better": results({**BASE, "other": [0.1, 0.11, 0.105]}),
+        "level": results({**BASE, "other": [0.19, 0.24, 0.2]}),
+        "single": results({name: values[:1] for name, values in {**BASE, "other": [0.1]}.items()}),
+        "failed": results(BASE, [FailedRun(seed, "other", "the loss is nan") for seed in range(3)]),
+    }
+    head, sentence = findings(found)
+    assert head == "A difference is one of the loss with p below 0.05 over 3 seeds."
+    assert sentence == (
+        "Other: worse than baseline on worse (loss 1.49 times, -10.33 points); better than baseline on better "
+        "(loss 0.50 times, +10.50 points); no difference from baseline found on level; not tested against baseline on "
+        "single (one seed: no standard error, no test); not compared with baseline, since runs failed, on failed."
+    )
+
+
+def test_the_ratio_is_over_seeds_that_both_have():
+    other = results({**BASE, "baseline": [0.2, 0.2, 0.2], "other": [0.1, 0.11, 0.105]})
+    runs = tuple(run for run in other.runs if (run.seed, run.condition) != (0, "other"))
+    _, sentence = findings({"data": replace(other, runs=runs)})
+    assert "loss 0.54 times" in sentence
+
+
+def test_one_table_has_every_data_set_and_failures_are_named():
+    found = {"a": results({**BASE, "other": [0.3, 0.33, 0.31]}), "b": results(BASE, [FailedRun(0, "other", "nan")])}
+    table = study_table(found)
+    assert [row[:2] for row in table.rows] == [(data, name) for data in "ab" for name in NAMES]
+    assert [column.title for column in table.columns][:4] == ["data", "policy", "accuracy %", "loss"]
+    assert table.rows[0][7:] == ("25 %", "+0.09", "0.00577", "0.004")
+    assert table.rows[5][2:] == ("–",) * 9
+    assert table.note.endswith("On b, other failed under seed 0: nan.")
+    assert "other: what other is" in table.note
+
+
+def test_in_a_terminal_every_data_set_has_a_narrower_one():
+    first, second = tables_of_grounds({"a": results({**BASE, "other": [0.3, 0.33, 0.31]}), "b": results(BASE)})
+    titles = [column.title for column in first.columns]
+    assert titles == ["policy", "accuracy %", "loss", "compute", "shock", "loss - baseline", "p"]
+    assert first.rows[0] == (STATIC, "60.00 ± 1.00", "0.300 ± 0.0100", "1.000", "25 %", "+0.09", "0.004")
+    assert not first.note and second.note
