@@ -327,8 +327,24 @@ def run(contests: tuple[Contest, ...], sides: tuple[str, ...], curves: Path = CU
 
 
 def _to_dict(contest: Contest, pair: Pair) -> dict[str, Any]:
-    """By side: the curve within the wall time, and all trials. The order is that in which the sides ran."""
-    return {side: {"best_so_far": found.curve(contest.seconds), **asdict(found)} for side, found in pair.items()}
+    """By side: the curve within the wall time, and all trials. The order is that in which the sides ran.
+
+    What was tried is left out of trials that did not end, and numbers are rounded: the file is kept.
+    """
+    sides = {side: {"best_so_far": found.curve(contest.seconds), **asdict(found)} for side, found in pair.items()}
+    for side in sides.values():
+        for trial in side["trials"]:
+            if trial["state"] != "complete":
+                del trial["parameters"]
+    return dict(_rounded(sides))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def rows() -> list[Row]:
