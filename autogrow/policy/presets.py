@@ -35,10 +35,10 @@ def default_policy() -> GrowthPolicy:
 
     Chosen by a study on four data sets (results/studies/default-policy, 5 seeds, validation data). Beside the full
     network its loss is not told apart on digits (-0.0078, standard error 0.0032), sine (-0.0020, 0.0008) and MNIST
-    (-0.0054, 0.0025), and larger on friedman (+0.0047, 0.0011), at 0.81 to 0.92 of the training FLOPs; train seconds were
-    fewer on MNIST alone (0.81): networks this small do not get faster by being smaller. Growth ends in time for the
-    learning rate to fall. Connections to new units are faded in: in a network without norms, Adam would otherwise move
-    all of their fan-out by a whole learning rate in the first step, and the loss rises by a quarter
+    (-0.0054, 0.0025), and larger on friedman (+0.0047, 0.0011), at 0.81 to 0.92 of the training FLOPs; train seconds
+    were fewer on MNIST alone (0.81): networks this small do not get faster by being smaller. Growth ends in time for
+    the learning rate to fall. Connections to new units are faded in: in a network without norms, Adam would otherwise
+    move all of their fan-out by a whole learning rate in the first step, and the loss rises by a quarter
     (results/reference/measured.md).
     """
     return GrowthPolicy(

@@ -54,7 +54,7 @@ class Pair:
 
 
 def rows(setting: Setting) -> Iterator[Row]:
-    """The default policy, its events at quarters of the run: the schedule does not depend on chance.
+    """Grown in quarters, at quarters of the run: the schedule does not depend on chance.
 
     On a CPU the large network would take a quarter of an hour.
     """
@@ -72,8 +72,9 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 
 def in_quarters(samples: int) -> GrowthPolicy:
-    """The default policy, but an event after every so many samples."""
-    return default_policy().model_copy(update={"trigger": Schedule(every=samples)})
+    """From a quarter to full width, an event after every so many samples."""
+    growing = {"initial_fraction": 0.25, "trigger": Schedule(every=samples), "grow_until": 1.0}
+    return default_policy().model_copy(update=growing)
 
 
 def _compared(run: Run, policy: GrowthPolicy, settings: TrainingSettings, setting: Setting) -> list[Pair]:

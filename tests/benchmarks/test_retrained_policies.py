@@ -37,7 +37,7 @@ def runs(monkeypatch):
     return seen
 
 
-HERE = Finds("digits", None, UNITS["accuracy"], [policy(0.5), policy(0.75)], 4)
+HERE = Finds("digits", None, UNITS["accuracy"], [policy(0.75), policy(1.0)], 4)
 THERE = Finds("mnist", 500, UNITS["accuracy"], [policy(0.125)], 4)
 
 
@@ -46,7 +46,7 @@ def test_seeds_that_no_search_used_take_turns_among_the_finds(runs):
     assert {(run.dataset, run.train_size) for run in runs} == {("digits", None)}
     assert {run.seed for run in runs} == set(range(FIRST_SEED, FIRST_SEED + 4))
     own = [run.policy["initial_fraction"] for run in runs if run.policy in HERE.policies]
-    assert own == [0.5, 0.75, 0.5, 0.75]
+    assert own == [0.75, 1.0, 0.75, 1.0]
 
 
 def test_differences_are_paired_and_better_is_above_zero(runs):
@@ -55,7 +55,7 @@ def test_differences_are_paired_and_better_is_above_zero(runs):
     assert better.measured == "+18.75%, standard error 3.61%, n=4"
     assert better.reached
     moved = rows["digits, 4 other seeds: test accuracy, found on mnist better than found on digits by"]
-    assert moved.measured.startswith("-25.00%")
+    assert moved.measured.startswith("-37.50%")
     assert moved.reached is None
 
 

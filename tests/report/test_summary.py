@@ -241,7 +241,7 @@ def test_policy_in_one_line(full_summary):
     summary = full_summary
     assert summary.trial(0).policy == "100 % of full width throughout"
     assert summary.trial(1).policy == (
-        "25 % to 100 % by 25 %, plateau (train_loss window 5 patience 5), all, zero_fan_out"
+        "50 % to 100 % by 25 %, plateau (train_loss window 5 patience 5), all, zero_fan_out"
     )
     assert "learning_rate 0.00" in summary.trial(3).policy
     assert set(summary.trial(3).training_differences) == {"learning_rate"}

@@ -160,7 +160,8 @@ def test_forks_are_also_left_on_the_way(tmp_path, monkeypatch):
 
 
 def test_a_static_run_starts_from_forks_and_leaves_none(tmp_path):
-    static = {"the_policy": policy(initial_fraction=0.5, max_fraction=0.5), "the_settings": settings(**SHORT)}
+    constant = settings(learning_rate_schedule="constant", **SHORT)
+    static = {"the_policy": policy(initial_fraction=0.5, max_fraction=0.5), "the_settings": constant}
     trained(**static, forks=store(tmp_path))
     assert not files(tmp_path)
     trained(the_policy=policy(initial_fraction=0.5, trigger={"kind": "schedule", "every": 7}),
@@ -186,7 +187,7 @@ def start(identity=None, **options):
 
 @pytest.mark.parametrize("options", [
     {"seed": 1}, {"the_settings": settings(learning_rate=0.002)}, {"the_settings": settings(batch_size=8)},
-    {"the_settings": settings(epochs=5)}, {"the_settings": settings(learning_rate_schedule="constant")},
+    {"the_settings": settings(epochs=5)}, {"the_settings": settings(learning_rate_schedule="cosine")},
     {"the_settings": settings(sample_size=8)}, {"the_settings": settings(optimizer="adamw")},
     {"the_policy": policy(initial_fraction=0.5)}, {"the_policy": policy(limits={"max_parameters": 700})},
     {"the_data": data(train_size=80)}, {"the_data": data(validation=False)},

@@ -22,7 +22,7 @@ def test_as_many_steps_as_epochs_have_are_the_same_run():
 
 def test_a_run_may_end_within_an_epoch_and_its_schedule_ends_there():
     found = []
-    run = trainer(the_settings=settings(steps=10, learning_rate=0.01))
+    run = trainer(the_settings=settings(steps=10, learning_rate=0.01, learning_rate_schedule="cosine"))
     run.optimizer.register_step_pre_hook(lambda optimizer, *_: found.append(optimizer.param_groups[0]["lr"]))
     outcome = run.run()
     assert (run.num_steps, outcome.steps, run.samples[-1].step) == (10, 10, 10)
