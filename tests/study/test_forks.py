@@ -102,7 +102,7 @@ def test_without_it_nothing_is_written(trial_config, tmp_path):
 SPACE = {
     "format": "autogrow-space/1",
     "policy": {
-        "initial_fraction": 0.5,
+        "initial_fraction": 0.4,
         "trigger": {"kind": "schedule", "every": 50},
         "initialization": ["zero_fan_out", "xavier", "split"],
         "chunk_fraction": {"low": 0.25, "high": 0.5},

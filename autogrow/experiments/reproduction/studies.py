@@ -114,8 +114,16 @@ TRIGGER = Study(
     base=BASE,
     choices=(
         Choice("schedule", "every 20 samples", {}),
-        Choice("plateau", "when a moving average has stood for 5 samples", {"trigger": {"kind": "plateau"}}),
-        Choice("slope", "when a line through 8 samples promises too little", {"trigger": {"kind": "slope"}}),
+        Choice(
+            "plateau",
+            "when a moving average has stood for 5 samples",
+            {"trigger": {"kind": "plateau", "max_wait": None}},
+        ),
+        Choice(
+            "slope",
+            "when a line through 8 samples promises too little",
+            {"trigger": {"kind": "slope", "max_wait": None}},
+        ),
     ),
     baseline="schedule",
     grounds=ALL,
