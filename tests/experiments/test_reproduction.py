@@ -71,9 +71,8 @@ class TestSettingsOfTheThesis:
         policy = plan(arena, "thesis").policy
         assert [policy.initial_width(1024), policy.added_units(102, 1024), policy.max_width(1024)] == [102, 103, 1024]
         assert policy.trigger.metric == "train_accuracy"
-        assert (
-            num_parameters(arena, "standard") == 3_317_194
-        )  # 1 x 32 x 49, 32 x 64 x 49, 3136 x 1024, 1024 x 10, biases
+        layers = [(49, 32), (32 * 49, 64), (64 * 49, 1024), (1024, 10)]  # inputs and outputs, each output with a bias
+        assert num_parameters(arena, "standard") == sum((inputs + 1) * outputs for inputs, outputs in layers)
 
     @real_data
     def test_cifar100_has_60_layers_and_grows_every_25_samples_of_100_steps(self, request_for):
