@@ -95,7 +95,7 @@ def test_failures_in_a_row_stop_a_search(limit, number, trials, start, records, 
     assert last.startswith(
         f"autogrow: error: stopped after {number} trials in a row failed, {number - 1} of them because:"
     )
-    assert "RuntimeError: 8 units are too many; mend that (logs are in " in last
+    assert "RuntimeError: 16 units are too many; mend that (logs are in " in last
     assert "--resume" in last
     assert records.states().count("FAIL") == number
     assert records.states().count("COMPLETE") == 0
