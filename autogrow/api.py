@@ -16,6 +16,7 @@ from autogrow.data.opening import open_dataset
 from autogrow.errors import UsageError
 from autogrow.experiments.comparison import KIND, compare_policy
 from autogrow.experiments.conditions import Experiment
+from autogrow.experiments.confirmation import DEFAULT_TOP, Confirmation, confirm_policies
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun
@@ -73,6 +74,23 @@ class Study:
     def best_policy(self, prefer: str = "accuracy") -> GrowthPolicy:
         """The policy of the best trial: by "accuracy", "gap", "speed" or "knee"."""
         return export_policy(self.run, prefer=prefer)
+
+    def confirm(
+        self,
+        *,
+        top: int = DEFAULT_TOP,
+        seeds: int = 5,
+        prefer: str = "accuracy",
+        device: str = "auto",
+        jobs: int = 1,
+        on_run: OnRun | None = None,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> Confirmation | None:
+        """The best policies trained again on other seeds, beside the default one; see ``autogrow confirm --help``."""
+        return confirm_policies(
+            self.run, top=top, num_seeds=seeds, prefer=prefer, device=resolve_device(device), jobs=jobs,
+            on_run=on_run, interrupted=interrupted,
+        )  # fmt: skip
 
 
 def search(

@@ -1,12 +1,19 @@
 """Fixtures that every folder of tests may use."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before PyTorch is imported: threads of several workers that wait for each other on the same cores cost three times
+    # the whole suite's time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch  # noqa: E402
 
 pytest.register_assert_rewrite("tests.processes", "tests.faults.kills")
 

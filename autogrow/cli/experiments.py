@@ -1,4 +1,4 @@
-"""``autogrow compare`` and ``reproduce``: what policies are worth beside controls."""
+"""``autogrow confirm``, ``compare`` and ``reproduce``: what policies are worth beside controls, over several seeds."""
 
 import json
 import sys
@@ -17,8 +17,80 @@ from autogrow.cli.options import (
     limit_options,
     model_option_option,
     parse_limits,
+    run_argument,
 )
 from autogrow.errors import UsageError
+
+
+@click.command()
+@run_argument
+@click.option("--top", type=int, default=5, show_default=True, help="So many policies, the best of the search.")
+@click.option(
+    "--seeds", type=int, default=5, show_default=True, help="Each is trained on so many, after the run's own."
+)
+@click.option(
+    "--prefer",
+    metavar="[accuracy|loss]",
+    default="accuracy",
+    show_default=True,
+    help="What is best, in the search and over the seeds.",
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/confirmation]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=int, help="CPU threads of all runs together  [default: all cores]")
+@jobs_option
+@data_dir_option
+@json_option
+@click.option("--quiet", is_flag=True, help="No progress, only the table.")
+def confirm(run_path: str, **options: Any) -> int:
+    """Train a run's best policies again on other seeds: which is best, and is it better than the default policy?
+
+    The best of many trials is in part the luckiest. Beside them train the default policy and the network at full size;
+    validation data judge, the test split stays closed. Writes confirmation.json, table.md, figure.svg and the best as
+    policy.yaml. The same command goes on where it was; --seeds and --top may be raised.
+    """
+    from autogrow.api import resolve_device
+    from autogrow.experiments.confirmation import confirm_policies
+    from autogrow.study.finding_runs import find_run
+
+    set_threads(options["threads"])
+    run, data_dir = find_run(run_path), options["data_dir"]
+    with interruptible() as interrupted:
+        confirmation = confirm_policies(
+            run,
+            top=options["top"],
+            num_seeds=options["seeds"],
+            prefer=options["prefer"],
+            data_dir=Path(data_dir) if data_dir else None,
+            device=resolve_device(options["device"]),
+            out=options["out"],
+            on_run=None if options["quiet"] else _run_printer(options["seeds"], run.settings().seed + 1),
+            interrupted=interrupted.is_set,
+            jobs=options["jobs"],
+        )
+    if confirmation is None:
+        click.echo(f"interrupted; the same command goes on from {options['out'] or run.place}", err=True)
+        return 130
+    _print_confirmation(confirmation, run, options["as_json"])
+    return 0 if confirmation.policy is not None else 1
+
+
+def _print_confirmation(confirmation: Any, run: Any, as_json: bool) -> None:
+    from rich.console import Console
+
+    from autogrow.report.terminal import render_tables
+
+    confirmed, folder = confirmation.confirmed, confirmation.folder
+    place = run.place_of(folder.path) if folder.path.is_relative_to(run.path) else str(folder.path)
+    if as_json:
+        content = json.loads(folder.result_file.read_text(encoding="utf-8"))
+        click.echo(json.dumps({"out": place, "best": confirmed.best, **content}))
+        return
+    console = Console(file=sys.stdout)
+    console.print(render_tables(confirmed.table_for_terminal()))
+    for paragraph in confirmed.findings():
+        console.print(paragraph, highlight=False, markup=False)
+    click.echo(f"\nwritten to {place}: {', '.join(path.name for path in folder.written)}")
 
 
 @click.command()
@@ -96,7 +168,7 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
     )
 
 
-def _run_printer(num_seeds: int) -> Any:
+def _run_printer(num_seeds: int, first_seed: int = 0) -> Any:
     """Prints a line for every finished run."""
     from autogrow.experiments.records import FailedRun
     from autogrow.report import formats
@@ -104,7 +176,7 @@ def _run_printer(num_seeds: int) -> Any:
     def show(record: Any, experiment: Any, trained_now: bool) -> None:
         task = experiment.dataset.task
         name = record.condition.replace("_", " ")
-        seed = f"{experiment.dataset_name}, seed {record.seed} ({record.seed + 1} of {num_seeds})"
+        seed = f"{experiment.dataset_name}, seed {record.seed} ({record.seed - first_seed + 1} of {num_seeds})"
         if isinstance(record, FailedRun):
             click.echo(f"{seed}  {name:12}  failed: {record.reason}", err=True)
             return
@@ -139,7 +211,7 @@ ALL = "all"
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option("--seeds", type=int, help="Every condition is trained on so many seeds  [default: 5; cost: 2]")
+@click.option("--seeds", type=int, help="Every condition is trained on so many seeds  [default: 5; cost: 1]")
 @click.option("--quick", is_flag=True, help="Short runs on little data: they show that it works, not what comes out.")
 @click.option(
     "--out",

@@ -11,7 +11,7 @@ import click
 
 from autogrow.cli.data import data
 from autogrow.cli.environment import doctor, list_names
-from autogrow.cli.experiments import compare, reproduce
+from autogrow.cli.experiments import compare, confirm, reproduce
 from autogrow.cli.inspection import inspect
 from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
@@ -53,6 +53,7 @@ def cli(debug: bool) -> None:
     \b
     autogrow search --dataset digits           search for a growth policy
     autogrow report results/digits-1           what came out
+    autogrow confirm results/digits-1          the best of it again, on other seeds
     autogrow export results/digits-1 --to policy.yaml
     autogrow train policy.yaml --dataset digits --out model/
     autogrow compare policy.yaml --dataset digits
@@ -63,6 +64,7 @@ for _command in (
     search,
     status,
     report,
+    confirm,
     export,
     train,
     evaluate,

@@ -146,6 +146,10 @@ class Design:
     """Where results are read. What is to be chosen by them is read on validation, and the test split stays closed."""
     keeps_curves: bool = False
     """Whether metrics along the way are kept, not only those of the end."""
+    first_seed: int = 0
+    """Seeds are counted from it."""
+    is_open: bool = False
+    """Whether a folder goes on with other conditions than it was begun with: a condition's name says all of it."""
 
     @property
     def controls(self) -> tuple[Condition, ...]:

@@ -5,6 +5,7 @@
     KIND.json                 when it begins: settings; when it ends: versions, machine, runs and summary, too
     curves.json               when it ends: metrics along every run, where they were kept
     table.md, *.svg           when it ends
+    policy.yaml               when it ends, where it has chosen one
     runs/SEED-CONDITION.json  one finished run, written at once
     runs/SEED-CONDITION/      the checkpoint of the run under way
 """
@@ -39,12 +40,13 @@ class ExperimentFolder:
         self.result_file = path / f"{kind}.json"
         self.curves_file = path / "curves.json"
         self.table_file = path / "table.md"
+        self.policy_file = path / "policy.yaml"
         self._runs = path / "runs"
 
     @property
     def written(self) -> tuple[Path, ...]:
         """The files of a finished experiment that are for readers."""
-        others = [path for path in (self.curves_file, self.table_file) if path.exists()]
+        others = [path for path in (self.curves_file, self.table_file, self.policy_file) if path.exists()]
         return self.result_file, *others, *sorted(self.path.glob("*.svg"))
 
     @contextmanager

@@ -75,8 +75,12 @@ class Results:
         return spread(values) if values else None
 
     def difference(self, control: str, metric: str) -> PairedDifference | None:
-        """The subject minus a control, paired by the seeds on which neither failed; None where there is none."""
-        ours, theirs = (self.by_seed(name, metric) for name in (self.design.subject, control))
+        """The subject minus a control; see `between`."""
+        return self.between(self.design.subject, control, metric)
+
+    def between(self, first: str, second: str, metric: str) -> PairedDifference | None:
+        """One condition minus another, paired by the seeds on which neither failed; None where there is none."""
+        ours, theirs = (self.by_seed(name, metric) for name in (first, second))
         seeds = [seed for seed in ours if seed in theirs]
         if not seeds:
             return None

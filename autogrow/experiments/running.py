@@ -71,7 +71,12 @@ def run_experiment(
 
 def experiment_settings(experiment: Experiment, design: Design) -> dict[str, Any]:
     """What decides the results, as plain data: a folder is gone on with by an equal experiment alone."""
-    settings = {**experiment.settings(), "conditions": [condition.name for condition in design.conditions]}
+    settings = experiment.settings()
+    if design.first_seed:
+        settings["first_seed"] = design.first_seed
+    if design.is_open:
+        return settings
+    settings["conditions"] = [condition.name for condition in design.conditions]
     return settings if not design.recipes() else {**settings, "recipes": design.recipes()}
 
 
@@ -85,7 +90,7 @@ def run_conditions(
     interrupted: Callable[[], bool] | None = None,
     jobs: int = 1,
 ) -> tuple[Outcome, ...] | None:
-    """Train every condition on the seeds 0 to `num_seeds` - 1; None when `interrupted` said so.
+    """Train every condition on `num_seeds` seeds, from the design's first; None when `interrupted` said so.
 
     The test split is read once per run, at its end. With `folder`, finished runs are taken from there, an unfinished
     one goes on from its checkpoint, and every run is written when it is finished. Returned in the order of seeds, in
@@ -138,9 +143,10 @@ class _Schedule:
         self._experiment = experiment
         self._folder = folder
         self._on_run = on_run
-        self._order = [(seed, condition) for seed in range(num_seeds) for condition in design.conditions]
+        seeds = range(design.first_seed, design.first_seed + num_seeds)
+        self._order = [(seed, condition) for seed in seeds for condition in design.conditions]
         self._waiting = list(self._order)
-        self._finished: dict[int, dict[str, Outcome]] = {seed: {} for seed in range(num_seeds)}
+        self._finished: dict[int, dict[str, Outcome]] = {seed: {} for seed in seeds}
 
     def start(self, workers: Workers, number: int) -> dict[Future[Outcome | None], Condition]:
         """Start up to `number` runs. What needs no training is finished at once."""

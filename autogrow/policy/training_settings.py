@@ -18,8 +18,12 @@ class TrainingSettings(PolicyPart):
     learning_rate: float = Field(default=1e-3, gt=0, le=100)
     learning_rate_schedule: Literal["constant", "cosine", "constant_then_cosine"] = "constant_then_cosine"
     """cosine: from `learning_rate` to zero over the whole run. constant_then_cosine: constant while the network can
-    still grow, then from the last growth event to the end of the run (FRAGrow: Wu et al. 2024, arXiv 2401.03104); for a
-    network that never grows that is the cosine."""
+    still grow, and for `constant_share` of the run, then the cosine to its end (FRAGrow: Wu et al. 2024, arXiv
+    2401.03104)."""
+    constant_share: float = Field(default=0.75, ge=0, lt=1)
+    """Share of the run, at least, for which constant_then_cosine is constant, also where nothing grows any more. A
+    short fall at the end does as well as a long one, or better, for networks that never grow too (Hägele et al. 2024,
+    arXiv 2405.18392; results/studies/default-policy)."""
     weight_decay: float = Field(default=0.0, ge=0, le=10)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """For sgd alone."""

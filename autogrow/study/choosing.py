@@ -51,14 +51,22 @@ def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...],
     """One candidate by preference, or None when there is none.
 
     knee: the trial of the Pareto front nearest to the best value of every objective, each scaled to the front's range.
-    Any other: the best in that metric; equals are told apart by accuracy, then by train seconds, then by gap. Raises
-    `UsageError` where the trials have not measured that metric.
+    Any other: the first of those that `ranked` gives.
     """
     if preference not in PREFERENCES:
         raise UsageError(unknown_name("preference", preference, PREFERENCES))
     if preference == KNEE:
         front = pareto_front(trials, objectives)
         return _knee(front, objectives) if front else None
+    return next(iter(ranked(trials, preference)), None)
+
+
+def ranked(trials: Sequence[FrozenTrial], preference: str) -> list[FrozenTrial]:
+    """The candidates that have measured the metric of a preference other than the knee, the best first.
+
+    Equals are told apart by accuracy, then by train seconds, then by gap. Raises `UsageError` where there are
+    candidates, and none has measured it.
+    """
     wanted = OBJECTIVES[OBJECTIVE_OF_PREFERENCE[preference]]
     possible = candidates(trials)
     measured = [trial for trial in possible if has_measured(trial, (wanted,))]
@@ -68,7 +76,7 @@ def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...],
             f"{', '.join(measured_preferences(trials))}, or search with {wanted.name} among the --objectives"
         )
     order = [wanted, *(OBJECTIVES[name] for name in ("accuracy", "train_seconds", "generalization_gap"))]
-    return max(measured, key=lambda trial: [_score(trial, objective) for objective in order], default=None)
+    return sorted(measured, key=lambda trial: [_score(trial, objective) for objective in order], reverse=True)
 
 
 def measured_preferences(trials: Sequence[FrozenTrial]) -> list[str]:
@@ -99,24 +107,28 @@ def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
 
 def policy_of(trial: FrozenTrial, folder: RunFolder, settings: SearchSettings) -> GrowthPolicy:
     """The policy that a trial tried, with its training settings and where it comes from."""
+    which = {"role": trial.user_attrs["role"], "metrics": trial.user_attrs.get("metrics", {})}
     fields = {
         **trial.user_attrs["policy"],
         "training": trial.user_attrs["training"],
-        "found_by": {
-            "study": folder.name,
-            "trial": trial.number,
-            "role": trial.user_attrs["role"],
-            "dataset": settings.dataset,
-            "fingerprint": settings.fingerprint,
-            "train_size": settings.train_size,
-            "model": settings.model,
-            "model_options": settings.model_options,
-            "seed": settings.seed,
-            "metrics": trial.user_attrs.get("metrics", {}),
-            "versions": versions(),
-        },
+        "found_by": found_by(folder, settings, trial=trial.number, **which),
     }
     return GrowthPolicy.from_dict(fields, f"trial {trial.number}")
+
+
+def found_by(folder: RunFolder, settings: SearchSettings, **which: Any) -> dict[str, Any]:
+    """Where a policy comes from, as its file says it: `which` of the run's it is, and the run's circumstances."""
+    return {
+        "study": folder.name,
+        **which,
+        "dataset": settings.dataset,
+        "fingerprint": settings.fingerprint,
+        "train_size": settings.train_size,
+        "model": settings.model,
+        "model_options": settings.model_options,
+        "seed": settings.seed,
+        "versions": versions(),
+    }
 
 
 def need_candidate(trial: FrozenTrial | None, folder: RunFolder) -> FrozenTrial:

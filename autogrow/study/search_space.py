@@ -48,7 +48,9 @@ MOST_LEVELS = 2
 """Alternatives inside alternatives: `depth` has a trigger of its own, and nothing goes deeper."""
 RELATIVE = {"initial_fraction": "max_fraction", "chunk_fraction": "max_fraction"}
 """Fields that may be given as a share of another: a small maximum then leaves room for every start."""
-SEARCHABLE_TRAINING = ("learning_rate", "weight_decay", "batch_size", "optimizer", "momentum", "learning_rate_schedule")
+SEARCHABLE_TRAINING = (
+    "learning_rate", "weight_decay", "batch_size", "optimizer", "momentum", "learning_rate_schedule", "constant_share",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

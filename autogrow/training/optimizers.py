@@ -54,18 +54,22 @@ def learning_rate_at(step: int, num_steps: int, settings: TrainingSettings, grow
     """The learning rate of a step, counted from 0.
 
     cosine: Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5. constant_then_cosine: constant while the network
-    can grow, the cosine from the step after which it grows no more (FRAGrow 2024).
+    can grow, and for the share of the run that settings name; then the cosine (FRAGrow 2024).
     """
     if settings.learning_rate_schedule == "constant":
         return settings.learning_rate
-    first = 0 if settings.learning_rate_schedule == "cosine" else growth_ended_step
+    first = growth_ended_step
+    if settings.learning_rate_schedule == "cosine":
+        first = 0
+    elif first is not None:
+        first = max(first, int(settings.constant_share * num_steps))
     if first is None or step < first:
         return settings.learning_rate
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - first) / (num_steps - first)))
 
 
 def schedule_before_growth(settings: TrainingSettings, growth_ended_step: int | None) -> str:
-    """The schedule that a run follows until it first grows: constant_then_cosine is one of the others till then."""
-    if settings.learning_rate_schedule == "constant_then_cosine":
-        return "constant" if growth_ended_step is None else "cosine"
+    """The schedule that a run follows until it first grows: constant_then_cosine is constant till then."""
+    if settings.learning_rate_schedule == "constant_then_cosine" and growth_ended_step is None:
+        return "constant"
     return settings.learning_rate_schedule

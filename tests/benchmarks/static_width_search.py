@@ -2,15 +2,13 @@
 
 Meant to be a strong opponent. Every channel group of the same built-in network has a width of its own, from an eighth
 of autogrow's full width to all of it; learning rates and schedules are those of autogrow's default space, and so are
-the TPE sampler's settings, the data split, epochs, batches, optimizer and initial weights; where a rate is constant
-first, it turns after half of the run, since nothing here grows. ASHA stops trials early by
+the TPE sampler's settings, the data split, epochs, batches, optimizer and initial weights. ASHA stops trials early by
 their progress. The training loop is a bare one over examples in memory: no statistics, no records, no checkpoints.
 
 Run as ``python -m tests.benchmarks.static_width_search``; see `versus_static` for what it is compared with.
 """
 
 import argparse
-import inspect
 import json
 import logging
 import os
@@ -27,27 +25,24 @@ import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
+from torch import nn
 
 from autogrow.api import resolve_data_dir, resolve_model, training_settings
 from autogrow.data.opening import open_dataset
 from autogrow.data.preprocessing import measure_normalization
-from autogrow.models.building import ModelSpec, build_model
-from autogrow.models.registry import MODELS
+from autogrow.models.building import ModelSpec
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.sampling import SAMPLERS, Sampling
 from autogrow.study.search_space import find_space
 from autogrow.study.settings import SPLIT_SEED
-from autogrow.training.batches import BatchOrder, DeviceExamples
-from autogrow.training.execution import channels_last
-from autogrow.training.optimizers import learning_rate_at, make_optimizer, set_learning_rate
+from autogrow.training.batches import DeviceExamples
 from autogrow.training.task import Metrics, Task
 from autogrow.training.trainer import TrainingData
+from tests.benchmarks.static_networks import CPU, full_widths, train_network
 
 METRIC = "score"
 """More is better: validation accuracy, or minus the validation loss in regression, where R² says little near 1."""
-WIDTH_OPTIONS = {"mlp": ("hidden",), "convnet": ("channels", "hidden")}
-"""Options of the built-in models that are widths."""
 SMALLEST_SHARE = 8
 """Widths begin at one eighth of the full width."""
 NUM_REPORTS = 12
@@ -58,14 +53,6 @@ VALIDATION_SAMPLE = 500
 """Examples that the reports before the last are read on. The last one is read on all of them."""
 NUM_STARTUP = 10
 """Random trials before TPE models anything: what autogrow takes where time ends the search."""
-CPU = torch.device("cpu")
-
-
-def full_widths(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """The widths of the network as autogrow knows it, by option of the model."""
-    defaults = inspect.signature(MODELS[spec.name]).parameters
-    values = {name: spec.options.get(name, defaults[name].default) for name in WIDTH_OPTIONS[spec.name]}
-    return {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
 
 
 def search_space(spec: ModelSpec) -> dict[str, Any]:
@@ -84,41 +71,21 @@ def search_space(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def narrowed(spec: ModelSpec, config: dict[str, Any]) -> ModelSpec:
-    """The model with the widths that a trial is to try."""
-    options = dict(spec.options)
-    for option, full in full_widths(spec).items():
-        widths = tuple(config[f"{option}.{place}"] for place in range(len(full)))
-        is_tuple = isinstance(inspect.signature(MODELS[spec.name]).parameters[option].default, tuple)
-        options[option] = widths if is_tuple else widths[0]
-    return ModelSpec(spec.name, options)
-
-
-def train_network(
+def run_trial(
     config: dict[str, Any], data: TrainingData, shape: tuple[tuple[int, ...], int], spec: ModelSpec,
     settings: TrainingSettings, seed: int,
 ) -> None:  # fmt: skip
-    """One trial. `shape`: the network's input shape and number of outputs."""
+    """One trial, which reports along the way."""
     torch.set_num_threads(1)
-    chosen = {name: config[name] for name in ("learning_rate", "learning_rate_schedule")}
-    settings = settings.model_copy(update=chosen)
-    model = channels_last(build_model(narrowed(spec, config), *shape, seed))
-    optimizer = make_optimizer(model, settings)
-    train, validation = (DeviceExamples(split, data.normalization, CPU) for split in (data.train, data.validation))
+    validation = DeviceExamples(data.validation, data.normalization, CPU)
     sample = torch.arange(min(VALIDATION_SAMPLE, len(validation)))
-    order = BatchOrder(len(train), settings.batch_size, seed, CPU)
-    num_steps = order.steps_per_epoch * settings.epochs
-    model.train()
-    for step in range(num_steps):
-        # A static network has no last growth event: constant_then_cosine turns after half of the run.
-        set_learning_rate(optimizer, learning_rate_at(step, num_steps, settings, num_steps // 2))
-        inputs, targets = train.batch(order.indices(step))
-        optimizer.zero_grad(set_to_none=True)
-        data.task.loss(model(inputs), targets).backward()
-        optimizer.step()
-        if (step + 1) * NUM_REPORTS // num_steps > step * NUM_REPORTS // num_steps:
-            indices = None if step + 1 == num_steps else sample
+
+    def report(step: int, num_steps: int, model: nn.Module) -> None:
+        if step * NUM_REPORTS // num_steps > (step - 1) * NUM_REPORTS // num_steps:
+            indices = None if step == num_steps else sample
             tune.report({METRIC: score(data.task, data.task.evaluate(model, validation, indices))})
+
+    train_network(config, data, shape, spec, settings, seed, report)
 
 
 def score(task: Task, metrics: Metrics) -> float:
@@ -161,7 +128,7 @@ def search(
     ray.init("local", num_cpus=slots, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     sampling = Sampling(seed=seed, num_startup=NUM_STARTUP, num_trials=100_000, num_objectives=1)
     trainable = tune.with_parameters(
-        partial(train_network, shape=shape, spec=spec, settings=settings, seed=seed), data=data
+        partial(run_trial, shape=shape, spec=spec, settings=settings, seed=seed), data=data
     )
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(

@@ -167,7 +167,7 @@ class TestRunning:
         report = study.run(request_for(num_seeds=2))
         assert not opened
         assert report.paragraphs[0] == "A difference is one of the loss with p below 0.05 over 2 seeds."
-        assert [paragraph.partition(":")[0] for paragraph in report.paragraphs[1:]] == ["Old", "Thaw"]
+        assert [paragraph.partition(":")[0] for paragraph in report.paragraphs[1:]] == ["Static", "Old", "Thaw"]
         page = (report.folder / "table.md").read_text()
         assert page.count("\n| digits |") == page.count("\n| sine |") == 4
         assert all(paragraph in page for paragraph in report.paragraphs)

@@ -38,7 +38,7 @@ def test_data_sets_are_told_apart_by_what_was_found_there():
         "single": results({name: values[:1] for name, values in {**BASE, "other": [0.1]}.items()}),
         "failed": results(BASE, [FailedRun(seed, "other", "the loss is nan") for seed in range(3)]),
     }
-    head, sentence = findings(found)
+    head, _, sentence = findings(found)
     assert head == "A difference is one of the loss with p below 0.05 over 3 seeds."
     assert sentence == (
         "Other: worse than baseline on worse (loss 1.49 times, -10.33 points); better than baseline on better "
@@ -50,7 +50,7 @@ def test_data_sets_are_told_apart_by_what_was_found_there():
 def test_the_ratio_is_over_seeds_that_both_have():
     other = results({**BASE, "baseline": [0.2, 0.2, 0.2], "other": [0.1, 0.11, 0.105]})
     runs = tuple(run for run in other.runs if (run.seed, run.condition) != (0, "other"))
-    _, sentence = findings({"data": replace(other, runs=runs)})
+    *_, sentence = findings({"data": replace(other, runs=runs)})
     assert "loss 0.54 times" in sentence
 
 

@@ -30,9 +30,9 @@ ENDINGS = (
 MOST_ACCURATE, SMALLEST_GAP, FASTEST, KNEE = 3, 2, 1, 4
 
 
-def make_finished_run(path, data_dir, **settings) -> RunFolder:
+def make_finished_run(path, data_dir, dataset="digits", **settings) -> RunFolder:
     """A run of as many trials as there are `ENDINGS`."""
-    plan = plan_new_search("digits", trials=len(ENDINGS), epochs=4, data_dir=data_dir, **settings)
+    plan = plan_new_search(dataset, trials=len(ENDINGS), epochs=4, data_dir=data_dir, **settings)
     folder = RunFolder(path)
     folder.create({**plan.settings.model_dump(mode="json"), "versions": versions()})
     _fill(StudyDatabase.create(folder.database, plan.objectives, first_trials(plan.settings)), plan)

@@ -12,12 +12,14 @@ BASE = 0.01
 STEPS = 24
 
 
-def rates(schedule, **fields):
+def rates(schedule, constant_share=0.0, **fields):
     """The trainer, and the learning rate in the optimizer at each step."""
     found = []
     run = trainer(
         the_policy=policy(**fields),
-        the_settings=settings(learning_rate_schedule=schedule, learning_rate=BASE, sample_every=2),
+        the_settings=settings(
+            learning_rate_schedule=schedule, learning_rate=BASE, sample_every=2, constant_share=constant_share
+        ),
         the_data=data(validation=False),
     )
     run.optimizer.register_step_pre_hook(lambda optimizer, *_: found.append(optimizer.param_groups[0]["lr"]))
@@ -65,6 +67,21 @@ def test_constant_then_cosine_stays_constant_while_the_network_may_still_grow():
     assert set(found) == {BASE}
 
 
-def test_constant_then_cosine_is_the_cosine_for_what_never_grows():
+def test_constant_then_cosine_is_the_cosine_for_what_never_grows_where_no_share_is_constant():
     _, found = rates("constant_then_cosine", initial_fraction=1.0)
     assert found == pytest.approx(cosine(0))
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.1, 6), (0.5, 12), (0.8, 19)])
+def test_it_is_constant_for_a_share_of_the_run_also_where_growth_ends_sooner(share, first):
+    fields = {"chunk_fraction": 0.75, "trigger": {"kind": "schedule", "every": 3}}
+    run, found = rates("constant_then_cosine", share, **fields)
+    assert run._growth.ended_step == 6
+    assert found[:first] == [BASE] * first
+    assert found[first:] == pytest.approx(cosine(first))
+
+
+def test_what_never_grows_is_constant_for_that_share_too():
+    _, found = rates("constant_then_cosine", 0.5, initial_fraction=1.0)
+    assert found[:12] == [BASE] * 12
+    assert found[12:] == pytest.approx(cosine(12))

@@ -15,7 +15,7 @@ from autogrow.policy.training_settings import TrainingSettings
 
 
 def _training(epochs: int, batch_size: int = 128) -> TrainingSettings:
-    """Constant until the network grows no more, then a cosine: under the one alone late units hardly learn."""
+    """Constant for three quarters of the run, then a cosine: under the one alone late units hardly learn."""
     return TrainingSettings(epochs=epochs, batch_size=batch_size, learning_rate_schedule="constant_then_cosine")
 
 
@@ -37,8 +37,8 @@ SINE = Ground(
 MNIST = Ground(
     "mnist",
     ModelSpec("convnet"),
-    _training(epochs=4),
-    train_size=4000,
+    _training(epochs=4, batch_size=64),
+    train_size=2000,
 )
 MNIST_READ_LESS = replace(MNIST, training=MNIST.training.model_copy(update={"sample_size": 100}))
 """Where no trigger watches the samples, which take a third of the time otherwise."""
@@ -129,28 +129,29 @@ TRIGGER = Study(
     grounds=ALL,
 )
 COSINE = {"learning_rate_schedule": "cosine"}
+FALLS_WITH_GROWTH = {"constant_share": 0.0}
+"""The rate falls from the last event on, however early that is."""
 ENDS = {"grow_until": 0.6}
 """Growing ends in time for the rate to fall, also where a trigger would go on."""
-SOONER = {"trigger": {"kind": "plateau", "max_wait": 10}}
+SOONER = {**ENDS, "trigger": {"kind": "plateau", "max_wait": 10}}
+FROM_HALF = {**SOONER, "initial_fraction": 0.5}
 DEFAULT_POLICY = Study(
     name="default-policy",
     summary="Which policy to give a user who does not search: how small to start, how far to grow, how the rate falls",
     base={**BASE, "trigger": {"kind": "plateau", "max_wait": 20}},
     choices=(
-        Choice("cosine", "a quarter to full size in quarters, a cosine over the whole run", {}, COSINE),
-        Choice("quarters", "the same, the rate constant until growing ends at 60 %", ENDS),
-        Choice("quarters_sooner", "quarters after 10 samples at the latest, that rate", {**ENDS, **SOONER}),
-        Choice("to_half", "a quarter to half of the width, that rate", {**ENDS, "max_fraction": 0.5}),
+        Choice("from_half", "half to full size in quarters by 60 %, the rate constant for three quarters", FROM_HALF),
+        Choice("falling_sooner", "the same, the rate constant until growing ends", FROM_HALF, FALLS_WITH_GROWTH),
+        Choice("cosine", "the same, a cosine over the whole run", FROM_HALF, COSINE),
+        Choice("quarters", "a quarter to full size in quarters", SOONER),
+        Choice("quarters_later", "that, after 20 samples at the latest and not 10", ENDS),
         Choice(
-            "from_half", "half to full size in quarters, that rate", {**ENDS, **SOONER, "initial_fraction": 0.5}
-        ),
-        Choice(
-            "from_half_at_once", "half to full size in one event, that rate",
+            "from_half_at_once", "half to full size in one event after 20 samples at the latest",
             {**ENDS, "initial_fraction": 0.5, "chunk_fraction": 0.5},
         ),
         Choice("half", "half of the width throughout", {"initial_fraction": 0.5, "max_fraction": 0.5}),
     ),
-    baseline="cosine",
+    baseline="from_half",
     grounds=ALL,
 )  # fmt: skip
 for _study in (LAYER_SELECTION, FREEZING, INITIALIZATION, TRIGGER, DEFAULT_POLICY):

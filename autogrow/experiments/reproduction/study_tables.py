@@ -94,17 +94,13 @@ def _difference(difference: PairedDifference | None) -> tuple[str, str, str]:
 
 
 def _minus_baseline(results: Results, condition: str, metric: str) -> PairedDifference | None:
-    """A condition minus the baseline: a `Results` gives the baseline, its subject, minus a condition."""
-    difference = results.difference(condition, metric)
-    return None if difference is None else replace(difference, mean=-difference.mean)
+    return results.between(condition, results.design.subject, metric)
 
 
 def findings(found: Found) -> tuple[str, ...]:
     """A sentence per alternative: where it differs from the baseline, and where no difference was found."""
     first = next(iter(found.values()))
-    said = [
-        _finding(found, each) for each in first.design.conditions if each.name not in (first.design.subject, STATIC)
-    ]
+    said = [_finding(found, each) for each in first.design.conditions if each.name != first.design.subject]
     return f"A difference is one of the loss with p below {SIGNIFICANT:g} over {len(first.seeds)} seeds.", *said
 
 

@@ -1,0 +1,75 @@
+"""``autogrow confirm`` as a command: what it prints, writes and refuses; a real search is confirmed among the slow."""
+
+import json
+import re
+
+import pytest
+
+from autogrow.policy.growth_policy import GrowthPolicy
+
+from ..study.finished_run import make_finished_run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def small_run(workplace, data_dir):
+    small = {"model": "mlp", "model_options": {"hidden": (16,)}}
+    return make_finished_run(workplace / "results" / "small", data_dir, train_size=60, **small)
+
+
+def test_it_prints_a_line_per_run_the_table_and_what_it_says(autogrow, small_run):
+    code, out, err = autogrow("confirm", "small", "--top", 1, "--seeds", 2, "--threads", 1)
+    assert code == 0
+    assert re.findall(r"seed (\d) \((\d) of 2\)  (\w+(?: \d)?)", err) == [
+        (str(seed), str(seed), name) for seed in (1, 2) for name in ("static", "default", "trial 3")
+    ]
+    assert "mean ± standard deviation of 2 seeds" in out
+    assert max(len(line) for line in out.splitlines()[:8]) <= 80
+    assert "with other seeds" in " ".join(out.split())
+    place = small_run.path / "confirmation"
+    assert f"written to {place}: confirmation.json, table.md, policy.yaml, figure.svg" in out
+    assert GrowthPolicy.load(place / "policy.yaml").found_by["confirmed"]["seeds"] == [1, 2]
+
+
+def test_json_is_one_document(autogrow, small_run, workplace):
+    arguments = ("confirm", "small", "--top", 1, "--seeds", 1, "--threads", 1, "--json", "--out", "mine")
+    code, out, err = autogrow(*arguments, "--quiet")
+    content = json.loads(out)
+    assert (code, err, out.count("\n"), content["out"]) == (0, "", 1, "mine")
+    assert content["best"] in ("default", "trial_3")
+    assert len(content["runs"]) == 3
+    again = autogrow(*arguments)
+    assert (json.loads(again[1]), again[2].count("was there already")) == (content, 3)
+    assert not (small_run.path / "confirmation").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--top", "0"], "top is 0, not between 1 and 20"),
+        (["--seeds", "0"], "seeds is 0, not between 1"),
+        (["--prefer", "knee"], "unknown preference 'knee': known are accuracy, loss"),
+        (["--threads", "0"], "--threads 0"),
+        (["--out", "results/small/config.yaml"], "is a file"),
+        (["--out", "results/small"], "is not empty"),
+    ],
+)
+def test_a_bad_value(arguments, message, refused, small_run):
+    assert message in refused("confirm", "small", *arguments)
+
+
+def test_a_run_that_is_not_there(refused):
+    assert "no run at" in refused("confirm", "absent")
+
+
+@pytest.mark.slow
+def test_a_real_search_confirmed_and_retrained(start, autogrow, workplace):
+    assert start("--trials", 4, "--epochs", 5, "--quiet").end()[0] == 0
+    code, out, err = autogrow("confirm", "run", "--top", 2, "--seeds", 2, "--jobs", 2, "--quiet")
+    assert (code, err) == (0, "")
+    policy = workplace / "results" / "run" / "confirmation" / "policy.yaml"
+    code, *_ = autogrow("train", policy, "--dataset", "digits", "--out", "network", "--quiet", "--threads", 1)
+    assert code == 0
+    for command in (["status", "run"], ["report", "run"]):
+        assert autogrow(*command)[0] == 0

@@ -1,0 +1,247 @@
+"""The best of a search on other seeds: which are trained, what is said of them, and which one is chosen."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import optuna
+import pytest
+
+from autogrow.data import open_dataset
+from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError
+from autogrow.experiments import workers
+from autogrow.experiments.conditions import Condition, Design
+from autogrow.experiments.confirmation import confirm_policies
+from autogrow.experiments.confirmation_tables import Confirmed
+from autogrow.experiments.records import FailedRun, RunRecord
+from autogrow.experiments.results import Results
+from autogrow.network.shape import NetworkShape
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.presets import default_policy
+from autogrow.training.task import Metrics
+
+from ..study.finished_run import MOST_ACCURATE, make_finished_run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SEED = 7
+"""Of the search."""
+
+
+@pytest.fixture
+def run(tmp_path, data_dir):
+    """A finished run whose networks are trained in a moment."""
+    small = {"model": "mlp", "model_options": {"hidden": (16,)}}
+    return make_finished_run(tmp_path / "run", data_dir, train_size=60, seed=SEED, **small)
+
+
+@pytest.fixture
+def reading(monkeypatch):
+    """Training runs read on validation what a function of the policy and the seed says; gives what was trained."""
+    trained = []
+    train = workers.train_policy
+
+    def install(read):
+        def faked(model, dataset, policy, settings, *, seed, **options):
+            trained.append((policy, settings, seed, options["reads_test"]))
+            result = train(model, dataset, policy, settings, seed=seed, **options)
+            return replace(result, validation=Metrics(1 - read(policy, seed), read(policy, seed)))
+
+        monkeypatch.setattr(workers, "train_policy", faked)
+        return trained
+
+    return install
+
+
+def policy_of_trial(run, number):
+    study = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{run.database}")
+    return GrowthPolicy.from_dict(study.trials[number].user_attrs["policy"])
+
+
+class TestTraining:
+    def test_the_best_trials_and_controls_train_on_seeds_after_the_searchs(self, run, reading):
+        trained = reading(lambda policy, seed: 0.5)
+        confirmation = confirm_policies(run, top=2, num_seeds=2)
+        names = [condition.name for condition in confirmation.confirmed.results.design.conditions]
+        assert names == ["static", "default", "trial_3", "trial_4"]
+        assert [seed for _, _, seed, _ in trained] == [SEED + 1] * 4 + [SEED + 2] * 4
+        assert [policy.recipe() for policy, *_ in trained[2:4]] == [
+            policy_of_trial(run, number).recipe() for number in (3, 4)
+        ]
+        assert not any(reads_test for *_, reads_test in trained)
+
+    def test_a_trial_trains_with_its_own_settings_and_the_default_policy_with_the_runs(self, run, reading):
+        trained = reading(lambda policy, seed: 0.5)
+        confirm_policies(run, top=1, num_seeds=1)
+        study = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{run.database}")
+        base = run.settings().training
+        assert [settings.learning_rate for _, settings, *_ in trained] == [
+            base.learning_rate, base.learning_rate,
+            study.trials[MOST_ACCURATE].user_attrs["training"]["learning_rate"],
+        ]  # fmt: skip
+        assert trained[2][1].learning_rate != base.learning_rate
+
+    def test_more_seeds_and_more_trials_train_only_what_is_new(self, run, reading):
+        trained = reading(lambda policy, seed: 0.5)
+        confirm_policies(run, top=1, num_seeds=1)
+        confirm_policies(run, top=2, num_seeds=1)
+        assert len(trained) == 4
+        confirm_policies(run, top=2, num_seeds=2)
+        assert len(trained) == 8
+
+    def test_real_runs_in_two_processes_are_those_of_one(self, run, tmp_path):
+        one, two = (confirm_policies(run, top=1, num_seeds=1, jobs=jobs, out=tmp_path / str(jobs)) for jobs in (1, 2))
+        assert one.confirmed.results.runs[0].validation_loss == two.confirmed.results.runs[0].validation_loss
+        assert one.policy.recipe() == two.policy.recipe()
+
+
+class TestChoosing:
+    def test_a_trial_that_was_lucky_once_is_not_chosen(self, run, reading):
+        chosen = policy_of_trial(run, 4).recipe()
+        reading(lambda policy, seed: 0.9 if policy.recipe() == chosen else 0.6)
+        confirmation = confirm_policies(run, top=3, num_seeds=2)
+        assert confirmation.confirmed.best == "trial_4"
+        saved = GrowthPolicy.load(run.path / "confirmation" / "policy.yaml")
+        assert saved.recipe() == chosen
+        found = saved.found_by
+        assert (found["study"], found["trial"], found["seed"]) == ("run", 4, SEED)
+        evidence = found["confirmed"]
+        assert (evidence["seeds"], evidence["mean"]) == ([SEED + 1, SEED + 2], pytest.approx(0.9))
+        assert evidence["minus_default"]["mean"] == pytest.approx(0.3)
+
+    def test_the_default_policy_is_chosen_where_nothing_is_ahead_of_it(self, run, reading):
+        default = default_policy().recipe()
+        reading(lambda policy, seed: 0.9 if policy.recipe() == default else 0.6)
+        confirmation = confirm_policies(run, top=2, num_seeds=1)
+        assert confirmation.policy.recipe() == default
+        assert confirmation.policy.training == run.settings().training
+        assert confirmation.policy.found_by["model"] == "mlp"
+        assert "nothing that the search found is ahead of it" in confirmation.confirmed.findings()[0]
+
+    def test_the_static_control_is_never_chosen(self, run, reading):
+        reading(lambda policy, seed: 0.9 if policy.initial_fraction == 1 else 0.6)
+        assert confirm_policies(run, top=2, num_seeds=1).confirmed.best != "static"
+
+    def test_what_diverges_under_a_seed_is_not_chosen(self, run, monkeypatch):
+        train = workers.train_policy
+
+        def diverge(model, dataset, policy, settings, *, seed, **options):
+            if seed == SEED + 2:
+                raise TrainingDivergedError("the loss is nan at step 3 of 14")
+            return train(model, dataset, policy, settings, seed=seed, **options)
+
+        monkeypatch.setattr(workers, "train_policy", diverge)
+        confirmation = confirm_policies(run, top=1, num_seeds=1)
+        assert confirmation.policy is not None
+        confirmation = confirm_policies(run, top=1, num_seeds=2)
+        assert (confirmation.confirmed.best, confirmation.policy) == (None, None)
+        assert not (run.path / "confirmation" / "policy.yaml").exists()
+        assert confirmation.confirmed.findings()[0] == "No policy came through under every seed."
+        assert "failed under seed 9: the loss is nan" in (run.path / "confirmation" / "table.md").read_text()
+
+
+class TestRefusing:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"top": 0}, "top is 0, not between 1 and 20"),
+            ({"top": 21}, "top is 21"),
+            ({"num_seeds": 0}, "seeds is 0"),
+            ({"prefer": "los"}, "did you mean 'loss'"),
+        ],
+    )
+    def test_numbers_and_names(self, options, message, run):
+        with pytest.raises(UsageError, match=message):
+            confirm_policies(run, **options)
+        assert not (run.path / "confirmation").exists()
+
+    def test_other_data(self, tmp_path, data_dir):
+        rng = np.random.default_rng(0)
+        place = tmp_path / "mine.npz"
+
+        def write():
+            np.savez(place, x_train=rng.normal(size=(100, 4)).astype(np.float32), y_train=np.arange(100) % 3)
+            return open_dataset(str(place), data_dir).fingerprint
+
+        write()
+        run = make_finished_run(tmp_path / "run", data_dir, dataset=str(place))
+        fingerprint = write()
+        with pytest.raises(RunFolderError, match=f"is now {fingerprint}: restore the data, or search again"):
+            confirm_policies(run, top=1, num_seeds=1)
+
+
+NAMES = ("static", "default", "trial_1", "trial_2")
+
+
+def confirmed(losses, *, metric="validation_loss", failures=(), searched=None):
+    """By condition, the losses of its seeds; accuracy is 1 minus the loss."""
+    conditions = tuple(Condition(name, name.replace("_", " "), "", lambda *given: "") for name in NAMES)
+    runs = [
+        RunRecord(
+            seed, name, test_accuracy=None, test_loss=None, validation_accuracy=1 - loss, validation_loss=loss,
+            train_accuracy=0.9, train_loss=0.1, train_seconds=1.0, training_flops=2.0, steps=10, parameters=10,
+            num_events=1, growth_ended_by="", shape=NetworkShape({}),
+        )
+        for name, values in losses.items()
+        for seed, loss in enumerate(values)
+    ]  # fmt: skip
+    design = Design(conditions, subject="default", unit="static", split="validation", is_open=True)
+    results = Results("classification", design, tuple(runs), tuple(failures))
+    return Confirmed(results, metric, searched or {})
+
+
+LOSSES = {
+    "static": [0.1, 0.1, 0.1], "default": [0.3, 0.31, 0.29], "trial_1": [0.2, 0.22, 0.21], "trial_2": [0.1, 0.5, 0.3],
+}  # fmt: skip
+
+
+class TestWords:
+    def test_of_a_difference_that_is_clear(self):
+        said = confirmed(LOSSES, searched={"trial_1": 0.15, "trial_2": 0.15}).findings()
+        assert said == (
+            "Trial 1 has the lowest mean loss over 3 other seeds, 0.210: -0.0900 from the default policy (standard "
+            "error 0.00577, p 0.004).".replace("-0.0900", "-0.09"),
+            "The 2 trials had on average loss 0.150 in the search, 0.255 with other seeds; the difference is the luck "
+            "that they were chosen for.",
+        )
+
+    def test_of_one_that_the_seeds_do_not_tell(self):
+        losses = {**LOSSES, "trial_1": [0.9, 0.9, 0.9], "trial_2": [0.1, 0.35, 0.3]}
+        first, second = confirmed(losses, metric="validation_accuracy", searched={"trial_2": 0.7}).findings()
+        assert first.startswith("Trial 2 has the highest mean accuracy over 3 other seeds, 75.00 %: +5.00 points from")
+        assert first.endswith("which 3 seeds do not tell from none.")
+        assert second == "The trial had accuracy 70.00 % in the search, 75.00 % with other seeds."
+
+    def test_of_one_seed(self):
+        one = {name: values[:1] for name, values in LOSSES.items()}
+        said = confirmed({**one, "trial_2": [0.4]}).findings()
+        assert said[0].endswith("from the default policy (one seed: no standard error, no test).")
+        assert "over one other seed" in said[0]
+
+    def test_a_trial_that_failed_once_is_in_the_table_and_not_chosen(self):
+        losses = {**LOSSES, "trial_1": LOSSES["trial_1"][:2], "trial_2": [0.25, 0.26, 0.25]}
+        found = confirmed(losses, failures=[FailedRun(2, "trial_1", "the loss is nan")])
+        assert found.best == "trial_2"
+        assert [row[0] for row in found.table().rows] == ["static", "default", "trial 1", "trial 2"]
+        assert "Trial 1 failed under seed 2: the loss is nan." in found.table().note
+
+    @pytest.mark.parametrize("metric", ["validation_loss", "validation_accuracy"])
+    def test_the_terminals_table_keeps_what_is_chosen_by(self, metric):
+        found = confirmed(LOSSES, metric=metric)
+        titles = [column.title for column in found.table_for_terminal().columns]
+        assert ("loss" in titles) == (metric == "validation_loss")
+        assert ("accuracy %" in titles) == (metric == "validation_accuracy")
+        assert all(len(row) == len(titles) for row in found.table_for_terminal().rows)
+
+
+def test_the_page_and_the_file_say_the_same(run, reading):
+    reading(lambda policy, seed: 0.5 + 0.1 * policy.max_fraction)
+    confirmation = confirm_policies(run, top=2, num_seeds=2)
+    folder = run.path / "confirmation"
+    content = json.loads((folder / "confirmation.json").read_text())
+    assert content["format"] == "autogrow-confirmation/1"
+    assert content["settings"]["first_seed"] == SEED + 1
+    page = (folder / "table.md").read_text()
+    assert all(paragraph in page for paragraph in confirmation.confirmed.findings())
+    assert {path.name for path in folder.iterdir()} == {
+        "confirmation.json", "table.md", "figure.svg", "policy.yaml", "runs",
+    }  # fmt: skip
