@@ -2,9 +2,11 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from autogrow.api import Study
 from autogrow.policy.growth_policy import GrowthPolicy
 
 from ..study.finished_run import make_finished_run
@@ -61,6 +63,24 @@ def test_a_bad_value(arguments, message, refused, small_run):
 
 def test_a_run_that_is_not_there(refused):
     assert "no run at" in refused("confirm", "absent")
+
+
+def test_a_run_at_a_url_keeps_it_there(autogrow, small_run):
+    url = f"file://{small_run.path}"
+    code, out, _ = autogrow("confirm", url, "--top", 1, "--seeds", 1, "--threads", 1, "--quiet")
+    assert code == 0
+    assert f"written to {url}/confirmation: confirmation.json" in out
+    written = {path.name for path in (small_run.path / "confirmation").iterdir()}
+    assert written == {"confirmation.json", "table.md", "policy.yaml", "figure.svg", "runs"}
+    _, _, err = autogrow("confirm", url, "--top", 1, "--seeds", 1, "--threads", 1)
+    assert err.count("was there already") == 3
+
+
+def test_in_python(small_run):
+    study = Study(SimpleNamespace(folder=small_run))
+    confirmation = study.confirm(top=1, seeds=1, device="cpu")
+    assert confirmation.policy == GrowthPolicy.load(small_run.path / "confirmation" / "policy.yaml")
+    assert confirmation.confirmed.results.seeds == [1]
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def best_policy(every: int = 75) -> GrowthPolicy:
 
 
 def falling_policy(every: int = 5) -> GrowthPolicy:
-    """The best found where the rate falls after the last event: early growth, nothing frozen."""
+    """The best found where the rate falls at the end: early growth, nothing frozen."""
     return GrowthPolicy.from_dict(
         {
             "initial_fraction": 0.2,
@@ -94,10 +94,17 @@ def build(dataset: Dataset, request: Request) -> Arena:
         ),
         _condition("best", "best policy", "400 to 500 units, old ones frozen", best, FULL, constant),
         _condition("unfrozen", "not frozen", "as the best policy, nothing frozen", unfrozen, FULL, constant),
-        _condition("static_100_falling", "100, falling rate", "100 units, a cosine", static, SMALL, falling),
-        _condition("static_500_falling", "500, falling rate", "500 units, a cosine", static, FULL, falling),
         _condition(
-            "grown_falling", "grown, falling rate", "100 to 500 units early, then a cosine", early, FULL, falling
+            "static_100_falling",
+            "100, falling rate",
+            "100 units, the rate falls in the last quarter",
+            static,
+            SMALL,
+            falling,
+        ),
+        _condition("static_500_falling", "500, falling rate", "500 units, the same rate", static, FULL, falling),
+        _condition(
+            "grown_falling", "grown, falling rate", "100 to 500 units early, the same rate", early, FULL, falling
         ),
     )
     return Arena(experiment, Design(conditions, subject="best", unit="static_100", keeps_curves=True))
