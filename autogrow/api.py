@@ -16,7 +16,7 @@ from autogrow.data.opening import open_dataset
 from autogrow.errors import UsageError
 from autogrow.experiments.comparison import KIND, compare_policy
 from autogrow.experiments.conditions import Experiment
-from autogrow.experiments.confirmation import DEFAULT_TOP, Confirmation, confirm_policies
+from autogrow.experiments.confirmation import DEFAULT_SEEDS, DEFAULT_TOP, Confirmation, confirm_policies
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun
@@ -79,18 +79,28 @@ class Study:
         self,
         *,
         top: int = DEFAULT_TOP,
-        seeds: int = 5,
+        seeds: int = DEFAULT_SEEDS,
         prefer: str = "accuracy",
+        data_dir: str | Path | None = None,
         device: str = "auto",
+        out: str | Path | None = None,
         jobs: int = 1,
         on_run: OnRun | None = None,
         interrupted: Callable[[], bool] | None = None,
     ) -> Confirmation | None:
         """The best policies trained again on other seeds, beside the default one; see ``autogrow confirm --help``."""
         return confirm_policies(
-            self.run, top=top, num_seeds=seeds, prefer=prefer, device=resolve_device(device), jobs=jobs,
-            on_run=on_run, interrupted=interrupted,
-        )  # fmt: skip
+            self.run,
+            top=top,
+            num_seeds=seeds,
+            prefer=prefer,
+            data_dir=None if data_dir is None else resolve_data_dir(data_dir),
+            device=resolve_device(device),
+            out=None if out is None else Path(out),
+            jobs=jobs,
+            on_run=on_run,
+            interrupted=interrupted,
+        )
 
 
 def search(

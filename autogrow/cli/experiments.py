@@ -35,7 +35,11 @@ from autogrow.errors import UsageError
     show_default=True,
     help="What is best, in the search and over the seeds.",
 )
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="[default: RUN/confirmation]")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="[default: RUN/confirmation; of a run at a URL, results/confirmation/NAME]",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=int, help="CPU threads of all runs together  [default: all cores]")
 @jobs_option
@@ -45,16 +49,18 @@ from autogrow.errors import UsageError
 def confirm(run_path: str, **options: Any) -> int:
     """Train a run's best policies again on other seeds: which is best, and is it better than the default policy?
 
-    The best of many trials is in part the luckiest. Beside them train the default policy and the network at full size;
-    validation data judge, the test split stays closed. Writes confirmation.json, table.md, figure.svg and the best as
-    policy.yaml. The same command goes on where it was; --seeds and --top may be raised.
+    The best of many trials is in part the luckiest. Beside them train the default policy and the network at full size,
+    this also with the training settings of the search's best. Validation data judge, the test split stays closed.
+    Writes confirmation.json, table.md, figure.svg and the best as policy.yaml. The same command goes on where it was;
+    --seeds and --top may be raised.
     """
     from autogrow.api import resolve_device
-    from autogrow.experiments.confirmation import confirm_policies
+    from autogrow.experiments.confirmation import confirm_policies, first_seed_of
     from autogrow.study.finding_runs import find_run
 
     set_threads(options["threads"])
     run, data_dir = find_run(run_path), options["data_dir"]
+    first_seed, quiet = first_seed_of(run.settings()), options["quiet"]
     with interruptible() as interrupted:
         confirmation = confirm_policies(
             run,
@@ -64,33 +70,35 @@ def confirm(run_path: str, **options: Any) -> int:
             data_dir=Path(data_dir) if data_dir else None,
             device=resolve_device(options["device"]),
             out=options["out"],
-            on_run=None if options["quiet"] else _run_printer(options["seeds"], run.settings().seed + 1),
+            on_start=None if quiet else lambda number: click.echo(f"{number} training runs", err=True),
+            on_run=None if quiet else _run_printer(options["seeds"], first_seed),
             interrupted=interrupted.is_set,
             jobs=options["jobs"],
         )
     if confirmation is None:
-        click.echo(f"interrupted; the same command goes on from {options['out'] or run.place}", err=True)
+        click.echo("interrupted; the same command goes on", err=True)
         return 130
-    _print_confirmation(confirmation, run, options["as_json"])
+    _print_confirmation(confirmation, options["as_json"])
     return 0 if confirmation.policy is not None else 1
 
 
-def _print_confirmation(confirmation: Any, run: Any, as_json: bool) -> None:
+def _print_confirmation(confirmation: Any, as_json: bool) -> None:
     from rich.console import Console
 
     from autogrow.report.terminal import render_tables
 
     confirmed, folder = confirmation.confirmed, confirmation.folder
-    place = run.place_of(folder.path) if folder.path.is_relative_to(run.path) else str(folder.path)
     if as_json:
         content = json.loads(folder.result_file.read_text(encoding="utf-8"))
-        click.echo(json.dumps({"out": place, "best": confirmed.best, **content}))
+        click.echo(json.dumps({"out": str(folder.path), **content}))
         return
     console = Console(file=sys.stdout)
     console.print(render_tables(confirmed.table_for_terminal()))
     for paragraph in confirmed.findings():
         console.print(paragraph, highlight=False, markup=False)
-    click.echo(f"\nwritten to {place}: {', '.join(path.name for path in folder.written)}")
+    click.echo(f"\nwritten to {folder.path}: {', '.join(path.name for path in folder.written)}")
+    if confirmation.policy is not None:
+        click.echo(f"best policy  {folder.policy_file}")
 
 
 @click.command()
@@ -175,7 +183,7 @@ def _run_printer(num_seeds: int, first_seed: int = 0) -> Any:
 
     def show(record: Any, experiment: Any, trained_now: bool) -> None:
         task = experiment.dataset.task
-        name = record.condition.replace("_", " ")
+        name = record.condition.partition("@")[0].replace("_", " ")
         seed = f"{experiment.dataset_name}, seed {record.seed} ({record.seed - first_seed + 1} of {num_seeds})"
         if isinstance(record, FailedRun):
             click.echo(f"{seed}  {name:12}  failed: {record.reason}", err=True)

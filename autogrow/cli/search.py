@@ -242,4 +242,4 @@ def _print_result(folder: Any, as_json: bool) -> None:
         click.echo(f"\nbest policy  {policy}\nreport       {folder.place_of(folder.report_file)}")
         train = f"train {policy}" if folder.is_here else f"export {folder.place} && autogrow train policy.yaml"
         click.echo(f"retrain it   autogrow {train} --dataset {summary.dataset} --out model")
-        click.echo(f"be sure      autogrow confirm {folder.place}  (the best ones again, on other seeds)")
+        click.echo(f"be sure      autogrow confirm {folder.place}  (the best again on other seeds: about 40 runs)")

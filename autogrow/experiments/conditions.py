@@ -149,7 +149,8 @@ class Design:
     first_seed: int = 0
     """Seeds are counted from it."""
     is_open: bool = False
-    """Whether a folder goes on with other conditions than it was begun with: a condition's name says all of it."""
+    """Whether a folder goes on with other conditions than it was begun with: their names say all of them, by a digest
+    behind an @ where need be."""
 
     @property
     def controls(self) -> tuple[Condition, ...]:

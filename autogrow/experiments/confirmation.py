@@ -1,10 +1,14 @@
 """``autogrow confirm``: the best of a search, trained again with seeds that the search did not use.
 
 The best of many trials is in part the luckiest: all had the same seed, and a policy is chosen for what that seed made
-of it. Means over other seeds say which policy is best, whether it beats the policy that a user has without any search,
-and how much of what the search showed was luck. Results are read on validation data: the test split stays closed.
+of it. Means over other seeds say which policy is best, and whether it is ahead of what a user has without any search:
+the default policy, and the full network, also with the training settings that were found. Results are read on the
+validation data that the search chose by: the test split stays closed, and remains the judge.
 """
 
+import hashlib
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +17,29 @@ from typing import Any
 from autogrow.data.opening import open_dataset
 from autogrow.errors import RunFolderError, UsageError, unknown_name
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
-from autogrow.experiments.confirmation_tables import Confirmed
+from autogrow.experiments.confirmation_results import TUNED, Confirmed
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.pages import Pages, accuracy_figure
 from autogrow.experiments.results import Results
-from autogrow.experiments.running import OnRun, check_num_seeds, run_experiment
+from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import DEFAULT, STATIC, default_policy, static_policy
-from autogrow.study.choosing import found_by, need_candidate, policy_of, ranked
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.report import formats
+from autogrow.study.choosing import found_by, is_feasible, need_candidate, policy_of, ranked
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings
-from autogrow.study.study_database import StudyDatabase
+from autogrow.study.study_database import SEARCHED, StudyDatabase
 
 KIND = "confirmation"
 DEFAULT_TOP, MOST_TOP = 5, 20
+DEFAULT_SEEDS = 5
 METRICS = {"accuracy": "validation_accuracy", "loss": "validation_loss"}
 """What a policy may be chosen by."""
+SEED_LIMIT = 2**32
 
 
 @dataclass(frozen=True)
@@ -45,42 +53,67 @@ class Confirmation:
 
 
 @dataclass(frozen=True)
+class _Candidate:
+    """A policy that the search tried, with its training settings."""
+
+    title: str
+    policy: GrowthPolicy
+    training: TrainingSettings
+    searched: float
+    """What the search read, with one seed."""
+
+    @property
+    def condition(self) -> str:
+        """A name that stands for this recipe alone: results in a folder are never taken for another policy's."""
+        return f"{self.title.partition(' (')[0].replace(' ', '_')}@{_digest(self.policy, self.training)}"
+
+
+@dataclass(frozen=True)
 class _Found:
     """What a search has found, and is to be confirmed."""
 
     run: RunFolder
     settings: SearchSettings
-    candidates: dict[str, GrowthPolicy]
-    """Policies with training settings, by the name of their condition, the best of the search first."""
-    searched: dict[str, float]
-    """What the search itself read, by condition, controls included."""
+    candidates: tuple[_Candidate, ...]
+    """The best of the search first."""
+    controls: dict[str, float]
+    """What the search read of the default policy and of the full network, as far as it has."""
+    default_is_feasible: bool
 
     def policy(self, condition: str) -> GrowthPolicy:
         """A candidate's, or the default one as it would have to be exported."""
         if condition != DEFAULT:
-            return self.candidates[condition]
+            return next(each.policy for each in self.candidates if each.condition == condition)
         where = found_by(self.run, self.settings, role=DEFAULT)
         changes = {"training": self.settings.training, "found_by": where}
         return default_policy().within(self.settings.limits).model_copy(update=changes)
+
+    def read(self, results: Results, metric: str) -> Confirmed:
+        """The results beside what the search had read."""
+        searched = self.controls | {each.condition: each.searched for each in self.candidates}
+        names = tuple(each.condition for each in self.candidates)
+        return Confirmed(results, metric, names, searched, self.default_is_feasible)
 
 
 def confirm_policies(
     run: RunFolder,
     *,
     top: int = DEFAULT_TOP,
-    num_seeds: int = 5,
+    num_seeds: int = DEFAULT_SEEDS,
     prefer: str = "accuracy",
     data_dir: Path | None = None,
     device: str = "cpu",
     out: Path | None = None,
+    on_start: Callable[[int], None] | None = None,
     on_run: OnRun | None = None,
     interrupted: Callable[[], bool] | None = None,
     jobs: int = 1,
 ) -> Confirmation | None:
-    """Train the `top` best policies of a run, the default policy and the static control on seeds after the run's own.
+    """Train the `top` best policies of a run, the default policy and the full network on seeds after the run's own.
 
-    Results go to `out`, the run's ``confirmation/`` unless told otherwise, and the best policy beside them; more
-    seeds or policies may be asked of what is there. None when `interrupted` said so.
+    Results and the best policy go to `out`, unless told otherwise to the run's ``confirmation/``, or, where the run is
+    at a URL, to ``results/confirmation/NAME`` here. More seeds or policies may be asked of what is there. `on_start` is
+    told how many training runs there are in all. None when `interrupted` said so.
 
     Raises `UsageError` for numbers out of range, `RunFolderError` where no policy has finished, or the data are others.
     """
@@ -89,49 +122,70 @@ def confirm_policies(
         raise UsageError(f"top is {top}, not between 1 and {MOST_TOP}")
     if prefer not in METRICS:
         raise UsageError(unknown_name("preference", prefer, METRICS))
+    metric = METRICS[prefer]
     found = _read_run(run, top, prefer)
-    experiment = _experiment(found, data_dir, device)
-    folder = ExperimentFolder(out or run.path / KIND, KIND)
-
-    def read(results: Results) -> Confirmed:
-        return Confirmed(results, METRICS[prefer], found.searched)
+    experiment, design = _experiment(found, data_dir, device), _design(found)
+    if design.first_seed + num_seeds > SEED_LIMIT:
+        raise UsageError(
+            f"seeds is {num_seeds}: the run's seed is {found.settings.seed}, and the last one is 2**32 - 1"
+        )
+    folder = ExperimentFolder(out or _default_place(run), KIND)
+    policies: list[GrowthPolicy | None] = []
 
     def pages(results: Results, heading: str) -> Pages:
-        confirmed = read(results)
-        page = markdown_page(heading, (confirmed.table(),), confirmed.findings())
-        return Pages(page, accuracy_figure(results, heading))
+        confirmed = found.read(results, metric)
+        policies.append(_best_policy(found, confirmed))
+        tables = confirmed.table(), confirmed.policies_table()
+        page = markdown_page(heading, tables, confirmed.findings())
+        return Pages(page, accuracy_figure(results, heading), _data(found, confirmed), policies[-1])
 
+    folder.check(experiment_settings(experiment, design))
+    if on_start is not None:
+        on_start(num_seeds * len(design.conditions))
     results = run_experiment(
-        experiment, _design(found), num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs,
-        pages=pages,
-    )  # fmt: skip
-    policy = None
-    if results is not None:
-        policy = _best_policy(found, read(results))
-        if policy is not None:
-            policy.save(folder.policy_file)
-        else:
-            folder.policy_file.unlink(missing_ok=True)
-    run.publish()
-    return None if results is None else Confirmation(read(results), folder, policy)
+        experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs, pages=pages
+    )
+    return None if results is None else Confirmation(found.read(results, metric), folder, policies[-1])
+
+
+def first_seed_of(settings: SearchSettings) -> int:
+    """The first seed that the search did not use."""
+    return settings.seed + 1
+
+
+def _default_place(run: RunFolder) -> Path:
+    """A run at a URL may be searched on meanwhile: nothing is written there."""
+    return run.path / KIND if run.is_here else Path("results") / KIND / run.name
 
 
 def _read_run(run: RunFolder, number: int, preference: str) -> _Found:
     settings, metric = run.settings(), METRICS[preference]
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     trials = StudyDatabase.open(run.study_location(), objectives).trials()
-    chosen = [trial for trial in ranked(trials, preference) if trial.user_attrs["role"] != DEFAULT][:number]
+    chosen = [trial for trial in ranked(trials, preference) if trial.user_attrs.get("role") != DEFAULT][:number]
     need_candidate(chosen[0] if chosen else None, run)
-    named = {f"trial_{trial.number}": trial for trial in chosen}
-    policies = {name: policy_of(trial, run, settings) for name, trial in named.items()}
     roles = {trial.user_attrs.get("role"): trial for trial in trials if trial.state.name == "COMPLETE"}
-    named |= {role: roles[role] for role in (DEFAULT, STATIC) if role in roles}
-    values = {name: trial.user_attrs["metrics"].get(metric) for name, trial in named.items()}
-    return _Found(run, settings, policies, {name: value for name, value in values.items() if value is not None})
+    controls = {role: roles[role].user_attrs["metrics"].get(metric) for role in (DEFAULT, STATIC) if role in roles}
+    return _Found(
+        run,
+        settings,
+        tuple(_candidate(trial, run, settings, metric) for trial in chosen),
+        {role: value for role, value in controls.items() if value is not None},
+        DEFAULT not in roles or is_feasible(roles[DEFAULT]),
+    )
+
+
+def _candidate(trial: Any, run: RunFolder, settings: SearchSettings, metric: str) -> _Candidate:
+    role = trial.user_attrs.get("role", SEARCHED)
+    title = f"trial {trial.number}" + ("" if role == SEARCHED else f" ({role})")
+    policy = policy_of(trial, run, settings)
+    return _Candidate(title, policy, policy.training or settings.training, trial.user_attrs["metrics"][metric])
 
 
 def _experiment(found: _Found, data_dir: Path | None, device: str) -> Experiment:
     settings = found.settings
+    if ":" in settings.model and settings.working_directory not in sys.path:
+        sys.path.insert(0, settings.working_directory)  # where the user's own module lay when the search was started
     dataset = open_dataset(settings.dataset, data_dir or Path(settings.data_dir))
     if dataset.fingerprint != settings.fingerprint:
         raise RunFolderError(
@@ -151,30 +205,61 @@ def _experiment(found: _Found, data_dir: Path | None, device: str) -> Experiment
 
 
 def _design(found: _Found) -> Design:
-    """The controls train with the run's training settings, candidates with those that were searched with them."""
-    limits = found.settings.limits
-    conditions = [
-        Condition.fixed(STATIC, "static", "full size from the first step", FixedPlan(static_policy().within(limits))),
-        Condition.fixed(DEFAULT, "default", "the default policy, untuned", FixedPlan(default_policy().within(limits))),
-    ]
-    for name, policy in found.candidates.items():
-        recipe = GrowthPolicy.from_dict(policy.recipe())
-        conditions.append(Condition.fixed(name, name.replace("_", " "), "", FixedPlan(recipe, None, policy.training)))
-    first_seed = found.settings.seed + 1
+    """The controls, then the candidates; the full network once more, as the best trial trained."""
+    limits, base = found.settings.limits, found.settings.training
+    full, best = static_policy().within(limits), found.candidates[0]
+    conditions = [Condition.fixed(STATIC, "full", "full size from the first step", FixedPlan(full))]
+    if tuned := _differences(best.training, base):
+        name, title = f"{TUNED}@{_digest(full, best.training)}", f"full as {best.title.partition(' (')[0]}"
+        summary = f"full size from the first step, with that trial's training: {_listed(tuned)}"
+        conditions.append(Condition.fixed(name, title, summary, FixedPlan(full, None, best.training)))
+    default = default_policy().within(limits)
+    conditions.append(Condition.fixed(DEFAULT, "default", "the default policy, untuned", FixedPlan(default)))
+    for each in found.candidates:
+        recipe = GrowthPolicy.from_dict(each.policy.recipe())
+        summary = formats.policy_line(recipe.recipe(), _differences(each.training, base))
+        conditions.append(Condition.fixed(each.condition, each.title, summary, FixedPlan(recipe, None, each.training)))
     return Design(
-        tuple(conditions), subject=DEFAULT, unit=STATIC, split="validation", first_seed=first_seed, is_open=True
+        tuple(conditions),
+        subject=DEFAULT,
+        unit=STATIC,
+        split="validation",
+        first_seed=first_seed_of(found.settings),
+        is_open=True,
     )
+
+
+def _differences(training: TrainingSettings, base: TrainingSettings) -> dict[str, Any]:
+    """Settings in which a trial trained otherwise than the run's own."""
+    before = base.model_dump()
+    return {name: value for name, value in training.model_dump().items() if value != before.get(name)}
+
+
+def _listed(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {formats.plain(value)}" for name, value in fields.items())
+
+
+def _digest(policy: GrowthPolicy, training: TrainingSettings) -> str:
+    content = [policy.recipe(), training.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _best_policy(found: _Found, confirmed: Confirmed) -> GrowthPolicy | None:
     """The best one with what the seeds said of it, beside where it comes from."""
     if (best := confirmed.best) is None:
         return None
-    mean, difference = confirmed.results.spread(best, confirmed.metric), confirmed.minus_default(best)
-    evidence: dict[str, Any] = {"metric": confirmed.metric, "seeds": confirmed.results.seeds}
-    if mean is not None:
-        evidence |= {"mean": mean.mean, "std": mean.std}
-    if difference is not None:
-        evidence["minus_default"] = difference.to_dict()
     policy = found.policy(best)
-    return policy.model_copy(update={"found_by": {**(policy.found_by or {}), "confirmed": evidence}})
+    return policy.model_copy(update={"found_by": {**(policy.found_by or {}), "confirmed": confirmed.evidence()}})
+
+
+def _data(found: _Found, confirmed: Confirmed) -> dict[str, Any]:
+    """What the file holds beside runs and summary."""
+    return {
+        "run": found.run.name,
+        "metric": confirmed.metric,
+        "best": confirmed.best,
+        "evidence": confirmed.evidence(),
+        "findings": confirmed.findings(),
+        "in_search": dict(confirmed.searched),
+        "policies": {name: found.policy(name).recipe() for name in (DEFAULT, *confirmed.candidates)},
+    }

@@ -75,6 +75,10 @@ class ExperimentFolder:
         self, settings: dict[str, Any], results: dict[str, Any], pages: Pages, curves: dict[str, Any] | None = None
     ) -> None:
         """Write what came out. `curves` has an entry per run, each on a line: they are long."""
+        if pages.policy is not None:
+            pages.policy.save(self.policy_file)
+        else:
+            self.policy_file.unlink(missing_ok=True)
         if pages.table is not None:
             write_text_atomically(self.table_file, pages.table)
         for name, document in pages.figures.items():

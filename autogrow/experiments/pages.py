@@ -7,6 +7,7 @@ from typing import Any
 from autogrow.experiments.drawing import draw_results, figure_record
 from autogrow.experiments.results import Results
 from autogrow.experiments.tables import markdown
+from autogrow.policy.growth_policy import GrowthPolicy
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Pages:
     """SVG by name, without the ending."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """What the JSON file holds beside runs and summary."""
+    policy: GrowthPolicy | None = None
+    """What has been chosen, where there was a choice."""
 
 
 def default_pages(results: Results, heading: str) -> Pages:

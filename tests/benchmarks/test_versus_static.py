@@ -1,6 +1,6 @@
 import pytest
 
-from tests.benchmarks.versus_static import AUTOGROW, STATIC, Contest, Found, Trial, rows_of
+from tests.benchmarks.versus_static import AUTOGROW, STATIC, Contest, Found, Trial, _finds, rows_of
 
 CONTEST = Contest(dataset="digits", train_size=None, seconds=60, num_seeds=1)
 
@@ -86,3 +86,18 @@ def test_a_loss_is_the_better_the_lower_it_is():
     assert rows[0].measured.startswith("15.0 (15.0 to 15.0) s, static 45.0 ")
     assert row_about(rows, "after a third").measured == "reached in 1 of 1 searches (0.10000 for 0.20000)"
     assert row_about(rows, f"best validation loss, {AUTOGROW}").measured.startswith("0.10000, std -, n=1;")
+
+
+def test_what_each_side_found_is_trained_again(static):
+    chosen = Found(5.0, (trial(9, 0.9),), {"name": "best"}, {"name": "sure"}, {"best": "trial_7@12ab", "seconds": 3.0})
+    pairs = [{STATIC: static, AUTOGROW: chosen}, {STATIC: search(), AUTOGROW: search()}]
+    finds = _finds(CONTEST, pairs)
+    assert (finds.best, finds.confirmed, finds.static) == ([{"name": "best"}], [{"name": "sure"}], [{}])
+    row = row_about(rows_of(CONTEST, pairs[:1]), "chosen by autogrow confirm")
+    assert row.measured == "trial 7; in 3.0 (3.0 to 3.0) s"
+
+
+def test_the_best_trial_is_complete_and_in_time(static):
+    late = search((20, 0.90), (70, 0.99), (30, 0.98, "stopped"), (40, 0.95))
+    assert late.best(60).seconds == 40
+    assert search().best(60) is None

@@ -10,6 +10,7 @@ from autogrow.api import Study
 from autogrow.policy.growth_policy import GrowthPolicy
 
 from ..study.finished_run import make_finished_run
+from .conftest import contents
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -24,12 +25,14 @@ def test_it_prints_a_line_per_run_the_table_and_what_it_says(autogrow, small_run
     code, out, err = autogrow("confirm", "small", "--top", 1, "--seeds", 2, "--threads", 1)
     assert code == 0
     assert re.findall(r"seed (\d) \((\d) of 2\)  (\w+(?: \d)?)", err) == [
-        (str(seed), str(seed), name) for seed in (1, 2) for name in ("static", "default", "trial 3")
+        (str(seed), str(seed), name) for seed in (1, 2) for name in ("static", "tuned", "default", "trial 3")
     ]
+    assert err.startswith("8 training runs\n")
     assert "mean ± standard deviation of 2 seeds" in out
     assert max(len(line) for line in out.splitlines()[:8]) <= 80
     assert "with other seeds" in " ".join(out.split())
     place = small_run.path / "confirmation"
+    assert f"best policy  {place / 'policy.yaml'}" in out
     assert f"written to {place}: confirmation.json, table.md, policy.yaml, figure.svg" in out
     assert GrowthPolicy.load(place / "policy.yaml").found_by["confirmed"]["seeds"] == [1, 2]
 
@@ -39,10 +42,10 @@ def test_json_is_one_document(autogrow, small_run, workplace):
     code, out, err = autogrow(*arguments, "--quiet")
     content = json.loads(out)
     assert (code, err, out.count("\n"), content["out"]) == (0, "", 1, "mine")
-    assert content["best"] in ("default", "trial_3")
-    assert len(content["runs"]) == 3
+    assert content["best"].partition("@")[0] in ("default", "trial_3")
+    assert len(content["runs"]) == 4
     again = autogrow(*arguments)
-    assert (json.loads(again[1]), again[2].count("was there already")) == (content, 3)
+    assert (json.loads(again[1]), again[2].count("was there already")) == (content, 4)
     assert not (small_run.path / "confirmation").exists()
 
 
@@ -65,15 +68,17 @@ def test_a_run_that_is_not_there(refused):
     assert "no run at" in refused("confirm", "absent")
 
 
-def test_a_run_at_a_url_keeps_it_there(autogrow, small_run):
+def test_a_run_at_a_url_is_left_as_it_is(autogrow, small_run, workplace):
+    """It may be searched on meanwhile."""
+    before = contents(small_run.path)
     url = f"file://{small_run.path}"
     code, out, _ = autogrow("confirm", url, "--top", 1, "--seeds", 1, "--threads", 1, "--quiet")
     assert code == 0
-    assert f"written to {url}/confirmation: confirmation.json" in out
-    written = {path.name for path in (small_run.path / "confirmation").iterdir()}
-    assert written == {"confirmation.json", "table.md", "policy.yaml", "figure.svg", "runs"}
+    assert "written to results/confirmation/small: confirmation.json" in out
+    assert (workplace / "results" / "confirmation" / "small" / "policy.yaml").exists()
     _, _, err = autogrow("confirm", url, "--top", 1, "--seeds", 1, "--threads", 1)
-    assert err.count("was there already") == 3
+    assert err.count("was there already") == 4
+    assert contents(small_run.path) == before
 
 
 def test_in_python(small_run):

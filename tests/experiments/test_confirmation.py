@@ -1,6 +1,7 @@
 """The best of a search on other seeds: which are trained, what is said of them, and which one is chosen."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError
 from autogrow.experiments import workers
 from autogrow.experiments.conditions import Condition, Design
 from autogrow.experiments.confirmation import confirm_policies
-from autogrow.experiments.confirmation_tables import Confirmed
+from autogrow.experiments.confirmation_results import Confirmed
 from autogrow.experiments.records import FailedRun, RunRecord
 from autogrow.experiments.results import Results
 from autogrow.network.shape import NetworkShape
@@ -27,11 +28,19 @@ SEED = 7
 """Of the search."""
 
 
+SMALL = {"model": "mlp", "model_options": {"hidden": (16,)}}
+OWN = """
+from torch import nn
+
+def network():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+"""
+
+
 @pytest.fixture
 def run(tmp_path, data_dir):
     """A finished run whose networks are trained in a moment."""
-    small = {"model": "mlp", "model_options": {"hidden": (16,)}}
-    return make_finished_run(tmp_path / "run", data_dir, train_size=60, seed=SEED, **small)
+    return make_finished_run(tmp_path / "run", data_dir, train_size=60, seed=SEED, **SMALL)
 
 
 @pytest.fixture
@@ -44,7 +53,7 @@ def reading(monkeypatch):
         def faked(model, dataset, policy, settings, *, seed, **options):
             trained.append((policy, settings, seed, options["reads_test"]))
             result = train(model, dataset, policy, settings, seed=seed, **options)
-            return replace(result, validation=Metrics(1 - read(policy, seed), read(policy, seed)))
+            return result and replace(result, validation=Metrics(1 - read(policy, seed), read(policy, seed)))
 
         monkeypatch.setattr(workers, "train_policy", faked)
         return trained
@@ -61,10 +70,10 @@ class TestTraining:
     def test_the_best_trials_and_controls_train_on_seeds_after_the_searchs(self, run, reading):
         trained = reading(lambda policy, seed: 0.5)
         confirmation = confirm_policies(run, top=2, num_seeds=2)
-        names = [condition.name for condition in confirmation.confirmed.results.design.conditions]
-        assert names == ["static", "default", "trial_3", "trial_4"]
-        assert [seed for _, _, seed, _ in trained] == [SEED + 1] * 4 + [SEED + 2] * 4
-        assert [policy.recipe() for policy, *_ in trained[2:4]] == [
+        titles = [condition.title for condition in confirmation.confirmed.results.design.conditions]
+        assert titles == ["full", "full as trial 3", "default", "trial 3", "trial 4"]
+        assert [seed for _, _, seed, _ in trained] == [SEED + 1] * 5 + [SEED + 2] * 5
+        assert [policy.recipe() for policy, *_ in trained[3:5]] == [
             policy_of_trial(run, number).recipe() for number in (3, 4)
         ]
         assert not any(reads_test for *_, reads_test in trained)
@@ -73,20 +82,47 @@ class TestTraining:
         trained = reading(lambda policy, seed: 0.5)
         confirm_policies(run, top=1, num_seeds=1)
         study = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{run.database}")
-        base = run.settings().training
-        assert [settings.learning_rate for _, settings, *_ in trained] == [
-            base.learning_rate, base.learning_rate,
-            study.trials[MOST_ACCURATE].user_attrs["training"]["learning_rate"],
-        ]  # fmt: skip
-        assert trained[2][1].learning_rate != base.learning_rate
+        base = run.settings().training.learning_rate
+        found = study.trials[MOST_ACCURATE].user_attrs["training"]["learning_rate"]
+        assert found != base
+        assert [settings.learning_rate for _, settings, *_ in trained] == [base, found, base, found]
+        assert [policy.grows for policy, *_ in trained] == [False, False, True, True]
 
     def test_more_seeds_and_more_trials_train_only_what_is_new(self, run, reading):
         trained = reading(lambda policy, seed: 0.5)
         confirm_policies(run, top=1, num_seeds=1)
         confirm_policies(run, top=2, num_seeds=1)
-        assert len(trained) == 4
+        assert len(trained) == 5
         confirm_policies(run, top=2, num_seeds=2)
-        assert len(trained) == 8
+        assert len(trained) == 10
+        told = []
+        confirm_policies(run, top=2, num_seeds=2, on_start=told.append)
+        assert (told, len(trained)) == ([10], 10)
+
+    def test_another_runs_trial_of_the_same_number_is_another_policy(self, run, reading, tmp_path, data_dir):
+        other = make_finished_run(tmp_path / "other", data_dir, train_size=60, seed=SEED, **SMALL, space="quick")
+        trained = reading(lambda policy, seed: 0.5)
+        for each in (run, other):
+            confirm_policies(each, top=3, num_seeds=1, out=tmp_path / "shared")
+        names = {path.name for path in (tmp_path / "shared" / "runs").iterdir()}
+        assert len(names) == len(trained) > 6
+
+    def test_it_is_interrupted_and_goes_on(self, run, reading):
+        trained = reading(lambda policy, seed: 0.5)
+        assert confirm_policies(run, top=1, num_seeds=1, interrupted=lambda: len(trained) == 2) is None
+        assert confirm_policies(run, top=1, num_seeds=1).policy is not None
+        assert len(trained) <= 6
+
+    def test_a_users_own_model_is_found_where_the_search_was_started(self, tmp_path, data_dir, monkeypatch):
+        (tmp_path / "work").mkdir()
+        (tmp_path / "work" / "my_own_network.py").write_text(OWN)
+        monkeypatch.chdir(tmp_path / "work")
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        run = make_finished_run(tmp_path / "run", data_dir, train_size=60, model="my_own_network:network")
+        monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path / "work")])
+        monkeypatch.delitem(sys.modules, "my_own_network")
+        monkeypatch.chdir(tmp_path)
+        assert confirm_policies(run, top=1, num_seeds=1).policy is not None
 
     def test_real_runs_in_two_processes_are_those_of_one(self, run, tmp_path):
         one, two = (confirm_policies(run, top=1, num_seeds=1, jobs=jobs, out=tmp_path / str(jobs)) for jobs in (1, 2))
@@ -99,7 +135,7 @@ class TestChoosing:
         chosen = policy_of_trial(run, 4).recipe()
         reading(lambda policy, seed: 0.9 if policy.recipe() == chosen else 0.6)
         confirmation = confirm_policies(run, top=3, num_seeds=2)
-        assert confirmation.confirmed.best == "trial_4"
+        assert confirmation.confirmed.best.startswith("trial_4@")
         saved = GrowthPolicy.load(run.path / "confirmation" / "policy.yaml")
         assert saved.recipe() == chosen
         found = saved.found_by
@@ -119,7 +155,22 @@ class TestChoosing:
 
     def test_the_static_control_is_never_chosen(self, run, reading):
         reading(lambda policy, seed: 0.9 if policy.initial_fraction == 1 else 0.6)
-        assert confirm_policies(run, top=2, num_seeds=1).confirmed.best != "static"
+        confirmed = confirm_policies(run, top=2, num_seeds=1).confirmed
+        assert confirmed.best != "static"
+        assert "is -30.00 points (one seed: no standard error, no test) from full; -30.00 points" in " ".join(
+            confirmed.findings()
+        )
+
+    def test_by_loss(self, run, reading):
+        chosen = policy_of_trial(run, 4).recipe()
+        reading(lambda policy, seed: 0.9 if policy.recipe() == chosen else 0.6)
+        assert confirm_policies(run, top=3, num_seeds=1, prefer="loss").confirmed.best.startswith("trial_4@")
+
+    def test_a_default_policy_that_breaks_the_limits_is_not_chosen(self, run, reading):
+        default = default_policy().recipe()
+        reading(lambda policy, seed: 0.9 if policy.recipe() == default else 0.6)
+        limited = replace(confirm_policies(run, top=1, num_seeds=1).confirmed, default_is_feasible=False)
+        assert limited.best.startswith("trial_3@")
 
     def test_what_diverges_under_a_seed_is_not_chosen(self, run, monkeypatch):
         train = workers.train_policy
@@ -147,9 +198,12 @@ class TestRefusing:
             ({"top": 21}, "top is 21"),
             ({"num_seeds": 0}, "seeds is 0"),
             ({"prefer": "los"}, "did you mean 'loss'"),
+            ({"num_seeds": 1000}, "seeds is 1000: the run's seed is 4294967295"),
         ],
     )
-    def test_numbers_and_names(self, options, message, run):
+    def test_numbers_and_names(self, options, message, run, tmp_path, data_dir):
+        if options == {"num_seeds": 1000}:
+            run = make_finished_run(tmp_path / "last", data_dir, seed=2**32 - 1, **SMALL)
         with pytest.raises(UsageError, match=message):
             confirm_policies(run, **options)
         assert not (run.path / "confirmation").exists()
@@ -186,7 +240,7 @@ def confirmed(losses, *, metric="validation_loss", failures=(), searched=None):
     ]  # fmt: skip
     design = Design(conditions, subject="default", unit="static", split="validation", is_open=True)
     results = Results("classification", design, tuple(runs), tuple(failures))
-    return Confirmed(results, metric, searched or {})
+    return Confirmed(results, metric, NAMES[2:], searched or {})
 
 
 LOSSES = {
@@ -196,25 +250,41 @@ LOSSES = {
 
 class TestWords:
     def test_of_a_difference_that_is_clear(self):
-        said = confirmed(LOSSES, searched={"trial_1": 0.15, "trial_2": 0.15}).findings()
+        said = confirmed(LOSSES, searched={"trial_1": 0.15, "trial_2": 0.15, "default": 0.28}).findings()
         assert said == (
-            "Trial 1 has the lowest mean loss over 3 other seeds, 0.210: -0.0900 from the default policy (standard "
-            "error 0.00577, p 0.004).".replace("-0.0900", "-0.09"),
-            "The 2 trials had on average loss 0.150 in the search, 0.255 with other seeds; the difference is the luck "
-            "that they were chosen for.",
+            "Of the policies, trial 1 has the lowest mean loss over 3 other seeds, 0.210: -0.09 (standard error "
+            "0.00577, p 0.004) from the default one.",
+            "Trial 1 is +0.11 (standard error 0.00577, p 0.003) from static.",
+            "The 2 trials had on average loss 0.150 in the search, 0.255 with other seeds; the default policy, which "
+            "was not chosen, 0.280 in the search, 0.300 with other seeds. What they lost beyond it is the luck of "
+            "being chosen.",
         )
+
+    def test_what_the_default_policy_loses_too_is_no_luck(self):
+        said = confirmed(LOSSES, searched={"trial_1": 0.15, "trial_2": 0.15, "default": 0.1}).findings()
+        assert said[-1].endswith(
+            "the default policy, which was not chosen, 0.100 in the search, 0.300 with other seeds."
+        )
+
+    def test_of_a_difference_that_is_clear_for_one_and_not_for_the_best_of_many(self):
+        losses = {**LOSSES, "trial_1": [0.2, 0.24, 0.23]}
+        one, many = confirmed(losses), replace(confirmed(losses), candidates=("trial_1",) * 9)
+        assert one.findings()[0].endswith("from the default one.")
+        assert many.findings()[0].endswith("which 3 seeds do not tell from none for the best of 9.")
 
     def test_of_one_that_the_seeds_do_not_tell(self):
         losses = {**LOSSES, "trial_1": [0.9, 0.9, 0.9], "trial_2": [0.1, 0.35, 0.3]}
-        first, second = confirmed(losses, metric="validation_accuracy", searched={"trial_2": 0.7}).findings()
-        assert first.startswith("Trial 2 has the highest mean accuracy over 3 other seeds, 75.00 %: +5.00 points from")
-        assert first.endswith("which 3 seeds do not tell from none.")
-        assert second == "The trial had accuracy 70.00 % in the search, 75.00 % with other seeds."
+        first, _, last = confirmed(losses, metric="validation_accuracy", searched={"trial_2": 0.7}).findings()
+        assert first.startswith(
+            "Of the policies, trial 2 has the highest mean accuracy over 3 other seeds, 75.00 %: +5"
+        )
+        assert first.endswith("which 3 seeds do not tell from none for the best of 2.")
+        assert last == "The trial had accuracy 70.00 % in the search, 75.00 % with other seeds."
 
     def test_of_one_seed(self):
         one = {name: values[:1] for name, values in LOSSES.items()}
         said = confirmed({**one, "trial_2": [0.4]}).findings()
-        assert said[0].endswith("from the default policy (one seed: no standard error, no test).")
+        assert said[0].endswith("(one seed: no standard error, no test) from the default one.")
         assert "over one other seed" in said[0]
 
     def test_a_trial_that_failed_once_is_in_the_table_and_not_chosen(self):
@@ -242,6 +312,10 @@ def test_the_page_and_the_file_say_the_same(run, reading):
     assert content["settings"]["first_seed"] == SEED + 1
     page = (folder / "table.md").read_text()
     assert all(paragraph in page for paragraph in confirmation.confirmed.findings())
+    assert content["findings"] == list(confirmation.confirmed.findings())
+    assert (content["run"], content["best"]) == ("run", confirmation.confirmed.best)
+    assert content["evidence"] == confirmation.policy.found_by["confirmed"]
+    assert content["policies"][content["best"]] == confirmation.policy.recipe()
     assert {path.name for path in folder.iterdir()} == {
         "confirmation.json", "table.md", "figure.svg", "policy.yaml", "runs",
     }  # fmt: skip

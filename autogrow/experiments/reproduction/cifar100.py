@@ -48,7 +48,7 @@ def thesis_policy(every: int = SAMPLES_BETWEEN) -> GrowthPolicy:
 
 
 def best_policy(every: int) -> GrowthPolicy:
-    """From half to full width in two events, exact, the learning rate constant until the last one."""
+    """From half to full width in two events, exact, the learning rate constant for three quarters."""
     return GrowthPolicy.from_dict(
         {
             "initial_fraction": 0.5,

@@ -135,6 +135,7 @@ ENDS = {"grow_until": 0.6}
 """Growing ends in time for the rate to fall, also where a trigger would go on."""
 SOONER = {**ENDS, "trigger": {"kind": "plateau", "max_wait": 10}}
 FROM_HALF = {**SOONER, "initial_fraction": 0.5}
+FULL = {"initial_fraction": 1.0, "chunk_fraction": 1.0}
 DEFAULT_POLICY = Study(
     name="default-policy",
     summary="Which policy to give a user who does not search: how small to start, how far to grow, how the rate falls",
@@ -149,6 +150,7 @@ DEFAULT_POLICY = Study(
             "from_half_at_once", "half to full size in one event after 20 samples at the latest",
             {**ENDS, "initial_fraction": 0.5, "chunk_fraction": 0.5},
         ),
+        Choice("full_cosine", "full size from the first step, a cosine over the whole run", FULL, COSINE),
         Choice("half", "half of the width throughout", {"initial_fraction": 0.5, "max_fraction": 0.5}),
     ),
     baseline="from_half",

@@ -1,0 +1,211 @@
+"""What other seeds say of a search's best policies, as a table and in words: nothing is trained or printed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autogrow.experiments.conditions import Condition
+from autogrow.experiments.results import Results
+from autogrow.experiments.statistics import PairedDifference
+from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, loss_cell, p_value_cell, seconds_cell
+from autogrow.policy.presets import DEFAULT, STATIC
+from autogrow.report import formats
+from autogrow.report.tables import Table
+
+TUNED = "tuned"
+"""The full network with the training settings of the search's best trial; of its condition's name, what comes first."""
+NOTE = (
+    "In search: what the search read, with one seed. Compute: training FLOPs, 1 being those of full. Trials train with "
+    "the settings that were searched with them, full and the default policy with the run's own. s.e.: standard error; "
+    "p: two-sided paired t-test, not corrected for several. All is read on the validation examples that the search "
+    "chose by."
+)
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """Results on other seeds, read by the metric that policies are chosen by."""
+
+    results: Results
+    metric: str
+    candidates: tuple[str, ...]
+    """Conditions of what the search tried, its best first."""
+    searched: Mapping[str, float]
+    """What the search itself read by its one seed, by condition."""
+    default_is_feasible: bool = True
+    """Whether the default policy keeps to the run's limits; it cannot be chosen where not."""
+
+    @property
+    def by_accuracy(self) -> bool:
+        return self.metric == self.results.accuracy_metric
+
+    @property
+    def best(self) -> str | None:
+        """The policy with the best mean of those that failed under no seed. The full network is none."""
+        number, sign = len(self.results.seeds), 1 if self.by_accuracy else -1
+        eligible = (DEFAULT, *self.candidates) if self.default_is_feasible else self.candidates
+        values = {name: self.results.values(name, self.metric) for name in eligible}
+        scores = {name: sign * sum(each) for name, each in values.items() if len(each) == number}
+        return max(scores, key=lambda name: scores[name], default=None)
+
+    def evidence(self) -> dict[str, Any] | None:
+        """What the seeds say of the best policy, as plain data."""
+        if (best := self.best) is None:
+            return None
+        others = [
+            each.name for each in self.results.design.conditions if each.name in self._controls and each.name != best
+        ]
+        differences = {f"minus_{_short(name)}": self.results.between(best, name, self.metric) for name in others}
+        mean = self.results.spread(best, self.metric)
+        return {
+            "metric": self.metric,
+            "seeds": self.results.seeds,
+            "best_of": len(self.candidates),
+            **({} if mean is None else {"mean": mean.mean, "std": mean.std}),
+            **{name: difference.to_dict() for name, difference in differences.items() if difference is not None},
+        }
+
+    def table(self) -> Table:
+        """One row per condition."""
+        results = self.results
+        difference = f"{self._metric_name} - default"
+        columns = columns_of(
+            "policy", self._accuracy_title, "loss", "in search", "train s", "compute", difference, "s.e.", "p"
+        )
+        rows = tuple(self._row(condition) for condition in results.design.conditions)
+        failures = "".join(
+            f" {results.design.title(each.condition).capitalize()} failed under seed {each.seed}: {each.reason}."
+            for each in results.failures
+        )
+        return Table(caption_of("On the validation split", results), columns, rows, f"{NOTE}{failures}")
+
+    def table_for_terminal(self) -> Table:
+        """The same without what has no room there: seconds, and what policies are not chosen by."""
+        whole = self.table()
+        hidden = ("train s", "loss" if self.by_accuracy else self._accuracy_title)
+        shown = [place for place, column in enumerate(whole.columns) if column.title not in hidden]
+        rows = tuple(tuple(row[place] for place in shown) for row in whole.rows)
+        return replace(whole, columns=tuple(whole.columns[place] for place in shown), rows=rows)
+
+    def policies_table(self) -> Table:
+        """What every condition is, in a line."""
+        rows = tuple((condition.title, condition.summary) for condition in self.results.design.conditions)
+        return Table("Policies", (*columns_of("policy"), *columns_of("what it is")), rows, "")
+
+    def findings(self) -> tuple[str, ...]:
+        """Which policy is best, how far it is from what needs no search, and how lucky the search's best were."""
+        best = self.best
+        if best is None:
+            return ("No policy came through under every seed.",)
+        said = (self._said_of_best(best), self._said_of_full(best), self._said_of_luck())
+        return tuple(each for each in said if each)
+
+    @property
+    def _controls(self) -> list[str]:
+        return [each.name for each in self.results.design.conditions if each.name not in self.candidates]
+
+    def _row(self, condition: Condition) -> tuple[str, ...]:
+        results, name = self.results, condition.name
+        compute = results.spread(name, "compute")
+        difference = None if name == DEFAULT else results.between(name, DEFAULT, self.metric)
+        p_value = None if difference is None else difference.p_value
+        return (
+            condition.title,
+            accuracy_cell(results.spread(name, results.accuracy_metric), results.task),
+            loss_cell(results.spread(name, results.loss_metric)),
+            self._value(self.searched.get(name)),
+            seconds_cell(results.spread(name, "train_seconds")),
+            formats.MISSING if compute is None else f"{compute.mean:.3f}",
+            formats.MISSING if difference is None else self._signed(difference.mean),
+            formats.MISSING if difference is None else self._value(difference.standard_error),
+            formats.MISSING if p_value is None else p_value_cell(p_value),
+        )
+
+    def _said_of_best(self, best: str) -> str:
+        number, mean = len(self.results.seeds), self.results.spread(best, self.metric)
+        seeds = "one other seed" if number == 1 else f"{number} other seeds"
+        value = f"{self._value(None if mean is None else mean.mean)}{self._unit}"
+        where = f"the {'highest' if self.by_accuracy else 'lowest'} mean {self._metric_name} over {seeds}, {value}"
+        if best == DEFAULT:
+            return f"Of the policies, the default one has {where}: nothing that the search found is ahead of it."
+        difference = self.results.between(best, DEFAULT, self.metric)
+        said = f"Of the policies, {self.results.design.title(best)} has {where}"
+        if difference is None:
+            return f"{said}."
+        return f"{said}: {self._difference(difference)} from the default one{self._doubt(difference)}."
+
+    def _doubt(self, difference: PairedDifference) -> str:
+        """The best of several is compared: by Bonferroni's correction, each of them may have been it."""
+        number = len(self.candidates)
+        if difference.p_value is None or difference.p_value * number < SIGNIFICANT:
+            return ""
+        several = "" if number == 1 else f" for the best of {number}"
+        return f", which {difference.num_seeds} seeds do not tell from none{several}"
+
+    def _said_of_full(self, best: str) -> str:
+        """The best policy beside the full network, whichever is ahead."""
+        said = []
+        for name in self._controls:
+            difference = None if name == DEFAULT else self.results.between(best, name, self.metric)
+            if difference is not None:
+                said.append(f"{self._difference(difference)} from {self.results.design.title(name)}")
+        return f"{self.results.design.title(best).capitalize()} is {'; '.join(said)}." if said else ""
+
+    def _said_of_luck(self) -> str:
+        """What the chosen had in the search, beside what they have on other seeds; and the default policy's, too."""
+        pairs = self._then_and_now(self.candidates)
+        if not pairs:
+            return ""
+        who = "The trial had" if len(pairs) == 1 else f"The {len(pairs)} trials had on average"
+        said = f"{who} {self._metric_name} {self._in_both(pairs)}"
+        default = self._then_and_now((DEFAULT,))
+        if not default:
+            return f"{said}."
+        fell, shared = _mean_change(pairs), _mean_change(default)
+        is_luck = fell < min(0.0, shared) if self.by_accuracy else fell > max(0.0, shared)
+        luck = " What they lost beyond it is the luck of being chosen." if is_luck else ""
+        return f"{said}; the default policy, which was not chosen, {self._in_both(default)}.{luck}"
+
+    def _then_and_now(self, names: tuple[str, ...]) -> list[tuple[float, float]]:
+        """What the search read, and the mean over other seeds."""
+        spreads = {name: self.results.spread(name, self.metric) for name in names if name in self.searched}
+        return [(self.searched[name], spread.mean) for name, spread in spreads.items() if spread is not None]
+
+    def _in_both(self, pairs: list[tuple[float, float]]) -> str:
+        then, now = (sum(pair[place] for pair in pairs) / len(pairs) for place in (0, 1))
+        return f"{self._value(then)}{self._unit} in the search, {self._value(now)}{self._unit} with other seeds"
+
+    def _difference(self, difference: PairedDifference) -> str:
+        mean = f"{self._signed(difference.mean)}{' points' if self._unit else ''}"
+        error, p_value = difference.standard_error, difference.p_value
+        if error is None or p_value is None:
+            return f"{mean} ({difference.note})"
+        return f"{mean} (standard error {self._value(error)}, p {p_value_cell(p_value)})"
+
+    @property
+    def _accuracy_title(self) -> str:
+        return formats.accuracy_name(self.results.task) + (" %" if self.results.task == "classification" else "")
+
+    @property
+    def _metric_name(self) -> str:
+        return formats.accuracy_name(self.results.task) if self.by_accuracy else "loss"
+
+    @property
+    def _unit(self) -> str:
+        return " %" if self.by_accuracy and self.results.task == "classification" else ""
+
+    def _value(self, value: float | None) -> str:
+        return formats.accuracy(value, self.results.task) if self.by_accuracy else formats.significant(value)
+
+    def _signed(self, value: float) -> str:
+        return formats.gap(value, self.results.task) if self.by_accuracy else f"{value:+.3g}"
+
+
+def _mean_change(pairs: list[tuple[float, float]]) -> float:
+    return sum(now - then for then, now in pairs) / len(pairs)
+
+
+def _short(name: str) -> str:
+    """`full` or `tuned` or `default`, as files have it."""
+    return "full" if name == STATIC else name.partition("@")[0]
