@@ -2,12 +2,12 @@
 
 On every data set these train on the same seeds: the untuned default policy and the full network from the first step,
 both at default training settings; what the search of static widths found, with the rates that it found; what autogrow
-found, once the trial that was best in the search, once the policy that `autogrow confirm` chose; and what was confirmed
-on each of the other data sets, unchanged but for the number of epochs, which is the data set's. The best trials of both
-searches, chosen on one seed, are the equal pair; confirming takes more runs, outside of the search's time. Where several
-searches were made of one data set, the seeds take turns among what they found; standard errors are over training seeds,
-not over searches, of which there are few. Validation is kept apart in training; its whole split, and the test split,
-which is opened once per run, are read at the end.
+found, once the trial that was best in the search, once the policy that `autogrow confirm` chose; and what was
+confirmed on each of the other data sets, unchanged but for the number of epochs, which is the data set's. The best
+trials of both searches, chosen on one seed, are the equal pair; confirming takes more runs, outside of the search's
+time. Where several searches were made of one data set, the seeds take turns among what they found; standard errors
+are over training seeds, not over searches, of which there are few. Validation is kept apart in training; its whole
+split, and the test split, which is opened once per run, are read at the end.
 """
 
 import json
