@@ -84,7 +84,7 @@ def test_parameters_are_called_by_their_path():
     space = SearchSpace.load(find_space("default"))
     names = {name for _, parameters in asked_for(space, number=50) for name in parameters}
     assert {"initial_fraction", "trigger.kind", "trigger.plateau.min_delta", "trigger.schedule.every"} <= names
-    assert {"layer_selection.round_robin.fraction", "freeze.kind", "training.learning_rate"} <= names
+    assert {"layer_selection.round_robin.fraction", "connection_ramp_steps", "training.learning_rate"} <= names
 
 
 class TestSections:

@@ -54,7 +54,8 @@ def best_policy(every: int) -> GrowthPolicy:
             "initial_fraction": 0.5,
             "chunk_fraction": 0.25,
             "trigger": {"kind": "schedule", "every": every},
-            "initialization": "paired",
+            "initialization": "zero_fan_out",
+            "connection_ramp_steps": 50,
         }
     )
 
