@@ -133,6 +133,7 @@ def confirm_policies(
     policies: list[GrowthPolicy | None] = []
 
     def pages(results: Results, heading: str) -> Pages:
+        heading = f"{run.name} on other seeds"
         confirmed = found.read(results, metric)
         policies.append(_best_policy(found, confirmed))
         tables = confirmed.table(), confirmed.policies_table()

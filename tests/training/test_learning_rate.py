@@ -13,13 +13,12 @@ STEPS = 24
 
 
 def rates(schedule, constant_share=0.0, **fields):
-    """The trainer, and the learning rate in the optimizer at each step."""
+    """The trainer, and the learning rate in the optimizer at each step. The share is left out where it is None."""
     found = []
+    share = {} if constant_share is None else {"constant_share": constant_share}
     run = trainer(
         the_policy=policy(**fields),
-        the_settings=settings(
-            learning_rate_schedule=schedule, learning_rate=BASE, sample_every=2, constant_share=constant_share
-        ),
+        the_settings=settings(learning_rate_schedule=schedule, learning_rate=BASE, sample_every=2, **share),
         the_data=data(validation=False),
     )
     run.optimizer.register_step_pre_hook(lambda optimizer, *_: found.append(optimizer.param_groups[0]["lr"]))
@@ -72,7 +71,7 @@ def test_constant_then_cosine_is_the_cosine_for_what_never_grows_where_no_share_
     assert found == pytest.approx(cosine(0))
 
 
-@pytest.mark.parametrize(("share", "first"), [(0.1, 6), (0.5, 12), (0.8, 19)])
+@pytest.mark.parametrize(("share", "first"), [(0.1, 6), (0.5, 12), (0.8, 19), (None, 18)])
 def test_it_is_constant_for_a_share_of_the_run_also_where_growth_ends_sooner(share, first):
     fields = {"chunk_fraction": 0.75, "trigger": {"kind": "schedule", "every": 3}}
     run, found = rates("constant_then_cosine", share, **fields)
