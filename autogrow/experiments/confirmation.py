@@ -56,16 +56,22 @@ class Confirmation:
 class _Candidate:
     """A policy that the search tried, with its training settings."""
 
-    title: str
+    number: int
+    """Of its trial."""
+    role: str
     policy: GrowthPolicy
     training: TrainingSettings
     searched: float
     """What the search read, with one seed."""
 
     @property
+    def title(self) -> str:
+        return f"trial {self.number}" + ("" if self.role == SEARCHED else f" ({self.role})")
+
+    @property
     def condition(self) -> str:
         """A name that stands for this recipe alone: results in a folder are never taken for another policy's."""
-        return f"{self.title.partition(' (')[0].replace(' ', '_')}@{_digest(self.policy, self.training)}"
+        return f"trial_{self.number}@{_digest(self.policy, self.training)}"
 
 
 @dataclass(frozen=True)
@@ -130,15 +136,13 @@ def confirm_policies(
             f"seeds is {num_seeds}: the run's seed is {found.settings.seed}, and the last one is 2**32 - 1"
         )
     folder = ExperimentFolder(out or _default_place(run), KIND)
-    policies: list[GrowthPolicy | None] = []
 
     def pages(results: Results, heading: str) -> Pages:
         heading = f"{run.name} on other seeds"
         confirmed = found.read(results, metric)
-        policies.append(_best_policy(found, confirmed))
-        tables = confirmed.table(), confirmed.policies_table()
-        page = markdown_page(heading, tables, confirmed.findings())
-        return Pages(page, accuracy_figure(results, heading), _data(found, confirmed), policies[-1])
+        page = markdown_page(heading, (confirmed.table(), confirmed.policies_table()), confirmed.findings())
+        figures = accuracy_figure(results, heading)
+        return Pages(page, figures, _data(found, confirmed), _best_policy(found, confirmed))
 
     folder.check(experiment_settings(experiment, design))
     if on_start is not None:
@@ -146,7 +150,10 @@ def confirm_policies(
     results = run_experiment(
         experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs, pages=pages
     )
-    return None if results is None else Confirmation(found.read(results, metric), folder, policies[-1])
+    if results is None:
+        return None
+    confirmed = found.read(results, metric)
+    return Confirmation(confirmed, folder, _best_policy(found, confirmed))
 
 
 def first_seed_of(settings: SearchSettings) -> int:
@@ -177,10 +184,9 @@ def _read_run(run: RunFolder, number: int, preference: str) -> _Found:
 
 
 def _candidate(trial: Any, run: RunFolder, settings: SearchSettings, metric: str) -> _Candidate:
-    role = trial.user_attrs.get("role", SEARCHED)
-    title = f"trial {trial.number}" + ("" if role == SEARCHED else f" ({role})")
-    policy = policy_of(trial, run, settings)
-    return _Candidate(title, policy, policy.training or settings.training, trial.user_attrs["metrics"][metric])
+    role, policy = trial.user_attrs.get("role", SEARCHED), policy_of(trial, run, settings)
+    training = policy.training or settings.training
+    return _Candidate(trial.number, role, policy, training, trial.user_attrs["metrics"][metric])
 
 
 def _experiment(found: _Found, data_dir: Path | None, device: str) -> Experiment:
@@ -211,7 +217,7 @@ def _design(found: _Found) -> Design:
     full, best = static_policy().within(limits), found.candidates[0]
     conditions = [Condition.fixed(STATIC, "full", "full size from the first step", FixedPlan(full))]
     if tuned := _differences(best.training, base):
-        name, title = f"{TUNED}@{_digest(full, best.training)}", f"full as {best.title.partition(' (')[0]}"
+        name, title = f"{TUNED}@{_digest(full, best.training)}", f"full as trial {best.number}"
         summary = f"full size from the first step, with that trial's training: {_listed(tuned)}"
         conditions.append(Condition.fixed(name, title, summary, FixedPlan(full, None, best.training)))
     default = default_policy().within(limits)
