@@ -18,6 +18,7 @@ from autogrow.data.opening import open_dataset
 from autogrow.errors import RunFolderError, UsageError, unknown_name
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
 from autogrow.experiments.confirmation_results import TUNED, Confirmed
+from autogrow.experiments.controls import FULL
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.pages import Pages, accuracy_figure
 from autogrow.experiments.results import Results
@@ -173,12 +174,13 @@ def _read_run(run: RunFolder, number: int, preference: str) -> _Found:
     chosen = [trial for trial in ranked(trials, preference) if trial.user_attrs.get("role") != DEFAULT][:number]
     need_candidate(chosen[0] if chosen else None, run)
     roles = {trial.user_attrs.get("role"): trial for trial in trials if trial.state.name == "COMPLETE"}
-    controls = {role: roles[role].user_attrs["metrics"].get(metric) for role in (DEFAULT, STATIC) if role in roles}
+    names = {DEFAULT: DEFAULT, STATIC: FULL}
+    controls = {name: roles[role].user_attrs["metrics"].get(metric) for role, name in names.items() if role in roles}
     return _Found(
         run,
         settings,
         tuple(_candidate(trial, run, settings, metric) for trial in chosen),
-        {role: value for role, value in controls.items() if value is not None},
+        {name: value for name, value in controls.items() if value is not None},
         DEFAULT not in roles or is_feasible(roles[DEFAULT]),
     )
 
@@ -215,7 +217,7 @@ def _design(found: _Found) -> Design:
     """The controls, then the candidates; the full network once more, as the best trial trained."""
     limits, base = found.settings.limits, found.settings.training
     full, best = static_policy().within(limits), found.candidates[0]
-    conditions = [Condition.fixed(STATIC, "full", "full size from the first step", FixedPlan(full))]
+    conditions = [Condition.fixed(FULL, "full", "full size from the first step", FixedPlan(full))]
     if tuned := _differences(best.training, base):
         name, title = f"{TUNED}@{_digest(full, best.training)}", f"full as trial {best.number}"
         summary = f"full size from the first step, with that trial's training: {_listed(tuned)}"
@@ -229,7 +231,7 @@ def _design(found: _Found) -> Design:
     return Design(
         tuple(conditions),
         subject=DEFAULT,
-        unit=STATIC,
+        unit=FULL,
         split="validation",
         first_seed=first_seed_of(found.settings),
         is_open=True,

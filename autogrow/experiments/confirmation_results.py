@@ -8,7 +8,7 @@ from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import PairedDifference
 from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, loss_cell, p_value_cell, seconds_cell
-from autogrow.policy.presets import DEFAULT, STATIC
+from autogrow.policy.presets import DEFAULT
 from autogrow.report import formats
 from autogrow.report.tables import Table
 
@@ -56,7 +56,9 @@ class Confirmed:
         others = [
             each.name for each in self.results.design.conditions if each.name in self._controls and each.name != best
         ]
-        differences = {f"minus_{_short(name)}": self.results.between(best, name, self.metric) for name in others}
+        differences = {
+            f"minus_{name.partition('@')[0]}": self.results.between(best, name, self.metric) for name in others
+        }
         mean = self.results.spread(best, self.metric)
         return {
             "metric": self.metric,
@@ -204,8 +206,3 @@ class Confirmed:
 
 def _mean_change(pairs: list[tuple[float, float]]) -> float:
     return sum(now - then for then, now in pairs) / len(pairs)
-
-
-def _short(name: str) -> str:
-    """`full` or `tuned` or `default`, as files have it."""
-    return "full" if name == STATIC else name.partition("@")[0]

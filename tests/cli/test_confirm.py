@@ -25,7 +25,7 @@ def test_it_prints_a_line_per_run_the_table_and_what_it_says(autogrow, small_run
     code, out, err = autogrow("confirm", "small", "--top", 1, "--seeds", 2, "--threads", 1)
     assert code == 0
     assert re.findall(r"seed (\d) \((\d) of 2\)  (\w+(?: \d)?)", err) == [
-        (str(seed), str(seed), name) for seed in (1, 2) for name in ("static", "tuned", "default", "trial 3")
+        (str(seed), str(seed), name) for seed in (1, 2) for name in ("full", "tuned", "default", "trial 3")
     ]
     assert err.startswith("8 training runs\n")
     assert "mean ± standard deviation of 2 seeds" in out
