@@ -261,10 +261,7 @@ class _StudySearcher(_NotPickled, Searcher):
             self._source.ended(config, _ending(result, error))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study database is the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("a search is resumed from its study database, not from Ray Tune")
+        """Nothing: the study database is the state. Ray's own `restore` refuses, as it should."""
 
     @contextmanager
     def _keeping_errors(self) -> Iterator[None]:
