@@ -87,6 +87,9 @@ class RemoteFolder:
     def publish(self, copy: Path, leaving_out: Collection[str] = (), *, removing: bool = False) -> None:
         """Write here what has changed in a copy since it was last published.
 
+        A folder's own files come before those of the folders in it: nobody then finds a checkpoint whose samples
+        are not there yet.
+
         Args:
             leaving_out: Names of files, and of folders at any depth.
             removing: Also remove what was published from the copy, or fetched for it, and is not there any more.
@@ -98,7 +101,7 @@ class RemoteFolder:
                 parts = path.relative_to(copy).parts
                 if path.is_file() and not path.name.startswith(".") and not set(leaving_out) & set(parts):
                     present["/".join(parts)] = (status.st_size, status.st_mtime_ns, status.st_ino)
-        for name, stamp in present.items():
+        for name, stamp in sorted(present.items(), key=lambda item: item[0].count("/")):
             if self._published.get(name) != stamp:
                 with suppress(FileNotFoundError):
                     self.write(name, (copy / name).read_bytes())

@@ -78,6 +78,17 @@ def test_only_what_has_changed_is_written_again(url, tmp_path, monkeypatch):
     assert names == ["b"]
 
 
+def test_samples_are_there_before_the_checkpoint_that_goes_on_from_them(url, tmp_path, monkeypatch):
+    there, copy = RemoteFolder(url), tmp_path / "copy"
+    (copy / "checkpoint").mkdir(parents=True)
+    for name in ("checkpoint/step-1.pt", "events.jsonl", "samples.jsonl"):
+        (copy / name).write_text("1")
+    names = []
+    monkeypatch.setattr(there, "write", lambda name, content: names.append(name))
+    there.publish(copy)
+    assert names == ["events.jsonl", "samples.jsonl", "checkpoint/step-1.pt"]
+
+
 @pytest.mark.parametrize(("url", "message"), [
     ("nowhere://bucket/run", "Protocol not known: nowhere; URLs such as s3://bucket/folder can"),
     ("dropbox://run", "cannot be reached"),
