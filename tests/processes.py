@@ -14,7 +14,7 @@ import psutil
 from sqlalchemy.pool import NullPool
 
 MARK = "AUTOGROW_TEST_MARK"
-LONG = ("--epochs", 300, "--model", "mlp", "--model-option", "hidden=[256, 256]")
+LONG = ("--epochs", 200, "--model", "mlp", "--model-option", "hidden=[256, 256]")
 """Trials of some seconds, so that there is time to kill them."""
 
 

@@ -1,16 +1,15 @@
-"""A run on storage that is reached by a URL: its driver's and its readers' copy, and its trials' copies."""
+"""A run on storage that is reached by a URL: its driver's and its readers' copy."""
 
 import atexit
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from autogrow.study.remote_folder import RemoteFolder, is_url, lock_holder, published, remote_lock
+from autogrow.study.remote_folder import RemoteFolder, lock_holder, remote_lock
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.session_folder import session_folder
-from autogrow.training.records import TrialFolder
 
 NOT_COPIED = ("checkpoint", "forks", "interrupt", "lock")
 """What only trials need, and what is asked for where it is."""
@@ -81,27 +80,3 @@ class RemoteRunFolder(RunFolder):
 
     def _name_of(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
-
-
-@contextmanager
-def trial_workplace(
-    folder: str, interrupt: str, scratch: str | None = None
-) -> Iterator[tuple[TrialFolder, Callable[[], bool]]]:
-    """Where a trial works, and what tells it to save and end: by the places that its configuration names.
-
-    A folder at a URL is copied to this machine first, and published while the trial trains and when it ends.
-
-    scratch: Where the copy is made, if this machine has that folder; it goes with it, should this process be killed.
-    """
-    if not is_url(folder):
-        yield TrialFolder(Path(folder)), Path(interrupt).exists
-        return
-    run, _, interrupt_name = interrupt.rpartition("/")
-    remote = RemoteFolder(folder)
-    with ExitStack() as stack:
-        if scratch is not None and Path(scratch).is_dir():
-            copy = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True)))
-        else:
-            copy = stack.enter_context(session_folder()) / "trial"
-        remote.fetch(copy)
-        yield TrialFolder(copy), stack.enter_context(published(remote, copy, RemoteFolder(run), interrupt_name))

@@ -30,8 +30,8 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.memory_guard import MemoryLimit, is_out_of_memory
-from autogrow.study.remote_run import trial_workplace
 from autogrow.study.settings import SPLIT_SEED, SearchSettings
+from autogrow.study.trial_workplace import trial_workplace
 from autogrow.training.example_input import example_input
 from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder

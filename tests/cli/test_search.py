@@ -103,11 +103,11 @@ def test_failures_in_a_row_stop_a_search(limit, number, trials, start, records, 
 
 
 def test_a_time_budget_ends_a_search_and_queues_what_ran(start, records, temporary):
-    search = start("--trials", 500, "--time-budget", "25s", "--epochs", 40, "--quiet")
+    search = start("--trials", 500, "--time-budget", "25s", "--epochs", 15, "--quiet")
     started = time.monotonic()
     code, _, err = search.end()
     assert code == 0, err
-    assert time.monotonic() - started < 25 + 20
+    assert time.monotonic() - started < 25 + 60  # 500 trials take many minutes
     assert "the time budget is used up: saving the trials that run" in err
     assert "--resume --name run" in err
     assert "RUNNING" not in records.states()

@@ -5,7 +5,7 @@ import pytest
 from tests.processes import LONG, check_ended, wait_until
 
 pytestmark = pytest.mark.slow
-TRIALS = 6
+TRIALS = 4
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError
 from autogrow.study import remote_folder
 from autogrow.study.finding_runs import find_run, named_run, next_run_name
 from autogrow.study.remote_folder import RemoteFolder, lock_holder, remote_lock
-from autogrow.study.remote_run import trial_workplace
 from autogrow.study.run_folder import RunFolder
+from autogrow.study.trial_workplace import trial_workplace
 
 CONFIG = {"dataset": "digits", "model": "mlp"}
 
