@@ -11,6 +11,7 @@ import click
 from autogrow.cli.networks import interruptible, model_for, set_threads
 from autogrow.cli.options import (
     data_dir_option,
+    device_option,
     execution_options,
     jobs_option,
     json_option,
@@ -18,6 +19,7 @@ from autogrow.cli.options import (
     model_option_option,
     parse_limits,
     run_argument,
+    threads_option,
 )
 from autogrow.errors import UsageError
 
@@ -40,8 +42,8 @@ from autogrow.errors import UsageError
     type=click.Path(file_okay=False, path_type=Path),
     help="[default: RUN/confirmation; of a run at a URL, results/confirmation/NAME]",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--threads", type=int, help="CPU threads of all runs together  [default: all cores]")
+@device_option
+@threads_option
 @jobs_option
 @data_dir_option
 @json_option
@@ -113,9 +115,9 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
     "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: results/compare/POLICY-DATASET]"
 )
 @limit_options
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @execution_options
-@click.option("--threads", type=int, help="CPU threads of all runs together  [default: all cores]")
+@threads_option
 @jobs_option
 @data_dir_option
 @json_option
@@ -219,16 +221,18 @@ ALL = "all"
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option("--seeds", type=int, help="Every condition is trained on so many seeds  [default: 5; cost: 1]")
+@click.option(
+    "--seeds", type=int, help="Every condition is trained on so many seeds  [default: 5; cost, and with --quick: 1]"
+)
 @click.option("--quick", is_flag=True, help="Short runs on little data: they show that it works, not what comes out.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="[default: results/reproduce/NAME, results/studies/NAME; of all: results]",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @execution_options
-@click.option("--threads", type=int, help="CPU threads of all runs together  [default: all cores]")
+@threads_option
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
@@ -307,7 +311,9 @@ def _request(reproduction: Any, options: dict[str, Any], device: str, *, several
 
     if reproduction.needs_gpu and not options["quick"] and options["device"] == "auto" and device == "cpu":
         raise UsageError(f"{reproduction.name} takes days without a GPU: use --quick, or insist with --device cpu")
-    seeds = reproduction.default_seeds if options["seeds"] is None else options["seeds"]
+    seeds = options["seeds"]
+    if seeds is None:
+        seeds = 1 if options["quick"] else reproduction.default_seeds
     check_num_seeds(seeds)
     root = (options["out"] or Path("results")) if several or options["out"] is None else None
     folder = f"{reproduction.name}-quick" if options["quick"] else reproduction.name

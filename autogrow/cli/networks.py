@@ -12,6 +12,7 @@ import click
 
 from autogrow.cli.options import (
     data_dir_option,
+    device_option,
     execution_options,
     json_option,
     limit_options,
@@ -31,7 +32,7 @@ from autogrow.cli.options import (
 @click.option("--train-size", type=int, help="Train on a stratified subset of so many examples (plus validation).")
 @limit_options
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @execution_options
 @click.option("--threads", type=int, help="CPU threads  [default: all cores]")
 @data_dir_option

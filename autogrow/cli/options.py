@@ -18,6 +18,12 @@ data_dir_option: Decorator = click.option(
     type=click.Path(file_okay=False),
     help="Where data sets lie, in torchvision's layout [AUTOGROW_DATA, or the user's cache folder].",
 )
+device_option: Decorator = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+threads_option: Decorator = click.option(
+    "--threads", type=int, help="CPU threads of all runs together  [default: all cores]"
+)
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 jobs_option: Decorator = click.option(
     "--jobs",

@@ -137,3 +137,18 @@ def test_orthonormal_rows_are_the_nearest_and_as_many_as_the_rank():
     for nothing in (torch.zeros(3, 4), torch.full((3, 4), torch.nan), torch.zeros(0, 4)):
         assert not orthonormal_rows(nothing).any()
     assert int(orthonormal_rows(torch.randn(9, 4)).any(1).sum()) == 4
+
+
+def test_eigenvectors_that_do_not_converge_are_found_otherwise(monkeypatch):
+    """In several threads, MKL was seen to give up on gradients of 256 units of which nine were alive."""
+
+    def give_up(matrix):
+        raise torch.linalg.LinAlgError("linalg.eigh: The algorithm failed to converge (error code: 40802).")
+
+    torch.manual_seed(0)
+    matrix = torch.zeros(20, 30, dtype=torch.float64)
+    matrix[[3, 4, 11]] = torch.randn(3, 30, dtype=torch.float64)
+    expected = orthonormal_rows(matrix)
+    monkeypatch.setattr(torch.linalg, "eigh", give_up)
+    assert torch.allclose(orthonormal_rows(matrix), expected)
+    assert int(expected.any(1).sum()) == 3
