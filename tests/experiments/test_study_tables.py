@@ -47,6 +47,13 @@ def test_data_sets_are_told_apart_by_what_was_found_there():
     )
 
 
+def test_nothing_is_said_of_one_seed():
+    single = results({name: values[:1] for name, values in {**BASE, "other": [0.1]}.items()})
+    assert findings({"a": single, "b": single}) == (
+        "One seed: no standard error and no test, so nothing is said of differences.",
+    )
+
+
 def test_the_ratio_is_over_seeds_that_both_have():
     other = results({**BASE, "baseline": [0.2, 0.2, 0.2], "other": [0.1, 0.11, 0.105]})
     runs = tuple(run for run in other.runs if (run.seed, run.condition) != (0, "other"))

@@ -100,6 +100,8 @@ def _minus_baseline(results: Results, condition: str, metric: str) -> PairedDiff
 def findings(found: Found) -> tuple[str, ...]:
     """A sentence per alternative: where it differs from the baseline, and where no difference was found."""
     first = next(iter(found.values()))
+    if all(len(results.seeds) == 1 for results in found.values()):
+        return ("One seed: no standard error and no test, so nothing is said of differences.",)
     said = [_finding(found, each) for each in first.design.conditions if each.name != first.design.subject]
     return f"A difference is one of the loss with p below {SIGNIFICANT:g} over {len(first.seeds)} seeds.", *said
 
