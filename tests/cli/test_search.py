@@ -107,7 +107,7 @@ def test_a_time_budget_ends_a_search_and_queues_what_ran(start, records, tempora
     started = time.monotonic()
     code, _, err = search.end()
     assert code == 0, err
-    assert time.monotonic() - started < 25 + 60  # 500 trials take many minutes
+    assert time.monotonic() - started < 25 + 20
     assert "the time budget is used up: saving the trials that run" in err
     assert "--resume --name run" in err
     assert "RUNNING" not in records.states()

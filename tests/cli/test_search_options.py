@@ -121,9 +121,9 @@ def test_a_compute_budget_ends_a_search_and_says_so(start, records, temporary):
 
 
 @pytest.mark.slow
-def test_another_sampler_proposes(start, records):
-    """The one that needs PyTorch in the driver; all of them: tests of sampling, without Ray."""
-    code, _, err = start("--trials", 9, "--epochs", 2, *QUICK, "--sampler", "gp", "--quiet").end()
+@pytest.mark.parametrize("sampler", ["gp", "nsga2"])
+def test_other_samplers_propose(sampler, start, records):
+    code, _, err = start("--trials", 9, "--epochs", 2, *QUICK, "--sampler", sampler, "--quiet").end()
     assert code == 0, err
     check_ended(records, 9)
     assert "FAIL" not in records.states()
