@@ -7,11 +7,19 @@ The command line prints the message after ``autogrow: error:`` and exits with `e
 import difflib
 from collections.abc import Iterable
 
+MAX_LINE = 500
+"""Characters of an error: what a file or a command line holds may be repeated in it, but not at any length."""
+MAX_WORD = 200
+"""Characters without a space in it; paths may be long."""
+
 
 class AutogrowError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and mend. Its text is one line of bounded length."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return as_line(super().__str__())
 
 
 class UsageError(AutogrowError):
@@ -66,9 +74,25 @@ def unknown_name(kind: str, value: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {value!r}: known are {', '.join(names)}{nearest(value, names)}"
 
 
+def shortened(text: str, length: int) -> str:
+    """The text with its middle left out where it is longer."""
+    if len(text) <= length:
+        return text
+    tail = (length - 3) // 3
+    return f"{text[: length - 3 - tail]}...{text[-tail:]}"
+
+
+def as_line(text: str) -> str:
+    """The text without line breaks, shortened to what a person reads: long words first, then the whole."""
+    return shortened(" ".join(shortened(word, MAX_WORD) for word in text.split()), MAX_LINE)
+
+
 def one_line(error: BaseException) -> str:
     """The error's message without line breaks, preceded by its type unless it is one of ours."""
-    text = " ".join(str(error).split())
+    try:
+        text = as_line(str(error))
+    except Exception:  # noqa: BLE001 - the text of somebody else's error is made by somebody else's code
+        text = "its message cannot be made"
     if isinstance(error, AutogrowError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -16,7 +16,7 @@ from autogrow.cli.inspection import inspect
 from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
 from autogrow.cli.search import search
-from autogrow.errors import AutogrowError, nearest, one_line
+from autogrow.errors import AutogrowError, as_line, nearest, one_line
 
 INTERRUPTED = 130
 
@@ -93,7 +93,7 @@ def run(arguments: list[str]) -> int:
         if "--debug" in arguments:
             raise
         message = error.format_message() if isinstance(error, click.ClickException) else one_line(error)
-        print(f"autogrow: error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"autogrow: error: {as_line(message)}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("autogrow: interrupted", file=sys.stderr)

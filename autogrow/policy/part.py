@@ -3,12 +3,13 @@
 A part is data and pure functions of data. It never sees a module or a tensor.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from autogrow.errors import PolicyError, nearest
+from autogrow.errors import PolicyError
+from autogrow.reading.typed import typed
 from autogrow.registry import Registry
 
 
@@ -59,31 +60,4 @@ def choice_parser(registry: Registry[type[Choice]]) -> Callable[[Any], Choice]:
 
 def validated(model: type[Model], fields: Mapping[str, Any], where: str) -> Model:
     """An instance of `model`, or a `PolicyError` of one line that names the field, the value and the limit."""
-    try:
-        return model.model_validate(dict(fields))
-    except PolicyError as error:  # of a part inside
-        raise PolicyError(f"{where}: {error}") from None
-    except ValidationError as error:
-        raise PolicyError(f"{where}: {_first_problem(error, model)}") from None
-
-
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    problem = error.errors(include_url=False)[0]
-    path = ".".join(str(step) for step in problem["loc"]) or "value"
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(model, problem["loc"][:-1])
-        return f"unknown field {path!r}; known are {', '.join(known)}{nearest(str(problem['loc'][-1]), known)}"
-    if problem["type"] == "missing":
-        return f"field {path!r} is missing"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    return f"{path} is {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
-
-
-def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    """The fields of the record inside `model` that `path` leads to."""
-    for step in path:
-        annotation = model.model_fields[str(step)].annotation
-        inside = [annotation, *get_args(annotation)]  # a record, or a record or None
-        model = next(entry for entry in inside if isinstance(entry, type) and issubclass(entry, BaseModel))
-    return list(model.model_fields)
+    return typed(model, dict(fields), where, PolicyError)

@@ -1,4 +1,4 @@
-"""Policy files: YAML that is data only. Safe loading, a version, a size limit, no aliases, no import strings."""
+"""Policy files: YAML that is data only, with a version and without import strings."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,10 @@ import yaml
 
 from autogrow.errors import PolicyError
 from autogrow.files import write_text_atomically
+from autogrow.reading.yaml_files import read_yaml
 
 FORMAT_NAME = "autogrow-policy"
 FORMAT_VERSION = 1
-MAX_BYTES = 64 * 1024
 
 
 def read_policy_file(path: Path) -> dict[str, Any]:
@@ -39,27 +39,5 @@ def check_format(value: object, path: Path) -> None:
 
 
 def read_yaml_mapping(path: Path, what: str) -> dict[str, Any]:
-    """The top-level mapping of a small YAML file, loaded safely; raises `PolicyError` with the place of the fault."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise PolicyError(f"{path}: {size} bytes, a {what} has at most {MAX_BYTES}")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise PolicyError(f"{path}: cannot read the {what}: {reason}") from None
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise PolicyError(f"{path}: a {what} has no YAML aliases (*name); write the value out")
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}" if mark else ""
-        raise PolicyError(
-            f"{path}: not valid YAML{place}: {getattr(error, 'problem', None) or 'cannot be parsed'}"
-        ) from None
-    except RecursionError:
-        raise PolicyError(f"{path}: the {what} is nested too deeply") from None
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise PolicyError(f"{path}: a {what} is a YAML mapping of names to values")
-    return content
+    """The top-level mapping of a small YAML file. Raises `PolicyError` with the place of the fault."""
+    return read_yaml(path, what, PolicyError)

@@ -115,7 +115,7 @@ class TestPolicyFiles:
             ("format: autogrow-space/1\npolicy: {}", "expected 'autogrow-policy/1'"),
             ("format: autogrow-policy/1\nchunk_fraction: 1.5", "chunk_fraction is 1.5"),
             ("format: autogrow-policy/1\nmodel: os:system", "unknown field 'model'"),
-            ("format: !!python/object/apply:os.system ['touch pwned']", "not valid YAML"),
+            ("format: !!python/object/apply:os.system ['touch pwned']", "YAML tags (!name) are not read"),
         ],
     )
     def test_one_that_cannot_be_used(self, content, message, refused, workplace):
