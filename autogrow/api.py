@@ -25,6 +25,7 @@ from autogrow.export.policies import export_policy
 from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
 from autogrow.models.building import ModelSpec, automatic_model
+from autogrow.paths import is_npz_name, resolved
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
@@ -168,7 +169,7 @@ def plan_new_search(
     opened = open_dataset(dataset, data_dir)
     spec = resolve_model(model, opened, model_options)
     fields = {
-        "dataset": str(Path(dataset).absolute()) if dataset.endswith(".npz") else dataset,
+        "dataset": str(resolved(dataset)) if is_npz_name(dataset) else dataset,
         "data_dir": str(data_dir),
         "fingerprint": opened.fingerprint,
         "task": opened.task,
@@ -281,7 +282,7 @@ def evaluate(
 
 
 def resolve_data_dir(data_dir: str | Path | None) -> Path:
-    return (Path(data_dir) if data_dir is not None else default_data_dir()).expanduser().absolute()
+    return default_data_dir() if data_dir is None else resolved(data_dir)
 
 
 def resolve_device(device: str) -> str:

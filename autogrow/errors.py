@@ -5,12 +5,15 @@ The command line prints the message after ``autogrow: error:`` and exits with `e
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 MAX_LINE = 500
 """Characters of an error: what a file or a command line holds may be repeated in it, but not at any length."""
 MAX_WORD = 200
 """Characters without a space in it; paths may be long."""
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, what turns the direction of writing, and what cannot be encoded."""
 
 
 class AutogrowError(Exception):
@@ -96,3 +99,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, AutogrowError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def printable(text: str) -> str:
+    """The text with control characters written out (``\\x1b``), so that a terminal shows them and obeys none."""
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)

@@ -1,7 +1,6 @@
 """``autogrow confirm``, ``compare`` and ``reproduce``: what policies are worth beside controls, over several seeds."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,8 +84,7 @@ def confirm(run_path: str, **options: Any) -> int:
 
 
 def _print_confirmation(confirmation: Any, as_json: bool) -> None:
-    from rich.console import Console
-
+    from autogrow.printing import console
     from autogrow.report.terminal import render_tables
 
     confirmed, folder = confirmation.confirmed, confirmation.folder
@@ -94,10 +92,10 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
         content = json.loads(folder.result_file.read_text(encoding="utf-8"))
         click.echo(json.dumps({"out": str(folder.path), **content}))
         return
-    console = Console(file=sys.stdout)
-    console.print(render_tables(confirmed.table_for_terminal()))
+    terminal = console()
+    terminal.print(render_tables(confirmed.table_for_terminal()))
     for paragraph in confirmed.findings():
-        console.print(paragraph, highlight=False, markup=False)
+        terminal.print(paragraph)
     click.echo(f"\nwritten to {folder.path}: {', '.join(path.name for path in folder.written)}")
     if confirmation.policy is not None:
         click.echo(f"best policy  {folder.policy_file}")
@@ -203,16 +201,15 @@ def _run_printer(num_seeds: int, first_seed: int = 0) -> Any:
 
 
 def _print_results(results: Any, folder: Any, as_json: bool) -> None:
-    from rich.console import Console
-
     from autogrow.experiments.tables import results_tables
+    from autogrow.printing import console
     from autogrow.report.terminal import render_tables
 
     if as_json:
         content = json.loads(folder.result_file.read_text(encoding="utf-8"))
         click.echo(json.dumps({"out": str(folder.path), **content}))
         return
-    Console(file=sys.stdout).print(render_tables(*results_tables(results)))
+    console().print(render_tables(*results_tables(results)))
     click.echo(f"\nwritten to {folder.path}: {', '.join(path.name for path in folder.written)}")
 
 
@@ -336,14 +333,13 @@ def _read_json(report: Any) -> dict[str, Any]:
 
 
 def _print_report(report: Any) -> None:
-    from rich.console import Console
-
+    from autogrow.printing import console
     from autogrow.report.terminal import render_tables
 
-    console = Console(file=sys.stdout)
-    console.print(f"\n[bold]{report.heading}[/bold]\n")
-    console.print(render_tables(*report.tables))
+    terminal = console()
+    terminal.print(f"\n{report.heading}\n", style="bold")
+    terminal.print(render_tables(*report.tables))
     for paragraph in report.paragraphs:
-        console.print(paragraph, highlight=False, markup=False)
+        terminal.print(paragraph)
     written = ", ".join(str(path.relative_to(report.folder)) for path in report.written)
     click.echo(f"\nwritten to {report.folder}: {written}")

@@ -17,6 +17,7 @@ from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
 from autogrow.cli.search import search
 from autogrow.errors import AutogrowError, as_line, nearest, one_line
+from autogrow.printing import printable_output
 
 INTERRUPTED = 130
 
@@ -86,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command; errors that a user can mend are printed as one line on stderr."""
+    with printable_output():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name="autogrow", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -95,10 +101,16 @@ def run(arguments: list[str]) -> int:
         message = error.format_message() if isinstance(error, click.ClickException) else one_line(error)
         print(f"autogrow: error: {as_line(message)}", file=sys.stderr)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        print("autogrow: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has gone (`autogrow report | head`); Python would complain again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # What nobody turned into an error of ours: a file that may not be read, a disk that fails.
+        if "--debug" in arguments or error.filename is None:
+            raise
+        print(f"autogrow: error: {error.strerror}: {error.filename}", file=sys.stderr)
+        return AutogrowError.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("autogrow: interrupted", file=sys.stderr)
+        return INTERRUPTED

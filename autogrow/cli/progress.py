@@ -1,17 +1,16 @@
 """The live display of a search, on stderr: a bar, the best so far, the time left; plain lines without a terminal."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from autogrow.printing import console
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.sampling import Proposal
 
@@ -22,7 +21,7 @@ class ProgressDisplay(SearchMonitor):
     """Draws what the search tells it; with `quiet` only says why it stops."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self._console = Console(file=sys.stderr, highlight=False)
+        self._console = console(err=True)
         self._quiet = quiet
         self._live: Live | None = None
         self._progress = Progress(

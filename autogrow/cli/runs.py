@@ -1,7 +1,6 @@
 """``autogrow status``, ``report`` and ``export``: what a run says, and what leaves it."""
 
 import json
-import sys
 from pathlib import Path
 
 import click
@@ -14,8 +13,7 @@ from autogrow.cli.options import json_option, run_argument
 @json_option
 def status(run_path: str, as_json: bool) -> None:
     """Say what is running, waiting, done, stopped, failed and infeasible in a run, the best so far, what it took."""
-    from rich.console import Console
-
+    from autogrow.printing import console
     from autogrow.report.summary import status_content, summarize
     from autogrow.report.terminal import render_status
     from autogrow.study.finding_runs import find_run
@@ -25,7 +23,7 @@ def status(run_path: str, as_json: bool) -> None:
         content = {"run": summary.name, "is_running": summary.is_running, "counts": summary.counts}
         click.echo(json.dumps({**content, **status_content(summary)}))
         return
-    Console(file=sys.stdout).print(render_status(summary))
+    console().print(render_status(summary))
 
 
 @click.command()
@@ -36,8 +34,7 @@ def status(run_path: str, as_json: bool) -> None:
 @json_option
 def report(run_path: str, html: Path | None, as_json: bool) -> None:
     """Show a run's tables, and write one offline HTML file with figures."""
-    from rich.console import Console
-
+    from autogrow.printing import console
     from autogrow.report.html import write_html_report
     from autogrow.report.summary import summarize
     from autogrow.report.terminal import render
@@ -52,7 +49,7 @@ def report(run_path: str, html: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**summary.to_dict(), "html": place}))
         return
-    Console(file=sys.stdout).print(render(summary))
+    console().print(render(summary))
     click.echo(f"\nreport  {place}")
 
 

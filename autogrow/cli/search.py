@@ -1,6 +1,5 @@
 """``autogrow search``."""
 
-import sys
 from typing import Any
 
 import click
@@ -223,8 +222,7 @@ def _print_result(folder: Any, as_json: bool) -> None:
     """The report's tables, the HTML file, and where things are."""
     import json
 
-    from rich.console import Console
-
+    from autogrow.printing import console
     from autogrow.report.html import write_html_report
     from autogrow.report.summary import summarize
     from autogrow.report.terminal import render
@@ -236,7 +234,7 @@ def _print_result(folder: Any, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(summary.to_dict()))
         return
-    Console(file=sys.stdout).print(render(summary))
+    console().print(render(summary))
     if folder.policy_file.exists():
         policy = folder.place_of(folder.policy_file)
         click.echo(f"\nbest policy  {policy}\nreport       {folder.place_of(folder.report_file)}")

@@ -20,8 +20,10 @@ from autogrow.data.checksums import is_intact
 from autogrow.data.cifar import all_exist
 from autogrow.data.idx import existing_file
 from autogrow.data.locations import disk_errors, is_not_writable, resolve_data_dir, unfinished_path
-from autogrow.data.opening import check_name, is_npz_name
+from autogrow.data.opening import check_name
 from autogrow.errors import DataError, one_line
+from autogrow.paths import is_npz_name
+from autogrow.printing import console
 
 _TIMEOUT_SECONDS = 30
 _CHUNK_BYTES = 2**18
@@ -130,14 +132,13 @@ class _DownloadError(Exception):
 
 def _read_url(url: str, max_bytes: int, title: str) -> Generator[bytes, None, None]:
     """The chunks at `url`, with a progress bar on stderr."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     try:
         with (
             urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
-            Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress,
+            Progress(*columns, TimeRemainingColumn(), console=console(err=True)) as progress,
         ):
             length = response.headers.get("Content-Length", "")
             task = progress.add_task(title, total=int(length) if length.isdecimal() else None)

@@ -14,6 +14,7 @@ from autogrow.data.arrays import Array, DecodedArrays
 from autogrow.data.catalogue import Task
 from autogrow.data.sources import Source
 from autogrow.errors import DataError, one_line
+from autogrow.paths import resolved
 
 _REQUIRED = ("x_train", "y_train")
 _OPTIONAL = ("x_test", "y_test")
@@ -22,7 +23,7 @@ _CHANNEL_COUNTS = (1, 3, 4)
 
 def find_npz(name: str) -> Source:
     """The source for the path `name`. Raises `DataError` when there is no such file."""
-    path = Path(name).expanduser().absolute()
+    path = resolved(name)
     if not path.is_file():
         raise DataError(f"no file {path}: give the path of an existing .npz file with x_train and y_train")
     return Source(str(path), (path,), lambda: _decode(path))

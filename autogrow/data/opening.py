@@ -12,6 +12,7 @@ from autogrow.data.locations import resolve_data_dir
 from autogrow.data.npz import find_npz
 from autogrow.data.sources import Source
 from autogrow.errors import DataError, unknown_name
+from autogrow.paths import is_npz_name
 
 
 def open_dataset(name: str, data_dir: Path | None = None) -> Dataset:
@@ -37,11 +38,6 @@ def open_dataset(name: str, data_dir: Path | None = None) -> Dataset:
         augmentation=meta.augmentation,
         arrays_folder=arrays_folder,
     )
-
-
-def is_npz_name(name: str) -> bool:
-    """Whether `name` is meant as the path of a user's own file."""
-    return name.lower().endswith(".npz")
 
 
 def find_source(name: str, data_dir: Path) -> Source:

@@ -15,6 +15,7 @@ from torch import nn
 from autogrow.data.dataset import Dataset
 from autogrow.experiments.records import RunRecord
 from autogrow.models.building import ModelSpec
+from autogrow.paths import is_npz_name
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
@@ -44,7 +45,7 @@ class Experiment:
     def dataset_name(self) -> str:
         """Without the place of a file."""
         name = self.dataset.name
-        return Path(name).name if name.endswith(".npz") else name
+        return Path(name).name if is_npz_name(name) else name
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, as plain data without paths."""

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from autogrow.errors import UsageError
-from autogrow.study.remote_folder import RemoteFolder, is_url
+from autogrow.paths import is_npz_name, is_url, resolved
+from autogrow.study.remote_folder import RemoteFolder
 from autogrow.study.remote_run import RemoteRunFolder
 from autogrow.study.run_folder import RunFolder
 
@@ -12,10 +13,9 @@ def find_run(place: str | Path) -> RunFolder:
     """The run folder that a user names: a path, a URL, or a bare name under ``results``."""
     if is_url(place):
         return RemoteRunFolder(str(place))
-    folder = RunFolder(Path(place))
-    if not folder.exists and len(Path(place).parts) == 1 and (Path("results") / place / "config.yaml").exists():
-        return RunFolder(Path("results") / place)
-    return folder
+    folder, among_results = RunFolder(Path(place)), RunFolder(Path("results") / place)
+    is_bare_name = len(Path(place).parts) == 1
+    return among_results if is_bare_name and not folder.exists and among_results.exists else folder
 
 
 def named_run(out: str | Path, name: str) -> RunFolder:
@@ -27,8 +27,8 @@ def named_run(out: str | Path, name: str) -> RunFolder:
 
 def next_run_name(out: str | Path, dataset: str) -> str:
     """The data set's name and the first number that no run in `out` has."""
-    stem = Path(dataset).stem if dataset.endswith(".npz") else dataset
-    taken = RemoteFolder(str(out)).names() if is_url(out) else [path.name for path in Path(out).glob(f"{stem}-*")]
+    stem = Path(dataset).stem if is_npz_name(dataset) else dataset
+    taken = RemoteFolder(str(out)).names() if is_url(out) else [path.name for path in resolved(out).glob(f"{stem}-*")]
     number = 1
     while f"{stem}-{number}" in taken:
         number += 1

@@ -32,11 +32,6 @@ Stamp = tuple[Any, ...]
 """What tells a file from an older one of the same name: size, and time or digest."""
 
 
-def is_url(place: str | Path) -> bool:
-    """Whether a user means storage reached by a URL, not a path."""
-    return "://" in str(place)
-
-
 class RemoteFolder:
     """One folder at a URL, and what is known of a copy of it.
 

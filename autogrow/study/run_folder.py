@@ -15,6 +15,7 @@ import yaml
 
 from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError
 from autogrow.files import unwritable, write_text_atomically
+from autogrow.paths import resolved
 from autogrow.policy.part import validated
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_location import SharedStudy, StudyLocation, has_hidden_password, without_password
@@ -33,7 +34,7 @@ class RunFolder:
     """Whether its files can be used where they are."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        self.path = resolved(path)
         self.place = str(self.path)
         """What users know the run by."""
         self.config_file = self.path / "config.yaml"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from autogrow.study.remote_folder import RemoteFolder, is_url, published
+from autogrow.paths import is_url
+from autogrow.study.remote_folder import RemoteFolder, published
 from autogrow.study.session_folder import session_folder
 from autogrow.training.records import TrialFolder
 
