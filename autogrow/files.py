@@ -70,23 +70,6 @@ def unwritable(path: Path, error: OSError) -> RunFolderError:
     return RunFolderError(f"cannot write {path.absolute()}: {error.strerror or error}")
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; a last line cut short by a kill is left out, a missing file is empty."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines):
-                raise RunFolderError(
-                    f"{path}: line {number} is not JSON; restore the file or remove the line"
-                ) from None
-    return records
-
-
 def current_umask() -> int:
     """What new files are not open to."""
     # The process's mask can only be read by setting it.

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-import yaml
 
 from autogrow.errors import UsageError
+from autogrow.reading.yaml_files import parse_yaml
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -131,9 +131,6 @@ def parse_model_options(pairs: tuple[str, ...]) -> dict[str, Any]:
         name, separator, text = pair.partition("=")
         if not separator or not name:
             raise UsageError(f"--model-option {pair!r} is not NAME=VALUE: write for example depth=62")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--model-option {pair!r}: the value is not valid YAML") from None
+        value = parse_yaml(text, f"--model-option {name}", UsageError)
         options[name] = tuple(value) if isinstance(value, list) else value
     return options

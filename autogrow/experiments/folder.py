@@ -22,9 +22,12 @@ from autogrow.experiments.pages import Pages
 from autogrow.experiments.records import Outcome, read_outcome
 from autogrow.export.retraining import REQUEST
 from autogrow.files import write_json_atomically, write_text_atomically
+from autogrow.reading.json_files import read_json
+from autogrow.reading.texts import MEBIBYTE
 from autogrow.study.run_folder import RunFolder
 
 FORMAT_VERSION = 1
+MAX_RESULT_BYTES = 256 * MEBIBYTE
 
 
 class ExperimentFolder:
@@ -95,10 +98,7 @@ class ExperimentFolder:
         path = self._record_file(seed, condition)
         if not path.exists():
             return None
-        try:
-            return read_outcome(self._read(path))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunFolderError(f"{path} is damaged: remove it, and the run is repeated") from error
+        return read_outcome(self._read(path), f"{path} is damaged, remove it, and the run is repeated")
 
     def write_record(self, record: Outcome) -> None:
         """Keep a finished run, and nothing of how it was under way."""
@@ -136,13 +136,8 @@ class ExperimentFolder:
         return self._runs / f"{seed}-{condition}"
 
     def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunFolderError(f"{path} is not JSON: restore it from a copy, or choose another --out") from error
-        if not isinstance(content, dict):
-            raise RunFolderError(f"{path} is damaged: restore it from a copy, or choose another --out")
-        return content
+        fix = "restore it from a copy, or choose another --out"
+        return read_json(path, "record of an experiment", RunFolderError, fix=fix, max_bytes=MAX_RESULT_BYTES)
 
 
 def _plain(settings: dict[str, Any]) -> Any:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from autogrow.errors import RunFolderError
 from autogrow.export.retraining import TrainResult
 from autogrow.network.shape import NetworkShape
+from autogrow.reading.typed import typed
 
 CURVE_COLUMNS = (
     "step", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "train_seconds",
@@ -122,13 +124,6 @@ class RunRecord:
         gaps = {name: getattr(self, name) for name in _GAPS}
         return {name: value for name, value in {**asdict(self), **gaps}.items() if name not in _OPTIONAL or value}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Raises `KeyError` or `TypeError` for a record that is none."""
-        fields = {name: value for name, value in values.items() if name not in _GAPS}
-        curve = Curve(**values["curve"]) if values.get("curve") else None
-        return cls(**{**fields, "shape": NetworkShape.from_dict(values["shape"]), "curve": curve})
-
 
 _GAPS = ("train_minus_test_accuracy", "train_minus_validation_accuracy")
 _OPTIONAL = ("curve",)
@@ -137,8 +132,7 @@ _OPTIONAL = ("curve",)
 Outcome = RunRecord | FailedRun
 
 
-def read_outcome(values: Mapping[str, Any]) -> Outcome:
-    """What `to_dict` of either wrote. Raises `KeyError` or `TypeError` for what is neither."""
-    if values.get("failed"):
-        return FailedRun(values["seed"], values["condition"], values["reason"])
-    return RunRecord.from_dict(values)
+def read_outcome(values: Mapping[str, Any], where: str) -> Outcome:
+    """What `to_dict` of either wrote. Raises `RunFolderError`, beginning with `where`, for what is neither."""
+    kind: type[Outcome] = FailedRun if values.get("failed") else RunRecord
+    return typed(kind, values, where, RunFolderError)

@@ -25,6 +25,7 @@ from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.reading.json_files import read_json
 from autogrow.study.settings import SPLIT_SEED, versions
 from autogrow.training.batches import DeviceExamples
 from autogrow.training.example_input import example_input
@@ -218,7 +219,8 @@ def _check_folder(out: Path, request: dict[str, Any]) -> None:
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file: choose a folder for --out")
     if record.exists():
-        if json.loads(record.read_text(encoding="utf-8")) != request:
+        fix = "remove the folder, or choose another --out"
+        if read_json(record, "training run's record", RunFolderError, fix=fix) != request:
             raise RunFolderError(f"{out} holds an interrupted training run with other settings: choose another --out")
     elif out.exists() and any(out.iterdir()):
         raise RunFolderError(f"{out} is not empty: choose another --out")

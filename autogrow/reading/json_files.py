@@ -68,19 +68,19 @@ def read_json_lines(path: Path, what: str, error: type[AutogrowError]) -> list[d
 def _parsed(text: str) -> Any:
     """Raises `ValueError` of some kind for anything but plain data."""
     try:
-        value = json.loads(
-            text,
-            parse_int=plain.whole_number,
-            parse_float=plain.real_number,
-            parse_constant=_no_constant,
-            object_pairs_hook=_without_twins,
-        )
+        return plain.checked(_loads(text))
     except RecursionError:
-        raise plain.NotPlainError(f"nested more than {plain.MAX_DEPTH} levels deep") from None
-    plain.check_depth(value)
-    if "\\u" in text:  # the only way for half of a character to come into decoded text
-        _check_texts(value)
-    return value
+        raise plain.NotPlainError(f"lists or objects nested more than {plain.MAX_DEPTH} levels deep") from None
+
+
+def _loads(text: str) -> Any:
+    return json.loads(
+        text,
+        parse_int=plain.whole_number,
+        parse_float=plain.real_number,
+        parse_constant=_no_constant,
+        object_pairs_hook=_without_twins,
+    )
 
 
 def _problem(failure: ValueError) -> str:
@@ -100,15 +100,3 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twin = next(name for name in names if names.count(name) > 1)
         raise plain.NotPlainError(f"an object in which {twin!r} stands twice")
     return content
-
-
-def _check_texts(value: Any) -> None:
-    if isinstance(value, str):
-        plain.checked_text(value)
-    elif isinstance(value, list):
-        for entry in value:
-            _check_texts(entry)
-    elif isinstance(value, dict):
-        for name, entry in value.items():
-            plain.checked_text(name)
-            _check_texts(entry)

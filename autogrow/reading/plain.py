@@ -57,17 +57,29 @@ def checked_text(text: str) -> str:
     return text
 
 
-def check_depth(value: Any) -> None:
-    """Raises `NotPlainError` for data of more than `MAX_DEPTH` levels."""
-    level, depth = [value], 0
-    while level := [entry for outer in level for entry in _inside(outer)]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise NotPlainError(f"nested more than {MAX_DEPTH} levels deep")
-
-
-def _inside(value: Any) -> list[Any]:
-    """What a list or mapping holds. An empty one is a level, too."""
+def checked(value: Any, depth: int = 0) -> Any:
+    """The value itself. Raises `NotPlainError` for what is no plain data, or too deep; tuples may stand for lists."""
     if isinstance(value, dict):
-        return [*value.values(), None]
-    return [*value, None] if isinstance(value, list) else []
+        for name in value:
+            if not isinstance(name, str):
+                raise NotPlainError(f"{name!r} as a name, which is no text")
+            checked_text(name)
+    elif not isinstance(value, list | tuple):
+        return _checked_scalar(value)
+    if depth == MAX_DEPTH:
+        raise NotPlainError(f"lists or mappings nested more than {MAX_DEPTH} levels deep")
+    for entry in value.values() if isinstance(value, dict) else value:
+        checked(entry, depth + 1)
+    return value
+
+
+def _checked_scalar(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return checked_text(value)
+    if isinstance(value, float):
+        return checked_float(value)
+    if isinstance(value, int):
+        return checked_integer(value)
+    raise NotPlainError(f"a {type(value).__name__}, which is neither number nor text, list nor mapping")

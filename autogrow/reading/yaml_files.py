@@ -36,7 +36,7 @@ def read_yaml(path: Path, what: str, error: type[AutogrowError], *, max_bytes: i
     Args:
         what: The kind of file, as messages call it.
     """
-    content = parse_yaml(read_text(path, what, error, max_bytes=max_bytes), f"{path}", error)
+    content = parse_yaml(read_text(path, what, error, max_bytes=max_bytes), str(path), error)
     if not isinstance(content, dict):
         found = "empty" if content is None else f"a {type(content).__name__}"
         raise error(f"{path}: it is {found}, a {what} is a YAML mapping of names to values")

@@ -17,11 +17,15 @@ from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError
 from autogrow.files import unwritable, write_text_atomically
 from autogrow.paths import resolved
 from autogrow.policy.part import validated
+from autogrow.reading.texts import MEBIBYTE
+from autogrow.reading.yaml_files import read_yaml
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_location import SharedStudy, StudyLocation, has_hidden_password, without_password
 from autogrow.training.records import TrialFolder
 
 CONFIG_FORMAT = "autogrow-run/1"
+MAX_CONFIG_BYTES = MEBIBYTE
+"""Of config.yaml: it holds the search space and the policies of --from."""
 LOCK_PATIENCE_SECONDS = 0.3
 STORAGE_VARIABLE = "AUTOGROW_STORAGE"
 """Environment variable with the URL of a shared study; a run folder keeps the URL without its password."""
@@ -118,11 +122,11 @@ class RunFolder:
             hint = f": runs in {self.path.parent} are {', '.join(near)}" if near else ": start one with autogrow search"
             raise RunFolderError(f"no run at {self.place}{hint}")
         try:
-            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RunFolderError(f"{self.config_file} is damaged and cannot be read: restore it from a copy") from error
-        if not isinstance(config, dict) or config.get("format") != CONFIG_FORMAT:
-            found = config.get("format") if isinstance(config, dict) else None
+            config = read_yaml(self.config_file, "run's settings", RunFolderError, max_bytes=MAX_CONFIG_BYTES)
+        except RunFolderError as error:
+            raise RunFolderError(f"{error}: it is damaged, restore it from a copy") from error
+        if config.get("format") != CONFIG_FORMAT:
+            found = config.get("format")
             raise RunFolderError(f"{self.config_file}: format is {found!r}, this autogrow reads {CONFIG_FORMAT!r}")
         return config
 

@@ -11,13 +11,17 @@ goes on after a kill decides as if it had never stopped.
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autogrow.files import append_text, read_json_lines
+from autogrow.errors import RunFolderError
+from autogrow.files import append_text
 from autogrow.policy.presets import CONTROLS
+from autogrow.reading.json_files import read_json_lines
+from autogrow.reading.typed import typed
 
 REDUCTION_FACTOR = 2
 USAGE = "usage"
@@ -35,6 +39,18 @@ LEAST_MULTIPLE = 2.0**-20
 METRIC = "validation_accuracy"
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """One line of the record: a trial that was compared at a rung."""
+
+    root: int
+    rung: int
+    value: float
+    stopped: bool
+    ladder: str = USAGE
+    behind: bool = False
+
+
 class SuccessiveHalving:
     """Decides after every report whether a trial goes on.
 
@@ -50,31 +66,25 @@ class SuccessiveHalving:
         self._behind: dict[int, dict[str, bool]] = {}
         """Whether a root was behind where it was last compared, by ladder."""
         self._stopped: set[int] = set()
-        for entry in read_json_lines(record):
-            self._remember(**entry)
+        for number, fields in enumerate(read_json_lines(record, "record of comparisons", RunFolderError), 1):
+            self._remember(typed(Comparison, fields, f"{record}: line {number}", RunFolderError))
 
     def goes_on(self, root: int, role: str, metrics: Mapping[str, Any]) -> bool:
         """Whether the trial is to go on, after it has reported these metrics."""
         value = metrics[METRIC]
         if value is None or not self._can_be_judged(metrics):
             return True
-        entries = [
-            {
-                "root": root,
-                "rung": rung,
-                "value": value,
-                "ladder": ladder,
-                "behind": self._is_behind(ladder, rung, value),
-            }
+        readings = {
+            (ladder, rung): self._is_behind(ladder, rung, value)
             for ladder, rung in self._rungs(metrics).items()
             if root not in self._values.get((ladder, rung), {})
-        ]
-        behind = {**self._behind.get(root, {}), **{entry["ladder"]: entry["behind"] for entry in entries}}
-        stopped = role not in CONTROLS and bool(entries) and all(behind.get(ladder) for ladder in (USAGE, PROGRESS))
-        for entry in entries:
-            entry["stopped"] = stopped
-            append_text(self._record, json.dumps(entry) + "\n")
-            self._remember(**entry)
+        }
+        behind = {**self._behind.get(root, {}), **{ladder: is_behind for (ladder, _), is_behind in readings.items()}}
+        stopped = role not in CONTROLS and bool(readings) and all(behind.get(ladder) for ladder in (USAGE, PROGRESS))
+        for (ladder, rung), is_behind in readings.items():
+            comparison = Comparison(root, rung, value, stopped, ladder, is_behind)
+            append_text(self._record, json.dumps(asdict(comparison)) + "\n")
+            self._remember(comparison)
         return root not in self._stopped
 
     def _can_be_judged(self, metrics: Mapping[str, Any]) -> bool:
@@ -91,13 +101,11 @@ class SuccessiveHalving:
         others = self._values.get((ladder, rung), {})
         return bool(others) and bool(value < np.quantile(list(others.values()), 1 - 1 / REDUCTION_FACTOR))
 
-    def _remember(
-        self, root: int, rung: int, value: float, stopped: bool, ladder: str = USAGE, behind: bool = False
-    ) -> None:
-        self._values.setdefault((ladder, rung), {})[root] = value
-        self._behind.setdefault(root, {})[ladder] = behind
-        if stopped:
-            self._stopped.add(root)
+    def _remember(self, seen: Comparison) -> None:
+        self._values.setdefault((seen.ladder, seen.rung), {})[seen.root] = seen.value
+        self._behind.setdefault(seen.root, {})[seen.ladder] = seen.behind
+        if seen.stopped:
+            self._stopped.add(seen.root)
 
 
 def _rung(multiple: float) -> int:

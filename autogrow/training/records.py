@@ -13,10 +13,15 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from autogrow.files import append_text, read_json_lines, write_json_atomically, write_text_atomically
+from autogrow.errors import RunFolderError
+from autogrow.files import append_text, write_json_atomically, write_text_atomically
 from autogrow.policy.records import GrowthEvent, Sample
+from autogrow.reading.json_files import read_json, read_json_lines
+from autogrow.reading.typed import typed
+
+Record = TypeVar("Record", Sample, GrowthEvent)
 
 
 class TrialFolder:
@@ -52,18 +57,23 @@ class TrialFolder:
         """The final result, if training has ended."""
         if not self._result.exists():
             return None
-        content: dict[str, Any] = json.loads(self._result.read_text(encoding="utf-8"))
-        return content
+        fix = "remove it, and the trial goes on from its checkpoint"
+        return read_json(self._result, "result of a trial", RunFolderError, fix=fix)
 
     def discard_checkpoints(self) -> None:
         """Remove what only a continuation would need, once there is nothing left to continue."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def samples(self) -> list[Sample]:
-        return [Sample.from_dict(record) for record in read_json_lines(self._samples)]
+        return _records(self._samples, Sample)
 
     def events(self) -> list[GrowthEvent]:
-        return [GrowthEvent.from_dict(record) for record in read_json_lines(self._events)]
+        return _records(self._events, GrowthEvent)
+
+
+def _records(path: Path, kind: type[Record]) -> list[Record]:
+    lines = read_json_lines(path, "record of a trial", RunFolderError)
+    return [typed(kind, fields, f"{path}: line {number}", RunFolderError) for number, fields in enumerate(lines, 1)]
 
 
 def _lines(records: Iterable[Sample | GrowthEvent]) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from autogrow.experiments.controls import COMPARISON, FULL, GROWN_AND_CONTROLS
 from autogrow.experiments.drawing import draw_results, figure_record
-from autogrow.experiments.records import RunRecord
+from autogrow.experiments.records import RunRecord, read_outcome
 from autogrow.experiments.results import Results
 from autogrow.experiments.svg import HEIGHT, LEFT, RIGHT, TOP, WIDTH, ticks
 from autogrow.experiments.tables import markdown, results_tables
@@ -76,7 +76,9 @@ def test_markdown_has_every_row_in_as_many_columns_as_its_head():
 
 
 def test_a_record_is_read_as_it_was_written():
-    assert RunRecord.from_dict(record(0, "final", same_run_as=FULL).to_dict()) == record(0, "final", same_run_as=FULL)
+    assert read_outcome(record(0, "final", same_run_as=FULL).to_dict(), "record") == record(
+        0, "final", same_run_as=FULL
+    )
 
 
 class TestPicture:

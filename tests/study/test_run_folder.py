@@ -95,8 +95,9 @@ def test_a_foreign_folder_is_left_alone(folder):
     [
         (b"format: autogrow-run/1\ntrials: [1", "is damaged"),
         (b"\xff\xfe", "is damaged"),
-        (b"", "format is None"),
-        (b"- 1", "format is None"),
+        (b"", "is damaged"),
+        (b"- 1", "is damaged"),
+        (b"trials: 3", "format is None"),
         (b"format: autogrow-run/2\ntrials: 3", "format is 'autogrow-run/2', this autogrow reads 'autogrow-run/1'"),
         (b"format: !!python/object/apply:os.getcwd []", "is damaged"),
     ],

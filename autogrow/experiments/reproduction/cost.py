@@ -16,6 +16,7 @@ import torch
 
 from autogrow.data.opening import open_dataset
 from autogrow.data.preprocessing import measure_normalization
+from autogrow.errors import RunFolderError
 from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.pages import Pages
@@ -30,6 +31,7 @@ from autogrow.policy.presets import static_policy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.policy.triggers import Schedule
+from autogrow.reading.typed import typed
 from autogrow.report import formats
 from autogrow.report.tables import Table
 from autogrow.study.settings import SPLIT_SEED
@@ -73,11 +75,6 @@ class Round:
     static_accuracy: float
     on_stall: GrownRun
     on_schedule: GrownRun
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Round":
-        grown = {name: GrownRun(**values[name]) for name in ("on_stall", "on_schedule")}
-        return cls(**{**values, **grown})
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,11 @@ class Cost(Reproduction):
             folder.begin(settings)
             for seed in range(request.num_seeds):
                 kept = folder.part(f"{seed}-round")
-                done = Round.from_dict(kept) if kept else _round(bench, seed)
+                done = (
+                    typed(Round, kept, f"round {seed} in {folder.path}", RunFolderError)
+                    if kept
+                    else _round(bench, seed)
+                )
                 if done is None:
                     return None
                 folder.write_part(f"{seed}-round", asdict(done))
