@@ -19,14 +19,17 @@ from autogrow.network.depth.stages import Stage, StageDesigns
 from autogrow.network.fitting.new_units import fit_new_units
 from autogrow.network.growable import LossOf
 from autogrow.network.measuring.size import measure_size
+from autogrow.network.optimizer.attached import AttachedOptimizers, Optimizers, as_list
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
 from autogrow.network.output_guard import outputs_kept
 from autogrow.network.resizing.initialization import make_initializer
+from autogrow.network.resizing.module_wrappers import check_wrappers, refuse_stale_wrappers
 from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizing
 from autogrow.network.resizing.verification import verified_structure
 from autogrow.network.running.model_input import ModelInput
 from autogrow.network.running.norm_statistics import measure_new_statistics
+from autogrow.network.running.plain_mode import check_tensors, in_plain_mode
 from autogrow.network.structure.channel_groups import ChannelGroup, FixedGroup, Structure, find_structure
 from autogrow.network.structure.layout import NEW, IntArray
 from autogrow.network.structure.tracing import trace
@@ -61,6 +64,7 @@ class ExpandableNetwork:
         NetworkError: The model cannot be run or traced with this input.
     """
 
+    @in_plain_mode
     def __init__(
         self,
         model: nn.Module,
@@ -69,11 +73,13 @@ class ExpandableNetwork:
         verify: bool = True,
         limits: SizeLimits | None = None,
     ) -> None:
+        check_wrappers(model)
+        check_tensors(model)
         self.module = model
         self.cohorts = Cohorts()
         self.limits = limits or SizeLimits()
         self._example_input = example_input
-        self._attached: dict[int, OptimizerCohorts] = {}
+        self._attached = AttachedOptimizers()
         self._designs: StageDesigns | None = None
         if verify:
             self._structure = verified_structure(model, example_input)
@@ -95,6 +101,7 @@ class ExpandableNetwork:
         return {group.name: group.width for group in self.groups}
 
     @property
+    @in_plain_mode
     def stages(self) -> tuple[Stage, ...]:
         """The stages that can be deepened, in the network's order; looked for by experiment when first asked for."""
         return self._known_stages().stages(self.module)
@@ -120,7 +127,7 @@ class ExpandableNetwork:
         """
         other = copy.copy(self)
         other.module = copy.deepcopy(self.module) if module is None else module
-        other.cohorts, other.limits, other._attached = Cohorts(), SizeLimits(), {}
+        other.cohorts, other.limits, other._attached = Cohorts(), SizeLimits(), AttachedOptimizers()
         return other
 
     def attach(self, optimizer: Optimizer) -> OptimizerCohorts:
@@ -131,14 +138,11 @@ class ExpandableNetwork:
         Raises:
             NetworkError: The optimizer holds none of the network's parameters.
         """
-        if id(optimizer) not in self._attached:
-            self._attached[id(optimizer)] = OptimizerCohorts(optimizer, self.module, self.cohorts)
-        return self._attached[id(optimizer)]
+        return self._attached.attach(optimizer, self.module, self.cohorts)
 
     def detach(self, optimizer: Optimizer) -> None:
         """Look after `optimizer` no longer; it is a stock one again."""
-        if id(optimizer) in self._attached:
-            self._attached.pop(id(optimizer)).detach()
+        self._attached.detach(optimizer)
 
     def widen(
         self,
@@ -146,7 +150,7 @@ class ExpandableNetwork:
         num_units: int,
         *,
         initialization: str | Initialization = "zero_fan_out",
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizers | None = None,
         generator: torch.Generator | None = None,
         calibration_input: ModelInput | None = None,
         loss: LossOf | None = None,
@@ -162,12 +166,13 @@ class ExpandableNetwork:
             loss=loss,
         )
 
+    @in_plain_mode
     def widen_groups(
         self,
         added_units: Mapping[str, int],
         *,
         initialization: str | Initialization = "zero_fan_out",
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizers | None = None,
         optimizer_state: str = "carry",
         generator: torch.Generator | None = None,
         calibration_input: ModelInput | None = None,
@@ -178,8 +183,8 @@ class ExpandableNetwork:
         Args:
             added_units: Units to add (at least 1) by group name.
             initialization: A name of `autogrow list initializations`, or a record with settings of its own.
-            optimizer: The optimizer of this network's parameters; its state follows, as does that of every optimizer
-                that was attached before. One that was not must be made anew.
+            optimizer: The optimizer of this network's parameters, or several that share them; its state follows, as
+                does that of every optimizer that was attached before. One that was not must be made anew.
             optimizer_state: "carry" keeps the moments of old entries, "reset" drops the whole state.
             generator: Where random weights are drawn from, on the CPU; a fresh one seeded with 0 if None.
             calibration_input: A batch from which new norm channels take their mean and variance; without it they
@@ -196,10 +201,10 @@ class ExpandableNetwork:
             raise NetworkError(f"initialization {settings.kind!r} looks at gradients: give a loss, or choose another")
         units = {name: self._with_new_units(name, number) for name, number in added_units.items()}
         before = self.num_parameters
-        for control in self._attached.values():
+        for control in self._attached.controls:
             control.hold()  # a forward pass in train mode may have moved frozen statistics since the last step
         generator = generator if generator is not None else torch.Generator().manual_seed(0)
-        keep_old = any(control.first_trained_cohort > 0 for control in self._attached.values())
+        keep_old = any(control.first_trained_cohort > 0 for control in self._attached.controls)
         resizing = prepare_resizing(
             self.module, self._structure, units, make_initializer(settings), generator, keep_old=keep_old
         )
@@ -213,7 +218,10 @@ class ExpandableNetwork:
             self._check_limits()
         return Widening(dict(added_units), before, self.num_parameters, time.perf_counter() - started)
 
-    def narrow(self, group: ChannelGroup | str, keep: IntArray | list[int], optimizer: Optimizer | None = None) -> None:
+    @in_plain_mode
+    def narrow(
+        self, group: ChannelGroup | str, keep: IntArray | list[int], optimizer: Optimizers | None = None
+    ) -> None:
         """Keep only the given units of one group, in the given order; the others are removed with their weights."""
         name = group if isinstance(group, str) else group.name
         width = self._growable(name).width
@@ -227,6 +235,7 @@ class ExpandableNetwork:
         with self._undone_on_error(resizing, optimizer):
             self._make(resizing, units, grows=False)
 
+    @in_plain_mode
     def start_small(self, widths: Mapping[str, int]) -> None:
         """Narrow a fresh network to its first units, with the weight variance that the new width asks for.
 
@@ -243,6 +252,7 @@ class ExpandableNetwork:
         with self._undone_on_error(resizing):
             self._make(resizing, units, grows=False)
 
+    @in_plain_mode
     def set_widths(self, widths: Mapping[str, int]) -> None:
         """Give every group the width of a saved network, to load its weights into; present values mean nothing."""
         units: dict[str, IntArray] = {}
@@ -254,6 +264,7 @@ class ExpandableNetwork:
         with self._undone_on_error(resizing):
             self._make(resizing, units, grows=False)
 
+    @in_plain_mode
     def add_stages(self, names: Iterable[str]) -> tuple[Stage, ...]:
         """Take containers for stages by name, as the methods below do, in place of found ones that overlap with them.
 
@@ -267,12 +278,13 @@ class ExpandableNetwork:
         """Add blocks at the end of one stage; see `deepen_stages` for the options."""
         return self.deepen_stages({stage if isinstance(stage, str) else stage.name: num_blocks}, **options)
 
+    @in_plain_mode
     def deepen_stages(
         self,
         added_blocks: Mapping[str, int],
         *,
         initialization: str = "zero",
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizers | None = None,
         generator: torch.Generator | None = None,
         calibration_input: ModelInput | None = None,
     ) -> Deepening:
@@ -311,6 +323,7 @@ class ExpandableNetwork:
         """Leave stages of a fresh network only their first blocks, to start shallow; at least one."""
         self.set_blocks(self._known_stages(blocks).shortened(self.module, blocks))
 
+    @in_plain_mode
     def set_blocks(self, blocks: Mapping[str, int]) -> None:
         """Give stages the number of blocks of a saved network, before `set_widths`; values of new ones mean nothing."""
         with self._with_blocks(self._known_stages(blocks).resized(blocks)):
@@ -329,7 +342,7 @@ class ExpandableNetwork:
         *,
         exact: bool = False,
         grows: bool = False,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizers | None = None,
     ) -> Iterator[DepthChange]:
         """Change depths, then run what is inside; all of it or nothing."""
         batch = self._example_input if exact else None
@@ -337,7 +350,7 @@ class ExpandableNetwork:
         with self._undone_on_error(change, optimizer):
             change.commit()
             self._structure = change.structure
-            change.tell(self.cohorts, list(self._attached.values()), grows)
+            change.tell(self.cohorts, self._attached.controls, grows)
             yield change
 
     def _with_new_units(self, name: str, number: int) -> IntArray:
@@ -360,23 +373,21 @@ class ExpandableNetwork:
                 raise NetworkError(f"the network would exceed {exceeded}; add less, or raise the limit")
 
     @contextmanager
-    def _undone_on_error(self, change: Resizing | DepthChange, optimizer: Optimizer | None = None) -> Iterator[None]:
+    def _undone_on_error(self, change: Resizing | DepthChange, optimizer: Optimizers | None = None) -> Iterator[None]:
         """Attach `optimizer`; whatever fails inside leaves network, records and optimizers as they were."""
-        structure, attached = self._structure, dict(self._attached)
-        restore = [self.cohorts.snapshot(), *(control.snapshot() for control in attached.values())]
+        structure = self._structure
+        restore = [self.cohorts.snapshot(), self._attached.snapshot()]
         try:
-            if optimizer is not None:
-                restore.append(self.attach(optimizer).snapshot())
+            restore += [self.attach(each).snapshot() for each in as_list(optimizer)]
             yield
         except BaseException:
             change.revert()
             self._structure = structure
-            for control in set(self._attached.values()) - set(attached.values()):
-                control.detach()
-            self._attached = attached
-            for undo in restore:
+            for undo in reversed(restore):
                 undo()
             raise
+        change.retire()
+        refuse_stale_wrappers(self.module.modules())
 
     def _make(
         self,
@@ -388,7 +399,7 @@ class ExpandableNetwork:
         ramp: bool = True,
     ) -> None:
         """Compute what is still missing, then put everything in place."""
-        attached = list(self._attached.values())
+        attached = self._attached.controls
         elsewhere = {parameter for control in attached for parameter in control.parameters}
         states = [control.prepare(resizing.changes, reset, elsewhere) for control in attached]
         births = self.cohorts.prepare(resizing.changes, grows)

@@ -143,7 +143,7 @@ class TestErrors:
         changes = [rows_added(layers.module, name, 1) for name in ("a.weight", "b.bias")]
         before = copy.deepcopy(layers.optimizer.state_dict())
         for reset in (False, True):
-            with pytest.raises(NetworkError, match="'b.bias'.*Adam optimizer.*model.parameters()"):
+            with pytest.raises(NetworkError, match=r"'b.bias'.*Adam optimizer.*attach\(\)"):
                 layers.control.prepare(changes, reset)
         assert same(layers.optimizer.state_dict(), before)
         assert layers.optimizer.param_groups[0]["params"][0] is layers.module["a"].weight

@@ -49,6 +49,9 @@ class DepthChange:
         for container, _, after in self.children:
             _put(container, after)
 
+    def retire(self) -> None:
+        """Nothing is replaced by blocks that come or go."""
+
     def revert(self) -> None:
         """Put the children of before back, the same objects."""
         for container, before, _ in self.children:

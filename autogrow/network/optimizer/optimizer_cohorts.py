@@ -31,6 +31,7 @@ from autogrow.network.optimizer.optimizer_state import (
 )
 from autogrow.network.optimizer.update_control import NewUnitRate, Ramp, UpdateControl
 from autogrow.network.resizing.tensor_change import TensorChange
+from autogrow.network.running.plain_mode import in_plain_mode
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class OptimizerCohorts:
         if not self._held():
             raise NetworkError(
                 f"the {_kind(optimizer)} optimizer holds none of the network's parameters: build it from "
-                "model.parameters() of the network that grows"
+                "model.parameters() of the network that grows, or some of them"
             )
         self._handles = [
             optimizer.register_step_pre_hook(self._before_step),
@@ -89,6 +90,7 @@ class OptimizerCohorts:
         """The share of their updates that frozen entries get."""
         return self._control.released
 
+    @in_plain_mode
     def configure(self, new_unit_lr: NewUnitRate = 1.0, connection_ramp_steps: int = 0) -> None:
         """Choose how new units train. Ramps that are under way keep their length.
 
@@ -153,9 +155,11 @@ class OptimizerCohorts:
         Called when the network holds its new tensors and the cohorts have moved on to the event. With `ramp`,
         connections that it made are scaled down here where they are to be ramped.
         """
-        held = self.parameters
+        held = self.parameters  # the new ones where another optimizer has the same parameter groups
         replaced = {
-            cast(nn.Parameter, change.old): cast(nn.Parameter, change.new) for change in changes if change.old in held
+            cast(nn.Parameter, change.old): cast(nn.Parameter, change.new)
+            for change in changes
+            if change.old in held or change.new in held
         }
         replace_parameters(self.optimizer, replaced)
         for old, new in replaced.items():
@@ -233,6 +237,7 @@ class OptimizerCohorts:
 
         return restore
 
+    @in_plain_mode
     def freeze_before(self, cohort: int, released: float = 0.0) -> None:
         """Hold every entry of an earlier cohort; 0 holds nothing.
 
@@ -261,6 +266,7 @@ class OptimizerCohorts:
         """
         self._control.hold()
 
+    @in_plain_mode
     def refresh_rates(self) -> None:
         """Measure the learning rates of cohorts again, and forget ages that matter no longer.
 
@@ -281,6 +287,7 @@ class OptimizerCohorts:
         self._control.measure_rates(self._maps())
         self.refresh()
 
+    @in_plain_mode
     def refresh(self) -> None:
         """Look up again which entries are young and which are frozen, and at which values."""
         maps = self._maps()
@@ -309,6 +316,7 @@ class OptimizerCohorts:
             "held_buffers": {name: values.clone() for name, values in control.held_buffers().items()},
         }
 
+    @in_plain_mode
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a saved state; weights, cohorts and the optimizer's own state must have been loaded before."""
         parameters = self._held()
@@ -393,8 +401,9 @@ class OptimizerCohorts:
 
     def _missing(self, name: str) -> str:
         return (
-            f"parameter {name!r} is to be trained, but is not in the {_kind(self.optimizer)} optimizer: build that "
-            "from all of model.parameters(), or leave the parameter out with requires_grad_(False)"
+            f"parameter {name!r} is to be trained, but is not in the {_kind(self.optimizer)} optimizer: give the one "
+            "that holds it too (optimizer=[...], or attach() once), add it to one, or freeze it with "
+            "requires_grad_(False)"
         )
 
     def _warn_of_fresh_start(self) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Adagrad, Optimizer, Rprop
 
+from autogrow.network.resizing.companions import laid_out_like
 from autogrow.network.resizing.tensor_change import TensorChange
 
 State = dict[str, Any]
@@ -45,7 +46,7 @@ def carried_state(optimizer: Optimizer, group: Mapping[str, Any], change: Tensor
             if value.shape != change.old.shape or key in _FACTORS:
                 return None
             start = float(group[starts[key]]) if key in starts else 0.0
-            carried[key] = _laid_out_like(change.new, change.carry(value, start))
+            carried[key] = laid_out_like(change.new, change.carry(value, start))
         elif isinstance(value, list | tuple | dict):
             return None
         else:
@@ -125,10 +126,3 @@ def step_count(state: Mapping[str, Any]) -> int:
 def _has_momentum(optimizer: Optimizer, group: Mapping[str, Any]) -> bool:
     states = (optimizer.state.get(parameter, {}) for parameter in group["params"])
     return any(state.get("momentum_buffer") is not None for state in states)
-
-
-def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """Fused kernels walk through memory, so state must have the strides of its parameter (channels last, say)."""
-    if value.stride() == parameter.stride():
-        return value
-    return torch.empty_like(parameter, dtype=value.dtype, memory_format=torch.preserve_format).copy_(value)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from autogrow.network.resizing.companions import check_can_follow, retire, successor
 from autogrow.network.resizing.initialization import Initializer, NewWeights, UnitCopies
 from autogrow.network.resizing.tensor_change import Sources, TensorChange, resize_tensor
 from autogrow.network.resizing.variance_transfer import with_rescaled_readers
@@ -43,11 +44,15 @@ class Resizing:
     """Masks, by layer, of the channels of norms that have seen no data: new ones that are no copies of old ones."""
 
     def commit(self) -> None:
-        """Put the new tensors in place; parameters become new `nn.Parameter` objects without gradients."""
+        """Put the new tensors in place; parameters become new `nn.Parameter` objects, see `companions`."""
         for change in self.changes:
             change.put(change.new)
         for attribute in self.attributes:
             setattr(attribute.layer, attribute.name, attribute.new)
+
+    def retire(self) -> None:
+        """Let the old parameters refuse gradients, once nothing can be taken back any more."""
+        retire((change.name, change.old) for change in self.changes)
 
     def revert(self) -> None:
         """Put the old tensors back, the same objects as before."""
@@ -143,6 +148,7 @@ def _touched(layout: TensorLayout, units: Mapping[str, IntArray]) -> bool:
 def _change(name: str, owners: tuple[tuple[nn.Module, str], ...], layout: TensorLayout, plan: _Plan) -> TensorChange:
     module, attribute = owners[0]
     old: Tensor = getattr(module, attribute)
+    check_can_follow(name, old)
     sources = {
         dim: torch.from_numpy(source_indices(segments, plan.units, plan.widths))
         for dim, segments in layout.dims.items()
@@ -162,9 +168,7 @@ def _change(name: str, owners: tuple[tuple[nn.Module, str], ...], layout: Tensor
             if dim in sources and dim != layout.in_dim:
                 new = _copy_units(new, dim, segments, plan)
         new = new.contiguous(memory_format=_memory_format(old, plan.has_channels_last))
-    if isinstance(old, nn.Parameter):
-        new = nn.Parameter(new, requires_grad=old.requires_grad)
-    return TensorChange(name, owners, old, new, sources)
+    return TensorChange(name, owners, old, successor(name, old, new, sources), sources)
 
 
 def _fill_vector(new: Tensor, fill: float | None, sources: Sources, generator: torch.Generator) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from autogrow.network.resizing.companions import successor
 from autogrow.network.resizing.tensor_change import TensorChange
 from autogrow.network.structure.channel_groups import Structure
 from autogrow.network.structure.layout import NEW
@@ -48,9 +49,7 @@ def with_rescaled_readers(
 
 
 def _unresized(name: str, tensor: Tensor, places: Places) -> TensorChange:
-    new = tensor.detach().clone()
-    if isinstance(tensor, nn.Parameter):
-        new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+    new = successor(name, tensor, tensor.detach().clone(), {})
     return TensorChange(name, tuple(places[name]), tensor, new, {})
 
 

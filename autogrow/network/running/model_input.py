@@ -4,12 +4,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from autogrow.network.running.plain_mode import callers_device
+
 ModelInput = Tensor | tuple[Tensor, ...]
 """What a network is called with: one tensor, or several as positional arguments."""
 
 
 def run(model: nn.Module, example_input: ModelInput) -> Any:
-    return model(*example_input) if isinstance(example_input, tuple) else model(example_input)
+    with callers_device():
+        return model(*example_input) if isinstance(example_input, tuple) else model(example_input)
 
 
 def shapes(example_input: ModelInput) -> str:
