@@ -21,6 +21,7 @@ from autogrow.report.spending import Saving, Spending, remaining_flops, total_sa
 from autogrow.report.timeline import GrowthTimeline, read_timeline
 from autogrow.report.verdict import Verdict, judge
 from autogrow.study.choosing import best_trial, is_feasible, measured_preferences, pareto_front
+from autogrow.study.constraints import constraints_of
 from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import SEARCHED
@@ -211,7 +212,7 @@ def _row(trial: FrozenTrial, snapshot: Snapshot, superseded: bool) -> TrialRow:
 
 def _broken_constraints(trial: FrozenTrial) -> str:
     """The constraints that the trial breaks, with the amount by which it does."""
-    broken = {name: value for name, value in trial.constraints.items() if value > 0}
+    broken = {name: value for name, value in constraints_of(trial).items() if value > 0}
     return "; ".join(f"constraint {name} exceeded by {value:.4g}" for name, value in sorted(broken.items()))
 
 

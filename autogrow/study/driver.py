@@ -38,7 +38,9 @@ class Driver:
         self._database = database
         self._monitor = monitor
         self._budget = Budget(plan.settings, started, database.trial_seconds())
-        self._proposer = Proposer(database, plan.space, plan.settings, plan.num_samples, self._budget.share_used)
+        self._proposer = Proposer(
+            database, plan.space, plan.settings, plan.num_samples, self._budget.share_used, self._refused
+        )
         self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
         self._stopping = False
         self._umask = current_umask()  # before Ray is started, which has another
@@ -92,6 +94,9 @@ class Driver:
             measured=metrics_to_measure(self._plan.objectives, settings.limits),
             forks=self._folder.forks_place if settings.fork_at_growth else None,
         )
+
+    def _refused(self, number: int, reason: str) -> None:
+        self._monitor.trial_ended(number, {"status": "failed", "reason": reason})
 
     def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> bool:
         self._budget.reported(config.number, metrics["trial_seconds"])

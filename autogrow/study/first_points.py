@@ -34,6 +34,21 @@ def read_first_points(
     return tuple(dict(point) for point in content)
 
 
+class Parameter(Protocol):
+    """Something that can be searched, as far as it is asked for here."""
+
+    def suggest(self, name: str, suggester: Suggester) -> object: ...
+
+
+def check_values(point: Mapping[str, Any], parameters: Mapping[str, Parameter], where: str) -> None:
+    """Raises `PolicyError` for a name that no parameter has, and for a value that its parameter does not offer."""
+    checked = _CheckedPoint(point, where)
+    for name in point:
+        if name not in parameters:
+            raise PolicyError(f"{where}: there is no parameter {name!r} to search{nearest(str(name), parameters)}")
+        parameters[name].suggest(name, checked)
+
+
 class _CheckedPoint:
     """Suggests a point's values, and where it has none the first that there is; refuses what the space lacks."""
 
@@ -51,8 +66,9 @@ class _CheckedPoint:
         return float(value)
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
-        if not isinstance(self._value(name, low), int):
-            raise PolicyError(f"{self._where}: {name} is {self._value(name, low)!r}, not a whole number")
+        value = self._value(name, low)
+        if not isinstance(value, int) and not (isinstance(value, float) and value.is_integer()):
+            raise PolicyError(f"{self._where}: {name} is {value!r}, not a whole number")
         return int(self.suggest_float(name, low, high, step=None if log else step, log=log))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:

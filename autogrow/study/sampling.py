@@ -10,7 +10,8 @@ want of memory are shown to the sampler as infeasible points, which Optuna's own
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +19,22 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autogrow.errors import UsageError
+from autogrow.errors import PolicyError, UsageError, one_line
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.presets import CONTROLS, DEFERRED_CONTROLS, control_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.registry import Registry
+from autogrow.study.constraints import (
+    complete_constraints,
+    constraint_names,
+    constraints_of,
+    named_attributes,
+    without_constraints,
+)
 from autogrow.study.search_space import SEARCHABLE_TRAINING, SearchSpace
 from autogrow.study.settings import SearchSettings
-from autogrow.study.study_database import CONSTRAINT, INTERRUPTED, SEARCHED, StudyDatabase, is_surplus, root_of
+from autogrow.study.study_database import INTERRUPTED, SEARCHED, StudyDatabase, is_surplus, root_of
 
 STARTUP_SHARE = 4
 """A quarter of the trials, at most 10, are random before a sampler models anything."""
@@ -93,6 +101,7 @@ class Proposer:
 
     Args:
         share_used: Of the budgets of time and of compute, from 0 to 1.
+        refused: Told of waiting trials that cannot be tried, and so have failed: number and reason.
     """
 
     def __init__(
@@ -102,12 +111,15 @@ class Proposer:
         settings: SearchSettings,
         expected_samples: int,
         share_used: Callable[[], float] = lambda: 0.0,
+        refused: Callable[[int, str], None] = lambda number, reason: None,
     ) -> None:
         self._database = database
         self._space = space
         self._settings = settings
         self._expected_samples = expected_samples
         self._share_used = share_used
+        self._refused = refused
+        self._constraint_names = constraint_names(settings, space)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._memory = optuna.create_study(directions=[each.direction for each in database.objectives])
@@ -120,15 +132,23 @@ class Proposer:
 
     def next(self) -> Proposal | None:
         """The next trial, RUNNING in the database; None when the budget is used up and none waits to be resumed."""
-        settings = self._settings
-        self._catch_up()
-        deferred = () if self._controls_are_due() else DEFERRED_CONTROLS
-        queued = self._database.claim(new=self._database.num_proposed() < settings.trials, but=deferred)
-        if queued is not None:
-            return self._resumed(queued) if "policy" in queued.user_attrs else self._first(queued)
-        if self._database.num_proposed() >= settings.trials:
-            return None
-        return self._fresh()
+        while True:
+            self._catch_up()
+            has_room = self._database.num_proposed() < self._settings.trials
+            deferred = () if self._controls_are_due() else DEFERRED_CONTROLS
+            queued = self._database.claim(new=has_room, but=deferred)
+            if queued is None:
+                return self._fresh() if has_room else None
+            try:
+                return self._resumed(queued) if "policy" in queued.user_attrs else self._first(queued)
+            except PolicyError as error:
+                self._refuse(queued, one_line(error))
+
+    def _refuse(self, trial: FrozenTrial, reason: str) -> None:
+        """Have a queued trial fail that cannot be tried: back in the queue, it would end every search."""
+        self._database.describe(trial, {}, {}, {"role": trial.user_attrs.get("role", SEARCHED)})
+        self._database.tell_failed(trial.number, reason)
+        self._refused(trial.number, reason)
 
     def _controls_are_due(self) -> bool:
         """Whether it is time for the deferred controls; at the latest while there are trials left for them."""
@@ -139,8 +159,9 @@ class Proposer:
     def _resumed(self, trial: FrozenTrial) -> Proposal:
         """A trial whose policy stands: one that was interrupted."""
         attributes = trial.user_attrs
-        policy = GrowthPolicy.from_dict(attributes["policy"], f"trial {trial.number}")
-        training = validated(TrainingSettings, attributes["training"], f"trial {trial.number}: training")
+        with _readable(trial):
+            policy = GrowthPolicy.from_dict(attributes["policy"], f"trial {trial.number}")
+            training = validated(TrainingSettings, attributes["training"], f"trial {trial.number}: training")
         self._database.describe(trial, {}, {}, {})
         return Proposal(trial.number, root_of(trial), attributes.get("role", SEARCHED), policy, training)
 
@@ -148,9 +169,13 @@ class Proposer:
         """A control, a policy from an earlier study, or a point that a user of Optuna has enqueued."""
         role = trial.user_attrs.get("role", SEARCHED)
         if role not in CONTROLS and "given_policy" not in trial.user_attrs:
-            policy, training, asked = self._ask(trial.system_attrs.get("fixed_params", {}))
+            with _readable(trial):
+                point = {**trial.params, **trial.system_attrs.get("fixed_params", {})}
+                self._space.check_values(point, f"trial {trial.number} was enqueued")
+            policy, training, asked = self._ask(point)
         else:
-            policy, training = self._given(role, trial.user_attrs)
+            with _readable(trial):
+                policy, training = self._given(role, trial.user_attrs)
             asked = create_trial(state=TrialState.RUNNING)
         self._remember(root_of(trial), asked)
         attributes = self._attributes(role, policy, training)
@@ -186,7 +211,11 @@ class Proposer:
             if fixed:
                 self._memory.enqueue_trial(dict(fixed))
             trial = self._memory.ask()
-            policy, training = self._space.suggest(trial, self._settings.training)
+            try:
+                policy, training = self._space.suggest(trial, self._settings.training)
+            except PolicyError:  # values that are offered, but not together
+                self._memory.tell(trial, state=TrialState.FAIL)
+                raise
         self._database.keep_sampler_state(self._memory._storage.get_study_system_attrs(self._memory._study_id))
         return policy, training, self._memory.get_trials(deepcopy=False)[trial.number]
 
@@ -227,9 +256,9 @@ class Proposer:
         for root in sorted(lines):
             last = lines[root]
             if root not in self._mirrored:
-                self._remember(root, self._add(_mirror(last)))
+                self._remember(root, self._add(self._mirror(last)))
             elif root in self._running and _has_ended(last):
-                self._end(self._mirrored[root], _mirror(last))
+                self._end(self._mirrored[root], self._mirror(last))
             if _has_ended(last):
                 self._running.discard(root)
 
@@ -239,12 +268,28 @@ class Proposer:
             mirror.number = len(self._memory.get_trials(deepcopy=False)) - 1
         return mirror
 
+    def _mirror(self, trial: FrozenTrial) -> FrozenTrial:
+        """How the sampler sees a trial: an infeasible failure as a pruned one, since it learns nothing of failures."""
+        constraints = constraints_of(trial)
+        state = trial.state if _has_ended(trial) else TrialState.RUNNING
+        if state == TrialState.FAIL and any(value > 0 for value in constraints.values()):
+            state = TrialState.PRUNED
+        if state in (TrialState.COMPLETE, TrialState.PRUNED):  # also of a run from before all trials had all of them
+            constraints = complete_constraints(self._constraint_names, constraints)
+        return create_trial(
+            state=state,
+            values=trial.values if state == TrialState.COMPLETE else None,
+            params=trial.params,
+            distributions=trial.distributions,
+            system_attrs={**without_constraints(trial.system_attrs), **named_attributes(constraints)},
+        )
+
     def _end(self, number: int | None, mirror: FrozenTrial) -> None:
         if number is None:
             return
         trial = self._memory.get_trials(deepcopy=False)[number]
         for name, value in mirror.system_attrs.items():
-            if name.startswith(CONSTRAINT):
+            if name not in trial.system_attrs:
                 self._memory._storage.set_trial_system_attr(trial._trial_id, name, value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -254,20 +299,15 @@ class Proposer:
                 self._memory.tell(number, state=mirror.state)
 
 
+@contextmanager
+def _readable(trial: FrozenTrial) -> Iterator[None]:
+    """Turns whatever may be wrong with what somebody has queued into a `PolicyError`."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise PolicyError(f"trial {trial.number} was enqueued, but cannot be read: {one_line(error)}") from error
+
+
 def _has_ended(trial: FrozenTrial) -> bool:
     """Whether for good: one that was interrupted is going to be resumed."""
     return trial.state.is_finished() and trial.user_attrs.get("reason") != INTERRUPTED
-
-
-def _mirror(trial: FrozenTrial) -> FrozenTrial:
-    """How the sampler sees a trial: an infeasible failure as a pruned one, since it learns nothing of failures."""
-    state = trial.state if _has_ended(trial) else TrialState.RUNNING
-    if state == TrialState.FAIL and any(value > 0 for value in trial.constraints.values()):
-        state = TrialState.PRUNED
-    return create_trial(
-        state=state,
-        values=trial.values if state == TrialState.COMPLETE else None,
-        params=trial.params,
-        distributions=trial.distributions,
-        system_attrs=trial.system_attrs,
-    )

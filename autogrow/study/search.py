@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderError
 from autogrow.files import remove_unfinished
 from autogrow.policy.presets import CONTROLS
+from autogrow.study.constraints import constraint_names
 from autogrow.study.driver import Driver
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.planning import SearchPlan
@@ -121,6 +122,7 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
             plan.objectives,
             first_trials(settings),
             driver=config.get("driver", ""),
+            limited=constraint_names(settings, plan.space),
             experiment=experiment_digest(settings),
         )
     except AutogrowError:

@@ -37,7 +37,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.study.first_points import Suggester, read_first_points
+from autogrow.study.first_points import Suggester, check_values, read_first_points
 
 FORMAT = "autogrow-space/1"
 SECTIONS = ("depth", "limits")
@@ -69,6 +69,9 @@ class Range:
     def is_integer(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    def parameters(self, name: str) -> dict[str, "Range | Choices"]:
+        return {name: self}
+
     def suggest(self, name: str, suggester: Suggester) -> float:
         if self.is_integer:
             return suggester.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
@@ -86,6 +89,9 @@ class Choices:
     """One of several plain values."""
 
     values: tuple[Any, ...]
+
+    def parameters(self, name: str) -> dict[str, "Range | Choices"]:
+        return {name: self}
 
     def suggest(self, name: str, suggester: Suggester) -> Any:
         return suggester.suggest_categorical(name, list(self.values))
@@ -105,9 +111,12 @@ class Part:
     kind: str | None
     fields: Mapping[str, Any]
 
+    def parameters(self, name: str) -> dict[str, "Range | Choices"]:
+        return _parameters(self.fields, self._prefix(name))
+
     def suggest(self, name: str, suggester: Suggester) -> dict[str, Any]:
-        path = name if self.kind is None else f"{name}.{self.kind}"
-        chosen = {field: _suggest(f"{path}.{field}", value, suggester) for field, value in self.fields.items()}
+        path = self._prefix(name)
+        chosen = {field: _suggest(f"{path}{field}", value, suggester) for field, value in self.fields.items()}
         return {**self._head(), **chosen}
 
     @property
@@ -120,6 +129,9 @@ class Part:
         first = {**self._head(), **{field: options[0] for field, options in values.items()}}
         return [first, *({**first, field: option} for field, options in values.items() for option in options[1:])]
 
+    def _prefix(self, name: str) -> str:
+        return f"{name}." if self.kind is None else f"{name}.{self.kind}."
+
     def _head(self) -> dict[str, str]:
         return {} if self.kind is None else {"kind": self.kind}
 
@@ -129,6 +141,14 @@ class Alternatives:
     """One of several parts, chosen by kind, each with fields that may be searched only when it is chosen."""
 
     parts: tuple[Part, ...]
+
+    def parameters(self, name: str) -> dict[str, "Range | Choices"]:
+        """Of all kinds, and which kind."""
+        kinds = Choices(tuple(part.kind for part in self.parts))
+        found: dict[str, Range | Choices] = {f"{name}.kind": kinds} if kinds.varies else {}
+        for part in self.parts:
+            found.update(part.parameters(name))
+        return found
 
     def suggest(self, name: str, suggester: Suggester) -> dict[str, Any]:
         kinds = [part.kind for part in self.parts]
@@ -180,6 +200,21 @@ class SearchSpace:
         return GrowthPolicy.from_dict(self._in_proportion(policy)), validated(
             TrainingSettings, {**base.model_dump(), **training}, "training"
         )
+
+    @property
+    def limits(self) -> list[str]:
+        """The size limits that any policy of this space may have."""
+        section = self._policy.get("limits")
+        return (
+            [name for name, value in section.fields.items() if value is not None] if isinstance(section, Part) else []
+        )
+
+    def check_values(self, point: Mapping[str, Any], where: str) -> None:
+        """Check values that somebody else gives to parameters, of whatever kinds, the others being left open.
+
+        Raises `PolicyError` for a parameter that this space does not have, and for a value that it does not offer.
+        """
+        check_values(point, {**_parameters(self._policy), **_parameters(self._training, "training.")}, where)
 
     def _ask_all(self, suggester: Suggester) -> None:
         self.suggest(suggester, TrainingSettings())
@@ -233,6 +268,12 @@ def _bound(value: Any, end: Callable[[list[Any]], Any]) -> float | None:
 
 def _suggest(name: str, value: Any, suggester: Suggester) -> Any:
     return value.suggest(name, suggester) if isinstance(value, Searchable) else value
+
+
+def _parameters(fields: Mapping[str, Any], prefix: str = "") -> dict[str, "Range | Choices"]:
+    """All that can be searched in some fields, by their paths."""
+    searchable = {f"{prefix}{name}": value for name, value in fields.items() if isinstance(value, Searchable)}
+    return {path: each for name, value in searchable.items() for path, each in value.parameters(name).items()}
 
 
 def _any_varies(fields: Mapping[str, Any]) -> bool:

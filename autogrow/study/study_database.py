@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autogrow.errors import RunFolderError
 from autogrow.files import atomic_target
 from autogrow.policy.presets import CONTROLS
+from autogrow.study.constraints import all_attributes, complete_constraints
 from autogrow.study.objectives import Objective, objective_values
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_location import (
@@ -42,8 +43,8 @@ CLAIMED = "claimed by "
 JOIN_WAIT_SECONDS = 10.0
 """How long to wait for the driver that is making a shared study; one that died meanwhile leaves it to the next."""
 JOIN_POLL_SECONDS = 0.2
-CONSTRAINT = "constraints"
-"""Prefix of the attributes in which Optuna keeps a trial's constraints: above 0 is infeasible."""
+MEMORY = "memory"
+"""The constraint that a trial breaks for which memory was too small."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,21 @@ class StudyDatabase:
 
     Args:
         driver: Marks the trials of this driver in a shared study, whose folders only it has.
+        limited: The sizes that trials may have a limit of; see `autogrow.study.constraints`.
     """
 
     def __init__(
-        self, study: optuna.Study, objectives: tuple[Objective, ...], location: StudyLocation, driver: str = ""
+        self,
+        study: optuna.Study,
+        objectives: tuple[Objective, ...],
+        location: StudyLocation,
+        driver: str = "",
+        limited: Sequence[str] = (),
     ) -> None:
         self.study = study
         self.objectives = objectives
         self.driver = driver
+        self._limited = limited
         self._location = location
         self._sampler_state: dict[str, Any] = {}
         self._is_alone = False
@@ -82,6 +90,7 @@ class StudyDatabase:
         queue: Sequence[Queued] = tuple(Queued(role, {}) for role in CONTROLS),
         *,
         driver: str = "",
+        limited: Sequence[str] = (),
         experiment: str = "",
     ) -> "StudyDatabase":
         """A new study with `queue` waiting to be tried first; one that exists gets what it lacks of that.
@@ -104,7 +113,7 @@ class StudyDatabase:
                     with atomic_target(location) as temporary:
                         _create_study(temporary, objectives)
                 study = optuna.load_study(study_name=study_name(location), storage=open_storage(location))
-            database = cls(study, objectives, location, driver)
+            database = cls(study, objectives, location, driver, limited)
             present = {(t.user_attrs.get("role"), t.user_attrs.get("origin")) for t in database.trials()}
             for entry in queue:
                 if (entry.role, entry.attributes.get("origin")) not in present:
@@ -284,6 +293,7 @@ class StudyDatabase:
         """Record a trial that was stopped early, with what it had reached; it is no candidate for the front."""
         with self._writing():
             self._set_attributes(number, metrics=dict(metrics))
+            self._set_constraints(number, {})
             self._end(number, TrialState.PRUNED)
 
     def tell_failed(
@@ -291,7 +301,8 @@ class StudyDatabase:
     ) -> None:
         with self._writing():
             self._set_attributes(number, reason=reason, **details)
-            self._set_constraints(number, constraints or {})
+            if constraints:
+                self._set_constraints(number, constraints)
             self._end(number, TrialState.FAIL)
 
     def reconcile(self, folder: RunFolder) -> int:
@@ -355,8 +366,8 @@ class StudyDatabase:
             self.study._storage.set_trial_user_attr(self._id(number), name, value)
 
     def _set_constraints(self, number: int, constraints: Mapping[str, float]) -> None:
-        for name, value in constraints.items():
-            self.study._storage.set_trial_system_attr(self._id(number), f"{CONSTRAINT}:{name}", float(value))
+        for name, value in all_attributes(complete_constraints(self._limited, constraints)).items():
+            self.study._storage.set_trial_system_attr(self._id(number), name, value)
 
     def _id(self, number: int) -> int:
         return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
@@ -379,7 +390,7 @@ def _violations(result: Mapping[str, Any]) -> dict[str, float]:
     """Of a trial for which memory was too small: the larger the network, the further from feasible."""
     if "infeasible" not in result:
         return {}
-    return {"memory": 1 + math.log10(max(1, result["infeasible"].get("parameters") or 1))}
+    return {MEMORY: 1 + math.log10(max(1, result["infeasible"].get("parameters") or 1))}
 
 
 def _create_study(path: Path, objectives: tuple[Objective, ...]) -> None:

@@ -8,6 +8,7 @@ from autogrow.errors import UsageError
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.presets import CONTROLS
+from autogrow.study.constraints import constraints_of
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS, Proposer
 from autogrow.study.search_space import SearchSpace
@@ -135,7 +136,7 @@ class TestInfeasible:
         constraints = SizeLimits(max_parameters=100, max_flops=1e6).excess({"parameters": 150, "flops": 5e5})
         database.tell_result(number, {"status": "complete", "metrics": metrics, "constraints": constraints})
         study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder.database}")
-        assert study.trials[0].constraints == {"parameters": 0.5, "flops": -0.5}
+        assert constraints_of(study.trials[0]) == {"parameters": 0.5, "flops": -0.5}
         assert study.best_trials == []
 
 
