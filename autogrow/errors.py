@@ -87,15 +87,21 @@ def shortened(text: str, length: int) -> str:
 
 def as_line(text: str) -> str:
     """The text without line breaks, shortened to what a person reads: long words first, then the whole."""
+    text = text.encode("utf-8", "backslashreplace").decode()  # half a character cannot be printed or stored
     return shortened(" ".join(shortened(word, MAX_WORD) for word in text.split()), MAX_LINE)
+
+
+def message_of(error: BaseException) -> str:
+    """The error's message. It is made by somebody else's code, which may fail at it."""
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001  KeyboardInterrupt from there is not the user's
+        return "its message cannot be made"
 
 
 def one_line(error: BaseException) -> str:
     """The error's message without line breaks, preceded by its type unless it is one of ours."""
-    try:
-        text = as_line(str(error))
-    except Exception:  # noqa: BLE001 - the text of somebody else's error is made by somebody else's code
-        text = "its message cannot be made"
+    text = as_line(message_of(error))
     if isinstance(error, AutogrowError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -57,7 +57,7 @@ def append_text(path: Path, text: str) -> None:
     """Add to the end of a file, which is made where it is missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         raise unwritable(path, error) from error

@@ -68,7 +68,7 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_outputs: int,
             model = factory(**arguments)
         except NetworkError:
             raise
-        except Exception as error:  # a user's own code may raise anything
+        except (Exception, SystemExit, GeneratorExit) as error:  # a user's own code may raise anything
             raise NetworkError(f"model {spec.name!r} cannot be built with {arguments}: {one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise NetworkError(f"model {spec.name!r} returned a {type(model).__name__}, expected a torch.nn.Module")
@@ -104,7 +104,7 @@ def _import_factory(name: str) -> ModelFactory:
         sys.path.insert(0, os.getcwd())  # as `python -m` would: a user's module usually lies where they stand
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # so may a user's own module while it is imported
+    except (Exception, SystemExit, GeneratorExit) as error:  # so may a user's own module while it is imported
         raise NetworkError(f"model {name!r}: cannot import {module_name!r}: {one_line(error)}") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):

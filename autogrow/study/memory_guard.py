@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from autogrow.errors import message_of
+
 USABLE_SHARE = 0.9
 """Of the memory that is available, the rest being left to the driver, Ray and everybody else."""
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}
@@ -83,24 +85,33 @@ def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cg
     return min([available, *_cgroup_rooms(proc, cgroups)])
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, or what caused it, is an allocation that failed."""
-    if error is None:
-        return False
-    found = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    signs = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
-    return found or signs or is_out_of_memory(error.__cause__ or error.__context__)
+    return any(
+        isinstance(each, MemoryError | torch.OutOfMemoryError)
+        or (isinstance(each, RuntimeError) and any(sign in message_of(each) for sign in _SIGNS))
+        for each in _with_causes(error)
+    )
 
 
-def asked_bytes(error: BaseException | None) -> int | None:
+def asked_bytes(error: BaseException) -> int | None:
     """How much the failed allocation asked for, where the message says so."""
-    while error is not None:
+    for each in _with_causes(error):
         for pattern in _ASKED:
-            if match := pattern.search(str(error)):
+            if match := pattern.search(message_of(each)):
                 unit = "" if match[2] in (None, "bytes") else match[2]
                 return int(float(match[1]) * _UNITS[unit])
-        error = error.__cause__ or error.__context__
     return None
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from; somebody else's may come from itself."""
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        yield each
+        each = each.__cause__ or each.__context__
 
 
 def _data_bytes() -> int:

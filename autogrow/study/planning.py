@@ -19,7 +19,7 @@ from autogrow.study.packing import MOST_TRIALS, measure_packing
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS
 from autogrow.study.search_space import SearchSpace
-from autogrow.study.session_folder import authentication_problem
+from autogrow.study.session_folder import authentication_problem, place_for_ray
 from autogrow.study.settings import SPLIT_SEED, SearchSettings, available_cores
 from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
@@ -73,6 +73,8 @@ def plan_search(settings: SearchSettings, notes: tuple[str, ...] = ()) -> Search
         problem = address_problem(settings.address)
     if problem is not None:
         raise UsageError(problem)
+    if settings.address is None:
+        place_for_ray()
     SAMPLERS[settings.sampler]
     if settings.storage is not None:
         settings = settings.model_copy(update={"storage": resolved_url(settings.storage)})

@@ -41,7 +41,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from autogrow.study.memory_guard import memory_share  # noqa: E402
-from autogrow.study.session_folder import authentication_problem, session_folder  # noqa: E402
+from autogrow.study.session_folder import RAY, authentication_problem, place_for_ray, session_folder  # noqa: E402
 from autogrow.study.settings import available_cores  # noqa: E402
 from autogrow.study.trial import TrialConfig, run_trial  # noqa: E402
 from autogrow.training.trainer import Signal  # noqa: E402
@@ -94,7 +94,7 @@ def ray_cluster(
         raise UsageError("this process has a Ray session of its own: call ray.shutdown(), or search in another process")
     mask = os.umask(0o077)  # Ray's authentication token is for this user alone
     try:
-        with session_folder() as folder, _ray(address, folder):
+        with session_folder(None if address else place_for_ray()) as folder, _ray(address, folder):
             os.umask(mask)
             logging.getLogger("ray").setLevel(logging.ERROR)
             fitting = _slots(ray.cluster_resources(), cpus_per_trial, gpus_per_trial)
@@ -116,7 +116,7 @@ def _ray(address: str | None, folder: Path) -> Iterator[None]:
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    _temp_dir=str(folder / "r"),  # Ray opens its folder to everybody; the one around it stays ours
+                    _temp_dir=str(folder / RAY),  # Ray opens its folder to everybody; the one around it stays ours
                     _node_ip_address="127.0.0.1",
                 )
             _make_token_private()

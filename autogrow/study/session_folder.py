@@ -9,16 +9,26 @@ import fcntl
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
+from autogrow.errors import UsageError
 from autogrow.files import unwritable
 
 PREFIX = "ag-"
-"""Short, because Ray puts sockets into the folder, whose paths may have 107 characters."""
+RAY = "r"
+"""Where Ray's own folder lies in ours. Both names are short, because Ray puts sockets there."""
+MOST_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+"""Of a socket's path: what the operating system's structure for it holds."""
+SHORT_PLACES = ("/tmp", "/var/tmp")
+"""Where a session's folder is made when the user's place for temporary files has too long a path."""
+RANDOM_CHARACTERS = 8
+"""That `tempfile` adds to the prefix."""
 OWNER = "owner"
 EMPTY_FOR_SECONDS = 60.0
 """An empty folder this old was left by a search that was killed before it had written the lock file."""
@@ -27,12 +37,16 @@ END_WAIT_SECONDS = 5.0
 
 
 @contextmanager
-def session_folder() -> Iterator[Path]:
-    """A new folder that only this user may enter; removed at the end with whatever still uses it."""
+def session_folder(place: Path | None = None) -> Iterator[Path]:
+    """A new folder that only this user may enter; removed at the end with whatever still uses it.
+
+    place: Where it is made; by default where the user's temporary files are.
+    """
+    place = Path(tempfile.gettempdir()) if place is None else place
     try:
-        path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
     except OSError as error:
-        raise unwritable(Path(tempfile.gettempdir()), error) from error
+        raise unwritable(place, error) from error
     owner = os.open(path / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(owner, fcntl.LOCK_EX)
@@ -40,6 +54,41 @@ def session_folder() -> Iterator[Path]:
     finally:
         _remove(path)
         os.close(owner)
+
+
+def place_for_ray() -> Path:
+    """Where a session's folder is to be made for Ray's sockets: the user's place for temporary files, or a shorter one.
+
+    Raises `UsageError` when there is none that can be written.
+    """
+    for place in _places():
+        room = MOST_SOCKET_BYTES - len(os.fsencode(longest_socket(place)))
+        if room >= 0 and place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+            return place
+    wanted = tempfile.gettempdir()
+    most = len(os.fsencode(wanted)) + MOST_SOCKET_BYTES - len(os.fsencode(longest_socket(Path(wanted))))
+    raise UsageError(
+        f"TMPDIR={wanted} is too long for Ray's sockets, and {' and '.join(SHORT_PLACES)} cannot be written: set "
+        f"TMPDIR to a folder whose path has at most {most} characters"
+    )
+
+
+def longest_socket(place: Path) -> Path:
+    """The longest path of a socket that Ray makes for a session whose folder lies in `place`."""
+    process = "9" * len(str(_highest_process()))
+    session = f"session_{datetime.now():%Y-%m-%d_%H-%M-%S_%f}_{process}"
+    return place.absolute() / f"{PREFIX}{'x' * RANDOM_CHARACTERS}" / RAY / session / "sockets" / "plasma_store"
+
+
+def _highest_process() -> int:
+    try:
+        return int(Path("/proc/sys/kernel/pid_max").read_text())
+    except (OSError, ValueError):
+        return 99_999
+
+
+def _places() -> list[Path]:
+    return list(dict.fromkeys(Path(each) for each in (tempfile.gettempdir(), *SHORT_PLACES)))
 
 
 def authentication_problem() -> str | None:
@@ -52,7 +101,7 @@ def authentication_problem() -> str | None:
 def remove_abandoned() -> list[Path]:
     """Remove the folders of this user's searches that were killed, and end what they left running."""
     removed = []
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for path in (path for place in _places() for path in place.glob(f"{PREFIX}*")):
         with suppress(OSError):
             if path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.getuid():
                 continue

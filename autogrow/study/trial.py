@@ -9,10 +9,11 @@ import gc
 import logging
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.memory_guard import MemoryLimit, is_out_of_memory
+from autogrow.study.process_state import kept_process_state, random_state_of
 from autogrow.study.settings import SPLIT_SEED, SearchSettings
 from autogrow.study.trial_workplace import trial_workplace
 from autogrow.training.example_input import example_input
@@ -38,6 +40,7 @@ from autogrow.training.records import TrialFolder
 from autogrow.training.task import Task
 from autogrow.training.trainer import Signal, Trainer, TrainingData, TrainingOutcome
 
+logger = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], Signal]
 """Takes the metrics of a running trial and says whether it goes on."""
 
@@ -129,18 +132,46 @@ def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
 def _run(config: TrialConfig, folder: TrialFolder, report: Report, interrupted: Callable[[], bool]) -> dict[str, Any]:
     reporter = _Reporter(config, report)
     memory = MemoryLimit(config.memory_bytes, config.device)
+    changed: list[str] = []
     try:
         with _own_process_settings(config), memory.enforced():
-            return _train(config, folder, reporter, interrupted)
+            dataset = open_dataset(config.dataset, Path(config.data_dir))
+            with _surroundings(config) as changed:
+                return _train(config, dataset, folder, reporter, interrupted)
     except RunFolderError:
         raise
-    except Exception as error:  # noqa: BLE001  a trial's failure is a result: the search goes on
-        folder.log(traceback.format_exc())
+    except BaseException as error:  # noqa: BLE001  a trial's failure is a result: the search goes on
+        if reporter.has_ended or _is_from_outside(error):
+            raise
+        folder.log(_traceback_of(error))
         if is_out_of_memory(error):
             return memory.exceeded(error, reporter.num_parameters)
         return {"status": "failed", "reason": one_line(error)}
     finally:
         _release_memory()
+        if changed:
+            logger.warning(f"the model changed what it shares with other trials: {', '.join(changed)} (put back)")
+
+
+@contextmanager
+def _surroundings(config: TrialConfig) -> Iterator[list[str]]:
+    """Yields a list that at the end names what the trial's model has changed of its process; ours change nothing."""
+    with ExitStack() as stack:
+        changed = stack.enter_context(kept_process_state()) if ":" in config.model else []
+        stack.enter_context(random_state_of(config.seed))
+        yield changed
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, which only reaches the main thread; elsewhere a model has raised it."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001  it holds the error's text, which somebody else's code makes
+        return "".join(["Traceback:\n", *traceback.format_tb(error.__traceback__), one_line(error)])
 
 
 @contextmanager
@@ -163,10 +194,13 @@ def _logging_to(folder: TrialFolder) -> Iterator[list[str]]:
 
 
 def _train(
-    config: TrialConfig, folder: TrialFolder, reporter: "_Reporter", interrupted: Callable[[], bool]
+    config: TrialConfig,
+    dataset: Dataset,
+    folder: TrialFolder,
+    reporter: "_Reporter",
+    interrupted: Callable[[], bool],
 ) -> dict[str, Any]:
     policy = GrowthPolicy.from_dict(config.policy)
-    dataset = open_dataset(config.dataset, Path(config.data_dir))
     train, validation = dataset.split(seed=config.split_seed, train_size=config.train_size)
     task = Task(dataset.task)
     data = TrainingData(task, train, validation, measure_normalization(train), dataset.augmentation)
@@ -248,6 +282,8 @@ class _Reporter:
         self._report = report
         self._num_reports = config.num_reports
         self.started = time.monotonic()
+        self.has_ended = False
+        """Whether the trial was stopped by an exception out of `report`, which then is to be passed on."""
         self.num_parameters: int | None = None
         """Of the network as far as is known: at full width until the first sample."""
         self.trainer: Trainer
@@ -258,7 +294,12 @@ class _Reporter:
         before = self.trainer.samples[-2].step if len(self.trainer.samples) > 1 else 0
         if self._num_due(before) == self._num_due(sample.step) or sample.step == self.trainer.num_steps:
             return Signal.CONTINUE
-        return self._report(self.metrics(sample))
+        metrics = self.metrics(sample)
+        try:
+            return self._report(metrics)
+        except BaseException:
+            self.has_ended = True
+            raise
 
     def _num_due(self, step: int) -> int:
         """Reports that are due by `step`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autogrow.study.session_folder import longest_socket
 from tests.processes import LONG, check_ended, check_nothing_left, wait_until
 
 pytestmark = pytest.mark.slow
@@ -76,6 +77,7 @@ def test_a_second_search_on_one_folder_and_what_is_on_the_network(start, records
     first = start("--trials", 50, *LONG)
     wait_until(lambda: training(records))
     check_private(first, temporary)
+    check_sockets(temporary)
     for arguments in (["--resume", "--quiet"], ["--resume", "--trials", 99], []):
         code, out, err = start(*arguments, program=BARE).end()
         assert (code, out) == (3, "")
@@ -98,3 +100,12 @@ def check_private(search, temporary):
         if connection.status == "LISTEN"
     ]
     assert set(listening) == {"127.0.0.1"}
+
+
+def check_sockets(temporary):
+    """Their paths are as long as was reckoned before the search began, but for the digits of a process's number."""
+    sockets = [path for path in temporary.rglob("*") if path.is_socket()]
+    longest = max(sockets, key=lambda path: len(str(path)))
+    process = longest.parent.parent.name.rpartition("_")[2]
+    highest = Path("/proc/sys/kernel/pid_max").read_text().strip()
+    assert len(str(longest)) - len(process) + len(highest) == len(str(longest_socket(temporary)))

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -168,9 +169,64 @@ class TestFailures:
         name = user_model("def network():\n    raise KeyError('weights')\n")
         self.check(trial_config(model=name, model_options={}), "KeyError: 'weights'")
 
+    @pytest.mark.parametrize(
+        ("raised", "reason"),
+        [
+            ("KeyboardInterrupt", "KeyboardInterrupt"),
+            ("SystemExit('enough')", "SystemExit: enough"),
+            ("SystemExit(0)", "SystemExit: 0"),
+            ("GeneratorExit", "GeneratorExit"),
+            ("WithoutText()", "WithoutText: its message cannot be made"),
+            ("ValueError('half a character: \\ud800')", "ValueError: half a character: \\ud800"),
+            ("ValueError('endless ' * 10**6)", "ValueError: endless endless"),
+            ("OF_ITSELF", "RuntimeError: of itself"),
+            ("RuntimeError(WithoutText())", "RuntimeError: its message cannot be made"),
+        ],
+    )
+    @pytest.mark.parametrize("where", ["forward", "factory", "import"])
+    def test_whatever_a_users_model_raises_is_the_reason(self, raised, reason, where, trial_config, user_model):
+        """In a thread, as in Ray's processes: in the main one, KeyboardInterrupt is the user's."""
+        places = {"forward": "pass", "factory": "pass", "import": "pass", where: f"raise {raised}"}
+        config = trial_config(model=user_model(RAISES.format_map({"import_": places["import"], **places})))
+        sys.modules.pop(config.model.partition(":")[0], None)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(self.check, config.model_copy(update={"model_options": {}}), reason).result()
+        assert len(folder_of(config).result()["reason"]) < 1000
+
+    def test_ctrl_c_is_the_users(self, trial_config, user_model):
+        config = trial_config(model=user_model(RAISES.format(import_="pass", factory="pass", forward=CTRL_C)))
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(config.model_copy(update={"model_options": {}}), go_on)
+
     def test_data_that_has_gone(self, trial_config):
         self.check(trial_config(dataset="cifar100"), "cifar100")
 
+
+CTRL_C = "import signal; signal.raise_signal(signal.SIGINT)"
+RAISES = """
+class WithoutText(Exception):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
+
+OF_ITSELF = RuntimeError("of itself")
+OF_ITSELF.__cause__ = OF_ITSELF
+{import_}
+
+class Network(nn.Sequential):
+    calls = 0
+
+    def forward(self, inputs):
+        self.calls += self.training
+        if self.calls > 5:
+            {forward}
+        return super().forward(inputs)
+
+def network():
+    {factory}
+    return Network(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+"""
 
 NAN_AFTER = """
 class Network(nn.Module):
