@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autogrow.data.arrays import Array, DecodedArrays, check_arrays
+from autogrow.data.arrays import Array, ClassName, DecodedArrays, Layout, check_arrays
 from autogrow.data.catalogue import Augmentation, Task
 from autogrow.data.locations import ARRAYS_FOLDER, default_data_dir, disk_errors, is_not_writable, unfinished_path
 from autogrow.data.sources import FORMAT_NUMBER, Source
@@ -34,6 +34,9 @@ class StoredMeta:
     format: int
     task: Task
     num_outputs: int
+    layout: Layout
+    classes: tuple[ClassName, ...]
+    notes: tuple[str, ...]
     augmentation: Augmentation
     fingerprint: str
     shapes: dict[str, tuple[int, ...]]
@@ -72,6 +75,7 @@ def read_meta(folder: Path) -> StoredMeta | None:
     try:
         raw = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
         raw["shapes"] = {name: tuple(shape) for name, shape in raw["shapes"].items()}
+        raw["classes"], raw["notes"] = tuple(raw["classes"]), tuple(raw["notes"])
         meta = StoredMeta(**raw)
         intact = all(_file_holds(array_path(folder, name), meta, name) for name in meta.shapes)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -103,6 +107,9 @@ def _write(arrays: DecodedArrays, num_outputs: int, folder: Path) -> StoredMeta:
         format=FORMAT_NUMBER,
         task=arrays.task,
         num_outputs=num_outputs,
+        layout=_layout_of(arrays),
+        classes=_classes_of(arrays, num_outputs),
+        notes=arrays.notes,
         augmentation=arrays.augmentation,
         fingerprint=arrays.fingerprint(),
         shapes={name: array.shape for name, array in arrays.named()},
@@ -120,6 +127,16 @@ def _write(arrays: DecodedArrays, num_outputs: int, folder: Path) -> StoredMeta:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return meta
+
+
+def _layout_of(arrays: DecodedArrays) -> Layout:
+    return arrays.layout or ("features" if arrays.x_train.ndim == 2 else "channels_first")
+
+
+def _classes_of(arrays: DecodedArrays, num_outputs: int) -> tuple[ClassName, ...]:
+    if arrays.task == "regression":
+        return ()
+    return tuple(range(num_outputs)) if arrays.classes is None else arrays.classes
 
 
 def _write_array(path: Path, array: Array) -> None:

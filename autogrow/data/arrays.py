@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -11,14 +11,19 @@ from autogrow.data.catalogue import Augmentation, Task
 from autogrow.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Layout = Literal["features", "grey_images", "channels_first", "channels_last"]
+"""How the inputs of a file lie: (N, features), (N, H, W), (N, C, H, W) or (N, H, W, C)."""
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+ClassName = int | str | bool
+"""What a user calls a class."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecodedArrays:
     """One dataset in memory.
 
-    `x_train`, `x_test`: (N, features) or (N, C, H, W), uint8 or float32. `y_train`, `y_test`: (N,) int64 classes, or
-    (N, width) float32 targets. Both test arrays are None where the dataset has no test split.
+    `x_train`, `x_test`: (N, features) or (N, C, H, W), uint8, float32 or float64. `y_train`, `y_test`: (N,) int64
+    classes, or (N, width) float32 or float64 targets. Both test arrays are None where the dataset has no test split.
     """
 
     task: Task
@@ -27,6 +32,12 @@ class DecodedArrays:
     x_test: Array | None = None
     y_test: Array | None = None
     augmentation: Augmentation = "none"
+    layout: Layout | None = None
+    """How the inputs lay in a user's file; None: as they are here."""
+    classes: tuple[ClassName, ...] | None = None
+    """Names of the classes in the order of their numbers; None: the numbers themselves."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the file was read."""
 
     def named(self) -> Iterator[tuple[str, Array]]:
         """The arrays that are there, in a fixed order."""
@@ -41,6 +52,8 @@ class DecodedArrays:
         for name, array in self.named():
             digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).data)
+        if self.classes is not None and list(self.classes) != list(range(len(self.classes))):
+            digest.update(f"classes {self.classes!r}\n".encode(errors="backslashreplace"))
         return digest.hexdigest()[:16]
 
 
@@ -71,19 +84,20 @@ def _check_part(x: Array, y: Array, part: str, origin: str) -> None:
     if len(x) != len(y):
         raise DataError(f"{origin}: {len(x)} inputs in x_{part} but {len(y)} labels in y_{part}: make them agree")
     for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
-        _check_finite(array, name, origin)
+        check_finite(array, name, origin)
     if y.dtype.kind == "i" and y.min() < 0:
         raise DataError(f"{origin}: y_{part} holds the negative label {y.min()}: classes are numbered from 0")
 
 
-def _check_finite(array: Array, name: str, origin: str) -> None:
+def check_finite(array: Array, name: str, origin: str) -> None:
+    """Raises `DataError` for NaN or infinite values, with the row of the first."""
     if array.dtype.kind != "f":
         return
     finite = np.isfinite(array)
     if not finite.all():
         row = np.unravel_index(int(np.argmin(finite)), array.shape)[0]
         raise DataError(
-            f"{origin}: {name} holds {array.size - np.count_nonzero(finite)} NaN or infinite values as float32 "
+            f"{origin}: {name} holds {array.size - np.count_nonzero(finite)} NaN or infinite values as {array.dtype} "
             f"(first in row {row}): remove or replace them"
         )
 

@@ -7,9 +7,10 @@ https://github.com/zalandoresearch/fashion-mnist, https://www.cs.toronto.edu/~kr
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 Task = Literal["classification", "regression"]
+TASKS: tuple[Task, ...] = get_args(Task)
 Augmentation = Literal["none", "pad_crop_flip"]
 
 _MIB = 2**20

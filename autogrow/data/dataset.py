@@ -9,10 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from autogrow.data.array_store import array_path
-from autogrow.data.arrays import Array
+from autogrow.data.arrays import Array, ClassName, Layout
 from autogrow.data.catalogue import Augmentation, Task
+from autogrow.data.labels import shown_classes
 from autogrow.data.splits import TrainSplit, ValidationSplit, split_indices
 from autogrow.errors import DataError
+
+_LAYOUT_WORDS = {
+    "grey_images": "grey",
+    "channels_first": "channels x height x width, as in the file",
+    "channels_last": "channels x height x width; channels last in the file",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +39,31 @@ class Dataset:
     """0 where the dataset has no test split."""
     fingerprint: str
     """16 hexadecimal digits that identify the contents of all arrays."""
+    layout: Layout
+    """How the inputs lie in a user's file; here they are (features,) or (C, H, W) all the same."""
+    classes: tuple[ClassName, ...]
+    """Names of the classes in the order of the outputs; empty for a regression."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the file was read."""
     augmentation: Augmentation
     """What the published results on this dataset augment training images with."""
     arrays_folder: Path
 
+    def describe(self) -> str:
+        """How the data were read, in one line: numbers, shape, layout, task, classes."""
+        shape = " x ".join(map(str, self.input_shape))
+        what = f"{shape} features" if self.layout == "features" else f"images of {shape} ({_LAYOUT_WORDS[self.layout]})"
+        targets = f"{self.num_outputs} target{'s' if self.num_outputs > 1 else ''}"
+        if self.task == "classification":
+            targets = f"{self.num_outputs} classes ({shown_classes(self.classes)})"
+        numbers = f"{self.num_train} training and {self.num_test or 'no'} test examples"
+        return "; ".join((f"{numbers}, {what}", f"{self.task} of {targets}", *self.notes))
+
     def training_arrays(self) -> tuple[Array, Array]:
         """All training inputs and targets, memory-mapped and read-only.
 
-        inputs: (num_train, *input_shape) uint8 or float32; targets: (num_train,) int64 classes or
-        (num_train, num_outputs) float32. Raises `DataError` when the folder has gone.
+        inputs: (num_train, *input_shape) uint8, float32 or float64; targets: (num_train,) int64 classes or
+        (num_train, num_outputs) float32 or float64. Raises `DataError` when the folder has gone.
         """
         return open_array(self.arrays_folder, "x_train"), open_array(self.arrays_folder, "y_train")
 

@@ -50,7 +50,14 @@ def _decode(name: str, entry: DatasetEntry, paths: dict[SourceFile, Path]) -> De
         height_width = entry.input_shape[1:]
         arrays[f"x_{role}"] = _read(name, paths[images], images, (count, *height_width))[:, np.newaxis]
         arrays[f"y_{role}"] = _read(name, paths[labels], labels, (count,)).astype(np.int64)
-    return DecodedArrays(task=entry.task, augmentation=entry.augmentation, **arrays)
+    return DecodedArrays(
+        task=entry.task,
+        x_train=arrays["x_train"],
+        y_train=arrays["y_train"],
+        x_test=arrays["x_test"],
+        y_test=arrays["y_test"],
+        augmentation=entry.augmentation,
+    )
 
 
 def _read(name: str, path: Path, source: SourceFile, shape: tuple[int, ...]) -> Bytes:

@@ -1,44 +1,99 @@
 """A user's own data: one ``.npz`` file with `x_train`, `y_train` and, if there is a test split, `x_test`, `y_test`.
 
-Integer labels mean classification, float targets regression. Inputs of 2 dimensions are features, of 3 grey images
-(N, H, W), of 4 images (N, C, H, W) or (N, H, W, C). uint8 is kept; every other number becomes float32.
+Inputs of 2 dimensions are features, of 3 grey images (N, H, W), of 4 images (N, C, H, W) or (N, H, W, C), see
+`image_layout`. uint8 is kept; every other number becomes a float, see `number_precision`. What targets mean is said in
+`labels`.
 """
 
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from autogrow.data.arrays import Array, DecodedArrays
+from autogrow.data.arrays import Array, ClassName, DecodedArrays, Layout
 from autogrow.data.catalogue import Task
+from autogrow.data.image_layout import channels_first, decide_layout
+from autogrow.data.labels import classes_of, decide_task, is_one_hot, numbers_of, targets_of
+from autogrow.data.number_precision import as_floats, num_constant_columns
 from autogrow.data.sources import Source
 from autogrow.errors import DataError, one_line
 from autogrow.paths import resolved
 
 _REQUIRED = ("x_train", "y_train")
 _OPTIONAL = ("x_test", "y_test")
-_CHANNEL_COUNTS = (1, 3, 4)
 
 
-def find_npz(name: str) -> Source:
-    """The source for the path `name`. Raises `DataError` when there is no such file."""
+def find_npz(name: str, task: Task | None = None, layout: Layout | None = None) -> Source:
+    """The source for the path `name`, read for `task` and `layout` where they are given.
+
+    Raises `DataError` when there is no such file.
+    """
     path = resolved(name)
     if not path.is_file():
         raise DataError(f"no file {path}: give the path of an existing .npz file with x_train and y_train")
-    return Source(str(path), (path,), lambda: _decode(path))
+    variant = "" if task is None and layout is None else f"{task} {layout}"
+    return Source(str(path), (path,), partial(_decode, path, task, layout), variant)
 
 
-def _decode(path: Path) -> DecodedArrays:
+def _decode(path: Path, task: Task | None, layout: Layout | None) -> DecodedArrays:
     loaded = _load(path)
-    task = _task(loaded["y_train"], path)
+    _check_filled(loaded, path)
+    layout = decide_layout(loaded["x_train"].shape, layout, "x_train", str(path))
+    x_train = _inputs(loaded["x_train"], "x_train", layout, path)
+    x_test = _inputs(loaded["x_test"], "x_test", layout, path, x_train) if "x_test" in loaded else None
+    task = decide_task(loaded["y_train"], task, str(path))
+    classes, y_train, y_test = (_targets if task == "regression" else _labels)(loaded, str(path))
+    constant = num_constant_columns(x_train)
+    kind = "feature" if layout == "features" else "channel"
     return DecodedArrays(
         task=task,
-        x_train=_inputs(loaded["x_train"], "x_train", path),
-        y_train=_targets(loaded["y_train"], "y_train", task, path),
-        x_test=_inputs(loaded["x_test"], "x_test", path) if "x_test" in loaded else None,
-        y_test=_targets(loaded["y_test"], "y_test", task, path) if "y_test" in loaded else None,
+        x_train=x_train,
+        y_train=y_train,
+        x_test=x_test,
+        y_test=y_test,
+        layout=layout,
+        classes=classes,
+        notes=(f"{constant} of {x_train.shape[1]} {kind}s never vary and say nothing",) if constant else (),
     )
+
+
+_Targets = tuple[tuple[ClassName, ...] | None, Array, Array | None]
+"""The names of the classes, and what is stored for training and test examples."""
+
+
+def _labels(loaded: dict[str, Array], origin: str) -> _Targets:
+    classes, y_train = classes_of(loaded["y_train"], origin)
+    width = loaded["y_train"].shape[1] if is_one_hot(loaded["y_train"]) else None
+    y_test = numbers_of(loaded["y_test"], "y_test", classes, width, origin) if "y_test" in loaded else None
+    return classes, y_train, y_test
+
+
+def _targets(loaded: dict[str, Array], origin: str) -> _Targets:
+    y_train = as_floats(targets_of(loaded["y_train"], "y_train", origin), "y_train", origin)
+    if "y_test" not in loaded:
+        return None, y_train, None
+    return None, y_train, as_floats(targets_of(loaded["y_test"], "y_test", origin), "y_test", origin, y_train.dtype)
+
+
+def _inputs(array: Array, name: str, layout: Layout, path: Path, train: Array | None = None) -> Array:
+    """Inputs as they are stored, of the same kind as those of `train`."""
+    decide_layout(array.shape, layout, name, str(path))
+    array = channels_first(array, layout)
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    like = None if train is None or train.dtype == np.uint8 else train.dtype
+    return as_floats(array, name, str(path), like)
+
+
+def _check_filled(loaded: dict[str, Array], path: Path) -> None:
+    """Raises `DataError` for arrays without examples, which have no form to decide on."""
+    for name, array in loaded.items():
+        if array.ndim == 0:
+            raise DataError(f"{path}: {name} has shape (), a single value: give one entry per example, (N, ...)")
+        if array.size == 0:
+            raise DataError(f"{path}: {name} {array.shape} is empty, at least 1 example is needed")
 
 
 def _load(path: Path) -> dict[str, Array]:
@@ -67,49 +122,6 @@ def _load_array(file: "np.lib.npyio.NpzFile", name: str, path: Path) -> Array:
         raise DataError(
             f"{path}: {name} cannot be read ({one_line(error)}): save plain numbers with numpy.savez"
         ) from error
-    if array.dtype.kind not in "buif":
+    if array.dtype.kind not in ("buif" if name.startswith("x_") else "buifUS"):
         raise DataError(f"{path}: {name} holds {array.dtype}, not numbers: convert it to integers or floats")
     return array
-
-
-def _task(y_train: Array, path: Path) -> Task:
-    if y_train.dtype.kind == "f":
-        return "regression"
-    if y_train.ndim != 1 and not (y_train.ndim == 2 and y_train.shape[1] == 1):
-        raise DataError(
-            f"{path}: integer y_train of shape {y_train.shape}: give one class number per example, shape (N,), "
-            "or float targets of shape (N, width) to regress"
-        )
-    return "classification"
-
-
-def _targets(array: Array, name: str, task: Task, path: Path) -> Array:
-    if (array.dtype.kind == "f") != (task == "regression"):
-        raise DataError(f"{path}: {name} holds {array.dtype}, unlike y_train ({task}): give both the same kind")
-    if task == "regression":
-        if array.ndim not in (1, 2):
-            raise DataError(f"{path}: {name} has shape {array.shape}: targets are (N,) or (N, width)")
-        return _as_float32(array.reshape(len(array), -1) if array.ndim == 1 and len(array) else array)
-    if array.size != len(array):
-        raise DataError(f"{path}: {name} has shape {array.shape}: labels are (N,)")
-    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{path}: {name} holds the label {array.max()}: classes are numbered from 0 without gaps")
-    return array.reshape(-1).astype(np.int64)
-
-
-def _inputs(array: Array, name: str, path: Path) -> Array:
-    if array.ndim not in (2, 3, 4):
-        raise DataError(
-            f"{path}: {name} has {array.ndim} dimensions {array.shape}: give (N, features), (N, H, W), (N, C, H, W) "
-            "or (N, H, W, C)"
-        )
-    if array.ndim == 3:
-        array = array[:, np.newaxis]
-    elif array.ndim == 4 and array.shape[3] in _CHANNEL_COUNTS and array.shape[1] not in _CHANNEL_COUNTS:
-        array = array.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(array) if array.dtype == np.uint8 else _as_float32(array)
-
-
-def _as_float32(array: Array) -> Array:
-    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is reported as that
-        return np.ascontiguousarray(array, dtype=np.float32)

@@ -60,8 +60,9 @@ def measure_normalization(split: TrainSplit) -> Normalization:
     mean = sum(block.sum(axis=(0, 2)) for block in _blocks(split, rows)) / num_values
     squares = (np.square(block - mean[:, np.newaxis]).sum(axis=(0, 2)) for block in _blocks(split, rows))
     std = np.sqrt(sum(squares) / num_values)
-    # A spread below the resolution of float32 is rounding, not signal; dividing by it would only amplify the rounding.
-    std[std <= np.finfo(np.float32).eps * np.abs(mean)] = 1.0
+    # A spread below the resolution of the numbers is rounding, not signal; dividing by it would only amplify that.
+    kind = np.float64 if split.inputs.dtype == np.float64 else np.float32
+    std[std <= np.finfo(kind).eps * np.abs(mean)] = 1.0
     return Normalization(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from autogrow.data.arrays import DecodedArrays
 from autogrow.errors import DataError
 
-FORMAT_NUMBER = 1
+FORMAT_NUMBER = 2
 """Raise it when a decoder gives other arrays than before, or `meta.json` changes: stored arrays are then redone."""
 
 
@@ -20,10 +20,12 @@ class Source:
     name: str
     files: tuple[Path, ...]
     decode: Callable[[], DecodedArrays]
+    variant: str = ""
+    """Other than empty where the same files can be read in several ways."""
 
     def key(self) -> str:
         """Changes when a file is moved, replaced or touched, so that checksums are verified once per file."""
-        digest = sha256(f"{FORMAT_NUMBER} {self.name}\n".encode())
+        digest = sha256(f"{FORMAT_NUMBER} {self.name} {self.variant}\n".encode())
         for file in self.files:
             status = file.stat()
             digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())

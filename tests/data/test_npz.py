@@ -42,21 +42,27 @@ def test_float_targets_mean_regression(targets, width, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "axes", "stored"),
+    ("given", "layout", "axes", "stored"),
     [
-        ((6, 5, 4), None, (1, 5, 4)),
-        ((6, 3, 5, 4), None, (3, 5, 4)),
-        ((6, 5, 4, 3), (0, 3, 1, 2), (3, 5, 4)),
-        ((6, 5, 4, 1), (0, 3, 1, 2), (1, 5, 4)),
-        ((6, 3, 4, 3), None, (3, 4, 3)),  # ambiguous: channels first, as documented
-        ((6, 7, 4, 5), None, (7, 4, 5)),
+        ((6, 5, 4), None, None, (1, 5, 4)),
+        ((6, 3, 15, 14), None, None, (3, 15, 14)),
+        ((6, 5, 4, 3), None, (0, 3, 1, 2), (3, 5, 4)),
+        ((6, 5, 4, 1), None, (0, 3, 1, 2), (1, 5, 4)),
+        ((6, 16, 16, 13), None, (0, 3, 1, 2), (13, 16, 16)),
+        ((6, 13, 16, 16), None, None, (13, 16, 16)),
+        ((6, 3, 4, 3), "channels_first", None, (3, 4, 3)),
+        ((6, 3, 4, 3), "channels_last", (0, 3, 1, 2), (3, 3, 4)),
+        ((6, 7, 4, 5), "channels_last", (0, 3, 1, 2), (5, 7, 4)),
+        ((6, 5, 4, 3), "channels_first", None, (5, 4, 3)),  # overruled
     ],
 )
-def test_images_are_stored_channels_first(given, axes, stored, tmp_path):
+def test_images_are_stored_channels_first(given, layout, axes, stored, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, given, dtype=np.uint8)
-    dataset = opened(tmp_path, x_train=images, y_train=LABELS)
+    dataset = open_dataset(save(tmp_path, x_train=images, y_train=LABELS), layout=layout)
     inputs, _ = dataset.training_arrays()
     assert dataset.input_shape == stored
+    if layout is not None:
+        assert dataset.layout == layout
     assert inputs.dtype == np.uint8
     assert np.array_equal(inputs, images.transpose(axes).reshape(6, *stored) if axes else images.reshape(6, *stored))
 
@@ -99,13 +105,8 @@ GOOD_TEST = {**GOOD, "x_test": FEATURES, "y_test": LABELS}
         ({**GOOD, "x_train": nan_in(FEATURES)}, r"x_train holds 1 NaN or infinite values .*row 2"),
         ({**GOOD, "x_train": FEATURES * 1e300}, "x_train holds 11 NaN or infinite values as float32"),
         ({**GOOD, "y_train": np.array([0, 1, 2, np.inf, 0, 0])}, r"y_train holds 1 NaN .*row 3"),
-        ({**GOOD, "y_train": LABELS * 2}, r"no example of class 1 in y_train: .* 0\.\.4"),
-        ({**GOOD, "y_train": LABELS + 1}, r"no example of class 0 in y_train"),
-        ({**GOOD, "y_train": np.array([0, 1, 2, 3, 4, 10**12])}, "no example of class 5"),
         ({**GOOD, "y_train": np.zeros(6, int)}, "a single class, at least 2"),
-        ({**GOOD, "y_train": LABELS - 1}, "negative label -1"),
-        ({**GOOD, "y_train": np.full(6, 2**64 - 1, np.uint64)}, "holds the label 18446744073709551615"),
-        ({**GOOD, "y_train": np.eye(6, dtype=int)}, "give one class number per example"),
+        ({**GOOD, "y_train": np.ones((6, 2), int)}, r"several ones in a row .*--task regression"),
         ({**GOOD, "y_train": np.zeros((6, 2, 2))}, r"targets are \(N,\) or \(N, width\)"),
         ({"x_train": FEATURES[:0], "y_train": LABELS[:0]}, "empty, at least 1"),
         ({**GOOD, "x_train": np.zeros((6, 0))}, "empty, at least 1"),
@@ -115,14 +116,14 @@ GOOD_TEST = {**GOOD, "x_test": FEATURES, "y_test": LABELS}
         ({**GOOD, "x_train": np.array([[None, print]] * 6)}, "x_train cannot be read .*Object arrays"),
         ({**GOOD, "x_train": VALUES}, "x_train has 1 dimensions"),
         ({**GOOD, "x_train": np.zeros((6, 1, 1, 1, 1))}, "x_train has 5 dimensions"),
-        ({**GOOD, "x_train": np.array(3.0)}, "x_train has 0 dimensions"),
-        ({**GOOD, "y_train": np.array(3)}, "integer y_train of shape"),
+        ({**GOOD, "x_train": np.array(3.0)}, r"x_train has shape \(\)"),
+        ({**GOOD, "y_train": np.array(3)}, r"y_train has shape \(\)"),
         ({**GOOD, "y_train": np.array(3.0)}, r"y_train has shape \(\)"),
         ({**GOOD, "x_test": FEATURES}, "x_test without y_test"),
         ({**GOOD, "y_test": LABELS}, "y_test without x_test"),
         ({**GOOD_TEST, "y_test": LABELS + 1}, r"y_test holds class 3, y_train only 0\.\.2"),
         ({**GOOD_TEST, "y_test": LABELS[:4]}, "6 inputs in x_test but 4 labels in y_test"),
-        ({**GOOD_TEST, "y_test": VALUES}, r"y_test holds float64, unlike y_train \(classification\)"),
+        ({**GOOD_TEST, "y_test": VALUES}, "y_test holds 0.2, which is no class"),
         ({**GOOD_TEST, "x_test": FEATURES[:, :1]}, r"\(2,\) in x_train but float32 \(1,\) in x_test"),
         ({**GOOD_TEST, "x_test": FEATURES.astype(np.uint8)}, r"float32 \(2,\) in x_train but uint8"),
         ({**GOOD_TEST, "x_test": nan_in(FEATURES)}, "x_test holds 1 NaN"),
