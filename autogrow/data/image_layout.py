@@ -55,7 +55,7 @@ def _votes(first: int, middle: int, last: int) -> set[Layout]:
     votes: set[Layout] = set()
     sides: tuple[tuple[Layout, int, int], ...] = (("channels_first", first, last), ("channels_last", last, first))
     for layout, channels, side in sides:
-        is_square = middle == side != channels
+        is_square = 1 < side == middle != channels
         is_usual = channels in _USUAL_CHANNELS and side not in _USUAL_CHANNELS and channels <= min(middle, side)
         is_picture = max(middle, side) <= _LONGEST_PICTURE * min(middle, side)
         if is_square or is_usual and is_picture or _CLEARLY_FEWER * channels <= min(middle, side):

@@ -195,7 +195,8 @@ def _experiment(found: _Found, data_dir: Path | None, device: str) -> Experiment
     settings = found.settings
     if ":" in settings.model and settings.working_directory not in sys.path:
         sys.path.insert(0, settings.working_directory)  # where the user's own module lay when the search was started
-    dataset = open_dataset(settings.dataset, data_dir or Path(settings.data_dir))
+    folder = data_dir or Path(settings.data_dir)
+    dataset = open_dataset(settings.dataset, folder, task=settings.task, layout=settings.layout)
     if dataset.fingerprint != settings.fingerprint:
         raise RunFolderError(
             f"{found.run.place} was searched on data {settings.fingerprint}, {settings.dataset!r} is now "

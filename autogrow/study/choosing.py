@@ -123,6 +123,8 @@ def found_by(folder: RunFolder, settings: SearchSettings, **which: Any) -> dict[
         **which,
         "dataset": settings.dataset,
         "fingerprint": settings.fingerprint,
+        "task": settings.task,
+        "layout": settings.layout,
         "train_size": settings.train_size,
         "model": settings.model,
         "model_options": settings.model_options,

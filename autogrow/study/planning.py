@@ -80,7 +80,7 @@ def plan_search(settings: SearchSettings, notes: tuple[str, ...] = ()) -> Search
         settings = settings.model_copy(update={"storage": resolved_url(settings.storage)})
     space = SearchSpace(settings.space, "search space")
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
-    dataset = open_dataset(settings.dataset, Path(settings.data_dir))
+    dataset = open_dataset(settings.dataset, Path(settings.data_dir), task=settings.task, layout=settings.layout)
     train, _ = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
     spec = ModelSpec.from_dict({"name": settings.model, "options": settings.model_options})
     model = build_model(spec, dataset.input_shape, dataset.num_outputs, settings.seed)

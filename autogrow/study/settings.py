@@ -30,6 +30,8 @@ class SearchSettings(PolicyPart):
     fingerprint: str
     """Of the data set's contents; a resumed search refuses other data."""
     task: Literal["classification", "regression"]
+    layout: Literal["features", "grey_images", "channels_first", "channels_last"] | None = None
+    """How the inputs lie in a user's file; None in runs from before it was recorded."""
     model: str
     model_options: dict[str, Any] = {}
     space: dict[str, Any]

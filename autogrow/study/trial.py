@@ -56,6 +56,8 @@ class TrialConfig(BaseModel):
     training: dict[str, Any]
     dataset: str
     data_dir: str
+    task: Task | None = None
+    layout: Layout | None = None
     model: str
     model_options: dict[str, Any]
     train_size: int | None
@@ -87,6 +89,8 @@ class TrialConfig(BaseModel):
         common = {
             "dataset": settings.dataset,
             "data_dir": settings.data_dir,
+            "task": settings.task,
+            "layout": settings.layout,
             "model": settings.model,
             "model_options": settings.model_options,
             "train_size": settings.train_size,
@@ -135,7 +139,7 @@ def _run(config: TrialConfig, folder: TrialFolder, report: Report, interrupted: 
     changed: list[str] = []
     try:
         with _own_process_settings(config), memory.enforced():
-            dataset = open_dataset(config.dataset, Path(config.data_dir))
+            dataset = open_dataset(config.dataset, Path(config.data_dir), task=config.task, layout=config.layout)
             with _surroundings(config) as changed:
                 return _train(config, dataset, folder, reporter, interrupted)
     except RunFolderError:
