@@ -10,6 +10,8 @@ import optuna
 import torch
 from torch import nn
 
+from autogrow.data.arrays import Layout
+from autogrow.data.catalogue import Task as TaskName
 from autogrow.data.dataset import Dataset
 from autogrow.data.locations import default_data_dir
 from autogrow.data.opening import open_dataset
@@ -159,6 +161,8 @@ def plan_new_search(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     data_dir: str | Path | None = None,
+    task: TaskName | None = None,
+    layout: Layout | None = None,
     warm_start: Sequence[str] = (),
     **settings: Any,
 ) -> SearchPlan:
@@ -166,13 +170,14 @@ def plan_new_search(
     data_dir = resolve_data_dir(data_dir)
     content = dict(space) if isinstance(space, Mapping) else read_yaml_mapping(find_space(space), "search space")
     chosen_objectives = parse_objectives(objectives if isinstance(objectives, str) else ",".join(objectives))
-    opened = open_dataset(dataset, data_dir)
+    opened = open_dataset(dataset, data_dir, task=task, layout=layout)
     spec = resolve_model(model, opened, model_options)
     fields = {
         "dataset": str(resolved(dataset)) if is_npz_name(dataset) else dataset,
         "data_dir": str(data_dir),
         "fingerprint": opened.fingerprint,
         "task": opened.task,
+        "layout": opened.layout,
         "model": spec.name,
         "model_options": dict(spec.options),
         "space": content,
@@ -195,6 +200,8 @@ def train(
     epochs: int | None = None,
     train_size: int | None = None,
     data_dir: str | Path | None = None,
+    task: TaskName | None = None,
+    layout: Layout | None = None,
     device: str = "auto",
     execution: Execution = Execution(),
     out: str | Path | None = None,
@@ -207,7 +214,7 @@ def train(
     policy's own training settings are used, with `epochs` in their place where given.
     """
     policy = policy if isinstance(policy, GrowthPolicy) else GrowthPolicy.load(policy)
-    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, resolve_data_dir(data_dir))
+    opened = open_data(dataset, data_dir, task, layout, read_before(policy, dataset))
     if isinstance(model, nn.Module):
         chosen: ModelSpec | nn.Module = model
         if out is not None:
@@ -239,6 +246,8 @@ def compare(
     epochs: int | None = None,
     train_size: int | None = None,
     data_dir: str | Path | None = None,
+    task: TaskName | None = None,
+    layout: Layout | None = None,
     device: str = "auto",
     execution: Execution = Execution(),
     out: str | Path | None = None,
@@ -254,7 +263,7 @@ def compare(
     if isinstance(model, nn.Module):
         raise UsageError("compare needs a model by name or package.module:factory: every seed draws weights of its own")
     policy = policy if isinstance(policy, GrowthPolicy) else GrowthPolicy.load(policy)
-    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, resolve_data_dir(data_dir))
+    opened = open_data(dataset, data_dir, task, layout, read_before(policy, dataset))
     experiment = Experiment(
         opened,
         resolve_model(model, opened, None),
@@ -274,11 +283,41 @@ def load(folder: str | Path, model: str | None = None) -> nn.Module:
 
 
 def evaluate(
-    folder: str | Path, dataset: str | Dataset, *, model: str | None = None, data_dir: str | Path | None = None
+    folder: str | Path,
+    dataset: str | Dataset,
+    *,
+    model: str | None = None,
+    data_dir: str | Path | None = None,
+    task: TaskName | None = None,
+    layout: Layout | None = None,
 ) -> Metrics:
-    """Metrics of a saved network on the data set's test split."""
-    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, resolve_data_dir(data_dir))
-    return evaluate_network(load_network(folder, model), opened, Path(folder))
+    """Metrics of a saved network on the data set's test split, which is read as the network's own data were."""
+    saved = load_network(folder, model)
+    opened = open_data(dataset, data_dir, task, layout, saved.config)
+    return evaluate_network(saved, opened, Path(folder))
+
+
+def open_data(
+    dataset: str | Dataset,
+    data_dir: str | Path | None,
+    task: TaskName | None = None,
+    layout: Layout | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """A data set by name, a user's own file read as `task` and `layout` say, or else as `before` (found_by, config)."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    read = before if before is not None and is_npz_name(dataset) else {}
+    return open_dataset(
+        dataset, resolve_data_dir(data_dir), task=task or read.get("task"), layout=layout or read.get("layout")
+    )
+
+
+def read_before(policy: GrowthPolicy, dataset: str | Dataset) -> Mapping[str, Any] | None:
+    """How the search that found a policy read its data, where they are the same file."""
+    found = policy.found_by or {}
+    same = isinstance(dataset, str) and is_npz_name(dataset) and found.get("dataset") == str(resolved(dataset))
+    return found if same else None
 
 
 def resolve_data_dir(data_dir: str | Path | None) -> Path:

@@ -10,6 +10,7 @@ import click
 from autogrow.cli.networks import interruptible, model_for, set_threads
 from autogrow.cli.options import (
     data_dir_option,
+    data_form_options,
     device_option,
     execution_options,
     jobs_option,
@@ -104,6 +105,7 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
 @click.command()
 @click.argument("policy_file", metavar="POLICY", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--dataset", required=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@data_form_options
 @click.option("--seeds", type=int, default=5, show_default=True, help="Every condition is trained on so many seeds.")
 @click.option("--model", help="Name or package.module:factory  [default: the model the policy was found with]")
 @model_option_option
@@ -157,14 +159,14 @@ def compare(policy_file: Path, **options: Any) -> int:
 
 
 def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
-    from autogrow.api import resolve_data_dir, resolve_device, training_settings
-    from autogrow.data.opening import open_dataset
+    from autogrow.api import open_data, read_before, resolve_device, training_settings
     from autogrow.experiments.conditions import Experiment
     from autogrow.policy.execution import Execution
     from autogrow.policy.growth_policy import GrowthPolicy
 
     policy = GrowthPolicy.load(policy_file).within(parse_limits(options))
-    dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
+    before = read_before(policy, options["dataset"])
+    dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
     return Experiment(
         dataset,
         model_for(policy, dataset, options),

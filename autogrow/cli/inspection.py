@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from autogrow.cli.options import data_dir_option, json_option, model_option_option, parse_model_options
+from autogrow.cli.options import (
+    data_dir_option,
+    data_form_options,
+    json_option,
+    model_option_option,
+    parse_model_options,
+)
 from autogrow.errors import NetworkError, UsageError
 
 BATCH = 2
@@ -15,6 +21,7 @@ DEFAULT_OUTPUTS = 10
 @click.command()
 @click.argument("model")
 @click.option("--dataset", help="Take the input shape and the number of outputs from this data set.")
+@data_form_options
 @click.option("--input-shape", metavar="C,H,W", help="Shape of one example  [default: 3,32,32]")
 @click.option("--outputs", type=click.IntRange(min=1), help="Outputs of the network  [default: 10]")
 @click.option("--tokens", type=click.IntRange(min=1), metavar="N", help="Feed whole numbers below N, not real ones.")
@@ -50,10 +57,9 @@ def _shapes(options: dict[str, Any]) -> tuple[tuple[int, ...], int, Any]:
             raise UsageError("--dataset and --input-shape both give the input's shape: leave one out")
         if options["outputs"] is not None:
             raise UsageError("--dataset and --outputs both give the number of outputs: leave one out")
-        from autogrow.api import resolve_data_dir
-        from autogrow.data.opening import open_dataset
+        from autogrow.api import open_data
 
-        dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
+        dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"])
         return dataset.input_shape, dataset.num_outputs, dataset.task
     text = "3,32,32" if options["input_shape"] is None else options["input_shape"]
     try:

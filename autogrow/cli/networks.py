@@ -12,6 +12,7 @@ import click
 
 from autogrow.cli.options import (
     data_dir_option,
+    data_form_options,
     device_option,
     execution_options,
     json_option,
@@ -25,6 +26,7 @@ from autogrow.cli.options import (
 @click.command()
 @click.argument("policy_file", metavar="POLICY", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--dataset", required=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@data_form_options
 @click.option("--model", help="Name or package.module:factory  [default: the model the policy was found with]")
 @model_option_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="model", show_default=True)
@@ -43,14 +45,14 @@ def train(policy_file: Path, **options: Any) -> int:
 
     Writes model.safetensors and config.json; autogrow.load(DIR) gives back a plain torch module.
     """
-    from autogrow.api import resolve_data_dir, resolve_device, training_settings
-    from autogrow.data.opening import open_dataset
+    from autogrow.api import open_data, read_before, resolve_device, training_settings
     from autogrow.export.retraining import train_policy
     from autogrow.policy.execution import Execution
     from autogrow.policy.growth_policy import GrowthPolicy
 
     policy = GrowthPolicy.load(policy_file)
-    dataset = open_dataset(options["dataset"], resolve_data_dir(options["data_dir"]))
+    before = read_before(policy, options["dataset"])
+    dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
     set_threads(options["threads"])
@@ -82,18 +84,15 @@ def train(policy_file: Path, **options: Any) -> int:
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--dataset", required=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@data_form_options
 @click.option("--model", help="package.module:factory of a network that is not built in (runs your own code).")
 @data_dir_option
 @json_option
-def evaluate(folder: Path, dataset: str, model: str | None, data_dir: str | None, as_json: bool) -> None:
+def evaluate(folder: Path, dataset: str, as_json: bool, **options: Any) -> None:
     """Read a saved network on a data set's test split."""
-    from autogrow.api import resolve_data_dir
-    from autogrow.data.opening import open_dataset
-    from autogrow.export.evaluation import evaluate_network
-    from autogrow.export.saved_network import load_network
+    from autogrow.api import evaluate as evaluate_saved
 
-    saved = load_network(folder, model)
-    metrics = evaluate_network(saved, open_dataset(dataset, resolve_data_dir(data_dir)), folder)
+    metrics = evaluate_saved(folder, dataset, **options)
     if as_json:
         click.echo(json.dumps({"test_accuracy": metrics.accuracy, "test_loss": metrics.loss}))
     else:

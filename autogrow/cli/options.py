@@ -45,6 +45,27 @@ model_option_option: Decorator = click.option(
 )
 
 
+_data_form = (
+    click.option(
+        "--task",
+        type=click.Choice(["classification", "regression"]),
+        help="What the targets of a .npz file are for  [default: decided by them, and said]",
+    ),
+    click.option(
+        "--layout",
+        type=click.Choice(["channels_first", "channels_last"]),
+        help="Of the images in a .npz file: (N, C, H, W) or (N, H, W, C)  [default: by their shape, and said]",
+    ),
+)
+
+
+def data_form_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how a user's own file is read."""
+    for option in reversed(_data_form):
+        command = option(command)
+    return command
+
+
 _execution = (
     click.option(
         "--precision",

@@ -6,6 +6,7 @@ import click
 
 from autogrow.cli.options import (
     data_dir_option,
+    data_form_options,
     execution_options,
     json_option,
     limit_options,
@@ -23,6 +24,7 @@ from autogrow.errors import UsageError
 @click.option(
     "--dataset", default="digits", show_default=True, help="A built-in data set (autogrow data list), or a .npz file."
 )
+@data_form_options
 @click.option("--model", default="auto", show_default=True, help=model_help)
 @model_option_option
 @click.option(
@@ -148,6 +150,8 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
         batch_size=options["batch_size"],
         learning_rate=options["learning_rate"],
         data_dir=options["data_dir"],
+        task=options["task"],
+        layout=options["layout"],
         time_budget_seconds=parse_duration(options["time_budget"]) if options["time_budget"] else None,
         warm_start=options["warm_start"],
         sampler=options["sampler"],

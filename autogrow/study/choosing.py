@@ -7,6 +7,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from autogrow.errors import RunFolderError, UsageError, unknown_name
+from autogrow.paths import is_npz_name
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import STATIC
 from autogrow.study.objectives import OBJECTIVES, Objective
@@ -123,8 +124,7 @@ def found_by(folder: RunFolder, settings: SearchSettings, **which: Any) -> dict[
         **which,
         "dataset": settings.dataset,
         "fingerprint": settings.fingerprint,
-        "task": settings.task,
-        "layout": settings.layout,
+        **({"task": settings.task, "layout": settings.layout} if is_npz_name(settings.dataset) else {}),
         "train_size": settings.train_size,
         "model": settings.model,
         "model_options": settings.model_options,

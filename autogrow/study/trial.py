@@ -20,6 +20,8 @@ from typing import Any, Self
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from autogrow.data.arrays import Layout
+from autogrow.data.catalogue import Task as TaskName
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.data.preprocessing import measure_normalization
@@ -56,7 +58,7 @@ class TrialConfig(BaseModel):
     training: dict[str, Any]
     dataset: str
     data_dir: str
-    task: Task | None = None
+    task: TaskName | None = None
     layout: Layout | None = None
     model: str
     model_options: dict[str, Any]

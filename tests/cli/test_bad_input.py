@@ -158,7 +158,8 @@ class TestData:
         [
             ({"x_train": FEATURES, "y_train": LABELS[:50]}, "60 inputs in x_train but 50 labels in y_train"),
             ({"x_train": np.where(FEATURES > 2, np.nan, FEATURES), "y_train": LABELS}, "NaN or infinite values"),
-            ({"x_train": FEATURES, "y_train": LABELS * 2}, "no example of class 1"),
+            ({"x_train": FEATURES, "y_train": LABELS * 0}, "a single class, at least 2 are needed"),
+            ({"x_train": np.zeros((60, 3, 5, 4)), "y_train": LABELS}, "say which with --layout"),
         ],
     )
     def test_an_npz_file_that_cannot_be_used(self, arrays, message, refused, workplace):
