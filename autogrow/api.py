@@ -26,7 +26,7 @@ from autogrow.export.evaluation import evaluate_network
 from autogrow.export.policies import export_policy
 from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
-from autogrow.models.building import ModelSpec, automatic_model
+from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model
 from autogrow.paths import is_npz_name, resolved
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -84,6 +84,7 @@ class Study:
         top: int = DEFAULT_TOP,
         seeds: int = DEFAULT_SEEDS,
         prefer: str = "accuracy",
+        model: str | None = None,
         data_dir: str | Path | None = None,
         device: str = "auto",
         out: str | Path | None = None,
@@ -97,6 +98,7 @@ class Study:
             top=top,
             num_seeds=seeds,
             prefer=prefer,
+            model=model,
             data_dir=None if data_dir is None else resolve_data_dir(data_dir),
             device=resolve_device(device),
             out=None if out is None else Path(out),
@@ -121,6 +123,7 @@ def search(
     """Search for a growth policy; see ``autogrow search --help`` for the settings, which have the same names here.
 
     With `resume`, the run of that `name` goes on with its own settings; only its budget and where it runs may change.
+    A run with a network of one's own needs its `model` named again: what a folder holds is never imported.
     Raises `autogrow.errors.AutogrowError` with one line for anything that a user can mend.
     """
     dataset_name = dataset or DEFAULT_DATASET
@@ -140,13 +143,14 @@ def search(
 def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
     """Check a run that is to go on. Raises `UsageError` for a setting that would change the experiment."""
     given = {name: value for name, value in settings.items() if value is not None}
+    model = given.pop("model", None)
     for name in given:
         if name not in RESUMABLE_SETTINGS:
             known = ", ".join(RESUMABLE_SETTINGS)
             raise UsageError(f"{name} cannot change in a resumed run, only {known}: leave it out, or start a new run")
     if "data_dir" in given:
         given["data_dir"] = str(resolve_data_dir(given["data_dir"]))
-    return plan_search(*resume_settings(folder, **given))
+    return plan_search(*resume_settings(folder, model.name if isinstance(model, ModelSpec) else model, **given))
 
 
 def plan_new_search(
@@ -185,10 +189,10 @@ def plan_new_search(
         "objectives": tuple(objective.name for objective in chosen_objectives),
         "training": training_settings(opened, None, epochs, batch_size, learning_rate),
         "working_directory": os.getcwd(),
-        "warm_start": read_warm_start(warm_start, content),
+        "warm_start": read_warm_start(warm_start, content, settings.get("storage")),
         **settings,
     }
-    return plan_search(*with_measured_packing(fields, "search"))
+    return plan_search(*with_measured_packing(fields, "search", spec))
 
 
 def train(
@@ -334,11 +338,11 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_model(model: str | ModelSpec, dataset: Dataset, options: Mapping[str, Any] | None) -> ModelSpec:
-    """The model to build: by name with options, or the one that fits the data."""
+    """The model that a caller names: by name with options, or the one that fits the data."""
     if isinstance(model, ModelSpec):
-        return model
-    spec = automatic_model(dataset.input_shape, dataset.task) if model == "auto" else ModelSpec(model)
-    return ModelSpec(spec.name, {**spec.options, **(options or {})})
+        return model.given_by_caller()
+    spec = automatic_model(dataset.input_shape, dataset.task) if model == AUTOMATIC else ModelSpec(model)
+    return ModelSpec(spec.name, {**spec.options, **(options or {})}).given_by_caller()
 
 
 def training_settings(

@@ -46,6 +46,11 @@ def is_url(place: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(place)
 
 
+def is_within(path: Path, folder: Path) -> bool:
+    """Whether a path is inside a folder, wherever links on the way lead to."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def is_npz_name(name: str) -> bool:
     """Whether a data set's name is meant as the path of a user's own file."""
     return name.lower().endswith(NPZ_SUFFIX)

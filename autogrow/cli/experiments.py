@@ -19,6 +19,7 @@ from autogrow.cli.options import (
     model_option_option,
     parse_limits,
     run_argument,
+    storage_option,
     threads_option,
 )
 from autogrow.errors import UsageError
@@ -42,6 +43,8 @@ from autogrow.errors import UsageError
     type=click.Path(file_okay=False, path_type=Path),
     help="[default: RUN/confirmation; of a run at a URL, results/confirmation/NAME]",
 )
+@click.option("--model", help="The run's own package.module:factory, if it has one (runs your own code).")
+@storage_option
 @device_option
 @threads_option
 @jobs_option
@@ -61,7 +64,7 @@ def confirm(run_path: str, **options: Any) -> int:
     from autogrow.study.finding_runs import find_run
 
     set_threads(options["threads"])
-    run, data_dir = find_run(run_path), options["data_dir"]
+    run, data_dir = find_run(run_path, options["storage"]), options["data_dir"]
     first_seed, quiet = first_seed_of(run.settings()), options["quiet"]
     with interruptible() as interrupted:
         confirmation = confirm_policies(
@@ -69,6 +72,7 @@ def confirm(run_path: str, **options: Any) -> int:
             top=options["top"],
             num_seeds=options["seeds"],
             prefer=options["prefer"],
+            model=options["model"],
             data_dir=Path(data_dir) if data_dir else None,
             device=resolve_device(options["device"]),
             out=options["out"],

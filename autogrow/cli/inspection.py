@@ -36,7 +36,7 @@ def inspect(model: str, **options: Any) -> None:
 
     input_shape, num_outputs, task = _shapes(options)
     spec = automatic_model(input_shape, task) if model == "auto" else ModelSpec(model)
-    spec = ModelSpec(spec.name, {**spec.options, **parse_model_options(options["model_options"])})
+    spec = ModelSpec(spec.name, {**spec.options, **parse_model_options(options["model_options"])}).given_by_caller()
     module = build_model(spec, input_shape, num_outputs, seed=0)
     try:
         network = ExpandableNetwork(module, _example(input_shape, options["tokens"]))

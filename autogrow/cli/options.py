@@ -32,6 +32,11 @@ jobs_option: Decorator = click.option(
     show_default=True,
     help="Training runs at a time, each with its share of the threads; their seconds are then of a shared machine.",
 )
+storage_option: Decorator = click.option(
+    "--storage",
+    metavar="URL",
+    help="The database that the run's study is in, where that is not in its folder [AUTOGROW_STORAGE].",
+)
 run_argument: Decorator = click.argument("run_path", metavar="RUN")
 model_help = (
     "auto, mlp, convnet, resnet, resnet18, or package.module:factory (runs your own code, from the current folder)."

@@ -5,20 +5,21 @@ from pathlib import Path
 
 import click
 
-from autogrow.cli.options import json_option, run_argument
+from autogrow.cli.options import json_option, run_argument, storage_option
 
 
 @click.command()
 @run_argument
+@storage_option
 @json_option
-def status(run_path: str, as_json: bool) -> None:
+def status(run_path: str, storage: str | None, as_json: bool) -> None:
     """Say what is running, waiting, done, stopped, failed and infeasible in a run, the best so far, what it took."""
     from autogrow.printing import console
     from autogrow.report.summary import status_content, summarize
     from autogrow.report.terminal import render_status
     from autogrow.study.finding_runs import find_run
 
-    summary = summarize(find_run(run_path), with_progress=False)
+    summary = summarize(find_run(run_path, storage), with_progress=False)
     if as_json:
         content = {"run": summary.name, "is_running": summary.is_running, "counts": summary.counts}
         click.echo(json.dumps({**content, **status_content(summary)}))
@@ -31,8 +32,9 @@ def status(run_path: str, as_json: bool) -> None:
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the page  [RUN/report.html]"
 )
+@storage_option
 @json_option
-def report(run_path: str, html: Path | None, as_json: bool) -> None:
+def report(run_path: str, html: Path | None, storage: str | None, as_json: bool) -> None:
     """Show a run's tables, and write one offline HTML file with figures."""
     from autogrow.printing import console
     from autogrow.report.html import write_html_report
@@ -40,7 +42,7 @@ def report(run_path: str, html: Path | None, as_json: bool) -> None:
     from autogrow.report.terminal import render
     from autogrow.study.finding_runs import find_run
 
-    run = find_run(run_path)
+    run = find_run(run_path, storage)
     summary = summarize(run)
     target = html or run.report_file
     write_html_report(run, target)
@@ -65,13 +67,22 @@ def report(run_path: str, html: Path | None, as_json: bool) -> None:
     "--to", "target", default="policy.yaml", show_default=True, type=click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
+@storage_option
 @json_option
-def export(run_path: str, trial: int | None, prefer: str | None, target: Path, overwrite: bool, as_json: bool) -> None:
+def export(
+    run_path: str,
+    trial: int | None,
+    prefer: str | None,
+    target: Path,
+    overwrite: bool,
+    storage: str | None,
+    as_json: bool,
+) -> None:
     """Write a trial's policy to a file that trains anywhere."""
     from autogrow.export.policies import export_policy, save_policy
     from autogrow.study.finding_runs import find_run
 
-    policy = export_policy(find_run(run_path), trial=trial, prefer=prefer)
+    policy = export_policy(find_run(run_path, storage), trial=trial, prefer=prefer)
     save_policy(policy, target, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps({"policy": str(target), **policy.model_dump(mode="json")}))

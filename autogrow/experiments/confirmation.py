@@ -8,7 +8,6 @@ validation data that the search chose by: the test split stays closed, and remai
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +107,7 @@ def confirm_policies(
     top: int = DEFAULT_TOP,
     num_seeds: int = DEFAULT_SEEDS,
     prefer: str = "accuracy",
+    model: str | None = None,
     data_dir: Path | None = None,
     device: str = "cpu",
     out: Path | None = None,
@@ -120,7 +120,8 @@ def confirm_policies(
 
     Results and the best policy go to `out`, unless told otherwise to the run's ``confirmation/``, or, where the run is
     at a URL, to ``results/confirmation/NAME`` here. More seeds or policies may be asked of what is there. `on_start` is
-    told how many training runs there are in all. None when `interrupted` said so.
+    told how many training runs there are in all. None when `interrupted` said so. A network of the user's own has to be
+    named with `model`, as it was for the search.
 
     Raises `UsageError` for numbers out of range, `RunFolderError` where no policy has finished, or the data are others.
     """
@@ -131,7 +132,7 @@ def confirm_policies(
         raise UsageError(unknown_name("preference", prefer, METRICS))
     metric = METRICS[prefer]
     found = _read_run(run, top, prefer)
-    experiment, design = _experiment(found, data_dir, device), _design(found)
+    experiment, design = _experiment(found, model or run.model_name, data_dir, device), _design(found)
     if design.first_seed + num_seeds > SEED_LIMIT:
         raise UsageError(
             f"seeds is {num_seeds}: the run's seed is {found.settings.seed}, and the last one is 2**32 - 1"
@@ -191,10 +192,10 @@ def _candidate(trial: Any, run: RunFolder, settings: SearchSettings, metric: str
     return _Candidate(trial.number, role, policy, training, trial.user_attrs["metrics"][metric])
 
 
-def _experiment(found: _Found, data_dir: Path | None, device: str) -> Experiment:
+def _experiment(found: _Found, named: str | None, data_dir: Path | None, device: str) -> Experiment:
     settings = found.settings
-    if ":" in settings.model and settings.working_directory not in sys.path:
-        sys.path.insert(0, settings.working_directory)  # where the user's own module lay when the search was started
+    spec = ModelSpec.from_dict({"name": settings.model, "options": settings.model_options})
+    spec = spec.named_again(named, found.run.place)
     folder = data_dir or Path(settings.data_dir)
     dataset = open_dataset(settings.dataset, folder, task=settings.task, layout=settings.layout)
     if dataset.fingerprint != settings.fingerprint:
@@ -204,7 +205,7 @@ def _experiment(found: _Found, data_dir: Path | None, device: str) -> Experiment
         )
     return Experiment(
         dataset,
-        ModelSpec.from_dict({"name": settings.model, "options": settings.model_options}),
+        spec,
         default_policy().within(settings.limits),
         settings.training,
         train_size=settings.train_size,

@@ -84,11 +84,7 @@ def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
     """
     folder = Path(folder)
     config = read_config(folder)
-    spec = ModelSpec.from_dict(config["model"])
-    if model is not None:
-        spec = ModelSpec(model, spec.options)
-    elif not spec.is_built_in:
-        raise NetworkError(f"{folder}: the network is the user's own {spec.name!r}: name it with --model {spec.name}")
+    spec = ModelSpec.from_dict(config["model"]).named_again(model, str(folder))
     input_shape = tuple(config["input_shape"])
     module = build_model(spec, input_shape, config["num_outputs"], seed=0)
     # Found as it was for training: what a trace alone leaves open, experiments settle.

@@ -1,15 +1,17 @@
 """From a name to a network: built-in models, the automatic choice, and a user's own ``package.module:factory``.
 
-A factory is the user's own code. It is imported only when its caller names it (on the command line or in Python),
-never because a policy file or a saved network asks for it.
+A factory is the user's own code. It is imported only when its caller names it, in this process, on the command line or
+in Python; never because a run's folder, a policy file or a saved network asks for it. What is read from a file is a
+`ModelSpec` that nobody has named, and such a one is not built.
 """
 
 import importlib
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,10 +28,40 @@ class ModelSpec:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    named_by_caller: bool = field(default=False, compare=False, repr=False)
+    """Whether whoever runs this process named the model, so that their own code may be imported. No file says so."""
 
     @property
     def is_built_in(self) -> bool:
         return ":" not in self.name
+
+    def given_by_caller(self) -> "ModelSpec":
+        """The same, as the caller of this process has named it: only for what they themselves have given."""
+        return replace(self, named_by_caller=True)
+
+    def refuse_unnamed(self) -> None:
+        """Raise `NetworkError` for code of a user's own that a file names, and nobody else."""
+        if not self.is_built_in and not self.named_by_caller:
+            raise NetworkError(
+                f"model {self.name!r} is the user's own code, which runs only if its caller names it: give it as model"
+            )
+
+    def named_again(self, name: str | None, where: str) -> "ModelSpec":
+        """This model, which a file at `where` names, as its caller may have it built; `name` is what they say it is.
+
+        A built-in one needs no word of theirs. Raises `NetworkError` for code of a user's own that they did not name,
+        or where they named something else.
+        """
+        if name is not None and name not in (self.name, AUTOMATIC):
+            raise NetworkError(
+                f"{where} has the model {self.name!r}, not {name!r}: name that one, or leave --model out"
+            )
+        if not self.is_built_in and name != self.name:
+            raise NetworkError(
+                f"{where} has a network of the user's own, {self.name!r}, and no file may choose what code is run: "
+                f"if it is yours, name it with --model {shlex.quote(self.name)}"
+            )
+        return self.given_by_caller()
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "options": dict(self.options)}
@@ -38,6 +70,10 @@ class ModelSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":
         options = {key: tuple(value) if isinstance(value, list) else value for key, value in values["options"].items()}
         return cls(values["name"], options)
+
+
+AUTOMATIC = "auto"
+"""In place of a name: the built-in model that fits the data."""
 
 
 def automatic_model(input_shape: tuple[int, ...], task: str) -> ModelSpec:
@@ -58,8 +94,10 @@ def automatic_model(input_shape: tuple[int, ...], task: str) -> ModelSpec:
 def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_outputs: int, seed: int) -> nn.Module:
     """The network at full width, its weights drawn from `seed` without touching the global random state.
 
-    Raises `NetworkError` for an unknown model, unknown options, or a factory that fails or returns something else.
+    Raises `NetworkError` for an unknown model, unknown options, a factory that fails or returns something else, and
+    one that the caller has not named.
     """
+    spec.refuse_unnamed()
     factory = MODELS[spec.name] if spec.is_built_in else _import_factory(spec.name)
     arguments = _arguments(factory, spec, input_shape, num_outputs)
     with torch.random.fork_rng(devices=[]):
@@ -105,7 +143,8 @@ def _import_factory(name: str) -> ModelFactory:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit, GeneratorExit) as error:  # so may a user's own module while it is imported
-        raise NetworkError(f"model {name!r}: cannot import {module_name!r}: {one_line(error)}") from error
+        where = ": change to the folder that it lies in" if isinstance(error, ModuleNotFoundError) else ""
+        raise NetworkError(f"model {name!r}: cannot import {module_name!r}: {one_line(error)}{where}") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
         callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]

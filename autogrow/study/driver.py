@@ -80,6 +80,7 @@ class Driver:
         self._monitor.trial_started(proposal)
         return TrialConfig.of(
             settings,
+            self._plan.model,
             number=proposal.number,
             role=proposal.role,
             policy=proposal.policy.recipe(),

@@ -9,10 +9,17 @@ from autogrow.study.remote_run import RemoteRunFolder
 from autogrow.study.run_folder import RunFolder
 
 
-def find_run(place: str | Path) -> RunFolder:
-    """The run folder that a user names: a path, a URL, or a bare name under ``results``."""
-    if is_url(place):
-        return RemoteRunFolder(str(place))
+def find_run(place: str | Path, storage: str | None = None) -> RunFolder:
+    """The run folder that a user names: a path, a URL, or a bare name under ``results``.
+
+    storage: URL of the database that its study is in, where that is not in the folder: see `RunFolder.study_location`.
+    """
+    folder = RemoteRunFolder(str(place)) if is_url(place) else _here(place)
+    folder.storage_url = storage
+    return folder
+
+
+def _here(place: str | Path) -> RunFolder:
     folder, among_results = RunFolder(Path(place)), RunFolder(Path("results") / place)
     is_bare_name = len(Path(place).parts) == 1
     return among_results if is_bare_name and not folder.exists and among_results.exists else folder

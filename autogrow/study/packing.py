@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autogrow.errors import UsageError, one_line
+from autogrow.models.building import ModelSpec
 from autogrow.policy.presets import static_policy
 from autogrow.study.settings import SearchSettings
 from autogrow.study.trial import TrialConfig, run_trial
@@ -69,13 +70,15 @@ def best_packing(rate: Callable[[int], float | None], most: int = MOST_TRIALS) -
     return best
 
 
-def measure_packing(settings: SearchSettings, device: str = "cuda", most: int = MOST_TRIALS) -> Packing:
+def measure_packing(
+    settings: SearchSettings, model: ModelSpec, device: str = "cuda", most: int = MOST_TRIALS
+) -> Packing:
     """The best packing of a search's trials, at most as many as there are cores for."""
-    return best_packing(lambda number: measured_rate(settings, number, device), most)
+    return best_packing(lambda number: measured_rate(settings, model, number, device), most)
 
 
 def measured_rate(
-    settings: SearchSettings, num_trials: int, device: str, seconds: float = MEASURED_SECONDS
+    settings: SearchSettings, model: ModelSpec, num_trials: int, device: str, seconds: float = MEASURED_SECONDS
 ) -> float | None:
     """Shares of a whole training that so many trials do per second together; None if one of them fails."""
     command = [sys.executable, "-m", "autogrow.study.packing", str(seconds)]
@@ -86,7 +89,7 @@ def measured_rate(
             process = stack.enter_context(subprocess.Popen(command, text=True, **pipes))
             stack.callback(process.kill)
             processes.append(process)
-            config = _trial(settings, Path(folder) / str(number), device, num_trials)
+            config = _trial(settings, model, Path(folder) / str(number), device, num_trials)
             _say(process, config.model_dump_json())
         if any(_heard(process) != "ready" for process in processes):
             return None
@@ -109,11 +112,12 @@ def _heard(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
-def _trial(settings: SearchSettings, folder: Path, device: str, num_trials: int) -> TrialConfig:
+def _trial(settings: SearchSettings, model: ModelSpec, folder: Path, device: str, num_trials: int) -> TrialConfig:
     """A training of the network at full width that does not end by itself."""
     training = settings.training.model_copy(update={"epochs": 100_000, "sample_every": STEPS_PER_REPORT})
     return TrialConfig.of(
         settings,
+        model,
         number=0,
         role="packing",
         policy=static_policy().recipe(),

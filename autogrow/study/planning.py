@@ -1,5 +1,7 @@
 """What a search is going to do, once everything that could fail has been checked, before anything is started."""
 
+import os
+import shlex
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ import torch
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.errors import UsageError
-from autogrow.models.building import ModelSpec, build_model
+from autogrow.models.building import AUTOMATIC, ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
@@ -20,7 +22,7 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.session_folder import authentication_problem, place_for_ray
-from autogrow.study.settings import SPLIT_SEED, SearchSettings, available_cores
+from autogrow.study.settings import LOCAL, SPLIT_SEED, SearchSettings, available_cores
 from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
 from autogrow.training.batches import BatchOrder
@@ -29,7 +31,6 @@ from autogrow.training.measuring import expected_samples
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.trainer import TIMED_BATCH
 
-AUTOMATIC = "auto"
 CONNECT_SECONDS = 5.0
 FEWEST_SAMPLES = 30
 """A run with fewer samples is too short for most triggers."""
@@ -40,6 +41,8 @@ class SearchPlan:
     """A search whose settings, data and network have been checked."""
 
     settings: SearchSettings
+    model: ModelSpec
+    """Of the settings, as the caller has named it."""
     dataset: Dataset
     space: SearchSpace
     objectives: tuple[Objective, ...]
@@ -50,10 +53,12 @@ class SearchPlan:
     warnings: tuple[str, ...]
 
 
-def with_measured_packing(fields: dict[str, Any], where: str) -> tuple[SearchSettings, tuple[str, ...]]:
+def with_measured_packing(
+    fields: dict[str, Any], where: str, model: ModelSpec
+) -> tuple[SearchSettings, ModelSpec, tuple[str, ...]]:
     """Settings of which `gpus_per_trial` may be "auto": the share by which a GPU trains most. With a note of that."""
     if fields.get("gpus_per_trial") != AUTOMATIC:
-        return validated(SearchSettings, fields, where), ()
+        return validated(SearchSettings, fields, where), model, ()
     settings = validated(SearchSettings, {**fields, "gpus_per_trial": 1.0}, where)
     if settings.address is not None:
         raise UsageError(
@@ -61,12 +66,15 @@ def with_measured_packing(fields: dict[str, Any], where: str) -> tuple[SearchSet
         )
     if (problem := device_problem(1.0)) is not None:
         raise UsageError(problem.replace("--gpus-per-trial 1", "--gpus-per-trial auto"))
-    packing = measure_packing(settings, most=min(MOST_TRIALS, available_cores() // settings.cpus_per_trial))
-    return settings.model_copy(update={"gpus_per_trial": packing.share}), (str(packing),)
+    packing = measure_packing(settings, model, most=min(MOST_TRIALS, available_cores() // settings.cpus_per_trial))
+    return settings.model_copy(update={"gpus_per_trial": packing.share}), model, (str(packing),)
 
 
-def plan_search(settings: SearchSettings, notes: tuple[str, ...] = ()) -> SearchPlan:
-    """Open the data, build and trace the network, read the space: whatever could fail, before anything is started."""
+def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ...] = ()) -> SearchPlan:
+    """Open the data, build and trace the network, read the space: whatever could fail, before anything is started.
+
+    model: That of the settings, as the caller has named it.
+    """
     if settings.address is None:
         problem = authentication_problem() or device_problem(settings.gpus_per_trial)
     else:
@@ -82,9 +90,8 @@ def plan_search(settings: SearchSettings, notes: tuple[str, ...] = ()) -> Search
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     dataset = open_dataset(settings.dataset, Path(settings.data_dir), task=settings.task, layout=settings.layout)
     train, _ = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
-    spec = ModelSpec.from_dict({"name": settings.model, "options": settings.model_options})
-    model = build_model(spec, dataset.input_shape, dataset.num_outputs, settings.seed)
-    network = ExpandableNetwork(model, example_input(dataset.input_shape, torch.device("cpu")))
+    module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
+    network = ExpandableNetwork(module, example_input(dataset.input_shape, torch.device("cpu")))
     if not network.groups:
         reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
         raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
@@ -101,7 +108,7 @@ def plan_search(settings: SearchSettings, notes: tuple[str, ...] = ()) -> Search
         few = f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size"
         notes = (*notes, few)
     return SearchPlan(
-        settings, dataset, space, objectives, num_samples, len(network.groups), network.num_parameters, notes
+        settings, model, dataset, space, objectives, num_samples, len(network.groups), network.num_parameters, notes
     )
 
 
@@ -117,19 +124,31 @@ def address_problem(address: str) -> str | None:
     return None
 
 
-def resume_settings(folder: RunFolder, **changes: Any) -> tuple[SearchSettings, tuple[str, ...]]:
+def resume_settings(
+    folder: RunFolder, model: str | None = None, **changes: Any
+) -> tuple[SearchSettings, ModelSpec, tuple[str, ...]]:
     """The settings that a run was started with; `changes` may be its budget and where it runs, None changing nothing.
 
     A time budget counts from the resumption, so the old one does not hold. A shared database may have moved, but a
     study in the run folder stays there: raises `UsageError` for a `storage` then.
+
+    A folder chooses neither what code is run nor what is connected to: `model` names a network of the user's own again
+    (raises `NetworkError` otherwise), which is imported from where they are now, and a Ray cluster and a database
+    elsewhere are named again, too.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     before = folder.settings()
+    spec = ModelSpec.from_dict({"name": before.model, "options": before.model_options}).named_again(model, folder.place)
+    if before.address is not None and "address" not in given:
+        raise UsageError(
+            f"{folder.place} ran on the Ray cluster at {before.address!r}: name it again with --address "
+            f"{shlex.quote(before.address)}, or go on on this machine with --address {LOCAL}"
+        )
     if "storage" not in given:
         location = folder.study_location()
         given["storage"] = location.url if isinstance(location, SharedStudy) else None
     elif before.storage is None:
         database = folder.place_of(folder.database)
         raise UsageError(f"the study of {folder.place} is in {database}: leave out --storage to go on with it")
-    fields = {**before.model_dump(), "time_budget_seconds": None, **given}
-    return with_measured_packing(fields, str(folder.config_file))
+    fields = {**before.model_dump(), "time_budget_seconds": None, "working_directory": os.getcwd(), **given}
+    return with_measured_packing(fields, str(folder.config_file), spec)

@@ -15,12 +15,12 @@ import yaml
 
 from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError
 from autogrow.files import unwritable, write_text_atomically
-from autogrow.paths import resolved
+from autogrow.paths import is_within, resolved
 from autogrow.policy.part import validated
 from autogrow.reading.texts import MEBIBYTE
 from autogrow.reading.yaml_files import read_yaml
 from autogrow.study.settings import SearchSettings
-from autogrow.study.study_location import SharedStudy, StudyLocation, has_hidden_password, without_password
+from autogrow.study.study_location import SharedStudy, StudyLocation, sqlite_file, without_password
 from autogrow.training.records import TrialFolder
 
 CONFIG_FORMAT = "autogrow-run/1"
@@ -55,7 +55,9 @@ class RunFolder:
         self.interrupt_file = self.path / "interrupt"
         """Exists while running trials are asked to save and end."""
         self.storage_url: str | None = None
-        """The shared study's URL as this process was given it, with the password that config.yaml does not have."""
+        """A database that the caller of this process has named, with the password that config.yaml does not have."""
+        self.model_name: str | None = None
+        """The model that they have named."""
         self._lock_file = self.path / "lock"
 
     @property
@@ -137,18 +139,26 @@ class RunFolder:
         return validated(SearchSettings, fields, str(self.config_file))
 
     def study_location(self) -> StudyLocation:
-        """Where this run's study is. Raises `UsageError` when its database needs a password that was not given."""
+        """Where this run's study is: in the folder, or in the database that config.yaml and the caller both name.
+
+        Raises `UsageError` for a database elsewhere that the caller has not named: a folder does not choose what is
+        connected to, or which file is opened and written to.
+        """
         url = self.read_config().get("storage")
         if url is None:
+            if not is_within(self.database, self.path):
+                raise UsageError(f"{self.database} is a link out of the run's folder: put the file itself there")
             return self.database
-        if has_hidden_password(url):
-            given = self.storage_url or os.environ.get(STORAGE_VARIABLE, "")
-            if not given or without_password(given) != url:
-                raise UsageError(
-                    f"{self.place}: its study is in {url}: give that URL with its password in {STORAGE_VARIABLE}"
-                )
-            url = given
-        return SharedStudy(url, self.name)
+        given = self.storage_url or os.environ.get(STORAGE_VARIABLE)
+        if given and without_password(given) == without_password(url):
+            return SharedStudy(given, self.name)
+        file = sqlite_file(url)
+        if file is not None and is_within(file, self.path):
+            return SharedStudy(url, self.name)
+        raise UsageError(
+            f"{self.place}: its study is in {without_password(url)}: if that database is yours, give its URL with "
+            f"--storage, or, with its password, in {STORAGE_VARIABLE}"
+        )
 
     def refuse_lost_study(self) -> None:
         """Raise `RunFolderError` where there are trials but no study: a new one would overwrite them."""

@@ -51,6 +51,7 @@ def run_search(
     """
     started = time.monotonic()
     folder.storage_url = plan.settings.storage
+    folder.model_name = plan.model.name
     _need_space(folder)
     with folder.locked():
         database = _prepare(plan, folder, resume)

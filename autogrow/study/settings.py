@@ -17,6 +17,8 @@ from autogrow.policy.part import PolicyPart
 from autogrow.policy.training_settings import TrainingSettings
 
 DEFAULT_TRIALS = 20
+LOCAL = "local"
+"""In place of a Ray cluster's address: one that is started on this machine."""
 DEFAULT_OBJECTIVES = ("accuracy", "generalization_gap", "train_seconds")
 SPLIT_SEED = 0
 """The validation split has a seed of its own, so that searches with other seeds can be compared."""
@@ -67,6 +69,11 @@ class SearchSettings(PolicyPart):
     """URL of a database that several drivers share; None is the run's own file."""
     working_directory: str
     """Where the search was started: a user's own model is imported from there."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_elsewhere(cls, address: str | None) -> str | None:
+        return None if address == LOCAL else address
 
     @field_validator("training")
     @classmethod

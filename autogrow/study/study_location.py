@@ -87,9 +87,11 @@ def without_password(text: str) -> str:
     return url.update_query_dict(hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", HIDDEN)
 
 
-def has_hidden_password(text: str) -> bool:
-    url = make_url(text)
-    return HIDDEN in (url.password, *url.query.values())
+def sqlite_file(text: str) -> Path | None:
+    """The file of an SQLite URL; None for what is a database of another kind, or more than a plain path."""
+    url = parsed_url(text)
+    is_plain = url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:") and not url.query
+    return Path(str(url.database)) if is_plain else None
 
 
 def study_name(location: StudyLocation) -> str:

@@ -86,15 +86,20 @@ class TrialConfig(BaseModel):
     """Folder of the forks that the search's trials leave each other; None where every trial starts from scratch."""
 
     @classmethod
-    def of(cls, settings: SearchSettings, **own: Any) -> Self:
-        """A trial of a search: what all its trials have in common, and this one's `own`."""
+    def of(cls, settings: SearchSettings, model: ModelSpec, **own: Any) -> Self:
+        """A trial of a search: what all its trials have in common, and this one's `own`.
+
+        Raises `NetworkError` for a network of the user's own that nobody has named: the trial's process takes its
+        configuration for the word of whoever started the search.
+        """
+        model.refuse_unnamed()
         common = {
             "dataset": settings.dataset,
             "data_dir": settings.data_dir,
             "task": settings.task,
             "layout": settings.layout,
-            "model": settings.model,
-            "model_options": settings.model_options,
+            "model": model.name,
+            "model_options": dict(model.options),
             "train_size": settings.train_size,
             "split_seed": SPLIT_SEED,
             "seed": settings.seed,
@@ -210,7 +215,9 @@ def _train(
     train, validation = dataset.split(seed=config.split_seed, train_size=config.train_size)
     task = Task(dataset.task)
     data = TrainingData(task, train, validation, measure_normalization(train), dataset.augmentation)
-    spec = ModelSpec.from_dict({"name": config.model, "options": config.model_options})
+    spec = ModelSpec.from_dict(
+        {"name": config.model, "options": config.model_options}
+    ).given_by_caller()  # see `TrialConfig.of`
     model = build_model(spec, dataset.input_shape, dataset.num_outputs, config.seed)
     reporter.num_parameters = sum(parameter.numel() for parameter in model.parameters())
     device = torch.device(config.device)

@@ -15,15 +15,21 @@ TRANSFERRED = "transferred"
 POLICY_SUFFIXES = (".yaml", ".yml")
 
 
-def read_warm_start(sources: Sequence[str], space: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+def read_warm_start(
+    sources: Sequence[str], space: dict[str, Any], storage: str | None = None
+) -> tuple[dict[str, Any], ...]:
     """The policies that `sources` name, policy files or runs, each with where it comes from.
 
     Of a run, the best by every preference that it has measured are taken. Where it searched the same `space`, its
     points come with them, so that the sampler learns from how they do here.
+
+    storage: URL of a database that the caller has named: a run's study may be there, as this one's.
     """
     found: list[dict[str, Any]] = []
     for source in sources:
-        for entry in _from_file(source) if Path(source).suffix in POLICY_SUFFIXES else _from_run(source, space):
+        for entry in (
+            _from_file(source) if Path(source).suffix in POLICY_SUFFIXES else _from_run(source, space, storage)
+        ):
             if entry["policy"] not in [other["policy"] for other in found]:
                 found.append(entry)
     return tuple(found)
@@ -34,8 +40,8 @@ def _from_file(source: str) -> list[dict[str, Any]]:
     return [{"origin": source, "policy": policy.model_dump(mode="json", exclude={"found_by"}), "params": {}}]
 
 
-def _from_run(source: str, space: dict[str, Any]) -> list[dict[str, Any]]:
-    run = find_run(source)
+def _from_run(source: str, space: dict[str, Any], storage: str | None) -> list[dict[str, Any]]:
+    run = find_run(source, storage)
     settings = run.settings()
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     trials = StudyDatabase.open(run.study_location(), objectives).trials()

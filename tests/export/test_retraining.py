@@ -158,7 +158,7 @@ def test_an_interrupted_run_does_not_open_it(train, times_opened, tmp_path, monk
 
 def test_an_interrupted_run_goes_on_bit_for_bit(train, users_model, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
-    model = ModelSpec(users_model)
+    model = ModelSpec(users_model).given_by_caller()
     whole = train(tmp_path / "whole", model=model)
     asked = iter([False] * 11 + [True] * 3)
     assert train(tmp_path / "parts", model=model, interrupted=lambda: next(asked)) is None
@@ -198,7 +198,7 @@ def test_equal_seeds_train_equal_networks(train):
 
 
 def test_a_users_model_has_to_be_named_to_be_loaded(train, users_model, tmp_path):
-    result = train(tmp_path / "network", model=ModelSpec(users_model, {"width": 20}))
+    result = train(tmp_path / "network", model=ModelSpec(users_model, {"width": 20}).given_by_caller())
     with pytest.raises(NetworkError, match=f"name it with --model {users_model}"):
         autogrow.load(tmp_path / "network")
     inputs = torch.rand(3, 1, 8, 8)

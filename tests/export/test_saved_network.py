@@ -152,7 +152,8 @@ def test_a_users_network_whose_code_remembers_a_size(train, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "gated_network", raising=False)
-    result = train(ModelSpec("gated_network:Gated"), WIDER.model_copy(update={"max_fraction": 1.5}), tmp_path / "out")
+    wider = WIDER.model_copy(update={"max_fraction": 1.5})
+    result = train(ModelSpec("gated_network:Gated").given_by_caller(), wider, tmp_path / "out")
     assert result.module.half == 18
     loaded = autogrow.load(tmp_path / "out", "gated_network:Gated")
     assert loaded.half == 18

@@ -74,10 +74,19 @@ def test_automatic_choice_fits_the_data(shape, task, name):
         (ModelSpec("resnet", {"depth": 21}), (3, 32, 32), ["6n + 2", "not 21"]),
         (ModelSpec("resnet"), (20,), ["images of at least 8 x 8", "use 'mlp'"]),
         (ModelSpec("convnet"), (1, 2, 2), ["at least 4 x 4", "use 'mlp'"]),
-        (ModelSpec("no.such.module:make"), (3,), ["cannot import 'no.such.module'"]),
-        (ModelSpec("math:sqroot"), (3,), ["unknown factory 'sqroot'", "did you mean 'sqrt'?"]),
-        (ModelSpec("builtins:dict"), (3,), ["has no signature"]),
-        (ModelSpec("fractions:Fraction"), (3,), ["returned a Fraction", "expected a torch.nn.Module"]),
+        (
+            ModelSpec("no.such.module:make").given_by_caller(),
+            (3,),
+            ["cannot import 'no.such.module'", "change to the folder"],
+        ),
+        (ModelSpec("math:sqroot").given_by_caller(), (3,), ["unknown factory 'sqroot'", "did you mean 'sqrt'?"]),
+        (ModelSpec("builtins:dict").given_by_caller(), (3,), ["has no signature"]),
+        (
+            ModelSpec("fractions:Fraction").given_by_caller(),
+            (3,),
+            ["returned a Fraction", "expected a torch.nn.Module"],
+        ),
+        (ModelSpec("fractions:Fraction"), (3,), ["'fractions:Fraction' is the user's own code", "only if its caller"]),
     ],
 )
 def test_bad_models_say_what_exists(spec, shape, parts):
@@ -95,10 +104,36 @@ def test_a_users_own_factory(tmp_path, monkeypatch):
         "    return nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, num_outputs))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    model = build_model(ModelSpec("my_networks:small", {"hidden": 9}), (4,), 3, seed=0)
+    model = build_model(ModelSpec("my_networks:small", {"hidden": 9}).given_by_caller(), (4,), 3, seed=0)
     assert [layer.out_features for layer in model if isinstance(layer, nn.Linear)] == [9, 3]
 
 
 def test_spec_round_trip():
     spec = ModelSpec("mlp", {"hidden": (3, 4), "batch_norm": False})
     assert ModelSpec.from_dict(spec.to_dict()) == spec
+
+
+class TestWhoNamesAModel:
+    OWN = ModelSpec("mine:make", {"width": 3})
+
+    def test_no_file_says_that_its_caller_did(self):
+        written = {**self.OWN.given_by_caller().to_dict(), "named_by_caller": True}
+        assert not ModelSpec.from_dict(written).named_by_caller
+
+    def test_it_is_named_again(self):
+        again = self.OWN.named_again("mine:make", "run")
+        assert again.named_by_caller
+        assert again == self.OWN
+        assert ModelSpec("mlp").named_again(None, "run") == ModelSpec("mlp").named_again("mlp", "run")
+
+    @pytest.mark.parametrize(
+        "name, said", [(None, "name it with --model mine:make"), ("auto", "with --model mine:make"),
+                       ("other:make", "has the model 'mine:make', not 'other:make'")]
+    )  # fmt: skip
+    def test_it_is_not(self, name, said):
+        with pytest.raises(NetworkError, match=said):
+            self.OWN.named_again(name, "run")
+
+    def test_what_is_to_be_typed_is_quoted(self):
+        with pytest.raises(NetworkError, match=r"--model 'mine:\$\(reboot\)'"):
+            ModelSpec("mine:$(reboot)").named_again(None, "run")

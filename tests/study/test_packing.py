@@ -46,22 +46,23 @@ def test_auto_becomes_the_measured_share(monkeypatch):
     monkeypatch.setattr(planning, "device_problem", lambda share: None)
     seen = []
 
-    def measured(settings, most):
-        seen.append((settings.gpus_per_trial, most))
+    def measured(settings, model, most):
+        seen.append((settings.gpus_per_trial, model.name, most))
         return Packing(4, 2.5)
 
     monkeypatch.setattr(planning, "measure_packing", measured)
     monkeypatch.setattr(planning, "available_cores", lambda: 12)
     plan = plan_new_search("digits", gpus_per_trial="auto", cpus_per_trial=3)
     assert plan.settings.gpus_per_trial == 0.25
-    assert seen == [(1.0, 4)]
+    assert seen == [(1.0, "mlp", 4)]
     assert "4 trials per GPU: together they train 2.5 times as much as one" in plan.warnings
 
 
 @pytest.mark.slow
 def test_processes_are_measured_together():
-    settings = plan_new_search("digits").settings
-    alone, together = (measured_rate(settings, number, "cpu", seconds=1.0) for number in (1, 2))
+    plan = plan_new_search("digits")
+    settings, model = plan.settings, plan.model
+    alone, together = (measured_rate(settings, model, number, "cpu", seconds=1.0) for number in (1, 2))
     assert alone > 0 and together > 0
     broken = settings.model_copy(update={"dataset": "nowhere.npz"})
-    assert measured_rate(broken, 2, "cpu", seconds=1.0) is None
+    assert measured_rate(broken, model, 2, "cpu", seconds=1.0) is None

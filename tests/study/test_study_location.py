@@ -15,7 +15,6 @@ from autogrow.study.sampling import Proposer
 from autogrow.study.study_database import Queued, StudyDatabase
 from autogrow.study.study_location import (
     SharedStudy,
-    has_hidden_password,
     open_storage,
     readable_errors,
     resolved_url,
@@ -51,8 +50,6 @@ def test_a_password_is_hidden_wherever_it_stands(url):
     shown = without_password(url)
     assert SECRET not in shown
     assert shown == url.replace(SECRET, "***")
-    assert has_hidden_password(shown)
-    assert not has_hidden_password(url)
     assert resolved_url(url) == url
 
 
@@ -235,7 +232,7 @@ class TestResuming:
 
     def test_the_password_comes_from_the_environment(self, resumed, monkeypatch):
         monkeypatch.delenv("AUTOGROW_STORAGE", raising=False)
-        with pytest.raises(UsageError, match="with its password in AUTOGROW_STORAGE"):
+        with pytest.raises(UsageError, match="with its password, in AUTOGROW_STORAGE"):
             resumed("postgresql://me:***@host/db")
         monkeypatch.setenv("AUTOGROW_STORAGE", "postgresql://me:pw@host/db")
         assert resumed("postgresql://me:***@host/db") == "postgresql://me:pw@host/db"
