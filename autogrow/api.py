@@ -295,7 +295,10 @@ def evaluate(
     task: TaskName | None = None,
     layout: Layout | None = None,
 ) -> Metrics:
-    """Metrics of a saved network on the data set's test split, which is read as the network's own data were."""
+    """Metrics of a saved network on the data set's test split, which is read as the network's own data were.
+
+    A metric that is undefined there is NaN, and `undefined` says why.
+    """
     saved = load_network(folder, model)
     opened = open_data(dataset, data_dir, task, layout, saved.config)
     return evaluate_network(saved, opened, Path(folder))

@@ -91,12 +91,10 @@ def train(policy_file: Path, **options: Any) -> int:
 def evaluate(folder: Path, dataset: str, as_json: bool, **options: Any) -> None:
     """Read a saved network on a data set's test split."""
     from autogrow.api import evaluate as evaluate_saved
+    from autogrow.export.testing import plain_test_metrics
 
-    metrics = evaluate_saved(folder, dataset, **options)
-    if as_json:
-        click.echo(json.dumps({"test_accuracy": metrics.accuracy, "test_loss": metrics.loss}))
-    else:
-        click.echo(f"test accuracy {metrics.accuracy:.4f}, loss {metrics.loss:.4f}")
+    content = plain_test_metrics(evaluate_saved(folder, dataset, **options))
+    click.echo(json.dumps(content) if as_json else _test_line(content))
 
 
 def model_for(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
@@ -168,13 +166,20 @@ def _sample_printer(settings: Any) -> Any:
     return show
 
 
+def _test_line(metrics: dict[str, Any]) -> str:
+    """Test metrics; in the place of one that is undefined, this word, and why at the end."""
+    accuracy, loss = (
+        "undefined" if metrics[name] is None else f"{metrics[name]:.4f}" for name in ("test_accuracy", "test_loss")
+    )
+    reason = f": {metrics['test_undefined']}" if "test_undefined" in metrics else ""
+    return f"test accuracy {accuracy}, loss {loss}{reason}"
+
+
 def _print_metrics(metrics: dict[str, Any], out: str, held_out: bool) -> None:
     if held_out:
         click.echo("the policy's trigger watches validation metrics, so validation was kept apart")
     if "test_accuracy" in metrics:
-        click.echo(
-            f"test accuracy {metrics['test_accuracy']:.4f}, loss {metrics['test_loss']:.4f} (read once, at the end)"
-        )
+        click.echo(f"{_test_line(metrics)} (read once, at the end)")
     else:
         click.echo("the data set has no test split")
     click.echo(

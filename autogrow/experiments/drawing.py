@@ -35,9 +35,10 @@ def figure_record(results: Results) -> tuple[Mark, ...]:
     for condition in results.design.conditions:
         compute = results.by_seed(condition.name, "compute")
         accuracy = results.by_seed(condition.name, results.accuracy_metric)
-        points = tuple((compute[seed], formats.in_points(accuracy[seed], results.task)) for seed in compute)
+        shown = [seed for seed in compute if seed in accuracy]  # an accuracy may be undefined
+        points = tuple((compute[seed], formats.in_points(accuracy[seed], results.task)) for seed in shown)
         if not points:
-            continue  # every run failed
+            continue  # every run failed, or has nothing to show
         across, up = (spread([point[place] for point in points]) for place in (0, 1))
         marks.append(Mark(condition.title, points, (across.mean, up.mean), up.std))
     return tuple(marks)

@@ -6,8 +6,10 @@ from typing import Any, Self
 
 from autogrow.errors import RunFolderError
 from autogrow.export.retraining import TrainResult
+from autogrow.export.testing import plain
 from autogrow.network.shape import NetworkShape
 from autogrow.reading.typed import typed
+from autogrow.training.trainer import validation_problem
 
 CURVE_COLUMNS = (
     "step", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "train_seconds",
@@ -59,7 +61,7 @@ class RunRecord:
     seed: int
     condition: str
     test_accuracy: float | None
-    """None where results are read on validation."""
+    """None where results are read on validation, or where it is undefined."""
     test_loss: float | None
     train_accuracy: float
     train_loss: float
@@ -76,6 +78,8 @@ class RunRecord:
     validation_loss: float | None = None
     largest_shock: float | None = None
     """Of all growth events: see `autogrow.policy.records.shock_of`. None where none was measured."""
+    undefined: str | None = None
+    """Why a metric that was to be read is not defined, in words."""
     same_run_as: str | None = None
     """The condition whose run this is, too: where both are the same network, trained alike."""
     trained_on: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -98,14 +102,18 @@ class RunRecord:
         cls, seed: int, condition: str, result: TrainResult, trained_on: dict[str, Any], *, keeps_curve: bool = False
     ) -> Self:
         """The record of a finished run."""
+        undefined = result.test.undefined if result.test else None
+        if undefined is None and result.validation is not None and not result.validation.is_finite:
+            undefined = validation_problem(result.validation)
         shocks = [event.shock for event in result.events if event.shock is not None]
         return cls(
             seed=seed,
             condition=condition,
-            test_accuracy=result.test.accuracy if result.test else None,
-            test_loss=result.test.loss if result.test else None,
-            validation_accuracy=result.validation.accuracy if result.validation else None,
-            validation_loss=result.validation.loss if result.validation else None,
+            test_accuracy=plain(result.test.accuracy) if result.test else None,
+            test_loss=plain(result.test.loss) if result.test else None,
+            validation_accuracy=plain(result.validation.accuracy) if result.validation else None,
+            validation_loss=plain(result.validation.loss) if result.validation else None,
+            undefined=undefined,
             largest_shock=max(shocks, default=None),
             train_accuracy=result.train.accuracy,
             train_loss=result.train.loss,
@@ -126,7 +134,7 @@ class RunRecord:
 
 
 _GAPS = ("train_minus_test_accuracy", "train_minus_validation_accuracy")
-_OPTIONAL = ("curve",)
+_OPTIONAL = ("curve", "undefined")
 """Not written where there is none."""
 
 Outcome = RunRecord | FailedRun

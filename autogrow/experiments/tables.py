@@ -9,6 +9,8 @@ from autogrow.experiments.statistics import PairedDifference, Spread
 from autogrow.report import formats
 from autogrow.report.tables import Column, Table
 
+UNDEFINED = "undefined"
+
 
 def results_tables(results: Results) -> tuple[Table, ...]:
     """What was reached, what it took, and the paired differences."""
@@ -16,18 +18,19 @@ def results_tables(results: Results) -> tuple[Table, ...]:
 
 
 def quality_table(results: Results) -> Table:
-    """Held-out and train metrics, one row per condition."""
+    """Held-out and train metrics, one row per condition; what no run has defined is called that."""
     task, accuracy, split = results.task, _accuracy_title(results.task), results.design.split
     titles = (f"{split} {accuracy}", f"{split} loss", f"train {accuracy}", "gap")
     metrics = results.accuracy_metric, results.loss_metric, "train_accuracy", results.gap_metric
     rows = []
     for condition in results.design.conditions:
         held_out, loss, train, gap = (results.spread(condition.name, name) for name in metrics)
+        absent = UNDEFINED if results.of_condition(condition.name) else formats.MISSING
         cells = (
-            accuracy_cell(held_out, task),
-            loss_cell(loss),
+            absent if held_out is None else accuracy_cell(held_out, task),
+            absent if loss is None else loss_cell(loss),
             accuracy_cell(train, task),
-            accuracy_cell(gap, task, signed=True),
+            absent if gap is None else accuracy_cell(gap, task, signed=True),
         )
         rows.append((condition.title, *cells))
     caption = caption_of(f"On the {split} split", results)
@@ -139,6 +142,9 @@ def _note(results: Results) -> str:
         which = "every seed" if seeds == results.seeds else "seeds " + ", ".join(map(str, seeds))
         one, same = results.design.title(name).capitalize(), results.design.title(other)
         lines += f". {one} is the same run as {same} under {which}: both are one network"
+    for run in results.runs:
+        if run.undefined is not None:
+            lines += f". {results.design.title(run.condition).capitalize()} under seed {run.seed}: {run.undefined}"
     for failure in results.failures:
         title = results.design.title(failure.condition).capitalize()
         lines += f". {title} failed under seed {failure.seed} and counts for nothing: {failure.reason}"

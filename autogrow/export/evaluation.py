@@ -4,13 +4,16 @@ from pathlib import Path
 
 from autogrow.data.dataset import Dataset
 from autogrow.errors import NetworkError
-from autogrow.export.retraining import read_test_split
 from autogrow.export.saved_network import SavedNetwork
+from autogrow.export.testing import read_test_split
 from autogrow.training.task import Metrics
 
 
 def evaluate_network(saved: SavedNetwork, dataset: Dataset, folder: Path) -> Metrics:
-    """Test metrics of a saved network. Raises `NetworkError` when it was made for other inputs or outputs."""
+    """Test metrics of a saved network; one that is undefined is NaN, and `undefined` says why.
+
+    Raises `NetworkError` when it was made for other inputs or outputs, `DataError` where there is no test split.
+    """
     config = saved.config
     made_for = (config["task"], tuple(config["input_shape"]), config["num_outputs"])
     given = (dataset.task, dataset.input_shape, dataset.num_outputs)

@@ -4,7 +4,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import nn
 from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization, measure_normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
-from autogrow.data.test_split import open_test_split
-from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError
-from autogrow.export.saved_network import CONFIG, WEIGHTS, network_config, save_network
+from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError, one_line
+from autogrow.export.saved_network import CONFIG, add_metrics, network_config, save_network
+from autogrow.export.testing import NOT_READ, plain_test_metrics, read_test_split, unread
+from autogrow.export.weights import check_weights
 from autogrow.files import write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
@@ -27,11 +28,10 @@ from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.reading.json_files import read_json
 from autogrow.study.settings import SPLIT_SEED, versions
-from autogrow.training.batches import DeviceExamples
 from autogrow.training.example_input import example_input
 from autogrow.training.records import TrialFolder
 from autogrow.training.task import Metrics, Task
-from autogrow.training.trainer import Signal, Trainer, TrainingData
+from autogrow.training.trainer import Signal, Trainer, TrainingData, TrainingOutcome
 
 REQUEST = "request.json"
 
@@ -47,6 +47,7 @@ class TrainResult:
     validation: Metrics | None
     """None where training took the validation examples too."""
     test: Metrics | None
+    """One that is undefined is NaN, and `undefined` says why; so are all where the split could not be read."""
     steps: int
     """Training steps taken."""
     parameters: int
@@ -69,12 +70,8 @@ class TrainResult:
         return self.shape.widths
 
     def metrics(self) -> dict[str, Any]:
-        """Plain numbers, as config.json and ``--json`` give them."""
-        tested = {} if self.test is None else {
-            "test_accuracy": self.test.accuracy,
-            "test_loss": self.test.loss,
-            "train_minus_test_accuracy": self.train.accuracy - self.test.accuracy,
-        }  # fmt: skip
+        """Plain numbers, as config.json and ``--json`` give them; None for what is undefined, with a word why."""
+        tested = {} if self.test is None else plain_test_metrics(self.test, self.train)
         return {
             "train_accuracy": self.train.accuracy,
             "train_loss": self.train.loss,
@@ -127,6 +124,8 @@ def train_policy(
         model, dataset.input_shape, dataset.num_outputs, seed
     )  # fmt: skip
     task, target = Task(dataset.task), torch.device(device)
+    if out is not None:
+        check_weights(module)
     trainer = Trainer(
         ExpandableNetwork(module.to(target), example_input(dataset.input_shape, target)),
         TrainingData(task, train, validation, normalization, dataset.augmentation),
@@ -141,20 +140,40 @@ def train_policy(
     )
     if out is not None:
         write_json_atomically(out / REQUEST, request)
+    outcome = _run(trainer, out)
+    if outcome is None:
+        return None
+    reads_test = reads_test and dataset.num_test > 0
+    # Read on the device that `evaluate` and users of the saved network read it on: the CPU.
+    result = _result(trainer, outcome, module.cpu().eval(), policy, normalization, NOT_READ if reads_test else None)
+    # Saved before the test split is opened: nothing that reading it does may lose the network.
+    if folder is not None:
+        _save(folder, spec or ModelSpec("custom:module"), dataset, result, request)
+    return _tested(result, dataset, out) if reads_test else result
+
+
+def _run(trainer: Trainer, out: Path | None) -> TrainingOutcome | None:
+    """Train to the end; None when it was interrupted, and saved to be gone on with."""
     try:
         outcome = trainer.run()
     except TrainingDivergedError:
         if out is not None:
             shutil.rmtree(out, ignore_errors=True)  # nothing in it is worth going on from
         raise
-    if outcome.signal is Signal.INTERRUPT:
-        return None
+    return None if outcome.signal is Signal.INTERRUPT else outcome
+
+
+def _result(
+    trainer: Trainer,
+    outcome: TrainingOutcome,
+    module: nn.Module,
+    policy: GrowthPolicy,
+    normalization: Normalization,
+    test: Metrics | None,
+) -> TrainResult:
     assert outcome.train is not None
-    # Read on the device that `evaluate` and users of the saved network read it on: the CPU.
-    module = module.cpu()
-    test = read_test_split(module, dataset, normalization) if reads_test and dataset.num_test else None
-    result = TrainResult(
-        module=module.eval(),
+    return TrainResult(
+        module=module,
         policy=policy,
         train=outcome.train,
         validation=outcome.validation,
@@ -169,17 +188,20 @@ def train_policy(
         samples=tuple(trainer.samples),
         growth_ended_by=outcome.growth_ended_by,
         normalization=normalization,
-        held_out_validation=validation is not None,
+        held_out_validation=trainer.holds_out_validation,
     )
-    if folder is not None:
-        _save(folder, spec or ModelSpec("custom:module"), dataset, result, request)
+
+
+def _tested(result: TrainResult, dataset: Dataset, out: Path | None) -> TrainResult:
+    """The result with its test metrics, which its folder is told, too."""
+    try:
+        test = read_test_split(result.module, dataset, result.normalization)
+    except Exception as error:  # noqa: BLE001 - a user's network may raise anything, and what was trained is kept
+        test = unread(f"the test split cannot be read: {one_line(error)}")
+    result = replace(result, test=test)
+    if out is not None:
+        add_metrics(out, result.metrics())
     return result
-
-
-def read_test_split(module: nn.Module, dataset: Dataset, normalization: Normalization) -> Metrics:
-    """Metrics of a finished network on the test split: the only way to it, at the end of a run and of `evaluate`."""
-    examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"))
-    return Task(dataset.task).evaluate(module, examples)
 
 
 def _examples(
@@ -214,7 +236,7 @@ def _request(
 def _check_folder(out: Path, request: dict[str, Any]) -> None:
     """Raises `RunFolderError` unless `out` is empty, or holds an equal training run that was interrupted."""
     record = out / REQUEST
-    if (out / WEIGHTS).exists() or (out / CONFIG).exists():
+    if (out / CONFIG).exists():
         raise RunFolderError(f"{out} holds a trained network: choose another --out, or remove it")
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file: choose a folder for --out")

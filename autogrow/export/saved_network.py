@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
 from torch import nn
 
 from autogrow.data.preprocessing import UINT8_SCALE, Normalization
 from autogrow.errors import NetworkError
-from autogrow.files import atomic_target, write_json_atomically
+from autogrow.export.weights import load_weights, save_weights
+from autogrow.files import write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.shape import NetworkShape
@@ -71,9 +70,13 @@ def network_config(
 
 def save_network(folder: Path, module: nn.Module, config: Mapping[str, Any]) -> None:
     """Write weights and configuration; the configuration comes last, so a folder that has one is whole."""
-    with atomic_target(folder / WEIGHTS) as temporary:
-        save_model(module, str(temporary))
+    save_weights(folder / WEIGHTS, module)
     write_json_atomically(folder / CONFIG, dict(config))
+
+
+def add_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Put the metrics of a saved network into its configuration, in the place of those that were there."""
+    write_json_atomically(folder / CONFIG, {**read_config(folder), "metrics": dict(metrics)})
 
 
 def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
@@ -93,11 +96,7 @@ def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
         NetworkShape.from_dict(config).give_to(network)
     except KeyError as error:
         raise NetworkError(f"{folder / CONFIG}: the network has no norm {error}: restore it from a copy") from error
-    try:
-        load_model(module, str(folder / WEIGHTS), strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        cause = " ".join(str(error).split())[:200]
-        raise NetworkError(f"{folder / WEIGHTS}: the weights do not load: {cause}") from error
+    load_weights(folder / WEIGHTS, module)
     return SavedNetwork(module.eval(), config)
 
 

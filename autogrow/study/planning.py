@@ -26,9 +26,11 @@ from autogrow.study.settings import LOCAL, SPLIT_SEED, SearchSettings, available
 from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
 from autogrow.training.batches import BatchOrder
+from autogrow.training.constant_targets import refuse_constant_targets
 from autogrow.training.example_input import example_input
 from autogrow.training.measuring import expected_samples
 from autogrow.training.size_fitting import FittingSizes
+from autogrow.training.task import Task
 from autogrow.training.trainer import TIMED_BATCH
 
 CONNECT_SECONDS = 5.0
@@ -89,7 +91,9 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     space = SearchSpace(settings.space, "search space")
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     dataset = open_dataset(settings.dataset, Path(settings.data_dir), task=settings.task, layout=settings.layout)
-    train, _ = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
+    train, validation = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
+    for part, name in ((train, "training"), (validation, "validation")):
+        refuse_constant_targets(Task(dataset.task), torch.from_numpy(part.targets), name)
     module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
     network = ExpandableNetwork(module, example_input(dataset.input_shape, torch.device("cpu")))
     if not network.groups:

@@ -240,6 +240,7 @@ def _train(
         return {"status": "interrupted"}
     if outcome.signal is Signal.STOP:
         return {"status": "stopped", "metrics": reporter.metrics(trainer.samples[-1])}
+    outcome.check_validation()
     metrics = {
         **final_metrics(outcome, trainer, config.measured),
         **_saved(trainer),

@@ -1,5 +1,6 @@
 """What a network is trained for: the loss it descends and the metrics it is read by."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,12 @@ class Metrics:
 
     loss: float
     accuracy: float
+    undefined: str | None = None
+    """Why one of them is NaN, in words, where that is no fault of the network."""
+
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.accuracy)
 
 
 @dataclass(frozen=True)
@@ -68,4 +75,6 @@ class Task:
         else:
             spread = (targets - targets.mean(0)).square().mean()
             accuracy = 1 - loss / spread.clamp(min=torch.finfo(torch.float32).tiny)
+            # Of one example, or of equal targets, R² is not defined: what is left of the spread is rounding.
+            accuracy = torch.where((targets == targets[0]).all(), torch.nan, accuracy)
         return Metrics(*torch.stack([loss, accuracy]).tolist())

@@ -1,6 +1,5 @@
 """The training loop: steps, samples, growth events, checkpoints. It knows nothing of Ray, Optuna or the test split."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from autogrow.training.aftermath import next_observation, observe
 from autogrow.training.augmentation import Augmentation
 from autogrow.training.batches import BatchOrder, DeviceExamples
 from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
+from autogrow.training.constant_targets import refuse_constant_targets
 from autogrow.training.execution import channels_last
 from autogrow.training.forks import Fork, ForkStore, start_digest
 from autogrow.training.growth import FixedBatch, Growth
@@ -81,6 +81,19 @@ class TrainingOutcome:
     growth_ended_by: str
     """Why the network grew no more, in words; empty where it still might have."""
 
+    def check_validation(self) -> None:
+        """Raise `TrainingDivergedError` where the network is fine, but not on all validation examples."""
+        if self.validation is not None and not self.validation.is_finite:
+            raise TrainingDivergedError(validation_problem(self.validation))
+
+
+def validation_problem(validation: Metrics) -> str:
+    """What is wrong where only validation metrics are NaN or infinite, in words."""
+    return (
+        f"the validation loss is {validation.loss}, though the train loss is finite: look for inputs or targets of "
+        "validation examples that are far out of range"
+    )
+
 
 class Trainer:
     """One training run of one network under one policy.
@@ -133,6 +146,7 @@ class Trainer:
         self._measuring = Measuring.plan(
             settings, self.num_steps, self._order.batch_size, self._train, self._validation, seed
         )
+        self._refuse_constant_targets()
         inputs, targets = self._train.batch(self._measuring.train_indices[:FIXED_BATCH])
         self._fixed_batch = FixedBatch(inputs, targets, data.task)
         self._growth = Growth(
@@ -147,8 +161,9 @@ class Trainer:
                 network, policy, self._examples_of_a_step(), self._train.batch(self._measuring.first(TIMED_BATCH))[0]
             ),
         )
-        self.full_training_flops = self._growth.training_flops * self._order.batch_size * self.num_steps
-        """Training FLOPs of the whole run if the network had its full width throughout: the unit of compute."""
+        self.full_training_flops = max(self._growth.training_flops * self._order.batch_size * self.num_steps, 1.0)
+        """Training FLOPs of the whole run if the network had its full width throughout: the unit of compute.
+        Of a network whose FLOPs cannot be counted there are none, and its compute is 0."""
         self._growth.start_small()
         self.optimizer = make_optimizer(self.model, settings, captured=self._steps.are_captured)
         self._growth.prepare_optimizer(self.optimizer)
@@ -159,6 +174,18 @@ class Trainer:
         self._next_checkpoint = 0.0
         self._next_poll = 0.0
         self._interrupt_seen = False
+
+    def _refuse_constant_targets(self) -> None:
+        """Wherever R² is going to be read, it must be defined: of all examples, and of those that samples are of."""
+        task, measuring = self._data.task, self._measuring
+        parts = [(self._train, measuring.matched_train_indices(self._validation), measuring.train_indices, "training")]
+        if self._validation is not None and measuring.validation_indices is not None:
+            everything = torch.arange(len(self._validation), device=self.device)
+            parts.append((self._validation, everything, measuring.validation_indices, "validation"))
+        for examples, at_the_end, sampled, name in parts:
+            refuse_constant_targets(task, examples.targets, name)
+            refuse_constant_targets(task, examples.targets[at_the_end], name, " that are read at the end")
+            refuse_constant_targets(task, examples.targets[sampled], name, " that samples are of")
 
     def _examples_of_a_step(self) -> Tensor:
         return self._train.batch(self._measuring.first(self._order.batch_size))[0]
@@ -178,6 +205,11 @@ class Trainer:
             if signal is Signal.INTERRUPT:
                 self._save_checkpoint()
         return self._outcome(signal)
+
+    @property
+    def holds_out_validation(self) -> bool:
+        """Whether there are validation examples that training does not see."""
+        return self._validation is not None
 
     @property
     def may_grow(self) -> bool:
@@ -308,8 +340,8 @@ class Trainer:
             # Train metrics over as many examples as validation has, so that the gap compares like with like.
             matched = self._measuring.matched_train_indices(self._validation)
             train = self._evaluate(self._train, matched)
+            self._check_finite(train)
             validation = self._evaluate(self._validation) if self._validation else None
-            self._check_finite(train, validation)
         return TrainingOutcome(
             signal=signal,
             steps=self._step,
@@ -326,13 +358,14 @@ class Trainer:
     def _evaluate(self, examples: DeviceExamples, indices: Tensor | None = None) -> Metrics:
         return self._data.task.evaluate(self.model, examples, indices, self.execution)
 
-    def _check_finite(self, *readings: Metrics | None) -> None:
-        for metrics in readings:
-            if metrics is not None and not (math.isfinite(metrics.loss) and math.isfinite(metrics.accuracy)):
-                raise TrainingDivergedError(
-                    f"the loss is {metrics.loss} at step {self._step} of {self.num_steps}; lower the learning rate "
-                    f"({self.settings.learning_rate:g}), training.learning_rate in a policy file"
-                )
+    def _check_finite(self, train: Metrics, validation: Metrics | None = None) -> None:
+        if not train.is_finite:
+            raise TrainingDivergedError(
+                f"the loss is {train.loss} at step {self._step} of {self.num_steps}; lower the learning rate "
+                f"({self.settings.learning_rate:g}), training.learning_rate in a policy file"
+            )
+        if validation is not None and not validation.is_finite:
+            raise TrainingDivergedError(f"{validation_problem(validation)}, at step {self._step} of {self.num_steps}")
 
     def _checkpoint_if_due(self) -> None:
         if self._step == self.num_steps or time.monotonic() < self._next_checkpoint:

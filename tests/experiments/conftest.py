@@ -9,7 +9,7 @@ from autogrow.experiments import workers
 from autogrow.experiments.comparison import KIND, compare_policy
 from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.folder import ExperimentFolder
-from autogrow.export import retraining
+from autogrow.export import testing
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
@@ -61,7 +61,7 @@ def experiment(digits):
 @pytest.fixture
 def watched(monkeypatch):
     seen = Watched()
-    train, take, opened = workers.train_policy, Steps._batch, retraining.open_test_split
+    train, take, opened = workers.train_policy, Steps._batch, testing.open_test_split
 
     def watch_training(model, dataset, policy, settings, *, seed, **options):
         seen.plans.append((model, policy, settings, seed))
@@ -81,7 +81,7 @@ def watched(monkeypatch):
 
     monkeypatch.setattr(workers, "train_policy", watch_training)
     monkeypatch.setattr(Steps, "_batch", watch_step)
-    monkeypatch.setattr(retraining, "open_test_split", watch_opening)
+    monkeypatch.setattr(testing, "open_test_split", watch_opening)
     return seen
 
 

@@ -163,7 +163,7 @@ class TestRunning:
     def test_a_study_says_in_words_what_it_found(self, request_for, monkeypatch):
         study = replace(STUDIES["freezing"], grounds=(studies.DIGITS, studies.SINE))
         opened = []
-        monkeypatch.setattr("autogrow.export.retraining.open_test_split", opened.append)
+        monkeypatch.setattr("autogrow.export.testing.open_test_split", opened.append)
         report = study.run(request_for(num_seeds=2))
         assert not opened
         assert report.paragraphs[0] == "A difference is one of the loss with p below 0.05 over 2 seeds."

@@ -1,0 +1,58 @@
+"""Reading a finished network on the test split: what is undefined there is NaN, in files null, with a word why."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from autogrow.data.dataset import Dataset
+from autogrow.data.preprocessing import Normalization
+from autogrow.data.test_split import open_test_split
+from autogrow.training.batches import DeviceExamples
+from autogrow.training.task import Metrics, Task
+
+
+def read_test_split(module: nn.Module, dataset: Dataset, normalization: Normalization) -> Metrics:
+    """Metrics of a finished network on the test split: the only way to it, at the end of a run and of `evaluate`.
+
+    One that is undefined is NaN, and `undefined` says why. Raises `DataError` where there is no test split.
+    """
+    task = Task(dataset.task)
+    examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"))
+    found = task.evaluate(module, examples)
+    if not math.isfinite(found.loss):
+        return unread(f"the test loss is {found.loss}: inputs or targets of the test split are out of range")
+    if not math.isfinite(found.accuracy):
+        number = len(examples)
+        which = "of one test example" if number == 1 else f"of {number} test examples with one and the same target"
+        return Metrics(found.loss, math.nan, f"the {task.accuracy_name} {which} is undefined")
+    return found
+
+
+def unread(reason: str) -> Metrics:
+    """What stands for metrics that there are none of."""
+    return Metrics(math.nan, math.nan, reason)
+
+
+NOT_READ = unread("the test split was not read; autogrow evaluate reads it")
+"""Of a network between its end and its test."""
+
+
+def plain_test_metrics(test: Metrics, train: Metrics | None = None) -> dict[str, Any]:
+    """Plain numbers for JSON, None for what is undefined, then with a word why.
+
+    Args:
+        train: For the gap; without it, there is none.
+    """
+    accuracy = plain(test.accuracy)
+    gap = {}
+    if train is not None:
+        gap = {"train_minus_test_accuracy": None if accuracy is None else train.accuracy - accuracy}
+    why = {} if test.undefined is None else {"test_undefined": test.undefined}
+    return {"test_accuracy": accuracy, "test_loss": plain(test.loss), **gap, **why}
+
+
+def plain(value: float) -> float | None:
+    """A number as JSON can hold it: None for one that is undefined."""
+    return value if math.isfinite(value) else None
