@@ -60,7 +60,7 @@ def test_the_final_control_has_the_grown_runs_widths(by_condition):
 def test_the_final_controls_weights_are_fresh(watched, compare, digits):
     compare(1)
     module, grown = watched.plans[2][0], watched.results[0].module
-    full = conftest.retraining.build_model(conftest.SMALL, digits.input_shape, digits.num_outputs, 0)
+    full = build_model(conftest.SMALL, digits.input_shape, digits.num_outputs, 0)
     first, wider = module[1].weight, full[1].weight
     assert torch.equal(first, wider[:24])
     assert not torch.isclose(first, grown[1].weight).all()
