@@ -12,7 +12,7 @@ from autogrow.experiments.controls import COMPARISON, FINAL, FULL, GROWN, GROWN_
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.running import experiment_settings
 from autogrow.experiments.tables import results_tables
-from autogrow.models.building import ModelSpec
+from autogrow.models.building import ModelSpec, build_model
 from autogrow.training import trainer
 
 from . import conftest
