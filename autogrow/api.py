@@ -26,36 +26,41 @@ from autogrow.export.evaluation import evaluate_network
 from autogrow.export.policies import export_policy
 from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
+from autogrow.keywords import refuses_unknown
 from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model
 from autogrow.paths import is_npz_name, resolved
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
-from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.finding_runs import named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
 from autogrow.study.planning import SearchPlan, plan_search, resume_settings, with_measured_packing
+from autogrow.study.resuming import RESUMABLE_SETTINGS, refuse_changes, resolved_dataset
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import SearchResult, run_search
-from autogrow.study.search_space import find_space
-from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, parse_duration
+from autogrow.study.search_space import read_space
+from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.warm_start import read_warm_start
 from autogrow.training.task import Metrics
 from autogrow.training.trainer import Signal
 
 DEFAULT_DATASET = "digits"
-RESUMABLE_SETTINGS = (
-    "trials", "time_budget_seconds", "compute_budget_seconds", "max_consecutive_failures", "address", "storage",
-    "max_concurrent", "cpus_per_trial", "gpus_per_trial", "memory_per_trial_bytes", "data_dir", "fork_at_growth",
-)  # fmt: skip
-"""What may change when a run goes on: its budget, and where it runs."""
 SMALL_TRAINING_SET = 10_000
 EPOCHS_OF_SMALL_SETS = 15
 EPOCHS_OF_LARGE_SETS = 10
+
+
+def _settings_of_a_search() -> list[str]:
+    """What `search` and `plan_new_search` take beside their own arguments."""
+    decided_here = {"fingerprint", "training", "working_directory"}
+    return [name for name in (*SearchSettings.model_fields, *_ARGUMENTS_OF_A_SEARCH) if name not in decided_here]
+
+
+_ARGUMENTS_OF_A_SEARCH = ("model_options", "epochs", "batch_size", "learning_rate", "time_budget_seconds")
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,12 @@ class Study:
         objectives = tuple(OBJECTIVES[name] for name in self.run.settings().objectives)
         return StudyDatabase.open(self.run.study_location(), objectives).study
 
+    @refuses_unknown()
     def best_policy(self, prefer: str = "accuracy") -> GrowthPolicy:
         """The policy of the best trial: by "accuracy", "gap", "speed" or "knee"."""
         return export_policy(self.run, prefer=prefer)
 
+    @refuses_unknown()
     def confirm(
         self,
         *,
@@ -108,6 +115,7 @@ class Study:
         )
 
 
+@refuses_unknown(_settings_of_a_search)
 def search(
     dataset: str | None = None,
     model: str | ModelSpec | None = None,
@@ -140,19 +148,22 @@ def search(
     return Study(run_search(plan, folder, resume=resume, monitor=monitor))
 
 
+@refuses_unknown(_settings_of_a_search)
 def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
-    """Check a run that is to go on. Raises `UsageError` for a setting that would change the experiment."""
+    """Check a run that is to go on. Raises `UsageError` for a setting that is not the run's own and would change it.
+
+    The settings are those of `plan_new_search`; what is None is not given. Only `RESUMABLE_SETTINGS` may change.
+    """
     given = {name: value for name, value in settings.items() if value is not None}
-    model = given.pop("model", None)
-    for name in given:
-        if name not in RESUMABLE_SETTINGS:
-            known = ", ".join(RESUMABLE_SETTINGS)
-            raise UsageError(f"{name} cannot change in a resumed run, only {known}: leave it out, or start a new run")
-    if "data_dir" in given:
-        given["data_dir"] = str(resolve_data_dir(given["data_dir"]))
-    return plan_search(*resume_settings(folder, model.name if isinstance(model, ModelSpec) else model, **given))
+    changes = {name: given.pop(name) for name in RESUMABLE_SETTINGS if name in given}
+    refuse_changes(folder.settings(), given)
+    if "data_dir" in changes:
+        changes["data_dir"] = str(resolve_data_dir(changes["data_dir"]))
+    model = given.get("model")
+    return plan_search(*resume_settings(folder, model.name if isinstance(model, ModelSpec) else model, **changes))
 
 
+@refuses_unknown(_settings_of_a_search)
 def plan_new_search(
     dataset: str,
     model: str | ModelSpec = "auto",
@@ -172,12 +183,11 @@ def plan_new_search(
 ) -> SearchPlan:
     """Resolve and check every setting of a new search. `warm_start`: runs, and policy files, to begin with."""
     data_dir = resolve_data_dir(data_dir)
-    content = dict(space) if isinstance(space, Mapping) else read_yaml_mapping(find_space(space), "search space")
-    chosen_objectives = parse_objectives(objectives if isinstance(objectives, str) else ",".join(objectives))
+    content = read_space(space)
     opened = open_dataset(dataset, data_dir, task=task, layout=layout)
     spec = resolve_model(model, opened, model_options)
     fields = {
-        "dataset": str(resolved(dataset)) if is_npz_name(dataset) else dataset,
+        "dataset": resolved_dataset(dataset),
         "data_dir": str(data_dir),
         "fingerprint": opened.fingerprint,
         "task": opened.task,
@@ -186,7 +196,7 @@ def plan_new_search(
         "model_options": dict(spec.options),
         "space": content,
         "trials": trials,
-        "objectives": tuple(objective.name for objective in chosen_objectives),
+        "objectives": tuple(objective.name for objective in parse_objectives(objectives)),
         "training": training_settings(opened, None, epochs, batch_size, learning_rate),
         "working_directory": os.getcwd(),
         "warm_start": read_warm_start(warm_start, content, settings.get("storage")),
@@ -195,6 +205,7 @@ def plan_new_search(
     return plan_search(*with_measured_packing(fields, "search", spec))
 
 
+@refuses_unknown()
 def train(
     model: str | ModelSpec | nn.Module,
     dataset: str | Dataset,
@@ -241,6 +252,7 @@ def train(
     )
 
 
+@refuses_unknown()
 def compare(
     model: str | ModelSpec,
     dataset: str | Dataset,
@@ -281,11 +293,13 @@ def compare(
     return compare_policy(experiment, seeds, folder=folder, on_run=on_run, interrupted=interrupted)
 
 
+@refuses_unknown()
 def load(folder: str | Path, model: str | None = None) -> nn.Module:
     """The plain network that `train` saved in `folder`, on the CPU, in eval mode."""
     return load_network(folder, model).module
 
 
+@refuses_unknown()
 def evaluate(
     folder: str | Path,
     dataset: str | Dataset,

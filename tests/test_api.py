@@ -1,11 +1,14 @@
 """The Python interface, apart from what needs Ray."""
 
+import numpy as np
 import pytest
 
 import autogrow
 from autogrow.api import plan_new_search, plan_resumed_search
 from autogrow.errors import PolicyError, UsageError
+from autogrow.policy.limits import SizeLimits
 from autogrow.study.run_folder import RunFolder
+from autogrow.study.search import SearchResult
 
 
 @pytest.fixture
@@ -24,12 +27,109 @@ def test_resuming_keeps_the_runs_own_settings(run):
     assert more == before.model_copy(update={"trials": 80, "max_concurrent": 1})
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"epochs": 2}, {"dataset": "sine"}, {"objectives": "accuracy"}])
+@pytest.mark.parametrize("change", [{"seed": 4}, {"epochs": 2}, {"dataset": "sine"}, {"objectives": "loss"}])
 def test_resuming_with_another_experiment_is_refused_and_changes_nothing(run, change):
     before = run.config_file.read_bytes()
     with pytest.raises(UsageError, match=f"{next(iter(change))} cannot change in a resumed run"):
         autogrow.search(name=run.name, out=run.path.parent, resume=True, **change)
     assert run.config_file.read_bytes() == before
+
+
+def test_resuming_with_what_the_run_was_started_with_is_no_change(run, tmp_path):
+    before = run.settings()
+    same = {
+        "dataset": "digits", "model": "auto", "trials": 50, "epochs": 30, "seed": 3, "data_dir": tmp_path / "data",
+        "objectives": ["accuracy"], "space": "default", "sampler": "tpe", "limits": {}, "batch_size": 128,
+        "execution": {"precision": "auto"}, "early_stopping": "flops", "warm_start": (), "learning_rate": 1e-3,
+    }  # fmt: skip
+    assert plan_resumed_search(run, **same).settings == before
+    for name, value in same.items():
+        assert plan_resumed_search(run, **{name: value}).settings == before
+    assert plan_resumed_search(run, model="mlp", objectives="accuracy", limits=SizeLimits()).settings == before
+
+
+DIFFERENT = {
+    "dataset": ("sine", "dataset .*: it is 'digits', not 'sine'"),
+    "model": ("convnet", "model .*: it is 'mlp', not 'convnet'"),
+    "model_options": ({"hidden": [5]}, r"model_options.hidden .*: it is None, not \[5\]"),
+    "space": ("quick", "space .*: 'quick' is another"),
+    "objectives": ("accuracy,loss", r"objectives .*: it is \['accuracy'\], not \['accuracy', 'loss'\]"),
+    "limits": ({"max_parameters": 5}, "limits.max_parameters .*: it is None, not 5"),
+    "execution": ({"compile": True}, "execution.compile .*: it is False, not True"),
+    "warm_start": (["best.yaml"], r"warm_start .*: \['best.yaml'\] is another"),
+    "learning_rate": (0.1, "training.learning_rate .*: it is 0.001, not 0.1"),
+    "sampler": ("gp", "sampler .*: it is 'tpe', not 'gp'"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"), [(name, *rest) for name, rest in DIFFERENT.items()], ids=DIFFERENT
+)
+def test_what_differs_is_said_with_both_values(run, tmp_path, monkeypatch, name, value, message):
+    monkeypatch.chdir(tmp_path)
+    autogrow.GrowthPolicy().save("best.yaml")
+    with pytest.raises(UsageError, match=message):
+        plan_resumed_search(run, **{name: value})
+
+
+def test_the_sources_of_a_warm_start_are_compared_by_their_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    autogrow.GrowthPolicy().save("best.yaml")
+    plan = plan_new_search("digits", data_dir=tmp_path / "data", warm_start=["best.yaml"])
+    folder = RunFolder(tmp_path / "run")
+    folder.create(plan.settings.model_dump(mode="json"))
+    autogrow.GrowthPolicy(initial_fraction=0.5).save("best.yaml")
+    assert plan_resumed_search(folder, warm_start=["best.yaml"]).settings == plan.settings
+    with pytest.raises(UsageError, match="warm_start cannot change"):
+        plan_resumed_search(folder, warm_start=())
+
+
+def test_a_file_is_the_same_by_whatever_path(tmp_path, monkeypatch):
+    data = tmp_path / "mine.npz"
+    generator = np.random.default_rng(0)
+    np.savez(data, x_train=generator.normal(size=(200, 5)), y_train=np.arange(200) % 2)
+    plan = plan_new_search(str(data), data_dir=tmp_path / "data")
+    folder = RunFolder(tmp_path / "run")
+    folder.create(plan.settings.model_dump(mode="json"))
+    monkeypatch.chdir(tmp_path)
+    assert plan_resumed_search(folder, dataset="mine.npz").settings.dataset == plan.settings.dataset
+
+
+def misspelt():
+    def calls(tmp_path):
+        run = RunFolder(tmp_path / "run")
+        policy = autogrow.GrowthPolicy()
+        study = autogrow.Study(SearchResult(run, 0, 0, 0, 0, False, 0.0))
+        return {
+            "trails": (lambda: autogrow.search("digits", trails=5), "trials"),
+            "learning_rat": (lambda: autogrow.search("digits", learning_rat=5), "learning_rate"),
+            "sampeler": (lambda: plan_new_search("digits", sampeler="tpe"), "sampler"),
+            "trails ": (lambda: plan_resumed_search(run, trails=5), "trials"),
+            "sede": (lambda: autogrow.train("mlp", "digits", policy, sede=5), "seed"),
+            "seed": (lambda: autogrow.compare("mlp", "digits", policy, seed=5), "seeds"),
+            "modle": (lambda: autogrow.load("model", modle="x"), "model"),
+            "datadir": (lambda: autogrow.evaluate("model", "digits", datadir="x"), "data_dir"),
+            "tops": (lambda: study.confirm(tops=3), "top"),
+            "prefers": (lambda: study.best_policy(prefers="gap"), "prefer"),
+        }
+
+    return calls
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["trails", "learning_rat", "sampeler", "trails ", "sede", "seed", "modle", "datadir", "tops", "prefers"],
+)
+def test_an_unknown_argument_gets_the_nearest_name(tmp_path, name):
+    call, nearest = misspelt()(tmp_path)[name]
+    with pytest.raises(UsageError, match=f"unknown argument of .* '{name.strip()}': .*did you mean '{nearest}'"):
+        call()
+
+
+@pytest.mark.parametrize("name", ["fingerprint", "training", "working_directory"])
+def test_what_a_search_finds_out_by_itself_is_no_argument(name):
+    with pytest.raises(UsageError, match=f"unknown argument of search\\(\\) '{name}'"):
+        autogrow.search("digits", **{name: "x"})
 
 
 def test_resuming_needs_a_name():

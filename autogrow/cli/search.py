@@ -135,70 +135,47 @@ def search(ctx: click.Context, /, **options: Any) -> int:
 def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
     from autogrow.api import plan_new_search
     from autogrow.errors import RunFolderError
-    from autogrow.study.settings import DEFAULT_TRIALS, parse_duration
 
     if folder.exists:
         raise RunFolderError(f"run folder {folder.place} exists: go on with it with --resume, or choose another --name")
-    return plan_new_search(
-        options["dataset"],
-        options["model"],
-        trials=DEFAULT_TRIALS if options["trials"] is None else options["trials"],
-        space=options["space"],
-        model_options=parse_model_options(options["model_options"]),
-        objectives=options["objectives"],
-        epochs=options["epochs"],
-        batch_size=options["batch_size"],
-        learning_rate=options["learning_rate"],
-        data_dir=options["data_dir"],
-        task=options["task"],
-        layout=options["layout"],
-        time_budget_seconds=parse_duration(options["time_budget"]) if options["time_budget"] else None,
-        warm_start=options["warm_start"],
-        sampler=options["sampler"],
-        early_stopping=options["early_stopping"],
-        storage=options["storage"],
-        **_given_budgets(options),
-        train_size=options["train_size"],
-        limits=parse_limits(options),
-        seed=options["seed"],
-        gpus_per_trial=options["gpus_per_trial"],
-        execution={"precision": options["precision"], "compile": options["compile"]},
-        cpus_per_trial=options["cpus_per_trial"],
-        max_concurrent=options["max_concurrent"],
-        fork_at_growth=options["fork_at_growth"],
-        memory_per_trial_bytes=options["memory_per_trial_bytes"],
-        address=options["address"],
-    )
-
-
-def _given_budgets(options: dict[str, Any]) -> dict[str, Any]:
-    from autogrow.study.settings import parse_duration
-
-    compute, failures = options["compute_budget"], options["max_consecutive_failures"]
-    return {
-        **({} if compute is None else {"compute_budget_seconds": parse_duration(compute)}),
-        **({} if failures is None else {"max_consecutive_failures": failures}),
-    }
-
-
-_NOT_SETTINGS = {
-    "name", "out", "resume", "time_budget", "compute_budget", "max_consecutive_failures", "as_json", "dry_run",
-    "quiet",
-}  # fmt: skip
+    given = {name: value for name, value in _settings(options).items() if value is not None}
+    return plan_new_search(**given)
 
 
 def _resumed_plan(ctx: click.Context, folder: Any, options: dict[str, Any]) -> Any:
     """A run goes on with its own settings; a flag that would change the experiment is refused."""
     from autogrow.api import plan_resumed_search
+
+    is_given = {name: ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE for name in options}
+    return plan_resumed_search(
+        folder, **_settings({name: options[name] if is_given[name] else None for name in options})
+    )
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a search as Python takes them, from the options of the command; None where one is not given."""
     from autogrow.study.settings import parse_duration
 
-    budget = parse_duration(options["time_budget"]) if options["time_budget"] else None
-    given = {
-        name: value
-        for name, value in options.items()
-        if name not in _NOT_SETTINGS and ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+    renamed = {
+        "model_options": parse_model_options(options["model_options"]) if options["model_options"] else None,
+        "time_budget_seconds": parse_duration(options["time_budget"]) if options["time_budget"] else None,
+        "compute_budget_seconds": parse_duration(options["compute_budget"]) if options["compute_budget"] else None,
+        "execution": _given({name: options[name] for name in ("precision", "compile")}),
+        "limits": _given(parse_limits(options).model_dump()),
     }
-    return plan_resumed_search(folder, time_budget_seconds=budget, **_given_budgets(options), **given)
+    return {**{name: options[name] for name in _TAKEN_AS_THEY_ARE}, **renamed}
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any] | None:
+    return {name: value for name, value in values.items() if value is not None} or None
+
+
+_TAKEN_AS_THEY_ARE = (
+    "dataset", "model", "space", "trials", "max_consecutive_failures", "warm_start", "sampler", "early_stopping",
+    "objectives", "epochs", "batch_size", "learning_rate", "train_size", "gpus_per_trial", "cpus_per_trial",
+    "max_concurrent", "memory_per_trial_bytes", "fork_at_growth", "address", "storage", "seed", "data_dir", "task",
+    "layout",
+)  # fmt: skip
 
 
 def _print_plan(plan: Any, folder: Any, as_json: bool) -> None:

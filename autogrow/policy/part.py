@@ -4,7 +4,7 @@ A part is data and pure functions of data. It never sees a module or a tensor.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,9 +12,23 @@ from autogrow.errors import PolicyError
 from autogrow.reading.typed import typed
 from autogrow.registry import Registry
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # it has no public name
 
-class PolicyPart(BaseModel):
-    """A frozen record whose unknown or impossible fields are refused."""
+
+class _Checked(ModelMetaclass):
+    """Has the constructors of records say in one line what a file with the same fields would be told."""
+
+    def __call__(cls, *unnamed: Any, **fields: Any) -> Any:
+        if unnamed:
+            raise PolicyError(f"{cls.__name__} takes its fields by name: write {cls.__name__}(name=value)")
+        return validated(cls, fields, cls.__name__)  # type: ignore[arg-type]  # mypy does not see that cls is a class of records
+
+
+class PolicyPart(BaseModel, metaclass=_Checked):
+    """A frozen record whose unknown or impossible fields are refused, with a `PolicyError` of one line."""
 
     # The docstring under a field is its description, which `autogrow list` shows.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)

@@ -1,6 +1,6 @@
 """What a search optimizes: a name, a direction, and where the value stands in a finished trial's metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,9 +58,10 @@ for _objective in (
     OBJECTIVES.register(_objective.name)(_objective)
 
 
-def parse_objectives(names: str) -> tuple[Objective, ...]:
+def parse_objectives(names: str | Sequence[str]) -> tuple[Objective, ...]:
     """The objectives of a comma-separated list, in order. Raises `UsageError` for unknown or repeated names."""
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    listed = names.split(",") if isinstance(names, str) else [str(name) for name in names]
+    wanted = [name.strip() for name in listed if name.strip()]
     if not wanted:
         raise UsageError(f"objectives {names!r} name none: give one or more of {', '.join(OBJECTIVES)}")
     if len(set(wanted)) != len(wanted):

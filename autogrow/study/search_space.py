@@ -382,6 +382,11 @@ def _check_number(value: Any, where: str) -> None:
         raise PolicyError(f"{where} is {value!r}, expected a number")
 
 
+def read_space(space: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a space that is given as such, by its file, or by the name of one that comes with autogrow."""
+    return dict(space) if isinstance(space, Mapping) else read_yaml_mapping(find_space(space), "search space")
+
+
 def find_space(name: str) -> Path:
     """The file of a space given as a path, or by the name of one that comes with autogrow (``default``)."""
     shipped = shipped_spaces()

@@ -195,7 +195,7 @@ class TestRuns:
         (workplace / "results" / "mine" / "notes.txt").write_text("mine")
         assert "is not a run folder" in refused("search", "--name", "mine", "--quiet")
 
-    @pytest.mark.parametrize("flag", [["--epochs", "9"], ["--seed", "1"], ["--space", "quick"]])
+    @pytest.mark.parametrize("flag", [["--epochs", "9"], ["--seed", "1"], ["--model", "resnet"], ["--space", "thesis"]])
     def test_settings_do_not_change_in_a_resumed_run(self, flag, refused, finished_run):
         assert f"{flag[0].removeprefix('--')} cannot change in a resumed run" in refused(
             "search", "--resume", "--name", "done", *flag
@@ -203,7 +203,7 @@ class TestRuns:
 
     def test_nor_does_its_network(self, refused, finished_run):
         message = refused("search", "--resume", "--name", "done", "--model", "resnet")
-        assert "has the model 'mlp', not 'resnet'" in message
+        assert "model cannot change in a resumed run: it is 'mlp', not 'resnet'" in message
 
     def test_a_resumed_run_refuses_other_data(self, refused, finished_run):
         finished_run.write_config({**finished_run.read_config(), "fingerprint": "0" * 16})

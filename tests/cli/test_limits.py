@@ -204,7 +204,7 @@ def test_sizes_of_memory(size, num_bytes, planned):
 
 def test_limits_do_not_change_in_a_resumed_search(refused, finished_run):
     message = refused("search", "--resume", "--name", "done", "--dry-run", "--max-params", 5000)
-    assert "max_params cannot change in a resumed run" in message
+    assert "limits.max_parameters cannot change in a resumed run: it is None, not 5000" in message
 
 
 NOT_SIZES = ["0", "0M", "-3M", "5X", "M", "1,5M", "lots", "nan", "", "0.4", "0.0001K"]

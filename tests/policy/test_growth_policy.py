@@ -1,9 +1,13 @@
 import pytest
 
 from autogrow.errors import PolicyError
+from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.limits import SizeLimits
 from autogrow.policy.presets import default_policy, static_policy, thesis_policy
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.policy.triggers import Plateau
+from autogrow.study.settings import SearchSettings
 
 
 @pytest.mark.parametrize("full_width", [10, 16, 32, 64, 500, 512, 1024])
@@ -149,3 +153,32 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 def _raise_no_space(descriptor):
     raise OSError(28, "No space left on device")
+
+
+WRONG = {
+    "unknown": (GrowthPolicy, {"inital_fraction": 0.5}, "unknown field 'inital_fraction'.*mean 'initial_fraction'"),
+    "unknown inside": (GrowthPolicy, {"limits": {"max_params": 5}}, "limits.max_params'.*mean 'max_parameters'"),
+    "unknown in a kind": (GrowthPolicy, {"trigger": {"kind": "plateau", "windo": 5}}, "windo'.*mean 'window'"),
+    "unknown kind": (GrowthPolicy, {"trigger": "platau"}, "unknown trigger 'platau'.*mean 'plateau'"),
+    "type": (GrowthPolicy, {"chunk_fraction": "much"}, "chunk_fraction is 'much': input should be a valid number"),
+    "range": (GrowthPolicy, {"initial_fraction": 0.0}, "initial_fraction is 0.0: input should be greater than 0"),
+    "together": (GrowthPolicy, {"initial_fraction": 0.9, "max_fraction": 0.5}, "0.9 is above max_fraction 0.5"),
+    "training": (TrainingSettings, {"epoch": 5}, "unknown field 'epoch'.*mean 'epochs'"),
+    "limits": (SizeLimits, {"max_parameter": 5}, "unknown field 'max_parameter'.*mean 'max_parameters'"),
+    "execution": (Execution, {"precision": "float8"}, "precision is 'float8': input should be 'auto', 'float32' or"),
+    "part": (Plateau, {"window": -1}, "window is -1: input should be greater than or equal to 1"),
+    "missing": (SearchSettings, {"dataset": "digits"}, "field 'data_dir' is missing"),
+}
+
+
+@pytest.mark.parametrize(("record", "fields", "message"), WRONG.values(), ids=WRONG)
+def test_constructors_say_what_is_wrong_in_one_line(record, fields, message):
+    with pytest.raises(PolicyError, match=message) as error:
+        record(**fields)
+    assert str(error.value).startswith(f"{record.__name__}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_constructors_take_names():
+    with pytest.raises(PolicyError, match=r"write GrowthPolicy\(name=value\)"):
+        GrowthPolicy(0.5)
