@@ -1,6 +1,5 @@
 """The end of the way: train one network by a policy on train + validation, open the test split once, save it."""
 
-import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from autogrow.export.weights import check_weights
 from autogrow.files import write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.running.copying import copied
 from autogrow.network.shape import NetworkShape
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -120,7 +120,7 @@ def train_policy(
     held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
     train, validation = _examples(dataset, held_out, train_size)
     normalization = measure_normalization(train)
-    module = copy.deepcopy(model) if isinstance(model, nn.Module) else build_model(
+    module = copied(model) if isinstance(model, nn.Module) else build_model(
         model, dataset.input_shape, dataset.num_outputs, seed
     )  # fmt: skip
     task, target = Task(dataset.task), torch.device(device)

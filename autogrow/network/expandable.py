@@ -27,6 +27,9 @@ from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.module_wrappers import check_wrappers, refuse_stale_wrappers
 from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizing
 from autogrow.network.resizing.verification import verified_structure
+from autogrow.network.running.copying import copied
+from autogrow.network.running.explained import explained
+from autogrow.network.running.lazy_layers import give_sizes
 from autogrow.network.running.model_input import ModelInput
 from autogrow.network.running.norm_statistics import measure_new_statistics
 from autogrow.network.running.plain_mode import check_tensors, in_plain_mode
@@ -55,7 +58,8 @@ class ExpandableNetwork:
 
     Args:
         model: The network at full width. It is changed in place by `widen` and `narrow`.
-        example_input: A batch to trace with, or a tuple of tensors for a network that takes several.
+        example_input: A batch to trace with, or a tuple of tensors for a network that takes several. Lazy layers take
+            their sizes and first weights from it.
         verify: Widen a copy and compare outputs, so that a group which cannot grow exactly is listed in `fixed`
             instead of growing wrong.
         limits: Sizes that no change may exceed, measured on `example_input`.
@@ -75,6 +79,7 @@ class ExpandableNetwork:
     ) -> None:
         check_wrappers(model)
         check_tensors(model)
+        give_sizes(model, example_input)
         self.module = model
         self.cohorts = Cohorts()
         self.limits = limits or SizeLimits()
@@ -126,7 +131,7 @@ class ExpandableNetwork:
         `module` is a copy of this network's module, where the caller has one already.
         """
         other = copy.copy(self)
-        other.module = copy.deepcopy(self.module) if module is None else module
+        other.module = copied(self.module) if module is None else module
         other.cohorts, other.limits, other._attached = Cohorts(), SizeLimits(), AttachedOptimizers()
         return other
 
@@ -368,7 +373,8 @@ class ExpandableNetwork:
 
     def _check_limits(self) -> None:
         if self.limits.is_set:
-            exceeded = self.limits.exceeded(measure_size(self.module, self._example_input, self.limits))
+            with explained("the network's size cannot be measured"):
+                exceeded = self.limits.exceeded(measure_size(self.module, self._example_input, self.limits))
             if exceeded:
                 raise NetworkError(f"the network would exceed {exceeded}; add less, or raise the limit")
 

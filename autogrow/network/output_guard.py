@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 from autogrow.errors import NetworkError
-from autogrow.network.depth.deepening import beside, difference, outputs_of
-from autogrow.network.running.evaluating import evaluating
+from autogrow.network.depth.deepening import beside, outputs_of
+from autogrow.network.resizing.probe import change_between
+from autogrow.network.running.explained import explained
 from autogrow.network.running.model_input import ModelInput
-from autogrow.policy.initializations import Initialization
+from autogrow.network.running.undisturbed import same_random_numbers, undisturbed
+from autogrow.policy.initializations import Initialization, ZeroFanOut
 
 GROSS_CHANGE = 1e-3
 """Relative change of outputs that is no rounding error. Groups were verified to 1e-5 with a zero fan-out before."""
@@ -28,14 +30,21 @@ def outputs_kept(
         yield
         return
     batch = beside(model, example_input)
-    with evaluating(model):
-        before = outputs_of(model, batch)
+    before = _evaluated(model, batch)
     yield
-    with evaluating(model):
-        change = difference(before, outputs_of(model, batch))
+    change = change_between(before, _evaluated(model, batch))
     if not change <= GROSS_CHANGE:
-        names = ", ".join(map(repr, groups))
+        is_plain = settings.kind == ZeroFanOut().kind
+        advice = "it has changed since its groups were found: build ExpandableNetwork anew" if is_plain else (
+            "take 'zero_fan_out' there"
+        )  # fmt: skip
         raise NetworkError(
-            f"initialization {settings.kind!r} would change the outputs by {change:.1e} in group {names}: take "
-            "'zero_fan_out' there"
+            f"initialization {settings.kind!r} would change the outputs by {change:.1e} in group "
+            f"{', '.join(map(repr, groups))}: {advice}"
         )
+
+
+def _evaluated(model: nn.Module, batch: ModelInput) -> list[Tensor]:
+    """Outputs in eval mode, with the same random numbers every time for a network that draws some."""
+    with explained("the network fails at this width"), same_random_numbers(model), undisturbed(model):
+        return outputs_of(model, batch)

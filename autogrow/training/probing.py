@@ -4,7 +4,6 @@ The loss right after growing misleads: for exact initializations it is the same 
 Karp et al. 2024, arXiv 2406.02469).
 """
 
-import copy
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.running.copying import copied
 
 
 def probe_groups(
@@ -46,7 +46,7 @@ def probe_groups(
 
 def _forked(network: ExpandableNetwork, optimizer: Optimizer) -> tuple[ExpandableNetwork, Optimizer]:
     """An independent continuation: module and optimizer copied together, so that the copy trains the copy."""
-    module, fork = copy.deepcopy((network.module, optimizer))
+    module, fork = copied((network.module, optimizer))
     twin = network.twin(module)
     twin.cohorts.load_state_dict(network.cohorts.state_dict())
     twin.attach(fork).load_state_dict(network.attach(optimizer).state_dict())

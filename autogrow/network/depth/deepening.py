@@ -10,13 +10,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from autogrow.errors import NetworkError
 from autogrow.network.depth.depth_structure import block_structure, own_groups, renamed, with_depth, with_widths_of
-from autogrow.network.depth.new_blocks import BlockCall, fresh_block, identity_block, record_calls, rehearsing
+from autogrow.network.depth.new_blocks import BlockCall, fresh_block, identity_block, record_calls
 from autogrow.network.depth.stages import StageDesign, StageDesigns
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
-from autogrow.network.resizing.verification import OUTPUT_TOLERANCE
+from autogrow.network.resizing.probe import OUTPUT_TOLERANCE
+from autogrow.network.running.explained import explained
 from autogrow.network.running.model_input import ModelInput, run
-from autogrow.network.running.undisturbed import undisturbed
+from autogrow.network.running.undisturbed import rehearsing, undisturbed
 from autogrow.network.structure.channel_groups import Structure
 
 
@@ -241,7 +242,7 @@ class OutputComparison:
                 raise NetworkError(f"{what}: outputs change by {change:.1e} in {mode} mode with more blocks")
 
     def _outputs_evaluated(self) -> list[Tensor]:
-        with undisturbed(self._model):
+        with explained("the network fails at this depth"), undisturbed(self._model):
             return outputs_of(self._model, self._input)
 
     def _outputs_trained(self) -> list[Tensor] | None:

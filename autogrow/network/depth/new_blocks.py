@@ -5,9 +5,7 @@ set to zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1, for the gain of t
 the block, and is found by experiment.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -20,8 +18,9 @@ from torch.utils._pytree import tree_map
 from autogrow.errors import NetworkError
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import prepare_resizing
+from autogrow.network.running.copying import copied
 from autogrow.network.running.model_input import ModelInput, run
-from autogrow.network.running.undisturbed import undisturbed
+from autogrow.network.running.undisturbed import rehearsing, undisturbed
 from autogrow.network.structure.channel_groups import Structure
 from autogrow.network.structure.layout import NEW
 from autogrow.policy.initializations import ZeroFanOut
@@ -101,7 +100,7 @@ def fresh_block(
         widths: The width to give to each of its groups.
         generator: On the CPU. The global random state is left alone.
     """
-    block = copy.deepcopy(template)
+    block = copied(template)
     present = {name: width for name, width in layouts.widths.items() if widths.get(name, width) != width}
     units = {
         name: np.concatenate([np.arange(min(old, widths[name])), np.full(max(0, widths[name] - old), NEW)])
@@ -270,17 +269,3 @@ def _with_gradient(
             found = zip(parameters, gradients, strict=True)
             reached |= {parameter for parameter, gradient in found if gradient is not None and gradient.any()}
     return reached
-
-
-@contextmanager
-def rehearsing(model: nn.Module) -> Iterator[None]:
-    """Train mode without consequences: modes, buffers and random states are put back after. No gradients inside."""
-    # Norms write their statistics past the version counter, so every buffer is put back, changed or not.
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with undisturbed(model):
-        model.train()
-        try:
-            yield
-        finally:
-            for buffer, value in buffers:
-                buffer.copy_(value)

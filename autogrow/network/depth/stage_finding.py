@@ -5,7 +5,6 @@ layers of its own, shares no parameters, keeps the shape of what it is given, an
 identity. The trailing children of a container that are such blocks are what can be taken off and put on.
 """
 
-import copy
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -17,7 +16,8 @@ from autogrow.network.depth.deepening import beside, difference, outputs_of, pre
 from autogrow.network.depth.depth_structure import block_structure
 from autogrow.network.depth.new_blocks import fresh_block, identity_block, record_calls
 from autogrow.network.depth.stages import StageDesign, StageDesigns, innermost_first, lies_within, overlap
-from autogrow.network.resizing.verification import OUTPUT_TOLERANCE, _wake
+from autogrow.network.resizing.probe import OUTPUT_TOLERANCE, wake
+from autogrow.network.running.copying import copied
 from autogrow.network.running.model_input import ModelInput
 from autogrow.network.running.undisturbed import undisturbed
 from autogrow.network.structure.channel_groups import Structure
@@ -85,8 +85,8 @@ class _Laboratory:
     def __init__(self, model: nn.Module, structure: Structure, example_input: ModelInput) -> None:
         self._model = model
         self._present = structure
-        self._twin = copy.deepcopy(model)
-        _wake(self._twin)
+        self._twin = copied(model)
+        wake(self._twin)
         self._input = beside(model, example_input)
         with undisturbed(self._twin):
             self._outputs = outputs_of(self._twin, self._input)
@@ -127,7 +127,7 @@ class _Laboratory:
         return design
 
     def _template(self, design: StageDesign, place: int) -> nn.Module:
-        return copy.deepcopy(self._model.get_submodule(design.prefix(place))).cpu()
+        return copied(self._model.get_submodule(design.prefix(place))).cpu()
 
     def _problem(self, design: StageDesign, place: int, full: Structure) -> str | None:
         """Why the child at `place` is no block that could be added."""

@@ -4,7 +4,6 @@ Gradients are read in eval mode, without dropout and with the running statistics
 have seen nothing yet: they are normalized with the mean and variance of the batch itself, as in training.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import cast
@@ -18,6 +17,7 @@ from autogrow.network.fitting.unit_blocks import added_units, find_unit_blocks, 
 from autogrow.network.growable import GrowableNetwork, LossOf
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizing
+from autogrow.network.running.copying import copied
 from autogrow.network.running.layer_hooks import hooked
 from autogrow.network.running.model_input import ModelInput
 from autogrow.network.running.norm_statistics import has_channels, measure_new_statistics
@@ -32,7 +32,7 @@ class GrownTwin:
 
     def __init__(self, network: GrowableNetwork, resizing: Resizing) -> None:
         structure = network.structure
-        self.module = copy.deepcopy(network.module)
+        self.module = copied(network.module)
         _resize(self.module, structure, resizing)
         self.tensors: dict[str, Tensor] = dict([*self.module.named_parameters(), *self.module.named_buffers()])
         for parameter in self.module.parameters():

@@ -1,6 +1,5 @@
 """How much the loss ripples when the weights that compute a group's units are disturbed a little."""
 
-import copy
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from autogrow.network.fitting.unit_blocks import group_entries
 from autogrow.network.growable import GrowableNetwork, LossOf
+from autogrow.network.running.copying import copied
 from autogrow.network.running.undisturbed import same_random_state, undisturbed
 from autogrow.network.structure.channel_groups import Structure
 
@@ -28,7 +28,7 @@ def sensitivity(
         repeats: Disturbances that are averaged.
         seed: Of the disturbances; those of a group do not depend on which others are measured.
     """
-    module, structure = copy.deepcopy(network.module), network.structure
+    module, structure = copied(network.module), network.structure
     numbers = {name: number for number, name in enumerate(structure.groups)}
     tensors = dict(module.named_parameters())
     found = {}

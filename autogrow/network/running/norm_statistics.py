@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.explained import explained
 from autogrow.network.running.layer_hooks import hooked
 from autogrow.network.running.model_input import ModelInput, run
 
@@ -19,7 +20,7 @@ def measure_new_statistics(model: nn.Module, newborn: Mapping[str, Tensor], batc
     """
     layers = dict(model.named_modules())
     writers = {layers[name]: _statistics_writer(layers[name], mask) for name, mask in newborn.items()}
-    with hooked(before=writers), evaluating(model):
+    with explained("the network fails on the calibration input"), hooked(before=writers), evaluating(model):
         run(model, batch)
 
 

@@ -1,8 +1,10 @@
 """Running a network to learn something about it, so that nothing of the run is left."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -30,8 +32,48 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def rehearsing(model: nn.Module) -> Iterator[None]:
+    """Train mode without consequences: modes, buffers and random states are put back after. No gradients inside."""
+    # Norms write their statistics past the version counter, so every buffer is put back, changed or not.
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with undisturbed(model):
+        model.train()
+        try:
+            yield
+        finally:
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
+@contextmanager
 def same_random_state(module: nn.Module) -> Iterator[None]:
-    """Whatever draws from PyTorch's random states inside: afterwards they are as they were before."""
-    devices = {tensor.device.index for tensor in module.parameters() if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=[index for index in devices if index is not None]):
+    """Whatever draws from random states inside, PyTorch's or Python's or NumPy's: they are put back afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=_cuda_devices(module)):
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+
+
+@contextmanager
+def same_random_numbers(module: nn.Module, seed: int = 0) -> Iterator[None]:
+    """The same random numbers inside at every call with this seed; random states are put back afterwards."""
+    with same_random_state(module):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed devices that are not put back
+        for device in _cuda_devices(module):
+            torch.cuda.default_generators[device].manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
         yield
+
+
+def random_position() -> tuple[bytes, object, str]:
+    """Where the random states of the CPU are: another value later means that numbers were drawn since."""
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(np.random.get_state())
+
+
+def _cuda_devices(module: nn.Module) -> list[int]:
+    devices = {tensor.device.index for tensor in module.parameters() if tensor.device.type == "cuda"}
+    return sorted(index for index in devices if index is not None)

@@ -133,9 +133,14 @@ def find_structure(model: nn.Module, trace: Trace) -> Structure:
     groups = {
         name: ChannelGroup(name, width, width, tuple(members.get(name, ()))) for name, width in found.widths.items()
     }
+    if trace.training_problem and trace.unused:
+        names = ", ".join(sorted(map(repr, trace.unused))[:3])
+        why = f"train mode fails with the example input ({trace.training_problem}) and may be what uses {names}"
+        problems = {name: problems.get(name, why) for name in groups}
     choices = {number: frozenset(found.names_at(labels)) for number, labels in trace.choices.items()}
     structure = Structure(groups, {}, _tensor_layouts(trace, layouts), attributes, choices, trace.norm_of)
-    return structure.without(problems)
+    structure = structure.without(problems)
+    return replace(structure, fixed=structure.fixed | _unfollowed(model, trace, found))
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,8 @@ class _Groups:
     names: list[str]
     widths: dict[str, int]
     problems: dict[str, str]
+    reasons: dict[int, str]
+    """By unit, for those that cannot be added to."""
 
     def names_at(self, labels: IntArray) -> list[str]:
         """The groups that have units among these labels."""
@@ -175,7 +182,7 @@ def _find_groups(model: nn.Module, trace: Trace) -> _Groups:
     names = _group_names(holders, units, group_of_unit, num_groups, _layer_order(model))
     widths = {name: int((group_of_unit == number).sum()) for number, name in enumerate(names)}
     problems = {names[group_of_unit[unit]]: why for unit, why in reasons.items() if group_of_unit[unit] != NOBODY}
-    found = _Groups(dims, units, group_of_unit, rank_of_unit, is_fixed, names, widths, problems)
+    found = _Groups(dims, units, group_of_unit, rank_of_unit, is_fixed, names, widths, problems, reasons)
     for entry in holders:
         for name in found.names_at(entry.labels):
             if widths[name] == 1 and entry.size > 1:
@@ -249,6 +256,40 @@ def _group_names(
         taken[name] += 1
         result.append(name if taken[name] == 1 else f"{name}#{taken[name]}")
     return result
+
+
+def _unfollowed(model: nn.Module, trace: Trace, found: _Groups) -> dict[str, FixedGroup]:
+    """Entries for parameters of more than one dimension none of whose units belongs to a group, by their layer."""
+    in_groups = {entry.name for entry in found.dims if (found.group_of_unit[found.units[entry.labels]] != NOBODY).any()}
+    entries: dict[str, FixedGroup] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2 or name in in_groups:
+            continue
+        layer = name.rpartition(".")[0]
+        title = layer if layer and layer not in found.widths and layer not in entries else name
+        reason = _why_unfollowed(trace, found, name)
+        entries[title] = FixedGroup(title, parameter.shape[0], reason, (Member(layer or name, "out"),))
+    return entries
+
+
+def _why_unfollowed(trace: Trace, found: _Groups, name: str) -> str:
+    if name in trace.unused:
+        unused = "no pass uses it, in eval or in train mode"
+        return f"{unused}; train mode fails: {trace.training_problem}" if trace.training_problem else unused
+    dims = [entry for entry in trace.labels.parameter_dims if entry.name == name]
+    for entry in dims:
+        reason = next((found.reasons[unit] for unit in found.units[entry.labels] if unit in found.reasons), None)
+        if reason is not None:
+            return reason
+    owned = {dim.start for dim in dims}
+    readers = [
+        reader
+        for tracked, reader in trace.labels.readers
+        if any((owner := trace.labels.owner(labels)) is not None and owner.start in owned for labels in tracked.dims)
+    ]
+    return f"{readers[-1]} takes it whole, and no rule says which of its entries are units" if readers else (
+        "it is used in a way that no rule says which of its entries are units"
+    )  # fmt: skip
 
 
 def _tensor_layouts(trace: Trace, layouts: Mapping[tuple[str, int], Layout]) -> dict[str, TensorLayout]:

@@ -1,6 +1,6 @@
 """One executed operation as the tables of operations see it, and what several of them do with labels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ class Call:
 
     name: str
     args: tuple[Any, ...]
+    options: Mapping[str, Any]
+    """Arguments that were given by name."""
     outputs: list[Tensor]
     labels: UnitLabels
     alternative: bool
@@ -27,7 +29,7 @@ class Call:
     def tensors(self) -> list[Tensor]:
         """Tensor arguments, those in lists included."""
         found: list[Tensor] = []
-        for argument in self.args:
+        for argument in (*self.args, *self.options.values()):
             found += [entry for entry in as_list(argument) if isinstance(entry, Tensor)]
         return found
 

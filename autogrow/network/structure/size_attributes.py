@@ -27,10 +27,18 @@ class SizeAttribute:
 
 def size_attributes(name: str, layer: nn.Module, inputs: Any, output: Any, labels: UnitLabels) -> list[SizeAttribute]:
     """The attributes of one layer that has just been called with one tensor and has returned one."""
+    if isinstance(layer, nn.RNNBase | nn.RNNCellBase):
+        return _recurrent(name, layer, labels)
     if not inputs or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
         return []
     if isinstance(layer, nn.Unflatten):
         return _unflatten(name, layer, output, labels)
+    found = _counted(layer, inputs, output, labels)
+    return [SizeAttribute(name, attribute, units, divisor) for attribute, units, divisor in found if units is not None]
+
+
+def _counted(layer: nn.Module, inputs: Any, output: Tensor, labels: UnitLabels) -> list[tuple[str, DimLabels, int]]:
+    """Attributes with the units that they count, and the entries per one of what is counted."""
     found: list[tuple[str, DimLabels, int]] = []
     if isinstance(layer, nn.Linear):
         rows, columns = _dims(layer._parameters.get("weight"), labels, 2)
@@ -46,9 +54,9 @@ def size_attributes(name: str, layer: nn.Module, inputs: Any, output: Any, label
             found.append(("num_groups", channels, layer.num_channels // layer.num_groups))
     elif isinstance(layer, nn.PReLU) and layer.num_parameters > 1:
         found = [("num_parameters", _dims(layer.weight, labels, 1)[0], 1)]
-    elif isinstance(layer, nn.Embedding):
+    elif isinstance(layer, nn.Embedding | nn.EmbeddingBag):
         found = [("embedding_dim", _dims(layer.weight, labels, 2)[1], 1)]
-    return [SizeAttribute(name, attribute, units, divisor) for attribute, units, divisor in found if units is not None]
+    return found
 
 
 def _convolution(
@@ -62,6 +70,21 @@ def _convolution(
     if layer.groups > 1 and not groups_get_larger:
         found.append(("groups", read, layer.in_channels // layer.groups))
     return found
+
+
+def _recurrent(name: str, layer: nn.Module, labels: UnitLabels) -> list[SizeAttribute]:
+    """Sizes of recurrent layers and cells; of several layers in one, all have the first one's hidden size."""
+    suffix = "_l0" if isinstance(layer, nn.RNNBase) else ""
+    gates, inputs = _dims(layer._parameters[f"weight_ih{suffix}"], labels, 2)
+    count = 4 if isinstance(layer, nn.LSTM | nn.LSTMCell) else 3 if isinstance(layer, nn.GRU | nn.GRUCell) else 1
+    projected, _ = _dims(layer._parameters.get(f"weight_hr{suffix}"), labels, 2)
+    state = projected
+    if gates is not None and projected is None:
+        state = labels.couple(gates.reshape(count, -1))
+    for weight in (tensor for key, tensor in layer._parameters.items() if key.startswith("weight_hh")):
+        labels.relate(state, _dims(weight, labels, 2)[1])  # a first state of zeros does not tell what it is read by
+    found = [("hidden_size", gates, count), ("input_size", inputs, 1), ("proj_size", projected, 1)]
+    return [SizeAttribute(name, attribute, units, divisor) for attribute, units, divisor in found if units is not None]
 
 
 def _unflatten(name: str, layer: nn.Unflatten, output: Tensor, labels: UnitLabels) -> list[SizeAttribute]:

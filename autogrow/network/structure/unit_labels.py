@@ -57,6 +57,8 @@ class UnitLabels:
         """Value of new entries of parameters for which an operation fixes it (a norm's gain starts at 1)."""
         self.place = ""
         """The layer that is running, for reasons."""
+        self.readers: list[tuple[Tracked, str]] = []
+        """Operations, with their layer, that read parameters or what is computed from parameters alone."""
         self._tracked = WeakTensorKeyDictionary()
         self._count = 0
         self._starts: list[int] = []

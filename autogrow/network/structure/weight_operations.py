@@ -51,7 +51,10 @@ def _grouped(call: Call, channels: DimLabels, weight: Tensor, groups: int, trans
     is the case of groups of one channel.
     """
     labels, (first, second, *_) = call.labels, call.labels.of(weight).dims
-    if first is None or second is None:
+    one_each = weight.shape[0] == groups if transposed else weight.shape[1] == 1
+    if first is None or (second is None and (transposed or not one_each)):
+        for units in (first, second, channels):
+            labels.fix(units, "it belongs to a convolution in groups whose weight is put together from parts")
         return None
     in_per_group = weight.shape[0] // groups if transposed else weight.shape[1]
     out_per_group = weight.shape[1] if transposed else weight.shape[0] // groups
@@ -66,6 +69,7 @@ def _grouped(call: Call, channels: DimLabels, weight: Tensor, groups: int, trans
         labels.give_role(first, "out")
         return np.repeat(units, out_per_group) if transposed else first
     rows = labels.couple(first.reshape(groups, -1))
+    assert second is not None
     if transposed:
         labels.give_role(first, "in")
         if channels is not None:
@@ -129,6 +133,31 @@ def _contract(call: Call, first: Tensor, second: Tensor) -> list[DimLabels]:
     return [*batch, *left.dims[-2:-1], *(right.dims[-1:] if second.dim() > 1 else ())]
 
 
+@handles("_weight_norm_interface")
+def _weight_norm(call: Call) -> None:
+    """Directions of weights, and a length for every entry of one dimension (Salimans and Kingma 2016).
+
+    New entries that are zero leave the lengths of old rows as they are.
+    """
+    dims, along = list(call.of(0).dims), call.argument(2, 0)
+    dims[along] = vector_dim(call, call.args[1], dims[along], None, along)
+    call.result(dims)
+
+
+@handles("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell")
+def _fused_cell(call: Call) -> None:
+    """One step of a recurrent layer: gates of inputs and of the state before, that state, biases."""
+    labels, (gates, state) = call.labels, (call.of(0).dims[1], call.of(2).dims[1])
+    gates = labels.relate(gates, call.of(1).dims[1])
+    for bias in call.args[3:5]:
+        if isinstance(bias, Tensor):
+            gates = vector_dim(call, bias, gates, None)
+    count = 4 if "lstm" in call.name else 3
+    units = state if gates is None else labels.relate(state, labels.couple(gates.reshape(count, -1)))
+    for index in range(count // 2):
+        labels.set(call.outputs[index], [None, units])
+
+
 @handles("embedding")
 def _embedding(call: Call) -> None:
     weight = call.of(0).dims
@@ -137,12 +166,54 @@ def _embedding(call: Call) -> None:
     call.labels.set(call.outputs[0], [*(None for _ in call.args[1].shape), weight[1]])
 
 
+@handles("embedding_renorm")
+def _embedding_renorm(call: Call) -> None:
+    call.labels.fix(call.of(0).dims[1], "rows of the embedding are scaled to a largest norm over all its units")
+
+
+@handles("_embedding_bag", "_embedding_bag_forward_only")
+def _embedding_bag(call: Call) -> None:
+    """Sums, means or maxima over rows; the last result holds the places of the maxima, one per unit."""
+    weight = call.of(0).dims
+    call.labels.fix(weight[0], "it is the vocabulary of an embedding")
+    call.labels.give_role(weight[1], "out")
+    call.labels.set(call.outputs[0], [None, weight[1]])
+
+
 def attention(call: Call) -> None:
-    """Scores sum over the units of queries and keys; the values keep theirs."""
-    for index in (0, 1):
-        call.labels.fix(call.of(index).dims[-1], "its units are summed in the scores of an attention")
-    query, value = call.of(0).dims, call.of(2).dims
-    call.labels.set(call.outputs[0], [*query[:-1], value[-1]])
+    """Scores sum over the units of queries and keys; the values keep theirs. Heads are lined up, as are positions."""
+    labels, (query, key, value) = call.labels, (list(call.of(index).dims) for index in range(3))
+    for dims in (query, key):
+        labels.fix(dims[-1], "its units are summed in the scores of an attention")
+    joined = []
+    for dim in range(len(query) - 2):
+        keys_and_values = labels.relate(*(_as_many(each[dim], call, dim) for each in (key, value)))
+        joined.append(labels.relate(query[dim], keys_and_values))
+    joined += [query[-2], labels.relate(key[-2], value[-2])]
+    masks = [entry for entry in (*call.args[3:], *call.options.values()) if isinstance(entry, Tensor)]
+    for mask in masks:
+        for dim, units in enumerate(labels.of(mask).dims, start=len(joined) - mask.dim()):
+            _line_up_mask(call, mask, dim, units, joined)
+    labels.set(call.outputs[0], [*joined[:-1], value[-1]])
+
+
+def _as_many(units: DimLabels, call: Call, dim: int) -> DimLabels:
+    """Labels of heads, each as often as there are queries to one (`enable_gqa`)."""
+    heads = call.args[0].shape[dim]
+    return units if units is None or len(units) == heads else np.repeat(units, heads // len(units))
+
+
+def _line_up_mask(call: Call, mask: Tensor, dim: int, units: DimLabels, joined: list[DimLabels]) -> None:
+    """A mask or bias that is computed from parameters has an entry per head, or is the same for all of them."""
+    if units is None:
+        return
+    other = joined[dim]
+    if other is not None and len(other) != len(units):
+        call.labels.fix(units, "it is broadcast over a dimension of another size")
+        return
+    if call.labels.of(mask).is_weight:
+        call.labels.give_role(units, "vector")
+    joined[dim] = call.labels.relate(other, units)
 
 
 # Norms

@@ -1,0 +1,127 @@
+"""Which groups can be widened by themselves, by any number, and all at once: a plan of few experiments.
+
+Trying every group alone takes as many passes as there are groups. Trying them all at once takes one, but groups that
+are exact only together (the heads of queries, keys and values in some attentions) pass for independent. So groups are
+numbered, and for every bit of their numbers those that have the bit are widened without those that have not, and the
+other way round: any two groups are apart in some trial, and n groups take about 2 log2(n) trials. A trial that fails is
+halved until the groups at fault are found.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil, log2
+
+import numpy as np
+
+from autogrow.network.resizing.probe import Probe
+
+NUMBERS = (1, 2, 4)
+"""Units that groups are widened by when they are tried apart."""
+
+MIN_ROUNDS = 6
+"""Ways of dividing the groups that are tried at least, so that few groups are tried apart by all of `NUMBERS`."""
+
+MOST_UNITS = 16
+"""Units that a group is widened by, at most, when all are tried together by different numbers."""
+
+MOST_TIED = 12
+"""Groups, not exact by themselves, up to which it is looked for which of them are exact together."""
+
+Trial = dict[str, int]
+"""Units to add by group."""
+
+
+def inexact_groups(probe: Probe, names: Sequence[str]) -> dict[str, str]:
+    """Groups that change the outputs, or break a pass, when they or some of them are widened; with the reason.
+
+    What is left can be widened group by group or all at once, in eval and in train mode.
+    """
+    found: dict[str, str] = {}
+    while left := [name for name in names if name not in found]:
+        fresh = next((faults for trial, in_train_mode in _trials(left)
+                      if (faults := _faults(probe, trial, in_train_mode))), {})  # fmt: skip
+        if not fresh:
+            break
+        found |= fresh
+    return found | _ties(probe, list(found))
+
+
+def _trials(names: Sequence[str]) -> Iterator[tuple[Trial, bool]]:
+    """All groups together in both modes, then the groups apart; each with whether it is made in train mode."""
+    numbers = 1 + np.random.default_rng(0).permutation(len(names)) % MOST_UNITS
+    together = {name: int(number) for name, number in zip(names, numbers, strict=True)}
+    yield together, False
+    yield together, True
+    bits = max(1, ceil(log2(len(names))))
+    made = [together]
+    for number in range(max(MIN_ROUNDS, bits)):
+        cycle, bit = divmod(number, bits)
+        for side in (0, 1):
+            trial = {
+                name: NUMBERS[(index + cycle + bit) % len(NUMBERS)]
+                for index, name in enumerate(names)
+                if index >> bit & 1 == side
+            }
+            if trial and trial not in made:
+                made.append(trial)
+                yield trial, False
+
+
+def _faults(probe: Probe, trial: Trial, in_train_mode: bool) -> dict[str, str]:
+    """The groups of a trial that make it fail; empty where it succeeds."""
+    if probe.problem_with(trial, in_train_mode) is None:
+        return {}
+    return _alone_at_fault(probe, trial, in_train_mode) or _jointly_at_fault(probe, trial, in_train_mode)
+
+
+def _alone_at_fault(probe: Probe, trial: Trial, in_train_mode: bool) -> dict[str, str]:
+    """Those of the groups that cause a problem by themselves, found by halving."""
+    problem = probe.problem_with(trial, in_train_mode)
+    if problem is None:
+        return {}
+    names = list(trial)
+    if len(names) == 1:
+        return {names[0]: problem}
+    halves = (names[: len(names) // 2], names[len(names) // 2 :])
+    first, second = (_alone_at_fault(probe, {name: trial[name] for name in half}, in_train_mode) for half in halves)
+    return first | second
+
+
+def _jointly_at_fault(probe: Probe, trial: Trial, in_train_mode: bool) -> dict[str, str]:
+    """The last of the fewest groups that fail together though none does alone: without it the others are exact."""
+    needed = dict(trial)
+    for name in trial:
+        fewer = {other: number for other, number in needed.items() if other != name}
+        if probe.problem_with(fewer, in_train_mode) is not None:
+            needed = fewer
+    *others, last = needed
+    return {last: f"outputs change when it is widened together with {_listed(others)}"}
+
+
+def _ties(probe: Probe, names: Sequence[str]) -> dict[str, str]:
+    """Reasons for groups that are exact together, by as many units each, though not alone; they name each other."""
+    if not 1 < len(names) <= MOST_TIED:
+        return {}
+    whole = [list(names), *([other for other in names if other != name] for name in names if len(names) > 2)]
+    tied = next((group for group in whole if _is_exact(probe, group)), [])
+    found: dict[str, str] = {}
+    while tied:
+        together = list(tied)
+        for name in tied[1:]:
+            fewer = [other for other in together if other != name]
+            if len(fewer) > 1 and _is_exact(probe, fewer):
+                together = fewer
+        for name in together:
+            others = [other for other in together if other != name]
+            found[name] = f"it is exact only together with {_listed(others)}, by as many units"
+        tied = [name for name in tied if name not in together]
+        tied = tied if len(tied) > 1 and _is_exact(probe, tied) else []
+    return found
+
+
+def _is_exact(probe: Probe, names: Sequence[str]) -> bool:
+    trial: Mapping[str, int] = dict.fromkeys(names, NUMBERS[1])
+    return probe.problem_with(trial) is None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
