@@ -78,8 +78,8 @@ class ExpandableNetwork:
         limits: SizeLimits | None = None,
     ) -> None:
         check_wrappers(model)
-        check_tensors(model)
         give_sizes(model, example_input)
+        check_tensors(model)
         self.module = model
         self.cohorts = Cohorts()
         self.limits = limits or SizeLimits()

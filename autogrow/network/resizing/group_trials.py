@@ -8,6 +8,7 @@ halved until the groups at fault are found.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from math import ceil, log2
 
 import numpy as np
@@ -23,7 +24,7 @@ MIN_ROUNDS = 6
 MOST_UNITS = 16
 """Units that a group is widened by, at most, when all are tried together by different numbers."""
 
-MOST_TIED = 12
+MOST_TIED = 8
 """Groups, not exact by themselves, up to which it is looked for which of them are exact together."""
 
 Trial = dict[str, int]
@@ -99,23 +100,27 @@ def _jointly_at_fault(probe: Probe, trial: Trial, in_train_mode: bool) -> dict[s
 
 def _ties(probe: Probe, names: Sequence[str]) -> dict[str, str]:
     """Reasons for groups that are exact together, by as many units each, though not alone; they name each other."""
-    if not 1 < len(names) <= MOST_TIED:
-        return {}
-    whole = [list(names), *([other for other in names if other != name] for name in names if len(names) > 2)]
-    tied = next((group for group in whole if _is_exact(probe, group)), [])
     found: dict[str, str] = {}
-    while tied:
-        together = list(tied)
-        for name in tied[1:]:
-            fewer = [other for other in together if other != name]
-            if len(fewer) > 1 and _is_exact(probe, fewer):
-                together = fewer
-        for name in together:
-            others = [other for other in together if other != name]
-            found[name] = f"it is exact only together with {_listed(others)}, by as many units"
-        tied = [name for name in tied if name not in together]
-        tied = tied if len(tied) > 1 and _is_exact(probe, tied) else []
+    left = _exact_together(probe, names) if len(names) <= MOST_TIED else []
+    while len(left) > 1:
+        first, *others = left
+        # All that are left are exact together, so that the last of these sets is one that is.
+        sets = (chosen for size in range(1, len(left)) for chosen in combinations(others, size))
+        tied = [
+            first,
+            *next(chosen for chosen in sets if chosen == tuple(others) or _is_exact(probe, [first, *chosen])),
+        ]
+        for name in tied:
+            partners = _listed([other for other in tied if other != name])
+            found[name] = f"it is exact only together with {partners}, by as many units"
+        left = [name for name in left if name not in tied]
     return found
+
+
+def _exact_together(probe: Probe, names: Sequence[str]) -> Sequence[str]:
+    """These groups, or all but one of them, if they are exact together."""
+    fewer = [[other for other in names if other != name] for name in names]
+    return next((each for each in [names, *fewer] if len(each) > 1 and _is_exact(probe, each)), [])
 
 
 def _is_exact(probe: Probe, names: Sequence[str]) -> bool:
