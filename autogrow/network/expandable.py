@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -26,15 +25,17 @@ from autogrow.network.output_guard import outputs_kept
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.module_wrappers import check_wrappers, refuse_stale_wrappers
 from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizing
+from autogrow.network.resizing.unit_changes import first_units, kept_units, more_units, set_units
 from autogrow.network.resizing.verification import verified_structure
 from autogrow.network.running.copying import copied
 from autogrow.network.running.explained import explained
 from autogrow.network.running.lazy_layers import give_sizes
-from autogrow.network.running.model_input import ModelInput
+from autogrow.network.running.model_input import ModelInput, following, number_format
 from autogrow.network.running.norm_statistics import measure_new_statistics
 from autogrow.network.running.plain_mode import check_tensors, in_plain_mode
 from autogrow.network.structure.channel_groups import ChannelGroup, FixedGroup, Structure, find_structure
-from autogrow.network.structure.layout import NEW, IntArray
+from autogrow.network.structure.layout import IntArray
+from autogrow.network.structure.module_record import ModuleRecord
 from autogrow.network.structure.tracing import trace
 from autogrow.policy.initializations import Initialization, ZeroFanOut, parse_initialization
 from autogrow.policy.limits import SizeLimits
@@ -86,10 +87,12 @@ class ExpandableNetwork:
         self._example_input = example_input
         self._attached = AttachedOptimizers()
         self._designs: StageDesigns | None = None
+        self._number_format = number_format(model)
         if verify:
             self._structure = verified_structure(model, example_input)
         else:
             self._structure = find_structure(model, trace(model, example_input))
+        self._record = ModuleRecord.of(model)
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:
@@ -172,6 +175,7 @@ class ExpandableNetwork:
         )
 
     @in_plain_mode
+    @explained("the network fails as it changes")
     def widen_groups(
         self,
         added_units: Mapping[str, int],
@@ -204,7 +208,8 @@ class ExpandableNetwork:
         settings = parse_initialization(initialization)
         if settings.needs_batch and loss is None:
             raise NetworkError(f"initialization {settings.kind!r} looks at gradients: give a loss, or choose another")
-        units = {name: self._with_new_units(name, number) for name, number in added_units.items()}
+        self._check_module()
+        units = more_units(self._structure, added_units)
         before = self.num_parameters
         for control in self._attached.controls:
             control.hold()  # a forward pass in train mode may have moved frozen statistics since the last step
@@ -215,7 +220,7 @@ class ExpandableNetwork:
         )
         if settings.needs_batch and loss is not None:
             fit_new_units(self, resizing, settings, loss, calibration_input)
-        guard = outputs_kept(self.module, self._example_input, settings, added_units)
+        guard = outputs_kept(self.module, self._batch, settings, added_units)
         with self._undone_on_error(resizing, optimizer), guard:
             self._make(resizing, units, grows=True, reset=optimizer_state == "reset", ramp=settings.ramps)
             if calibration_input is not None:
@@ -228,14 +233,8 @@ class ExpandableNetwork:
         self, group: ChannelGroup | str, keep: IntArray | list[int], optimizer: Optimizers | None = None
     ) -> None:
         """Keep only the given units of one group, in the given order; the others are removed with their weights."""
-        name = group if isinstance(group, str) else group.name
-        width = self._growable(name).width
-        kept = np.asarray(keep, dtype=np.int64)
-        if len(kept) == 0 or len(set(kept.tolist())) != len(kept) or kept.min() < 0 or kept.max() >= width:
-            raise NetworkError(
-                f"group {name!r}: units to keep are distinct numbers from 0 to {width - 1}, at least one"
-            )
-        units = {name: kept}
+        self._check_module()
+        units = kept_units(self._structure, group if isinstance(group, str) else group.name, keep)
         resizing = prepare_resizing(self.module, self._structure, units)
         with self._undone_on_error(resizing, optimizer):
             self._make(resizing, units, grows=False)
@@ -246,13 +245,8 @@ class ExpandableNetwork:
 
         Raises `NetworkError` for an unknown group, or a width below 1 or above the present one.
         """
-        units: dict[str, IntArray] = {}
-        for name, width in widths.items():
-            present = self._growable(name).width
-            if not 1 <= width <= present:
-                raise NetworkError(f"group {name!r} cannot start with {width} units, from 1 to {present}")
-            if width < present:
-                units[name] = np.arange(width)
+        self._check_module()
+        units = first_units(self._structure, widths)
         resizing = prepare_resizing(self.module, self._structure, units, rescale=True)
         with self._undone_on_error(resizing):
             self._make(resizing, units, grows=False)
@@ -260,10 +254,8 @@ class ExpandableNetwork:
     @in_plain_mode
     def set_widths(self, widths: Mapping[str, int]) -> None:
         """Give every group the width of a saved network, to load its weights into; present values mean nothing."""
-        units: dict[str, IntArray] = {}
-        for name, width in widths.items():
-            old = self._growable(name).width
-            units[name] = np.concatenate([np.arange(min(old, width)), np.full(max(0, width - old), NEW)])
+        self._check_module()
+        units = set_units(self._structure, widths)
         initializer, generator = make_initializer(ZeroFanOut()), torch.Generator().manual_seed(0)
         resizing = prepare_resizing(self.module, self._structure, units, initializer, generator)
         with self._undone_on_error(resizing):
@@ -284,6 +276,7 @@ class ExpandableNetwork:
         return self.deepen_stages({stage if isinstance(stage, str) else stage.name: num_blocks}, **options)
 
     @in_plain_mode
+    @explained("the network fails as it changes")
     def deepen_stages(
         self,
         added_blocks: Mapping[str, int],
@@ -316,8 +309,10 @@ class ExpandableNetwork:
             raise NetworkError(unknown_name("initialization of blocks", initialization, ("zero", "random")))
         exact = initialization == "zero"
         blocks = self._known_stages(added_blocks).deepened(self.module, added_blocks)
-        outputs = OutputComparison(self.module, self._example_input)
-        with self._with_blocks(blocks, generator, exact=exact, grows=True, optimizer=optimizer) as change:
+        outputs = OutputComparison(self.module, self._batch)
+        with (
+            self._with_blocks(blocks, generator, exact=exact, grows=True, optimizer=optimizer) as change,
+        ):
             if calibration_input is not None:
                 measure_new_statistics(self.module, change.fresh_channels, calibration_input)
             outputs.check(added_blocks, exact)
@@ -335,8 +330,9 @@ class ExpandableNetwork:
             pass
 
     def _known_stages(self, names: Iterable[str] = ()) -> StageDesigns:
-        known = self._designs or find_stages(self.module, self._structure, self._example_input)
-        self._designs = with_named_stages(known, names, self.module, self._structure, self._example_input)
+        self._check_module()
+        known = self._designs or find_stages(self.module, self._structure, self._batch)
+        self._designs = with_named_stages(known, names, self.module, self._structure, self._batch)
         return self._designs
 
     @contextmanager
@@ -350,7 +346,7 @@ class ExpandableNetwork:
         optimizer: Optimizers | None = None,
     ) -> Iterator[DepthChange]:
         """Change depths, then run what is inside; all of it or nothing."""
-        batch = self._example_input if exact else None
+        batch = self._batch if exact else None
         change = prepare_depth(self.module, self._structure, self._known_stages(), blocks, generator, batch)
         with self._undone_on_error(change, optimizer):
             change.commit()
@@ -358,23 +354,23 @@ class ExpandableNetwork:
             change.tell(self.cohorts, self._attached.controls, grows)
             yield change
 
-    def _with_new_units(self, name: str, number: int) -> IntArray:
-        width = self._growable(name).width
-        if number < 1:
-            raise NetworkError(f"group {name!r}: cannot add {number} units, at least 1")
-        return np.concatenate([np.arange(width), np.full(number, NEW)])
+    @property
+    def _batch(self) -> ModelInput:
+        """The example input where the network is now, in the number format that it has now."""
+        return following(self.module, self._example_input, self._number_format)
 
-    def _growable(self, name: str) -> ChannelGroup:
-        if name in self._structure.fixed:
-            raise NetworkError(f"group {name!r} cannot change: {self._structure.fixed[name].reason}")
-        if name not in self._structure.groups:
-            raise NetworkError(unknown_name("channel group", name, self._structure.groups))
-        return self._structure.groups[name]
+    def _check_module(self) -> None:
+        """Raises `NetworkError` where somebody else has changed the module so that it cannot be grown any more."""
+        check_wrappers(self.module)
+        check_tensors(self.module)
+        difference = self._record.difference_in(self.module)
+        if difference is not None:
+            raise NetworkError(difference)
 
     def _check_limits(self) -> None:
         if self.limits.is_set:
             with explained("the network's size cannot be measured"):
-                exceeded = self.limits.exceeded(measure_size(self.module, self._example_input, self.limits))
+                exceeded = self.limits.exceeded(measure_size(self.module, self._batch, self.limits))
             if exceeded:
                 raise NetworkError(f"the network would exceed {exceeded}; add less, or raise the limit")
 
@@ -393,6 +389,7 @@ class ExpandableNetwork:
                 undo()
             raise
         change.retire()
+        self._record = ModuleRecord.of(self.module)
         refuse_stale_wrappers(self.module.modules())
 
     def _make(

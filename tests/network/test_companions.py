@@ -218,3 +218,172 @@ class TestSeveralOptimizers:
             each.step()
         widen(growing, [outer, inner])
         assert set(inner.state) == set(outer.state) == set(module.parameters())
+
+
+def hooked_after_accumulation(module):
+    grown_part(module).register_post_accumulate_grad_hook(lambda parameter: None)
+
+
+def with_sparse_gradient(module):
+    grown_part(module).grad = torch.zeros(7, 5).to_sparse()
+
+
+def with_graph_in_gradient(module):
+    loss = module(torch.randn(4, 5)).square().sum()
+    (grown_part(module).grad,) = torch.autograd.grad(loss, grown_part(module), create_graph=True)
+
+
+def with_a_mask(module):
+    grown_part(module).mask = torch.ones(7, 5)
+
+
+def with_masks(module):
+    grown_part(module).settings = {"masks": [torch.ones(7, 5)]}
+
+
+def with_its_layer(module):
+    grown_part(module).layer = module[0]
+
+
+def held_in_a_tuple(module):
+    module.penalized = (grown_part(module),)
+
+
+def held_as_a_key(module):
+    module.names = {grown_part(module): "first"}
+
+
+def in_shared_memory(module):
+    grown_part(module).share_memory_()
+
+
+def sharing_its_memory(module):
+    module[2].other = nn.Parameter(grown_part(module).data)
+
+
+REFUSED = {
+    hooked_after_accumulation: "a hook that runs after its gradient is accumulated",
+    with_sparse_gradient: "its pending gradient is sparse",
+    with_graph_in_gradient: "its pending gradient has a graph",
+    with_a_mask: "its attribute 'mask' holds a tensor",
+    with_masks: "its attribute 'settings' holds a tensor",
+    with_its_layer: "its attribute 'layer' holds a tensor or module",
+    held_in_a_tuple: "the attribute 'penalized' holds it in a tuple",
+    held_as_a_key: "the attribute 'names' holds it in a tuple, a set or a key",
+    in_shared_memory: "it is in shared memory",
+    sharing_its_memory: "it shares its memory with '2.other'",
+}
+
+
+@pytest.mark.parametrize("hang_on", REFUSED, ids=lambda function: function.__name__)
+def test_what_cannot_follow_is_refused_and_nothing_changes(hang_on):
+    module, batch = network()
+    if hang_on is sharing_its_memory:
+        hang_on(module)
+    growing = autogrow.ExpandableNetwork(module, batch)
+    optimizer = torch.optim.Adam(module.parameters(), 0.01)
+    if hang_on is not sharing_its_memory:
+        hang_on(module)
+    before = dict(module.named_parameters()), copy.deepcopy(module.state_dict()), copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(NetworkError, match=f"'0.weight' cannot change its size: .*{REFUSED[hang_on]}") as raised:
+        widen(growing, optimizer)
+    assert "\n" not in str(raised.value)
+    assert all(parameter is before[0][name] for name, parameter in module.named_parameters())
+    assert same(before[1:], (module.state_dict(), optimizer.state_dict()))
+    assert not optimizer._optimizer_step_pre_hooks and growing.widths["0"] == 7
+
+
+class TestCarriedOver:
+    def widened(self, hang_on):
+        module, batch = network()
+        growing = autogrow.ExpandableNetwork(module, batch)
+        result = hang_on(module)
+        widen(growing, torch.optim.Adam(module.parameters(), 0.01))
+        return module, batch, result
+
+    def test_whether_it_is_trained(self):
+        module, *_ = self.widened(lambda module: grown_part(module).requires_grad_(False))
+        assert [parameter.requires_grad for parameter in module[:3].parameters()] == [False, True, True, True]
+
+    def test_attributes(self):
+        def mark(module):
+            for number, parameter in enumerate(module.parameters()):
+                parameter.weight_decay, parameter.number, parameter.axes = 0.0, number, ["heads", None]
+
+        module, *_ = self.widened(mark)
+        assert [parameter.number for parameter in module.parameters()] == list(range(14))
+        assert all(
+            parameter.weight_decay == 0.0 and parameter.axes == ["heads", None] for parameter in module.parameters()
+        )
+
+    def test_attributes_of_buffers(self):
+        module = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 3))
+        module[1].running_mean.is_special = True
+        autogrow.ExpandableNetwork(module, torch.randn(4, 5)).widen("0", 2)
+        assert len(module[1].running_mean) == 9 and module[1].running_mean.is_special
+
+    def test_hooks_on_gradients(self):
+        """And the handle that the user has takes the hook off the new parameter."""
+        module, batch, handle = self.widened(lambda module: grown_part(module).register_hook(torch.zeros_like))
+        backward(module, batch)
+        assert not module[0].weight.grad.any() and module[0].bias.grad.any()
+        handle.remove()
+        backward(module, batch)
+        assert module[0].weight.grad.any()
+
+    def test_lists_dictionaries_and_bare_attributes_that_hold_it(self):
+        def hold(module):
+            module.penalized = [[module[0].weight], module[2].bias]
+            module.by_name = {"first": module[0].weight}
+            vars(module)["bare"] = module[0].weight
+
+        module, *_ = self.widened(hold)
+        weight = module[0].weight
+        assert len(weight) == 9
+        assert module.penalized[0][0] is weight and module.by_name["first"] is weight and vars(module)["bare"] is weight
+
+    def test_lists_are_as_before_where_it_fails(self):
+        module, batch = network()
+        growing = autogrow.ExpandableNetwork(module, batch)
+        module.penalized = [module[0].weight]
+        with pytest.raises(NetworkError, match="not in the SGD"):
+            widen(growing, torch.optim.SGD(module[4].parameters(), 0.1))
+        assert module.penalized[0] is module[0].weight and len(module[0].weight) == 7
+
+    def test_tied_weights_stay_tied(self):
+        class Tied(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.act, self.last = nn.Linear(5, 7), nn.PReLU(7), nn.Linear(7, 3)
+                self.act.other = self.first.bias
+
+            def forward(self, x):
+                return self.last(self.act(self.first(x)) + self.act.other)
+
+        module = Tied()
+        autogrow.ExpandableNetwork(module, torch.randn(4, 5)).widen("first", 2)
+        assert module.act.other is module.first.bias and len(module.first.bias) == 9
+
+    def test_parameter_groups_schedules_and_hooks_of_the_optimizer(self):
+        module, batch = network()
+        growing = autogrow.ExpandableNetwork(module, batch)
+        named = list(module.named_parameters())
+        optimizer = torch.optim.AdamW(
+            [{"params": named[::2], "lr": 0.1, "mine": "even"}, {"params": named[1::2], "weight_decay": 0.0}],
+            fused=True,
+        )
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        seen = []
+        optimizer.register_step_pre_hook(lambda *_: seen.append(1))
+        groups = [{**group, "params": None} for group in optimizer.param_groups]
+        for event in (widen, deepen):
+            event(growing, optimizer)
+            backward(module, batch)
+            optimizer.step()
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        for group, before in zip(optimizer.param_groups, groups, strict=True):
+            assert group["param_names"] == [names[id(parameter)] for parameter in group["params"]]
+            assert {**group, "params": None, "param_names": None} == {**before, "param_names": None}
+        schedule.step()
+        assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.0005] and len(seen) == 2
+        optimizer.load_state_dict(optimizer.state_dict())

@@ -138,14 +138,14 @@ class TestWholeParameters:
     def test_they_join_the_group_of_their_model_in_the_networks_order(self):
         a, b, c, new = self.parameters(4)
         optimizer = torch.optim.SGD([{"params": [a, c]}, {"params": [b], "lr": 0.5}], lr=0.1)
-        insert_parameters(optimizer, {new: a}, order=[new, a, b, c])
+        insert_parameters(optimizer, {new: a}, named=dict(zip([new, a, b, c], "nabc", strict=True)))
         assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(new), id(a), id(c)]
         assert optimizer.param_groups[1]["params"] == [b]
 
     def test_they_follow_their_model_where_the_group_has_an_order_of_its_own(self):
         a, b, c, new = self.parameters(4)
         optimizer = torch.optim.SGD([c, a, b], lr=0.1)
-        insert_parameters(optimizer, {new: a}, order=[new, a, b, c])
+        insert_parameters(optimizer, {new: a}, named=dict(zip([new, a, b, c], "nabc", strict=True)))
         assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(c), id(a), id(new), id(b)]
 
     def test_removing_takes_their_state_along(self):

@@ -201,7 +201,7 @@ class OptimizerCohorts:
             if parameter.requires_grad and like[name] not in held:
                 raise NetworkError(self._missing(name))
         added = {parameter: like[name] for name, parameter in parameters.items() if like[name] in held}
-        insert_parameters(self.optimizer, added, self._model.parameters())
+        insert_parameters(self.optimizer, added, {each: name for name, each in self._model.named_parameters()})
         start_afresh(self.optimizer, self.parameters if isinstance(self.optimizer, LBFGS) else added)
         self.refresh()
 

@@ -81,14 +81,15 @@ def replace_parameters(optimizer: Optimizer, replaced: Mapping[nn.Parameter, nn.
 
 
 def insert_parameters(
-    optimizer: Optimizer, added: Mapping[nn.Parameter, nn.Parameter], order: Iterable[nn.Parameter]
+    optimizer: Optimizer, added: Mapping[nn.Parameter, nn.Parameter], named: Mapping[nn.Parameter, str]
 ) -> None:
     """Let new parameters join, each in the group of the one it is modelled on.
 
     A group that lists its parameters in the network's order still does so afterwards, because saved optimizer states
-    go by position; in any other group a new parameter comes right after its model.
+    go by position; in any other group a new parameter comes right after its model. Where an optimizer was given names
+    too, new ones are called as in the network (`named`, in its order), with the prefix that their model has.
     """
-    positions = {parameter: index for index, parameter in enumerate(order)}
+    positions = {parameter: index for index, parameter in enumerate(named)}
     for group in optimizer.param_groups:
         present = list(group["params"])
         joining: dict[nn.Parameter, list[nn.Parameter]] = {}
@@ -98,14 +99,30 @@ def insert_parameters(
         places = [positions.get(parameter, -1) for parameter in present]
         if len(grown) > len(present) and places == sorted(places) and -1 not in places:
             grown.sort(key=lambda parameter: positions[parameter])
+        if "param_names" in group:
+            known = dict(zip(present, group["param_names"], strict=True))
+            group["param_names"] = [known.get(each) or _name_like(known, each, added, named) for each in grown]
         group["params"][:] = grown
     forget_sizes(optimizer)
+
+
+def _name_like(
+    known: Mapping[nn.Parameter, str],
+    parameter: nn.Parameter,
+    added: Mapping[nn.Parameter, nn.Parameter],
+    named: Mapping[nn.Parameter, str],
+) -> str:
+    model = added[parameter]
+    return known[model].removesuffix(named.get(model, known[model])) + named[parameter]
 
 
 def remove_parameters(optimizer: Optimizer, removed: Iterable[nn.Parameter]) -> None:
     """Take parameters out, with their state."""
     gone = set(removed)
     for group in optimizer.param_groups:
+        if "param_names" in group:
+            pairs = zip(group["params"], group["param_names"], strict=True)
+            group["param_names"] = [name for parameter, name in pairs if parameter not in gone]
         group["params"][:] = [parameter for parameter in group["params"] if parameter not in gone]
     for parameter in gone:
         optimizer.state.pop(parameter, None)

@@ -61,6 +61,8 @@ def obstacle(tensor: Tensor) -> str | None:
         return f"it is a {type(tensor).__name__}, not a plain tensor"
     if tensor.layout is not torch.strided:
         return f"its layout is {tensor.layout}, not dense"
+    if tensor.device.type == "cpu" and tensor.is_shared():
+        return "it is in shared memory, where other processes may use it; grow before share_memory(), or give it a copy"
     if getattr(tensor, "_post_accumulate_grad_hooks", None):
         return (
             "it has a hook that runs after its gradient is accumulated and may know the parameter itself; remove the "

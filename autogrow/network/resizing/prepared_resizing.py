@@ -5,7 +5,8 @@ group comes from: an old unit, or nowhere (`layout.NEW`). Nothing is written unt
 what was written can be taken back, so a failure (no memory, say) leaves the network and the optimizer as they were.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
@@ -14,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from autogrow.errors import NetworkError
 from autogrow.network.resizing.companions import check_can_follow, retire, successor
 from autogrow.network.resizing.initialization import Initializer, NewWeights, UnitCopies
 from autogrow.network.resizing.tensor_change import Sources, TensorChange, resize_tensor
 from autogrow.network.resizing.variance_transfer import with_rescaled_readers
 from autogrow.network.structure.channel_groups import Structure, TensorLayout
+from autogrow.network.structure.held_tensors import Place, unregistered_places
 from autogrow.network.structure.layout import NEW, IntArray, Layout, dimension_size, source_indices
 from autogrow.network.structure.size_attributes import resized
 from autogrow.network.structure.tracing import named_tensors
@@ -74,6 +77,10 @@ class _Plan:
     rescale: bool = False
     has_channels_last: bool = False
     """Whether the network's convolutions are stored so."""
+    elsewhere: Mapping[int, Sequence[tuple[str, Place | None]]] = field(default_factory=dict)
+    """By identity of a tensor: the places that hold it beside those where it is registered, with words for each."""
+    same_memory: Mapping[int, Sequence[tuple[str, Tensor]]] = field(default_factory=dict)
+    """By address, the tensors that start there."""
 
     @property
     def new_widths(self) -> dict[str, int]:
@@ -97,8 +104,17 @@ def prepare_resizing(
     """
     copies = initializer.copies(units, generator) if initializer is not None and generator is not None else {}
     places = named_tensors(model)
+    elsewhere: dict[int, list[tuple[str, Place | None]]] = defaultdict(list)
+    for where, tensor, place in unregistered_places(model):
+        elsewhere[id(tensor)].append((where, place))
+    same_memory: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if type(tensor) in (Tensor, nn.Parameter):
+            same_memory[tensor.data_ptr()].append((name, tensor))
     has_channels_last = any(_is_only_channels_last(each) for each in model.parameters())
-    plan = _Plan(units, structure.widths, initializer, generator, copies, rescale, has_channels_last)
+    plan = _Plan(
+        units, structure.widths, initializer, generator, copies, rescale, has_channels_last, elsewhere, same_memory
+    )
     changes: list[TensorChange] = []
     for name, layout in structure.tensors.items():
         if name in places and _touched(layout, units):
@@ -145,10 +161,11 @@ def _touched(layout: TensorLayout, units: Mapping[str, IntArray]) -> bool:
     return any(segment.group in units for dim in layout.dims.values() for segment in dim)
 
 
-def _change(name: str, owners: tuple[tuple[nn.Module, str], ...], layout: TensorLayout, plan: _Plan) -> TensorChange:
+def _change(name: str, owners: tuple[Place, ...], layout: TensorLayout, plan: _Plan) -> TensorChange:
     module, attribute = owners[0]
     old: Tensor = getattr(module, attribute)
     check_can_follow(name, old)
+    owners = (*owners, *_places_elsewhere(name, old, plan))
     sources = {
         dim: torch.from_numpy(source_indices(segments, plan.units, plan.widths))
         for dim, segments in layout.dims.items()
@@ -169,6 +186,21 @@ def _change(name: str, owners: tuple[tuple[nn.Module, str], ...], layout: Tensor
                 new = _copy_units(new, dim, segments, plan)
         new = new.contiguous(memory_format=_memory_format(old, plan.has_channels_last))
     return TensorChange(name, owners, old, successor(name, old, new, sources), sources)
+
+
+def _places_elsewhere(name: str, old: Tensor, plan: _Plan) -> Iterator[Place]:
+    for where, place in plan.elsewhere.get(id(old), ()):
+        if place is None:
+            raise NetworkError(
+                f"{name!r} cannot change its size: the attribute {where!r} holds it in a tuple, a set or a key; use "
+                "a list"
+            )
+        yield place
+    for other, tensor in plan.same_memory.get(old.data_ptr(), ()):
+        if tensor is not old and old.numel():
+            raise NetworkError(
+                f"{name!r} cannot change its size: it shares its memory with {other!r}; tie them as one parameter"
+            )
 
 
 def _fill_vector(new: Tensor, fill: float | None, sources: Sources, generator: torch.Generator) -> None:

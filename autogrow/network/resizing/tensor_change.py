@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from autogrow.network.structure.held_tensors import Place
 from autogrow.network.structure.layout import NEW
 
 Sources = dict[int, Tensor]
@@ -16,8 +17,8 @@ class TensorChange:
     """One parameter or buffer on its way to a new size."""
 
     name: str
-    owners: tuple[tuple[nn.Module, str], ...]
-    """The modules that hold it, each under the name of an attribute; several where it is tied."""
+    owners: tuple[Place, ...]
+    """Where it is held: modules with the name of an attribute (several where it is tied), lists and dictionaries."""
     old: Tensor
     new: Tensor
     sources: Sources
@@ -27,12 +28,14 @@ class TensorChange:
         return resize_tensor(companion, self.sources, new_value)
 
     def put(self, tensor: Tensor) -> None:
-        for module, attribute in self.owners:
-            if isinstance(module, torch.jit.ScriptModule):
-                setattr(module, attribute, tensor)
-                continue
-            table = module._parameters if attribute in module._parameters else module._buffers
-            table[attribute] = tensor  # type: ignore[assignment]
+        for holder, key in self.owners:
+            if isinstance(holder, torch.jit.ScriptModule):
+                setattr(holder, key, tensor)
+            elif isinstance(holder, nn.Module):
+                table = holder._parameters if key in holder._parameters else holder._buffers
+                table[key] = tensor  # type: ignore[assignment]
+            else:
+                holder[key] = tensor
 
 
 def resize_tensor(tensor: Tensor, sources: Sources, new_value: float) -> Tensor:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from autogrow.network.running.plain_mode import callers_device
 
@@ -19,3 +21,24 @@ def shapes(example_input: ModelInput) -> str:
     """Words for an error: ``shape (2, 3, 32, 32)``."""
     tensors = example_input if isinstance(example_input, tuple) else (example_input,)
     return "shape " + " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
+
+
+def number_format(model: nn.Module) -> torch.dtype | None:
+    """The type of the network's first floating-point parameter."""
+    return next((each.dtype for each in model.parameters() if each.is_floating_point()), None)
+
+
+def following(model: nn.Module, example_input: ModelInput, original: torch.dtype | None) -> ModelInput:
+    """The input where the network is now, to which it may have moved since its format was `original`.
+
+    Numbers of that format are converted to the present one; others (token ids, masks) stay what they are.
+    """
+    tensor = next(iter([*model.parameters(), *model.buffers()]), None)
+    present = number_format(model)
+
+    def moved(value: Tensor) -> Tensor:
+        kind = present if value.dtype == original and present is not None else value.dtype
+        return value.to(value.device if tensor is None else tensor.device, kind)
+
+    followed: ModelInput = tree_map(moved, example_input)
+    return followed

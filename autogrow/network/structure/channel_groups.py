@@ -18,6 +18,7 @@ from torch import nn
 from autogrow.network.structure.layout import NOBODY, IntArray, Layout, find_layout
 from autogrow.network.structure.size_attributes import SizeAttribute
 from autogrow.network.structure.tracing import Trace
+from autogrow.network.structure.unfit_tensors import unfit_groups
 from autogrow.network.structure.unit_labels import CONSTANT, ParameterDim
 
 Side = Literal["out", "in"]
@@ -138,8 +139,9 @@ def find_structure(model: nn.Module, trace: Trace) -> Structure:
         why = f"train mode fails with the example input ({trace.training_problem}) and may be what uses {names}"
         problems = {name: problems.get(name, why) for name in groups}
     choices = {number: frozenset(found.names_at(labels)) for number, labels in trace.choices.items()}
-    structure = Structure(groups, {}, _tensor_layouts(trace, layouts), attributes, choices, trace.norm_of)
-    structure = structure.without(problems)
+    tensors = _tensor_layouts(trace, layouts)
+    problems = unfit_groups(model, {name: tensor.dims for name, tensor in tensors.items()}) | problems
+    structure = Structure(groups, {}, tensors, attributes, choices, trace.norm_of).without(problems)
     return replace(structure, fixed=structure.fixed | _unfollowed(model, trace, found))
 
 

@@ -154,7 +154,7 @@ def _switched_off(library: Any) -> Iterator[None]:
 
 
 def named_tensors(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
-    """Where every parameter and buffer stands, by its first name; tied ones stand in several places."""
+    """Where every parameter and buffer is registered, by its first name; tied ones stand in several places."""
     names = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     places: dict[str, list[tuple[nn.Module, str]]] = {name: [] for name in names.values()}
     for module in model.modules():
