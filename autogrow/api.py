@@ -15,7 +15,8 @@ from autogrow.data.catalogue import Task as TaskName
 from autogrow.data.dataset import Dataset
 from autogrow.data.locations import default_data_dir
 from autogrow.data.opening import open_dataset
-from autogrow.errors import UsageError
+from autogrow.data.reopening import reopen_dataset
+from autogrow.errors import UsageError, shortened
 from autogrow.experiments.comparison import KIND, compare_policy
 from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.confirmation import DEFAULT_SEEDS, DEFAULT_TOP, Confirmation, confirm_policies
@@ -28,19 +29,19 @@ from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
 from autogrow.keywords import refuses_unknown
 from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model
-from autogrow.paths import is_npz_name, resolved
+from autogrow.paths import is_npz_name, resolved, resolved_dataset
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.study.finding_runs import named_run, next_run_name
+from autogrow.study.finding_runs import find_run, named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
 from autogrow.study.planning import SearchPlan, plan_search, resume_settings, with_measured_packing
-from autogrow.study.resuming import RESUMABLE_SETTINGS, refuse_changes, resolved_dataset
+from autogrow.study.resuming import RESUMABLE_SETTINGS, refuse_changes
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.search import SearchResult, run_search
+from autogrow.study.search import SearchResult, read_result, run_search
 from autogrow.study.search_space import read_space
 from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration
 from autogrow.study.study_database import StudyDatabase
@@ -65,9 +66,24 @@ _ARGUMENTS_OF_A_SEARCH = ("model_options", "epochs", "batch_size", "learning_rat
 
 @dataclass(frozen=True)
 class Study:
-    """A finished (or interrupted) search."""
+    """A finished (or interrupted) search: what `search` returns, and what `Study.load` opens."""
 
     result: SearchResult
+
+    def __post_init__(self) -> None:
+        given: object = self.result
+        if not isinstance(given, SearchResult):
+            place = shortened(repr(given), 80)
+            raise UsageError(f"Study({place}) opens nothing: write Study.load({place})")
+
+    @classmethod
+    @refuses_unknown()
+    def load(cls, run: str | Path, *, storage: str | None = None) -> "Study":
+        """The search in a run's folder: a path, a URL, or a bare name under ``results``. It is only read.
+
+        storage: URL of the database that its study is in, where that is not in the folder.
+        """
+        return cls(read_result(find_run(run, storage)))
 
     @property
     def run(self) -> RunFolder:
@@ -208,7 +224,7 @@ def plan_new_search(
 @refuses_unknown()
 def train(
     model: str | ModelSpec | nn.Module,
-    dataset: str | Dataset,
+    dataset: str | Dataset | None,
     policy: GrowthPolicy | str | Path,
     *,
     seed: int = 0,
@@ -226,7 +242,8 @@ def train(
     """Train a network by a policy on train + validation and read the test split once.
 
     `model` is a name, a `ModelSpec`, ``package.module:factory``, or a module at full width, which is copied. The
-    policy's own training settings are used, with `epochs` in their place where given.
+    policy's own training settings are used, with `epochs` in their place where given, and where `dataset` is None the
+    data that it was found with.
     """
     policy = policy if isinstance(policy, GrowthPolicy) else GrowthPolicy.load(policy)
     opened = open_data(dataset, data_dir, task, layout, read_before(policy, dataset))
@@ -255,7 +272,7 @@ def train(
 @refuses_unknown()
 def compare(
     model: str | ModelSpec,
-    dataset: str | Dataset,
+    dataset: str | Dataset | None,
     policy: GrowthPolicy | str | Path,
     *,
     seeds: int = 5,
@@ -272,7 +289,8 @@ def compare(
 ) -> Results | None:
     """A network grown by a policy against four controls, paired over seeds; see ``autogrow compare --help``.
 
-    The model goes by name, since every seed draws weights of its own. With `out`, results are written there, and what
+    The model goes by name, since every seed draws weights of its own; a `dataset` that is None is the one that the
+    policy was found with. With `out`, results are written there, and what
     is there already is not trained again. `interrupted` is asked between steps whether to save and end: then there is
     no result yet.
     """
@@ -302,14 +320,16 @@ def load(folder: str | Path, model: str | None = None) -> nn.Module:
 @refuses_unknown()
 def evaluate(
     folder: str | Path,
-    dataset: str | Dataset,
+    dataset: str | Dataset | None = None,
     *,
     model: str | None = None,
     data_dir: str | Path | None = None,
     task: TaskName | None = None,
     layout: Layout | None = None,
 ) -> Metrics:
-    """Metrics of a saved network on the data set's test split, which is read as the network's own data were.
+    """Metrics of a saved network on a data set's test split, which is read as the network's own data were.
+
+    By default that data set is the one that it was trained with.
 
     A metric that is undefined there is NaN, and `undefined` says why.
     """
@@ -319,26 +339,31 @@ def evaluate(
 
 
 def open_data(
-    dataset: str | Dataset,
+    dataset: str | Dataset | None,
     data_dir: str | Path | None,
     task: TaskName | None = None,
     layout: Layout | None = None,
     before: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """A data set by name, a user's own file read as `task` and `layout` say, or else as `before` (found_by, config)."""
+    """A data set by name, a user's own file read as `task` and `layout` say, or else as `before` (found_by, config).
+
+    None is the data set of `before`.
+    """
     if isinstance(dataset, Dataset):
         return dataset
+    if dataset is None:
+        return reopen_dataset(before or {}, resolve_data_dir(data_dir), task=task, layout=layout)
     read = before if before is not None and is_npz_name(dataset) else {}
     return open_dataset(
         dataset, resolve_data_dir(data_dir), task=task or read.get("task"), layout=layout or read.get("layout")
     )
 
 
-def read_before(policy: GrowthPolicy, dataset: str | Dataset) -> Mapping[str, Any] | None:
-    """How the search that found a policy read its data, where they are the same file."""
+def read_before(policy: GrowthPolicy, dataset: str | Dataset | None) -> Mapping[str, Any] | None:
+    """How the search that found a policy read its data, where they are the same file, or no other is given."""
     found = policy.found_by or {}
     same = isinstance(dataset, str) and is_npz_name(dataset) and found.get("dataset") == str(resolved(dataset))
-    return found if same else None
+    return found if same or dataset is None else None
 
 
 def resolve_data_dir(data_dir: str | Path | None) -> Path:

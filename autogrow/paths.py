@@ -56,6 +56,11 @@ def is_npz_name(name: str) -> bool:
     return name.lower().endswith(NPZ_SUFFIX)
 
 
+def resolved_dataset(name: str) -> str:
+    """A data set as settings and configurations name it: a user's own file by where it is, seen from anywhere."""
+    return str(resolved(name)) if is_npz_name(name) else name
+
+
 def _check(text: str) -> None:
     if not text:
         raise UsageError("a path is empty: give the path of a file or folder, for example ./name")

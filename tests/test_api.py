@@ -5,10 +5,12 @@ import pytest
 
 import autogrow
 from autogrow.api import plan_new_search, plan_resumed_search
-from autogrow.errors import PolicyError, UsageError
+from autogrow.errors import PolicyError, RunFolderError, UsageError
 from autogrow.policy.limits import SizeLimits
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import SearchResult
+
+from .study.finished_run import KNEE, make_finished_run
 
 
 @pytest.fixture
@@ -160,3 +162,28 @@ def test_a_module_of_ones_own_is_trained_as_a_copy(tmp_path, one_thread):
     assert [layer.out_features for layer in result.module if isinstance(layer, nn.Linear)] == [40, 10]
     assert len(result.events) == 3
     assert all((now == then).all() for now, then in zip(module.parameters(), before, strict=True))
+
+
+class TestStudy:
+    @pytest.fixture
+    def finished_run(self, tmp_path):
+        return make_finished_run(tmp_path / "results" / "done", tmp_path / "data")
+
+    @pytest.mark.parametrize("place", ["results/done", "done"])
+    def test_a_run_is_opened_by_its_place(self, finished_run, place, monkeypatch):
+        monkeypatch.chdir(finished_run.path.parents[1])
+        study = autogrow.Study.load(place)
+        assert study.run.path == finished_run.path
+        assert (study.result.complete, study.result.pruned, study.result.failed) == (5, 1, 1)
+        assert (study.result.waiting, study.result.interrupted, study.result.wall_seconds) == (0, False, None)
+        assert study.best_policy("knee").found_by["trial"] == KNEE
+        assert len(study.optuna_study.trials) == 7
+
+    def test_one_that_is_not_there_is_an_error_at_once(self, tmp_path):
+        with pytest.raises(RunFolderError, match="no run at"):
+            autogrow.Study.load(tmp_path / "nothing")
+
+    @pytest.mark.parametrize("given", ["results/done", None, 3])
+    def test_the_constructor_opens_nothing_and_says_what_does(self, given):
+        with pytest.raises(UsageError, match=r"opens nothing: write Study\.load\("):
+            autogrow.Study(given)

@@ -5,12 +5,15 @@ from dataclasses import asdict
 
 import click
 
+from autogrow.cli.groups import Commands, help_alone
 from autogrow.cli.options import data_dir_option, json_option
 
 
-@click.group()
-def data() -> None:
+@click.group(cls=Commands)
+@click.pass_context
+def data(ctx: click.Context) -> None:
     """Data sets: what is there, and getting the others."""
+    help_alone(ctx)
 
 
 @data.command("list")

@@ -9,16 +9,19 @@ import click
 
 from autogrow.cli.networks import interruptible, model_for, set_threads
 from autogrow.cli.options import (
+    chosen_run,
     data_dir_option,
     data_form_options,
     device_option,
     execution_options,
     jobs_option,
     json_option,
+    known_dataset_option,
     limit_options,
     model_option_option,
     parse_limits,
     run_argument,
+    say_dataset,
     storage_option,
     threads_option,
 )
@@ -51,20 +54,19 @@ from autogrow.errors import UsageError
 @data_dir_option
 @json_option
 @click.option("--quiet", is_flag=True, help="No progress, only the table.")
-def confirm(run_path: str, **options: Any) -> int:
+def confirm(run_path: str | None, **options: Any) -> int:
     """Train a run's best policies again on other seeds: which is best, and is it better than the default policy?
 
     The best of many trials is in part the luckiest. Beside them train the default policy and the network at full size,
     this also with the training settings of the search's best. Validation data judge, the test split stays closed.
     Writes confirmation.json, table.md, figure.svg and the best as policy.yaml. The same command goes on where it was;
-    --seeds and --top may be raised.
+    --seeds and --top may be raised. Without RUN, of the newest run in results.
     """
     from autogrow.api import resolve_device
     from autogrow.experiments.confirmation import confirm_policies, first_seed_of
-    from autogrow.study.finding_runs import find_run
 
     set_threads(options["threads"])
-    run, data_dir = find_run(run_path, options["storage"]), options["data_dir"]
+    run, data_dir = chosen_run(run_path, options["storage"]), options["data_dir"]
     first_seed, quiet = first_seed_of(run.settings()), options["quiet"]
     with interruptible() as interrupted:
         confirmation = confirm_policies(
@@ -108,7 +110,7 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
 
 @click.command()
 @click.argument("policy_file", metavar="POLICY", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--dataset", required=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@known_dataset_option
 @data_form_options
 @click.option("--seeds", type=int, default=5, show_default=True, help="Every condition is trained on so many seeds.")
 @click.option("--model", help="Name or package.module:factory  [default: the model the policy was found with]")
@@ -144,7 +146,7 @@ def compare(policy_file: Path, **options: Any) -> int:
 
     set_threads(options["threads"])
     experiment = _experiment(policy_file, options)
-    out = options["out"] or Path("results") / "compare" / f"{policy_file.stem}-{Path(options['dataset']).stem}"
+    out = options["out"] or Path("results") / "compare" / f"{policy_file.stem}-{Path(experiment.dataset.name).stem}"
     folder = ExperimentFolder(out, KIND)
     with interruptible() as interrupted:
         results = compare_policy(
@@ -171,6 +173,8 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
     policy = GrowthPolicy.load(policy_file).within(parse_limits(options))
     before = read_before(policy, options["dataset"])
     dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
+    if options["dataset"] is None:
+        say_dataset(dataset.name, "which the policy was found with")
     return Experiment(
         dataset,
         model_for(policy, dataset, options),

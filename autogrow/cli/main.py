@@ -12,29 +12,15 @@ import click
 from autogrow.cli.data import data
 from autogrow.cli.environment import doctor, list_names
 from autogrow.cli.experiments import compare, confirm, reproduce
+from autogrow.cli.groups import Commands, help_alone, usage_line
 from autogrow.cli.inspection import inspect
 from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
 from autogrow.cli.search import search
-from autogrow.errors import AutogrowError, as_line, nearest, one_line
+from autogrow.errors import AutogrowError, as_line, one_line
 from autogrow.printing import printable_output
 
 INTERRUPTED = 130
-
-
-class Commands(click.Group):
-    """A group whose commands stand in the order of the work, and which knows the nearest name of a wrong one."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            known = ", ".join(self.commands)
-            raise click.UsageError(f"unknown command {args[0]!r}: known are {known}{nearest(args[0], self.commands)}")
-        return super().resolve_command(ctx, args)
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -48,7 +34,8 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--version", is_flag=True, callback=_print_version, expose_value=False, is_eager=True, help="Show it.")
-def cli(debug: bool) -> None:
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
     """Find out how a neural network should grow.
 
     \b
@@ -59,6 +46,7 @@ def cli(debug: bool) -> None:
     autogrow train policy.yaml --dataset digits --out model/
     autogrow compare policy.yaml --dataset digits
     """
+    help_alone(ctx)
 
 
 for _command in (
@@ -98,7 +86,7 @@ def _run(arguments: list[str]) -> int:
     except (AutogrowError, click.ClickException) as error:
         if "--debug" in arguments:
             raise
-        message = error.format_message() if isinstance(error, click.ClickException) else one_line(error)
+        message = usage_line(error) if isinstance(error, click.ClickException) else one_line(error)
         print(f"autogrow: error: {as_line(message)}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:

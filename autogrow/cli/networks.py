@@ -16,16 +16,18 @@ from autogrow.cli.options import (
     device_option,
     execution_options,
     json_option,
+    known_dataset_option,
     limit_options,
     model_option_option,
     parse_limits,
     parse_model_options,
+    say_dataset,
 )
 
 
 @click.command()
 @click.argument("policy_file", metavar="POLICY", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--dataset", required=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@known_dataset_option
 @data_form_options
 @click.option("--model", help="Name or package.module:factory  [default: the model the policy was found with]")
 @model_option_option
@@ -53,6 +55,8 @@ def train(policy_file: Path, **options: Any) -> int:
     policy = GrowthPolicy.load(policy_file)
     before = read_before(policy, options["dataset"])
     dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
+    if options["dataset"] is None:
+        say_dataset(dataset.name, "which the policy was found with")
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
     set_threads(options["threads"])
@@ -83,16 +87,20 @@ def train(policy_file: Path, **options: Any) -> int:
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--dataset", required=True, help="A built-in data set (autogrow data list), or a .npz file.")
+@known_dataset_option
 @data_form_options
 @click.option("--model", help="package.module:factory of a network that is not built in (runs your own code).")
 @data_dir_option
 @json_option
-def evaluate(folder: Path, dataset: str, as_json: bool, **options: Any) -> None:
-    """Read a saved network on a data set's test split."""
+def evaluate(folder: Path, dataset: str | None, as_json: bool, **options: Any) -> None:
+    """Read a saved network on a data set's test split: by default of the data that it was trained with."""
     from autogrow.api import evaluate as evaluate_saved
+    from autogrow.data.reopening import recorded_dataset
+    from autogrow.export.saved_network import read_config
     from autogrow.export.testing import plain_test_metrics
 
+    if dataset is None:
+        say_dataset(recorded_dataset(read_config(folder)), "which the network was trained with")
     content = plain_test_metrics(evaluate_saved(folder, dataset, **options))
     click.echo(json.dumps(content) if as_json else _test_line(content))
 

@@ -37,7 +37,8 @@ storage_option: Decorator = click.option(
     metavar="URL",
     help="The database that the run's study is in, where that is not in its folder [AUTOGROW_STORAGE].",
 )
-run_argument: Decorator = click.argument("run_path", metavar="RUN")
+run_argument: Decorator = click.argument("run_path", metavar="[RUN]", required=False)
+"""A run, which `chosen_run` finds."""
 model_help = (
     "auto, mlp, convnet, resnet, resnet18, or package.module:factory (runs your own code, from the current folder)."
 )
@@ -48,6 +49,28 @@ model_option_option: Decorator = click.option(
     metavar="NAME=VALUE",
     help="An option of the model, e.g. depth=62.",
 )
+
+
+known_dataset_option: Decorator = click.option(
+    "--dataset", help="A built-in data set (autogrow data list), or a .npz file  [default: the one of before]"
+)
+"""The data set where a policy or a saved network may say which it was; see `autogrow.api.open_data`."""
+
+
+def say_dataset(name: str, why: str) -> None:
+    """Say which data set was taken where none was given."""
+    click.echo(f"autogrow: data set {name}, {why}", err=True)
+
+
+def chosen_run(run_path: str | None, storage: str | None) -> Any:
+    """The run of a path, a URL or a name; where none is given the newest one, which is then said."""
+    from autogrow.study.finding_runs import find_run, newest_run
+
+    if run_path is not None:
+        return find_run(run_path, storage)
+    run = newest_run(storage=storage)
+    click.echo(f"autogrow: {run.place}, the newest run", err=True)
+    return run
 
 
 _data_form = (

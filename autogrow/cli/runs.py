@@ -2,29 +2,48 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from autogrow.cli.options import json_option, run_argument, storage_option
+from autogrow.cli.options import chosen_run, json_option, run_argument, storage_option
 
 
 @click.command()
 @run_argument
 @storage_option
 @json_option
-def status(run_path: str, storage: str | None, as_json: bool) -> None:
-    """Say what is running, waiting, done, stopped, failed and infeasible in a run, the best so far, what it took."""
+def status(run_path: str | None, storage: str | None, as_json: bool) -> None:
+    """Say what is running, waiting, done, stopped, failed and infeasible in a run, the best so far, what it took.
+
+    Of a folder of runs, a line for each. Without RUN, of the newest run in results.
+    """
     from autogrow.printing import console
     from autogrow.report.summary import status_content, summarize
     from autogrow.report.terminal import render_status
-    from autogrow.study.finding_runs import find_run
+    from autogrow.study.finding_runs import runs_in
 
-    summary = summarize(find_run(run_path, storage), with_progress=False)
+    run = chosen_run(run_path, storage)
+    if run.is_here and not run.exists and (runs := runs_in(run.path)):
+        _print_runs(runs, as_json)
+        return
+    summary = summarize(run, with_progress=False)
     if as_json:
         content = {"run": summary.name, "is_running": summary.is_running, "counts": summary.counts}
         click.echo(json.dumps({**content, **status_content(summary)}))
         return
     console().print(render_status(summary))
+
+
+def _print_runs(runs: list[Any], as_json: bool) -> None:
+    from autogrow.printing import console
+    from autogrow.report.run_list import list_runs, render_runs
+
+    listed = list_runs(runs)
+    if as_json:
+        click.echo(json.dumps({"runs": [run.to_dict() for run in listed]}))
+        return
+    console().print(render_runs(listed))
 
 
 @click.command()
@@ -34,15 +53,14 @@ def status(run_path: str, storage: str | None, as_json: bool) -> None:
 )
 @storage_option
 @json_option
-def report(run_path: str, html: Path | None, storage: str | None, as_json: bool) -> None:
-    """Show a run's tables, and write one offline HTML file with figures."""
+def report(run_path: str | None, html: Path | None, storage: str | None, as_json: bool) -> None:
+    """Show a run's tables, and write one offline HTML file with figures. Without RUN, of the newest in results."""
     from autogrow.printing import console
     from autogrow.report.html import write_html_report
     from autogrow.report.summary import summarize
     from autogrow.report.terminal import render
-    from autogrow.study.finding_runs import find_run
 
-    run = find_run(run_path, storage)
+    run = chosen_run(run_path, storage)
     summary = summarize(run)
     target = html or run.report_file
     write_html_report(run, target)
@@ -70,7 +88,7 @@ def report(run_path: str, html: Path | None, storage: str | None, as_json: bool)
 @storage_option
 @json_option
 def export(
-    run_path: str,
+    run_path: str | None,
     trial: int | None,
     prefer: str | None,
     target: Path,
@@ -78,11 +96,10 @@ def export(
     storage: str | None,
     as_json: bool,
 ) -> None:
-    """Write a trial's policy to a file that trains anywhere."""
+    """Write a trial's policy to a file that trains anywhere. Without RUN, of the newest run in results."""
     from autogrow.export.policies import export_policy, save_policy
-    from autogrow.study.finding_runs import find_run
 
-    policy = export_policy(find_run(run_path, storage), trial=trial, prefer=prefer)
+    policy = export_policy(chosen_run(run_path, storage), trial=trial, prefer=prefer)
     save_policy(policy, target, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps({"policy": str(target), **policy.model_dump(mode="json")}))

@@ -22,6 +22,7 @@ from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.running.copying import copied
 from autogrow.network.shape import NetworkShape
+from autogrow.paths import resolved_dataset
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import GrowthEvent, Sample
@@ -224,7 +225,11 @@ def _request(
     """What decides a training run; a folder is only continued by an equal one."""
     content = {
         "model": spec.to_dict() if spec else None,
-        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint, "train_size": train_size},
+        "dataset": {
+            "name": resolved_dataset(dataset.name),
+            "fingerprint": dataset.fingerprint,
+            "train_size": train_size,
+        },
         "policy": policy.recipe(),
         "training": settings.model_dump(),
         "seed": seed,

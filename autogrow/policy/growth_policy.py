@@ -61,7 +61,8 @@ class GrowthPolicy(PolicyPart):
     training: TrainingSettings | None = None
     """The training settings that the policy was found with; None leaves them to the command."""
     found_by: dict[str, Any] | None = None
-    """Where the policy comes from: study, trial, data set, fingerprint, metrics, versions. Never read back."""
+    """Where the policy comes from: study, trial, data set, fingerprint, metrics, versions. How a network trains is not
+    decided by it; the data set and the built-in model are taken from it where none is given."""
 
     @field_validator("new_unit_lr", mode="before")
     @classmethod

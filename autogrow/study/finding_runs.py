@@ -1,12 +1,15 @@
-"""Finding the run that a user means: by a path, a URL, or a bare name."""
+"""Finding the run that a user means: by a path, a URL, a bare name, or as the newest there is."""
 
 from pathlib import Path
 
-from autogrow.errors import UsageError
+from autogrow.errors import RunFolderError, UsageError
 from autogrow.paths import is_npz_name, is_url, resolved
 from autogrow.study.remote_folder import RemoteFolder
 from autogrow.study.remote_run import RemoteRunFolder
 from autogrow.study.run_folder import RunFolder
+
+RESULTS = "results"
+"""The folder of runs where none is given."""
 
 
 def find_run(place: str | Path, storage: str | None = None) -> RunFolder:
@@ -20,9 +23,24 @@ def find_run(place: str | Path, storage: str | None = None) -> RunFolder:
 
 
 def _here(place: str | Path) -> RunFolder:
-    folder, among_results = RunFolder(Path(place)), RunFolder(Path("results") / place)
+    folder, among_results = RunFolder(Path(place)), RunFolder(Path(RESULTS) / place)
     is_bare_name = len(Path(place).parts) == 1
     return among_results if is_bare_name and not folder.exists and among_results.exists else folder
+
+
+def newest_run(out: str | Path = RESULTS, storage: str | None = None) -> RunFolder:
+    """The run in a folder that was started or resumed last. Raises `RunFolderError` where there is none."""
+    runs = runs_in(out)
+    if not runs:
+        raise RunFolderError(f"no RUN is given, and there is none in {resolved(out)}: start one with autogrow search")
+    runs[0].storage_url = storage
+    return runs[0]
+
+
+def runs_in(out: str | Path) -> list[RunFolder]:
+    """The runs in a folder of this machine, the one that was started or resumed last before all others."""
+    runs = [RunFolder(config.parent) for config in resolved(out).glob("*/config.yaml") if config.is_file()]
+    return sorted(runs, key=lambda run: (-run.config_file.stat().st_mtime_ns, run.name))
 
 
 def named_run(out: str | Path, name: str) -> RunFolder:

@@ -7,7 +7,7 @@ from typing import Any
 from autogrow.data.opening import open_dataset
 from autogrow.errors import UsageError
 from autogrow.models.building import ModelSpec, automatic_model
-from autogrow.paths import is_npz_name, resolved
+from autogrow.paths import resolved_dataset
 from autogrow.policy.part import validated
 from autogrow.study.objectives import parse_objectives
 from autogrow.study.search_space import read_space
@@ -57,11 +57,6 @@ def _resolved(name: str, value: Any, before: SearchSettings, given: Mapping[str,
     if name in ("limits", "execution", "model_options") and isinstance(value, Mapping):
         return {name: {**before.model_dump()[name], **value}}
     return {name: value}
-
-
-def resolved_dataset(name: str) -> str:
-    """A data set as a run's settings name it: a file by where it is, seen from anywhere."""
-    return str(resolved(name)) if is_npz_name(name) else name
 
 
 def _resolved_model(model: str | ModelSpec, before: SearchSettings) -> ModelSpec:

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderError
 from autogrow.files import remove_unfinished
@@ -15,6 +15,7 @@ from autogrow.policy.presets import CONTROLS
 from autogrow.study.constraints import constraint_names
 from autogrow.study.driver import Driver
 from autogrow.study.monitor import SearchMonitor
+from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.planning import SearchPlan
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import SearchSpace
@@ -38,7 +39,28 @@ class SearchResult:
     failed: int
     waiting: int
     interrupted: bool
-    wall_seconds: float
+    wall_seconds: float | None
+    """None where the search was not this call's."""
+
+
+def read_result(folder: RunFolder) -> SearchResult:
+    """How the search of a run has ended, or stands. Raises `RunFolderError` where there is none, or it is damaged."""
+    objectives = tuple(OBJECTIVES[name] for name in folder.settings().objectives)
+    trials = StudyDatabase.open(folder.study_location(), objectives).trials()
+    waiting = sum(trial.state == TrialState.WAITING and "root" in trial.user_attrs for trial in trials)
+    return _result(folder, trials, waiting=waiting, interrupted=waiting > 0, wall_seconds=None)
+
+
+def _result(folder: RunFolder, trials: list[FrozenTrial], **more: Any) -> SearchResult:
+    states = [trial.state for trial in trials]
+    complete, pruned = states.count(TrialState.COMPLETE), states.count(TrialState.PRUNED)
+    return SearchResult(folder=folder, complete=complete, pruned=pruned, failed=len(_failed(trials)), **more)
+
+
+def _failed(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials that have failed for good: one that was interrupted goes on as another."""
+    superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
+    return [t for t in trials if t.state == TrialState.FAIL and t.number not in superseded and not is_surplus(t)]
 
 
 def run_search(
@@ -67,21 +89,13 @@ def run_search(
                 folder.discard_forks()
             folder.publish()
         trials = database.trials()
-        superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
-        failed = [t for t in trials if t.state == TrialState.FAIL and t.number not in superseded and not is_surplus(t)]
-        states = [trial.state for trial in trials]
-        result = SearchResult(
-            folder=folder,
-            complete=states.count(TrialState.COMPLETE),
-            pruned=states.count(TrialState.PRUNED),
-            failed=len(failed),
-            waiting=waiting,
-            interrupted=driver.interrupted,
-            wall_seconds=time.monotonic() - started,
-        )
+        failed = _failed(trials)
+        seconds = time.monotonic() - started
+        result = _result(folder, trials, waiting=waiting, interrupted=driver.interrupted, wall_seconds=seconds)
         if driver.failures_in_a_row >= plan.settings.max_consecutive_failures:
             raise NoSuccessfulTrialError(_why_it_stopped(folder, failed, driver.failures_in_a_row))
-        is_over = result.waiting == 0 and TrialState.RUNNING not in states  # another driver may be at work
+        is_running = any(trial.state == TrialState.RUNNING for trial in trials)  # another driver may be at work
+        is_over = result.waiting == 0 and not is_running
         if result.complete == 0 and is_over and not result.interrupted:
             raise NoSuccessfulTrialError(_why_none_succeeded(folder, failed))
         return result
