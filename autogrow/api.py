@@ -208,6 +208,7 @@ def plan_new_search(
         "fingerprint": opened.fingerprint,
         "task": opened.task,
         "layout": opened.layout,
+        "standardizes_targets": opened.task == "regression",
         "model": spec.name,
         "model_options": dict(spec.options),
         "space": content,

@@ -1,4 +1,4 @@
-"""Input normalization, measured on the training split alone. Measured here, applied where the tensors are."""
+"""Normalization of inputs and of targets: measured here on the training split alone, applied where the tensors are."""
 
 import math
 from collections.abc import Iterator
@@ -48,6 +48,22 @@ class Normalization:
         return cls(mean=mean, std=std)
 
 
+def standardize(array: Array, normalization: Normalization) -> Array:
+    """``(x - mean) / std`` of (N, columns, ...) as float32, computed in float64."""
+    shape = (1, -1) + (1,) * (array.ndim - 2)
+    mean, std = np.reshape(normalization.mean, shape), np.reshape(normalization.std, shape)
+    standardized = np.empty(array.shape, dtype=np.float32)
+    for start in range(0, len(array), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        standardized[rows] = (array[rows] - mean) / std
+    return standardized
+
+
+def measure_target_scale(split: TrainSplit) -> Normalization:
+    """Mean and standard deviation of every target of a regression, over all training examples."""
+    return _measured(split.targets, np.arange(len(split)))
+
+
 def measure_normalization(split: TrainSplit) -> Normalization:
     """Mean and standard deviation over at most 10,000 evenly spaced training examples (all, where there are fewer).
 
@@ -56,19 +72,23 @@ def measure_normalization(split: TrainSplit) -> Normalization:
     """
     num_measured = min(len(split), MAX_MEASURED_EXAMPLES)
     rows = np.linspace(0, len(split) - 1, num_measured).round().astype(np.int64)
-    num_values = num_measured * math.prod(split.inputs.shape[2:])  # of each channel or feature
-    mean = sum(block.sum(axis=(0, 2)) for block in _blocks(split, rows)) / num_values
-    squares = (np.square(block - mean[:, np.newaxis]).sum(axis=(0, 2)) for block in _blocks(split, rows))
+    return _measured(split.inputs, rows)
+
+
+def _measured(values: Array, rows: IntArray) -> Normalization:
+    num_values = len(rows) * math.prod(values.shape[2:])  # of each channel or feature
+    mean = sum(block.sum(axis=(0, 2)) for block in _blocks(values, rows)) / num_values
+    squares = (np.square(block - mean[:, np.newaxis]).sum(axis=(0, 2)) for block in _blocks(values, rows))
     std = np.sqrt(sum(squares) / num_values)
     # A spread below the resolution of the numbers is rounding, not signal; dividing by it would only amplify that.
-    kind = np.float64 if split.inputs.dtype == np.float64 else np.float32
+    kind = np.float64 if values.dtype == np.float64 else np.float32
     std[std <= np.finfo(kind).eps * np.abs(mean)] = 1.0
     return Normalization(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 
-def _blocks(split: TrainSplit, rows: IntArray) -> Iterator[Array]:
-    """The chosen inputs as (block, channels or features, pixels or 1) float64, few rows at a time."""
-    scale = UINT8_SCALE if split.inputs.dtype == np.uint8 else 1.0
+def _blocks(values: Array, rows: IntArray) -> Iterator[Array]:
+    """The chosen rows as (block, channels or features, pixels or 1) float64, few rows at a time."""
+    scale = UINT8_SCALE if values.dtype == np.uint8 else 1.0
     for start in range(0, len(rows), _BLOCK_ROWS):
-        block = split.inputs[rows[start : start + _BLOCK_ROWS]]
+        block = values[rows[start : start + _BLOCK_ROWS]]
         yield block.reshape(len(block), block.shape[1], -1).astype(np.float64) / scale

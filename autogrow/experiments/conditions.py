@@ -36,6 +36,9 @@ class Experiment:
     keeps_validation_apart: bool = False
     """Whether validation is kept apart even where the policy does not watch it: to read it along the way."""
 
+    standardizes_targets: bool = True
+    """Whether a regression trains on standardized targets, or on targets as they are, as the thesis did."""
+
     @property
     def holds_out_validation(self) -> bool:
         """Whether validation is kept apart: for all conditions alike, so that all see the same examples."""
@@ -46,6 +49,10 @@ class Experiment:
         """Without the place of a file."""
         name = self.dataset.name
         return Path(name).name if is_npz_name(name) else name
+
+    @property
+    def _scales_targets(self) -> bool:
+        return self.standardizes_targets and self.dataset.task == "regression"
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, as plain data without paths."""
@@ -61,6 +68,7 @@ class Experiment:
             "holds_out_validation": self.holds_out_validation,
             "device": torch.device(self.device).type,
             "execution": self.execution.model_dump(mode="json"),
+            **({"standardizes_targets": True} if self._scales_targets else {}),
         }
 
     def circumstances(self, *, jobs: int = 1) -> dict[str, Any]:

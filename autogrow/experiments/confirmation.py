@@ -212,6 +212,7 @@ def _experiment(found: _Found, named: str | None, data_dir: Path | None, device:
         device=device,
         execution=settings.execution,
         keeps_validation_apart=True,
+        standardizes_targets=settings.standardizes_targets,
     )
 
 

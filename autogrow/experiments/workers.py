@@ -83,6 +83,7 @@ class _Training:
                 out=place,
                 interrupted=self.interrupted,
                 reads_test=self.split == "test",
+                standardizes_targets=experiment.standardizes_targets,
             )
         except TrainingDivergedError as error:
             return FailedRun(seed, condition, str(error))

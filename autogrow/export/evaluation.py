@@ -22,4 +22,4 @@ def evaluate_network(saved: SavedNetwork, dataset: Dataset, folder: Path) -> Met
             f"{folder} takes {made_for[0]} inputs of shape {made_for[1]} with {made_for[2]} outputs, "
             f"{dataset.name!r} has {given[0]}, {given[1]} and {given[2]}"
         )
-    return read_test_split(saved.module, dataset, saved.normalization)
+    return read_test_split(saved.module, dataset, saved.normalization, saved.target_scale)

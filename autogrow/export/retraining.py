@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from autogrow.data.dataset import Dataset
-from autogrow.data.preprocessing import Normalization, measure_normalization
+from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
 from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError, one_line
 from autogrow.export.saved_network import CONFIG, add_metrics, network_config, save_network
@@ -31,8 +31,9 @@ from autogrow.reading.json_files import read_json
 from autogrow.study.settings import SPLIT_SEED, versions
 from autogrow.training.example_input import example_input
 from autogrow.training.records import TrialFolder
-from autogrow.training.task import Metrics, Task
-from autogrow.training.trainer import Signal, Trainer, TrainingData, TrainingOutcome
+from autogrow.training.task import Metrics
+from autogrow.training.trainer import Signal, Trainer, TrainingOutcome
+from autogrow.training.training_data import TrainingData
 
 REQUEST = "request.json"
 
@@ -62,6 +63,8 @@ class TrainResult:
     growth_ended_by: str
     """Why the network grew no more, in words."""
     normalization: Normalization
+    target_scale: Normalization | None
+    """Of a regression's standardized targets: the network's outputs times std plus mean are in the user's unit."""
     held_out_validation: bool
     """Whether validation was kept apart, because the policy's trigger watches it or the caller said so."""
 
@@ -101,11 +104,13 @@ def train_policy(
     on_sample: Callable[[Sample], Signal] | None = None,
     interrupted: Callable[[], bool] | None = None,
     reads_test: bool = True,
+    standardizes_targets: bool = True,
 ) -> TrainResult | None:
     """Train on train + validation, then read the test split, once; None when `interrupted` said so.
 
     Validation is kept apart only where the policy's trigger watches it, unless `hold_out_validation` says otherwise.
-    Without `reads_test` the test split stays closed.
+    Without `reads_test` the test split stays closed. A regression trains on standardized targets, unless they are to
+    be taken as they are; its losses are in the user's unit all the same.
     With `out`, the network and the record of its training are saved there; a run that was interrupted there goes on
     from its checkpoint.
 
@@ -114,22 +119,25 @@ def train_policy(
     if not 0 <= seed < 2**32:
         raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}")
     spec = model if isinstance(model, ModelSpec) else None
+    scales_targets = standardizes_targets and dataset.task == "regression"
     request = _request(spec, dataset, policy, settings, seed, train_size)
+    if scales_targets:
+        request["standardizes_targets"] = True
     if out is not None:
         _check_folder(out, request)
     folder = TrialFolder(out) if out is not None else None
     held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
     train, validation = _examples(dataset, held_out, train_size)
-    normalization = measure_normalization(train)
+    data = TrainingData.of(dataset, train, validation, standardizes_targets=scales_targets)
     module = copied(model) if isinstance(model, nn.Module) else build_model(
         model, dataset.input_shape, dataset.num_outputs, seed
     )  # fmt: skip
-    task, target = Task(dataset.task), torch.device(device)
+    target = torch.device(device)
     if out is not None:
         check_weights(module)
     trainer = Trainer(
         ExpandableNetwork(module.to(target), example_input(dataset.input_shape, target)),
-        TrainingData(task, train, validation, normalization, dataset.augmentation),
+        data,
         policy,
         settings,
         seed=seed,
@@ -146,7 +154,7 @@ def train_policy(
         return None
     reads_test = reads_test and dataset.num_test > 0
     # Read on the device that `evaluate` and users of the saved network read it on: the CPU.
-    result = _result(trainer, outcome, module.cpu().eval(), policy, normalization, NOT_READ if reads_test else None)
+    result = _result(trainer, outcome, module.cpu().eval(), policy, data, NOT_READ if reads_test else None)
     # Saved before the test split is opened: nothing that reading it does may lose the network.
     if folder is not None:
         _save(folder, spec or ModelSpec("custom:module"), dataset, result, request)
@@ -169,7 +177,7 @@ def _result(
     outcome: TrainingOutcome,
     module: nn.Module,
     policy: GrowthPolicy,
-    normalization: Normalization,
+    data: TrainingData,
     test: Metrics | None,
 ) -> TrainResult:
     assert outcome.train is not None
@@ -188,7 +196,8 @@ def _result(
         events=tuple(trainer.events),
         samples=tuple(trainer.samples),
         growth_ended_by=outcome.growth_ended_by,
-        normalization=normalization,
+        normalization=data.normalization,
+        target_scale=data.target_scale,
         held_out_validation=trainer.holds_out_validation,
     )
 
@@ -196,7 +205,7 @@ def _result(
 def _tested(result: TrainResult, dataset: Dataset, out: Path | None) -> TrainResult:
     """The result with its test metrics, which its folder is told, too."""
     try:
-        test = read_test_split(result.module, dataset, result.normalization)
+        test = read_test_split(result.module, dataset, result.normalization, result.target_scale)
     except Exception as error:  # noqa: BLE001 - a user's network may raise anything, and what was trained is kept
         test = unread(f"the test split cannot be read: {one_line(error)}")
     result = replace(result, test=test)
@@ -261,6 +270,9 @@ def _save(folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainR
         task=dataset.task,
         shape=result.shape,
         normalization=result.normalization,
+        target_scale=result.target_scale,
+        layout=dataset.layout,
+        classes=dataset.classes,
         dataset=request["dataset"],
         policy=request["policy"],
         training=request["training"],

@@ -44,6 +44,12 @@ class SavedNetwork:
         """Inputs of type uint8 are divided by 255, then ``(x - mean) / std``."""
         return Normalization.from_dict(self.config["preprocessing"])
 
+    @property
+    def target_scale(self) -> Normalization | None:
+        """Outputs of a regression are multiplied by std, then mean is added; None where they are as they are."""
+        record = self.config.get("target_scale")
+        return None if record is None else Normalization.from_dict(record)
+
 
 def network_config(
     spec: ModelSpec,
@@ -53,6 +59,7 @@ def network_config(
     task: str,
     shape: NetworkShape,
     normalization: Normalization,
+    target_scale: Normalization | None = None,
     **provenance: Any,
 ) -> dict[str, Any]:
     """The content of config.json; `provenance` is kept for readers and not needed to load."""
@@ -64,6 +71,7 @@ def network_config(
         "task": task,
         **shape.to_dict(),
         "preprocessing": {"uint8_scale": UINT8_SCALE, **normalization.to_dict()},
+        **({} if target_scale is None else {"target_scale": target_scale.to_dict()}),
         **provenance,
     }
 

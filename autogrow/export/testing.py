@@ -13,13 +13,15 @@ from autogrow.training.batches import DeviceExamples
 from autogrow.training.task import Metrics, Task
 
 
-def read_test_split(module: nn.Module, dataset: Dataset, normalization: Normalization) -> Metrics:
+def read_test_split(
+    module: nn.Module, dataset: Dataset, normalization: Normalization, target_scale: Normalization | None = None
+) -> Metrics:
     """Metrics of a finished network on the test split: the only way to it, at the end of a run and of `evaluate`.
 
     One that is undefined is NaN, and `undefined` says why. Raises `DataError` where there is no test split.
     """
-    task = Task(dataset.task)
-    examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"))
+    task = Task(dataset.task, None if target_scale is None else target_scale.std)
+    examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"), target_scale)
     found = task.evaluate(module, examples)
     if not math.isfinite(found.loss):
         return unread(f"the test loss is {found.loss}: inputs or targets of the test split are out of range")

@@ -25,7 +25,8 @@ class Sample(_Record):
     """One reading of the metrics: train and validation on the same weights, in eval mode, without augmentation.
 
     `accuracy` is the share of right answers for classification and R² (1 minus the residual's share of the
-    variance) for regression; `loss` is the cross-entropy in nats or the mean squared error.
+    variance) for regression; `loss` is the cross-entropy in nats or the mean squared error in the user's unit, squared.
+    Where a regression is trained on standardized targets, policies watch the loss of those: see `watched`.
     """
 
     index: int
@@ -40,6 +41,15 @@ class Sample(_Record):
     training_flops: float
     parameters: int
     learning_rate: float
+    standardized_train_loss: float | None = None
+    """The mean squared error of standardized targets, which is what is trained on; None where there are none."""
+    standardized_validation_loss: float | None = None
+
+    def watched(self, metric: str) -> float:
+        """A metric as policies see it: losses as they are trained on, so that no unit decides when a network grows."""
+        standardized = getattr(self, f"standardized_{metric}", None)
+        value: float = getattr(self, metric) if standardized is None else standardized
+        return value
 
     @property
     def generalization_gap(self) -> float | None:
@@ -47,9 +57,12 @@ class Sample(_Record):
         return None if self.validation_accuracy is None else self.train_accuracy - self.validation_accuracy
 
     def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "generalization_gap": self.generalization_gap}
+        fields = {name: value for name, value in super().to_dict().items() if name not in _IF_ANY or value is not None}
+        return {**fields, "generalization_gap": self.generalization_gap}
 
 
+_IF_ANY = ("standardized_train_loss", "standardized_validation_loss")
+"""Left out of a record where there are none."""
 SAMPLE_METRICS = {"train_loss": -1, "validation_loss": -1, "train_accuracy": 1, "validation_accuracy": 1}
 """The metrics a trigger may watch, with the direction that is better."""
 
@@ -97,7 +110,7 @@ class GrowthEvent(_Record):
     gradient_ratio: float | None = None
     """Root mean square of the newborn entries' gradients over that of the incumbents', on the first step after."""
     loss_before: float | None = None
-    """Loss on a fixed batch right before the event."""
+    """Loss on a fixed batch right before the event, as it is trained on (of standardized targets, if any)."""
     losses_after: dict[int, float] = field(default_factory=dict)
     """Loss on the same batch by number of steps after the event; 0 is right after growing."""
     shock: float | None = None

@@ -17,8 +17,8 @@ def relative_gain(samples: Sequence[Sample], events: Sequence[GrowthEvent]) -> f
     if not events:
         return None
     last = events[-1].sample
-    earlier = [sample.train_loss for sample in samples if sample.index <= last]
-    later = [sample.train_loss for sample in samples if sample.index > last]
+    earlier = [sample.watched("train_loss") for sample in samples if sample.index <= last]
+    later = [sample.watched("train_loss") for sample in samples if sample.index > last]
     if not earlier or not later:
         return None
     size = min(LEVEL_SAMPLES, len(earlier))

@@ -86,7 +86,7 @@ class MetricTrigger(Trigger):
         """The verdict on the samples after the cooldown, without regard to `max_wait`."""
 
     def _values(self, samples: Sequence[Sample]) -> list[float]:
-        return [getattr(sample, self.metric) for sample in samples]
+        return [sample.watched(self.metric) for sample in samples]
 
 
 class StandingAverage(MetricTrigger):

@@ -34,6 +34,8 @@ class SearchSettings(PolicyPart):
     task: Literal["classification", "regression"]
     layout: Literal["features", "grey_images", "channels_first", "channels_last"] | None = None
     """How the inputs lie in a user's file; None in runs from before it was recorded."""
+    standardizes_targets: bool = False
+    """Whether a regression trains on standardized targets: new searches do, those from before go on as they began."""
     model: str
     model_options: dict[str, Any] = {}
     space: dict[str, Any]
@@ -95,6 +97,8 @@ SAME_EXPERIMENT = (
 def experiment_digest(settings: SearchSettings) -> str:
     """Equal for searches whose trials can be compared: drivers that share a study must agree in it."""
     content = settings.model_dump(mode="json", include=set(SAME_EXPERIMENT))
+    if settings.standardizes_targets and settings.task == "regression":
+        content["standardizes_targets"] = True  # not in searches from before, whose digest stays what it was
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -24,7 +24,6 @@ from autogrow.data.arrays import Layout
 from autogrow.data.catalogue import Task as TaskName
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
-from autogrow.data.preprocessing import measure_normalization
 from autogrow.errors import RunFolderError, one_line
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
@@ -39,8 +38,8 @@ from autogrow.study.trial_workplace import trial_workplace
 from autogrow.training.example_input import example_input
 from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder
-from autogrow.training.task import Task
-from autogrow.training.trainer import Signal, Trainer, TrainingData, TrainingOutcome
+from autogrow.training.trainer import Signal, Trainer, TrainingOutcome
+from autogrow.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], Signal]
@@ -60,6 +59,7 @@ class TrialConfig(BaseModel):
     data_dir: str
     task: TaskName | None = None
     layout: Layout | None = None
+    standardizes_targets: bool = True
     model: str
     model_options: dict[str, Any]
     train_size: int | None
@@ -98,6 +98,7 @@ class TrialConfig(BaseModel):
             "data_dir": settings.data_dir,
             "task": settings.task,
             "layout": settings.layout,
+            "standardizes_targets": settings.standardizes_targets,
             "model": model.name,
             "model_options": dict(model.options),
             "train_size": settings.train_size,
@@ -213,8 +214,7 @@ def _train(
 ) -> dict[str, Any]:
     policy = GrowthPolicy.from_dict(config.policy)
     train, validation = dataset.split(seed=config.split_seed, train_size=config.train_size)
-    task = Task(dataset.task)
-    data = TrainingData(task, train, validation, measure_normalization(train), dataset.augmentation)
+    data = TrainingData.of(dataset, train, validation, standardizes_targets=config.standardizes_targets)
     spec = ModelSpec.from_dict(
         {"name": config.model, "options": config.model_options}
     ).given_by_caller()  # see `TrialConfig.of`

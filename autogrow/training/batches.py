@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autogrow.data.preprocessing import Normalization
+from autogrow.data.arrays import Array
+from autogrow.data.preprocessing import Normalization, standardize
 from autogrow.data.splits import Examples
 from autogrow.training.augmentation import NUM_DRAWS, Augmentation
 
@@ -23,16 +24,27 @@ class DeviceExamples:
 
     Images are stored channels last, and so are batches of them (N, C, H, W): on a 2-core CPU a training step of a
     ResNet then takes 0.85 to 0.92 of the time, and tensor cores want it so.
+
+    Targets of a regression are standardized by `target_scale` where there is one: losses and gradients then have the
+    same size whatever unit the targets are in.
     """
 
-    def __init__(self, examples: Examples, normalization: Normalization, device: torch.device) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        normalization: Normalization,
+        device: torch.device,
+        target_scale: Normalization | None = None,
+    ) -> None:
         shape = examples.inputs.shape
         self._image = (shape[2], shape[3], shape[1]) if len(shape) == 4 else None
         """Height, width and channels."""
-        # A memory-mapped array is read-only, which torch.from_numpy warns of: only such an array is copied first.
-        targets = examples.targets if examples.targets.flags.writeable else np.array(examples.targets)
-        self.targets = torch.from_numpy(targets).to(device)
-        self._rows = torch.from_numpy(self._stored(examples)).to(device)
+        targets = examples.targets if target_scale is None else standardize(examples.targets, target_scale)
+        self.targets = torch.from_numpy(_writeable(_narrow(targets))).to(device)
+        # What needs 64 bits has to be standardized in them.
+        is_wide = examples.inputs.dtype == np.float64
+        inputs = standardize(examples.inputs, normalization) if is_wide else examples.inputs
+        self._rows = torch.from_numpy(self._stored(inputs)).to(device)
         """Every example as a row; of images every pixel (N * H * W, C), and a last one of zeros for padding."""
         scale = 255.0 if self._rows.dtype == torch.uint8 else 1.0
         broadcast = (-1,) if self._image else (-1,) + (1,) * (len(shape) - 2)
@@ -40,16 +52,15 @@ class DeviceExamples:
         std = torch.tensor(normalization.std, dtype=torch.float32, device=device).view(broadcast)
         self._factor = 1.0 / (std * scale)
         self._offset = -torch.tensor(normalization.mean, dtype=torch.float32, device=device).view(broadcast) / std
-        self._are_normalized = False
+        self._are_normalized = is_wide
         if self._rows.dtype == torch.float32 or 4 * self._rows.numel() <= SMALL_BYTES:
             self._rows, self._are_normalized = self._normalized(self._rows), True
         self._examples = self._rows if self._image is None else self._rows[:-1].view(-1, *self._image)
         """(N, ...); images as (N, H, W, C)."""
 
-    def _stored(self, examples: Examples) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
-        inputs = examples.inputs
+    def _stored(self, inputs: Array) -> Array:
         if self._image is None:
-            return inputs if inputs.flags.writeable else np.array(inputs)
+            return _writeable(inputs)
         height, width, channels = self._image
         rows = np.zeros((len(inputs) * height * width + 1, channels), inputs.dtype)
         rows[:-1].reshape(len(inputs), height, width, channels)[:] = inputs.transpose(0, 2, 3, 1)
@@ -80,6 +91,15 @@ class DeviceExamples:
 
     def _normalized(self, inputs: Tensor) -> Tensor:
         return inputs if self._are_normalized else torch.addcmul(self._offset, inputs.float(), self._factor)
+
+
+def _writeable(array: Array) -> Array:
+    """The array itself, or a copy of a memory-mapped one, which is read-only: torch.from_numpy warns of that."""
+    return array if array.flags.writeable else np.array(array)
+
+
+def _narrow(targets: Array) -> Array:
+    return targets.astype(np.float32) if targets.dtype == np.float64 else targets
 
 
 class BatchOrder:

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autogrow.data.preprocessing import Normalization
-from autogrow.data.splits import TrainSplit, ValidationSplit
 from autogrow.errors import TrainingDivergedError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.size import latency_ms, training_memory_bytes
@@ -33,7 +31,8 @@ from autogrow.training.optimizers import learning_rate_at, make_optimizer, resto
 from autogrow.training.records import TrialFolder
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.steps import Steps
-from autogrow.training.task import Metrics, Task
+from autogrow.training.task import Metrics
+from autogrow.training.training_data import TrainingData
 
 TIMED_BATCH = 128
 """Training examples whose forward pass is timed for a limit of latency."""
@@ -52,17 +51,6 @@ class Signal(Enum):
     """End now, keep the record: a scheduler has seen enough."""
     INTERRUPT = "interrupt"
     """Write a checkpoint and end: the run will be resumed."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What one run trains on and is read by."""
-
-    task: Task
-    train: TrainSplit
-    validation: ValidationSplit | None
-    normalization: Normalization
-    augmentation: str = "none"
 
 
 @dataclass(frozen=True)
@@ -138,8 +126,8 @@ class Trainer:
         self._seed = seed
         self._on_sample = on_sample or (lambda sample: Signal.CONTINUE)
         self._interrupted = interrupted or (lambda: False)
-        self._train = DeviceExamples(data.train, data.normalization, device)
-        self._validation = DeviceExamples(data.validation, data.normalization, device) if data.validation else None
+        self._train = data.on(data.train, device)
+        self._validation = data.on(data.validation, device) if data.validation else None
         self._order = BatchOrder(len(self._train), settings.batch_size, seed, device)
         self.num_steps = settings.num_steps(self._order.steps_per_epoch)
         self._steps = Steps(data.task, self._train, self._order, self._augmentation(), self._learning_rate, execution)
@@ -306,6 +294,8 @@ class Trainer:
             training_flops=self._flops,
             parameters=self.network.num_parameters,
             learning_rate=self._learning_rate(self._step),
+            standardized_train_loss=train.standardized_loss,
+            standardized_validation_loss=validation.standardized_loss if validation else None,
         )
         self.samples.append(sample)
         if self.folder:

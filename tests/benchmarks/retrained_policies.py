@@ -23,16 +23,15 @@ import torch
 from autogrow.api import resolve_data_dir, resolve_model, training_settings
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
-from autogrow.data.preprocessing import measure_normalization
 from autogrow.experiments.statistics import paired_difference, spread
-from autogrow.export.retraining import read_test_split, train_policy
+from autogrow.export.retraining import train_policy
+from autogrow.export.testing import read_test_split
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy, static_policy
 from autogrow.study.search_space import SEARCHABLE_TRAINING
 from autogrow.study.settings import SPLIT_SEED
-from autogrow.training.batches import DeviceExamples
-from autogrow.training.task import Metrics, Task
-from autogrow.training.trainer import TrainingData
+from autogrow.training.task import Metrics
+from autogrow.training.training_data import TrainingData
 from tests.benchmarks.static_networks import CPU, train_network
 from tests.benchmarks.table import Row
 
@@ -217,9 +216,9 @@ def _grown(run: Run, policy: dict[str, Any], dataset: Dataset) -> tuple[Metrics,
 
 def _static(run: Run, config: dict[str, Any], dataset: Dataset) -> tuple[Metrics, Metrics]:
     train, validation = dataset.split(seed=SPLIT_SEED, train_size=run.train_size)
-    data = TrainingData(Task(dataset.task), train, validation, measure_normalization(train))
+    data = TrainingData.of(dataset, train, validation)
     shape = dataset.input_shape, dataset.num_outputs
     spec, settings = resolve_model("auto", dataset, None), training_settings(dataset, None)
     module = train_network(config, data, shape, spec, settings, run.seed, lambda *progress: None)
-    held_out = data.task.evaluate(module, DeviceExamples(validation, data.normalization, CPU))
-    return held_out, read_test_split(module, dataset, data.normalization)
+    held_out = data.task.evaluate(module, data.on(validation, CPU))
+    return held_out, read_test_split(module, dataset, data.normalization, data.target_scale)

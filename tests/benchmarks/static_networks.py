@@ -10,10 +10,10 @@ from torch import nn
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.models.registry import MODELS
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.training.batches import BatchOrder, DeviceExamples
+from autogrow.training.batches import BatchOrder
 from autogrow.training.execution import channels_last
 from autogrow.training.optimizers import learning_rate_at, make_optimizer, set_learning_rate
-from autogrow.training.trainer import TrainingData
+from autogrow.training.training_data import TrainingData
 
 WIDTH_OPTIONS = {"mlp": ("hidden",), "convnet": ("channels", "hidden")}
 """Options of the built-in models that are widths."""
@@ -52,7 +52,7 @@ def train_network(
     settings = settings.model_copy(update={name: config[name] for name in TRAINING_OPTIONS})
     model = channels_last(build_model(narrowed(spec, config), *shape, seed))
     optimizer = make_optimizer(model, settings)
-    train = DeviceExamples(data.train, data.normalization, CPU)
+    train = data.on(data.train, CPU)
     order = BatchOrder(len(train), settings.batch_size, seed, CPU)
     num_steps = order.steps_per_epoch * settings.epochs
     model.train()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from autogrow.training.trainer import TrainingData
+from autogrow.training.training_data import TrainingData
 
 PADDING = 4
 LEARNING_RATE = 1e-3

@@ -29,16 +29,14 @@ from torch import nn
 
 from autogrow.api import resolve_data_dir, resolve_model, training_settings
 from autogrow.data.opening import open_dataset
-from autogrow.data.preprocessing import measure_normalization
 from autogrow.models.building import ModelSpec
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.sampling import SAMPLERS, Sampling
 from autogrow.study.search_space import find_space
 from autogrow.study.settings import SPLIT_SEED
-from autogrow.training.batches import DeviceExamples
 from autogrow.training.task import Metrics, Task
-from autogrow.training.trainer import TrainingData
+from autogrow.training.training_data import TrainingData
 from tests.benchmarks.static_networks import CPU, full_widths, train_network
 
 METRIC = "score"
@@ -77,7 +75,7 @@ def run_trial(
 ) -> None:  # fmt: skip
     """One trial, which reports along the way."""
     torch.set_num_threads(1)
-    validation = DeviceExamples(data.validation, data.normalization, CPU)
+    validation = data.on(data.validation, CPU)
     sample = torch.arange(min(VALIDATION_SAMPLE, len(validation)))
 
     def report(step: int, num_steps: int, model: nn.Module) -> None:
@@ -119,7 +117,7 @@ def search(
     """Search until the time is over."""
     opened = open_dataset(dataset, resolve_data_dir(data_dir))
     train, validation = opened.split(seed=SPLIT_SEED, train_size=train_size)
-    data = TrainingData(Task(opened.task), train, validation, measure_normalization(train))
+    data = TrainingData.of(opened, train, validation)
     spec = resolve_model("auto", opened, None)
     settings = training_settings(opened, None)
     shape = opened.input_shape, opened.num_outputs

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from autogrow.data.opening import open_dataset
-from autogrow.data.preprocessing import measure_normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
@@ -17,8 +16,8 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.example_input import example_input
-from autogrow.training.task import Task
-from autogrow.training.trainer import Signal, Trainer, TrainingData
+from autogrow.training.trainer import Signal, Trainer
+from autogrow.training.training_data import TrainingData
 from tests.benchmarks.setting import Setting
 
 BATCH = 128
@@ -47,7 +46,7 @@ def image_data(setting: Setting, dataset: str, num_train: int | None = None) -> 
     train, validation = opened.split(seed=SEED, train_size=num_train)
     few = slice(READ_EXAMPLES)
     held_out = ValidationSplit(validation.inputs[few], validation.targets[few], validation.indices[few])
-    return TrainingData(Task(opened.task), train, held_out, measure_normalization(train), opened.augmentation)
+    return TrainingData.of(opened, train, held_out)
 
 
 def num_outputs(train: TrainSplit) -> int:

@@ -15,7 +15,7 @@ from autogrow.export.retraining import train_policy
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.training import trainer
+from autogrow.training import trainer, training_data
 from autogrow.training.trainer import Signal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,13 +126,13 @@ def test_the_gap_is_that_of_the_validation_split(train):
 def self_measured_size(train, monkeypatch, **options):
     """How many examples the trainer was given to train on."""
     sizes = []
-    original = trainer.DeviceExamples
+    original = training_data.DeviceExamples
 
     def measure(examples, *others):
         sizes.append(len(examples))
         return original(examples, *others)
 
-    monkeypatch.setattr(trainer, "DeviceExamples", measure)
+    monkeypatch.setattr(training_data, "DeviceExamples", measure)
     result = train(**options)
     assert result.held_out_validation == (len(sizes) == 2)
     return sizes[0]

@@ -11,7 +11,8 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.example_input import example_input
 from autogrow.training.task import Task
-from autogrow.training.trainer import Signal, Trainer, TrainingData
+from autogrow.training.trainer import Signal, Trainer
+from autogrow.training.training_data import TrainingData
 
 SHAPE = (3, 8, 8)
 CLASSES = 4

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from autogrow.data.opening import open_dataset
-from autogrow.data.preprocessing import measure_normalization
 from autogrow.errors import RunFolderError
 from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.folder import ExperimentFolder
@@ -35,12 +34,12 @@ from autogrow.reading.typed import typed
 from autogrow.report import formats
 from autogrow.report.tables import Table
 from autogrow.study.settings import SPLIT_SEED
-from autogrow.training.batches import BatchOrder, DeviceExamples
+from autogrow.training.batches import BatchOrder
 from autogrow.training.example_input import example_input
 from autogrow.training.execution import autocast, channels_last
 from autogrow.training.optimizers import make_optimizer
-from autogrow.training.task import Task
-from autogrow.training.trainer import Signal, Trainer, TrainingData
+from autogrow.training.trainer import Signal, Trainer
+from autogrow.training.training_data import TrainingData
 
 NUM_STEPS, QUICK_STEPS = 1000, 40
 BATCH_SIZE = 50
@@ -115,7 +114,7 @@ class PlainLoop:
         module = build_model(NETWORK, bench.input_shape, bench.num_outputs, seed).to(bench.device)
         self._module = channels_last(module).train()
         self._task = bench.data.task
-        self._train = DeviceExamples(bench.data.train, bench.data.normalization, bench.device)
+        self._train = bench.data.on(bench.data.train, bench.device)
         self._order = BatchOrder(len(self._train), BATCH_SIZE, seed, bench.device)
         self._optimizer = make_optimizer(self._module, bench.settings)
         self._bench = bench
@@ -189,7 +188,7 @@ def _prepare(request: Request) -> tuple[_Bench, Experiment]:
         sample_every=num_steps // num_samples,
         sample_size=2 * BATCH_SIZE,
     )
-    data = TrainingData(Task(dataset.task), train, validation, measure_normalization(train))
+    data = TrainingData.of(dataset, train, validation)
     device = torch.device(request.device)
     bench = _Bench(data, dataset.input_shape, dataset.num_outputs, settings, device, request)
     experiment = Experiment(

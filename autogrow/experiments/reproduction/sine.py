@@ -78,7 +78,14 @@ def build(dataset: Dataset, request: Request) -> Arena:
     constant, falling = (_length(training, request) for training in (TRAINING, FALLING))
     best, early = (best_policy(1), falling_policy(1)) if request.quick else (best_policy(), falling_policy())
     experiment = Experiment(
-        dataset, FULL, best, constant, device=request.device, execution=request.execution, keeps_validation_apart=True
+        dataset,
+        FULL,
+        best,
+        constant,
+        device=request.device,
+        execution=request.execution,
+        keeps_validation_apart=True,
+        standardizes_targets=False,
     )
     static, unfrozen = static_policy(), best.model_copy(update={"freeze": NoFreezing()})
     conditions = (
