@@ -9,6 +9,7 @@ import copy
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from autogrow.errors import NetworkError, one_line
@@ -37,12 +38,18 @@ class _WithoutGraphs(TorchFunctionMode):
     """Copies tensors that belong to a graph by their values. Copies of one tensor stay one tensor."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+        if func is Tensor.__deepcopy__ and (is_lazy(args[0]) or not args[0].is_leaf):
             tensor, memo = args
             if id(tensor) not in memo:
-                memo[id(tensor)] = tensor.detach().clone()
+                memo[id(tensor)] = _without_size(tensor) if is_lazy(tensor) else tensor.detach().clone()
             return memo[id(tensor)]
         return func(*args, **(kwargs or {}))
+
+
+def _without_size(tensor: Tensor) -> Tensor:
+    """A copy of a lazy layer's buffer, which PyTorch has none for: it is as yet nothing but a device and a type."""
+    made: Tensor = type(tensor)(tensor.requires_grad, tensor.data.device, tensor.data.dtype)
+    return made
 
 
 def _holder(value: Any) -> str:
