@@ -38,12 +38,6 @@ def atomic_target(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files under `folder` of writers that were killed. Nobody may be writing there."""
-    for path in folder.rglob(".*.tmp*"):
-        path.unlink(missing_ok=True)
-
-
 def write_text_atomically(path: Path, text: str) -> None:
     with atomic_target(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -53,11 +47,23 @@ def write_json_atomically(path: Path, content: Any) -> None:
     write_text_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def file_stamp(path: Path) -> tuple[int, ...]:
+    """What tells a file from every other that stood, or will stand, under its name.
+
+    Size and time of change alone do not: tools that copy, unpack or synchronize set the time as it was elsewhere. The
+    inode's number and the time of its own last change, which nobody can set, come with them.
+    """
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
+
+
 def append_text(path: Path, text: str) -> None:
     """Add to the end of a file, which is made where it is missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        # Never through a link, as nothing that is written whole replaces more than the link itself.
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        with open(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         raise unwritable(path, error) from error

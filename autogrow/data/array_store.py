@@ -20,10 +20,13 @@ from autogrow.data.catalogue import Augmentation, Task
 from autogrow.data.locations import ARRAYS_FOLDER, default_data_dir, disk_errors, is_not_writable, unfinished_path
 from autogrow.data.sources import FORMAT_NUMBER, Source
 from autogrow.errors import DataError
+from autogrow.removal import remove_written
 
 _logger = logging.getLogger(__name__)
 
 META_FILE = "meta.json"
+ARRAY_FILES = r"[xy]_(train|test)\.npy|meta\.json"
+"""Pattern of the files in a folder of arrays."""
 _PUBLISH_ATTEMPTS = 10
 
 
@@ -167,4 +170,4 @@ def _retire(folder: Path) -> None:
     discarded = unfinished_path(folder)
     with suppress(FileNotFoundError):  # another process was faster
         folder.rename(discarded)
-    shutil.rmtree(discarded, ignore_errors=True)
+    remove_written(discarded, ARRAY_FILES)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autogrow.data.arrays import DecodedArrays
 from autogrow.errors import DataError
+from autogrow.files import file_stamp
 
 FORMAT_NUMBER = 2
 """Raise it when a decoder gives other arrays than before, or `meta.json` changes: stored arrays are then redone."""
@@ -27,8 +28,7 @@ class Source:
         """Changes when a file is moved, replaced or touched, so that checksums are verified once per file."""
         digest = sha256(f"{FORMAT_NUMBER} {self.name} {self.variant}\n".encode())
         for file in self.files:
-            status = file.stat()
-            digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(f"{file} {' '.join(map(str, file_stamp(file)))}\n".encode())
         return digest.hexdigest()[:16]
 
     def folder_name(self) -> str:

@@ -11,7 +11,6 @@
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +19,11 @@ from typing import Any
 from autogrow.errors import RunFolderError
 from autogrow.experiments.pages import Pages
 from autogrow.experiments.records import Outcome, read_outcome
-from autogrow.export.retraining import REQUEST
+from autogrow.export.retraining import REQUEST, discard_training
 from autogrow.files import write_json_atomically, write_text_atomically
+from autogrow.locking import FolderLock
 from autogrow.reading.json_files import read_json
 from autogrow.reading.texts import MEBIBYTE
-from autogrow.study.run_folder import RunFolder
 
 FORMAT_VERSION = 1
 MAX_RESULT_BYTES = 256 * MEBIBYTE
@@ -55,7 +54,7 @@ class ExperimentFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder. Raises `RunFolderInUseError` when another process has it."""
-        with RunFolder(self.path).locked():
+        with FolderLock(self.path, f"folder {self.path}").held():
             yield
 
     def check(self, settings: dict[str, Any]) -> None:
@@ -103,13 +102,13 @@ class ExperimentFolder:
     def write_record(self, record: Outcome) -> None:
         """Keep a finished run, and nothing of how it was under way."""
         write_json_atomically(self._record_file(record.seed, record.condition), record.to_dict())
-        shutil.rmtree(self._working(record.seed, record.condition), ignore_errors=True)
+        discard_training(self._working(record.seed, record.condition))
 
     def place_of_run(self, seed: int, condition: str) -> Path:
         """Where a run that is not finished is trained, or goes on from its checkpoint."""
         place = self._working(seed, condition)
         if place.exists() and not (place / REQUEST).exists():
-            shutil.rmtree(place)  # ended, or not begun, when the process was killed: there is nothing to go on from
+            discard_training(place)  # ended, or not begun, when the process was killed: nothing to go on from
         return place
 
     def part(self, name: str) -> dict[str, Any] | None:

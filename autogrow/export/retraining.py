@@ -1,11 +1,12 @@
 """The end of the way: train one network by a policy on train + validation, open the test split once, save it."""
 
+import functools
 import json
-import shutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import nn
@@ -14,10 +15,11 @@ from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
 from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError, one_line
-from autogrow.export.saved_network import CONFIG, add_metrics, network_config, save_network
+from autogrow.export.saved_network import CONFIG, WEIGHTS, add_metrics, network_config, save_network
 from autogrow.export.testing import NOT_READ, plain_test_metrics, read_test_split, unread
 from autogrow.export.weights import check_weights
 from autogrow.files import write_json_atomically
+from autogrow.locking import LOCK, FolderLock
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.running.copying import copied
@@ -28,6 +30,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.reading.json_files import read_json
+from autogrow.removal import refuse_links, temporary_names
 from autogrow.study.settings import SPLIT_SEED, versions
 from autogrow.training.example_input import example_input
 from autogrow.training.records import TrialFolder
@@ -36,6 +39,8 @@ from autogrow.training.trainer import Signal, Trainer, TrainingOutcome
 from autogrow.training.training_data import TrainingData
 
 REQUEST = "request.json"
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,23 @@ class TrainResult:
         }
 
 
+def _holding_its_folder(train: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """The same function, while no other process may train into its `out`."""
+
+    @functools.wraps(train)
+    def hold(*arguments: Arguments.args, **options: Arguments.kwargs) -> Returned:
+        out = options.get("out")
+        if not isinstance(out, Path):
+            return train(*arguments, **options)
+        if out.exists() and not out.is_dir():
+            raise RunFolderError(f"{out} is a file: choose a folder for --out")
+        with FolderLock(out, f"folder {out}").held():
+            return train(*arguments, **options)
+
+    return hold
+
+
+@_holding_its_folder
 def train_policy(
     model: ModelSpec | nn.Module,
     dataset: Dataset,
@@ -114,7 +136,8 @@ def train_policy(
     With `out`, the network and the record of its training are saved there; a run that was interrupted there goes on
     from its checkpoint.
 
-    Raises `RunFolderError` when `out` holds something else, `TrainingDivergedError` when the loss is not finite.
+    Raises `RunFolderError` when `out` holds something else, `RunFolderInUseError` when another process trains there,
+    `TrainingDivergedError` when the loss is not finite.
     """
     if not 0 <= seed < 2**32:
         raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}")
@@ -167,7 +190,7 @@ def _run(trainer: Trainer, out: Path | None) -> TrainingOutcome | None:
         outcome = trainer.run()
     except TrainingDivergedError:
         if out is not None:
-            shutil.rmtree(out, ignore_errors=True)  # nothing in it is worth going on from
+            discard_training(out)  # nothing in it is worth going on from
         raise
     return None if outcome.signal is Signal.INTERRUPT else outcome
 
@@ -252,14 +275,19 @@ def _check_folder(out: Path, request: dict[str, Any]) -> None:
     record = out / REQUEST
     if (out / CONFIG).exists():
         raise RunFolderError(f"{out} holds a trained network: choose another --out, or remove it")
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out} is a file: choose a folder for --out")
     if record.exists():
         fix = "remove the folder, or choose another --out"
         if read_json(record, "training run's record", RunFolderError, fix=fix) != request:
             raise RunFolderError(f"{out} holds an interrupted training run with other settings: choose another --out")
-    elif out.exists() and any(out.iterdir()):
+        refuse_links((*out.iterdir(), *out.glob("checkpoint/*")))
+    elif out.exists() and any(entry.name != LOCK for entry in out.iterdir()):
         raise RunFolderError(f"{out} is not empty: choose another --out")
+
+
+def discard_training(out: Path) -> None:
+    """Remove what a training run has written; what else lies there stays."""
+    ours = "|".join(map(re.escape, (REQUEST, WEIGHTS, CONFIG)))
+    TrialFolder(out).discard(ours, temporary_names(ours))
 
 
 def _save(folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainResult, request: dict[str, Any]) -> None:

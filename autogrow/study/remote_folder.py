@@ -8,6 +8,7 @@ trains, every few seconds. Files appear there whole.
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -20,7 +21,7 @@ from typing import Any
 import fsspec
 
 from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError
-from autogrow.files import atomic_target
+from autogrow.files import atomic_target, file_stamp
 
 PUBLISH_SECONDS = 2.0
 """How often a trial's records and checkpoints are published, which is what the loss of its machine costs at most."""
@@ -29,7 +30,7 @@ LOCK_STALE_SECONDS = 60.0
 """A lock that was not renewed for so long is that of a dead machine."""
 LOCK = "lock"
 Stamp = tuple[Any, ...]
-"""What tells a file from an older one of the same name: size, and time or digest."""
+"""What tells a file from an older one of the same name: size, and times, inode or digest."""
 
 
 class RemoteFolder:
@@ -74,7 +75,12 @@ class RemoteFolder:
         """
         with self._readable_errors():
             for name, stamp in self.files(within).items():
-                if self._fetched.get(name) != stamp and not set(leaving_out) & set(name.split("/")):
+                parts = name.split("/")
+                if ".." in parts or "" in parts:
+                    raise RunFolderError(
+                        f"{self.url} has a file {name!r}, which would lie outside of a copy: remove it"
+                    )
+                if self._fetched.get(name) != stamp and not set(leaving_out) & set(parts):
                     with suppress(FileNotFoundError), atomic_target(copy / name) as temporary:
                         self._storage.get_file(self._path(name), str(temporary))
                     self._fetched[name] = stamp
@@ -92,10 +98,10 @@ class RemoteFolder:
         present: dict[str, Stamp] = {}
         for path in sorted(copy.rglob("*")):
             with suppress(FileNotFoundError):  # replaced or removed just now
-                status = path.stat()
+                stamp = file_stamp(path)
                 parts = path.relative_to(copy).parts
                 if path.is_file() and not path.name.startswith(".") and not set(leaving_out) & set(parts):
-                    present["/".join(parts)] = (status.st_size, status.st_mtime_ns, status.st_ino)
+                    present["/".join(parts)] = stamp
         for name, stamp in sorted(present.items(), key=lambda item: item[0].count("/")):
             if self._published.get(name) != stamp:
                 with suppress(FileNotFoundError):
@@ -103,6 +109,8 @@ class RemoteFolder:
                     self._published[name] = stamp
         if removing:
             for name in (self._published.keys() | self._fetched.keys()) - present.keys():
+                if (copy / name).exists():  # left out here, not gone
+                    continue
                 self.remove(name)
                 self._published.pop(name, None)
                 self._fetched.pop(name, None)
@@ -129,9 +137,18 @@ class RemoteFolder:
         return bytes(content)
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all that is in it, if there is one."""
+        """Remove a file, if there is one."""
         with self._readable_errors(), suppress(FileNotFoundError):
-            self._storage.rm(self._path(name), recursive=True)
+            self._storage.rm_file(self._path(name))
+
+    def remove_written(self, within: str, pattern: str) -> None:
+        """Remove the files directly in a folder whose names match, and the folder if nothing else is in it."""
+        names = self.files(within)
+        for name in names:
+            if re.fullmatch(pattern, name.removeprefix(f"{within}/")):
+                self.remove(name)
+        with suppress(Exception):  # not empty, or storage that has no folders
+            self._storage.rmdir(self._path(within))
 
     def files(self, within: str = "") -> dict[str, Stamp]:
         """All files, at any depth, by their names."""
@@ -188,11 +205,13 @@ def remote_lock(remote: RemoteFolder) -> Iterator[None]:
     key = uuid.uuid4().hex
     holder = lock_holder(remote)
     if holder is not None:
-        raise RunFolderInUseError(f"run {remote.url} is in use by {holder}: wait, or stop it")
+        raise in_use(remote, holder)
+    if (content := remote.read(LOCK)) and not _is_lock(content):
+        raise RunFolderError(f"{remote.url}/{LOCK} is no lock of autogrow's: choose another folder")
     _write_lock(remote, key)
     time.sleep(0.2)  # of two that begin at once, the one that wrote last has it
     if json.loads(remote.read(LOCK) or b"{}").get("key") != key:
-        raise RunFolderInUseError(f"run {remote.url} is in use by {lock_holder(remote)}: wait, or stop it")
+        raise in_use(remote, lock_holder(remote) or "another process")
     ended = threading.Event()
 
     def renew() -> None:
@@ -223,6 +242,18 @@ def lock_holder(remote: RemoteFolder) -> str | None:
         return None
 
 
+def in_use(remote: RemoteFolder, holder: str) -> RunFolderInUseError:
+    """The error for a run that somebody holds."""
+    return RunFolderInUseError(f"run {remote.url} is in use by {holder}: wait, or stop it")
+
+
+def _is_lock(content: bytes) -> bool:
+    try:
+        return bool({"host", "pid", "renewed", "key"} <= json.loads(content).keys())
+    except (ValueError, AttributeError):
+        return False
+
+
 def _write_lock(remote: RemoteFolder, key: str) -> None:
     lock = {"host": socket.gethostname(), "pid": os.getpid(), "renewed": time.time(), "key": key}
     remote.write(LOCK, json.dumps(lock).encode())
@@ -240,5 +271,5 @@ def _is_running(process: int) -> bool:
 
 def _stamp(details: dict[str, Any]) -> Stamp:
     """Kinds of storage name the time of a file's last change differently, and some its digest."""
-    names = ("mtime", "LastModified", "updated", "last_modified", "created", "ETag", "etag", "md5Hash")
+    names = ("mtime", "LastModified", "updated", "last_modified", "created", "ino", "ETag", "etag", "md5Hash")
     return (details.get("size"), *(str(details[name]) for name in names if details.get(name) is not None))

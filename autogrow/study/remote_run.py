@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from autogrow.study.remote_folder import RemoteFolder, lock_holder, remote_lock
+from autogrow.files import file_stamp
+from autogrow.study.remote_folder import RemoteFolder, in_use, lock_holder, remote_lock
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.session_folder import session_folder
+from autogrow.training.checkpoint import CHECKPOINTS
 
 NOT_COPIED = ("checkpoint", "forks", "interrupt", "lock")
 """What only trials need, and what is asked for where it is."""
@@ -27,7 +29,7 @@ class RemoteRunFolder(RunFolder):
         atexit.register(stack.close)
         self.place = self._remote.url
         self.forks_place = None  # every machine would read them from afar
-        self._published_database = -1
+        self._published_database: tuple[int, ...] = ()
         self._without_checkpoints: set[str] = set()
         self._remote.fetch(self.path, NOT_COPIED)
 
@@ -36,8 +38,8 @@ class RemoteRunFolder(RunFolder):
 
     def publish(self) -> None:
         self._remote.publish(self.path, ("trials", "lock", "interrupt", self.database.name))
-        if self.database.exists() and self.database.stat().st_mtime_ns != self._published_database:
-            self._published_database = self.database.stat().st_mtime_ns
+        if self.database.exists() and (state := _database_state(self.database)) != self._published_database:
+            self._published_database = state
             with tempfile.NamedTemporaryFile(dir=self.path.parent) as whole:
                 with closing(sqlite3.connect(self.database)) as source, closing(sqlite3.connect(whole.name)) as target:
                     source.backup(target)
@@ -51,7 +53,7 @@ class RemoteRunFolder(RunFolder):
 
     def discard_checkpoints(self, root: int) -> None:
         name = self._name_of(self.trial(root).checkpoints)
-        self._remote.remove(name)
+        self._remote.remove_written(name, CHECKPOINTS)
         self._without_checkpoints.add(name)
 
     def ask_to_save(self) -> None:
@@ -64,6 +66,10 @@ class RemoteRunFolder(RunFolder):
     def in_use(self) -> bool:
         return lock_holder(self._remote) is not None
 
+    def refuse_if_in_use(self) -> None:
+        if (holder := lock_holder(self._remote)) is not None:
+            raise in_use(self._remote, holder)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         with remote_lock(self._remote):
@@ -73,10 +79,14 @@ class RemoteRunFolder(RunFolder):
             # A trial that was stopped may have published once more after its checkpoints were removed.
             late = {name.rpartition("/")[0] for name in self._remote.files(self.trials.name)}
             for name in late & self._without_checkpoints:
-                self._remote.remove(name)
-
-    def _holder(self) -> str:
-        return lock_holder(self._remote) or "another process"
+                self._remote.remove_written(name, CHECKPOINTS)
 
     def _name_of(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
+
+
+def _database_state(path: Path) -> tuple[int, ...]:
+    """Differs after every transaction: SQLite counts them in the file, whose time may stand still for milliseconds."""
+    with path.open("rb") as file:
+        file.seek(24)
+        return *file_stamp(path), int.from_bytes(file.read(4), "big")

@@ -1,32 +1,28 @@
 """One run's folder: the only class that knows its paths, and the lock that keeps a second search out of it."""
 
-import fcntl
-import json
 import os
-import shutil
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError
+from autogrow.errors import RunFolderError, UsageError
 from autogrow.files import unwritable, write_text_atomically
+from autogrow.locking import LOCK, FolderLock
 from autogrow.paths import is_within, resolved
 from autogrow.policy.part import validated
 from autogrow.reading.texts import MEBIBYTE
 from autogrow.reading.yaml_files import read_yaml
+from autogrow.removal import refuse_links, remove_written, temporary_names
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_location import SharedStudy, StudyLocation, sqlite_file, without_password
-from autogrow.training.records import TrialFolder
+from autogrow.training.checkpoint import CHECKPOINTS, UNFINISHED_CHECKPOINTS
+from autogrow.training.records import RECORDS, TrialFolder
 
 CONFIG_FORMAT = "autogrow-run/1"
 MAX_CONFIG_BYTES = MEBIBYTE
 """Of config.yaml: it holds the search space and the policies of --from."""
-LOCK_PATIENCE_SECONDS = 0.3
 STORAGE_VARIABLE = "AUTOGROW_STORAGE"
 """Environment variable with the URL of a shared study; a run folder keeps the URL without its password."""
 
@@ -58,7 +54,7 @@ class RunFolder:
         """A database that the caller of this process has named, with the password that config.yaml does not have."""
         self.model_name: str | None = None
         """The model that they have named."""
-        self._lock_file = self.path / "lock"
+        self._lock = FolderLock(self.path, f"run {self.place}")
 
     @property
     def name(self) -> str:
@@ -75,11 +71,11 @@ class RunFolder:
 
     def discard_forks(self) -> None:
         """Remove what only further trials of this search would need."""
-        shutil.rmtree(self.forks, ignore_errors=True)
+        remove_written(self.forks, f"[0-9a-f]+/[0-9]+/{CHECKPOINTS}", self.path)
 
     def discard_checkpoints(self, root: int) -> None:
         """Remove what only a continuation of a trial would need, once there is nothing left to continue."""
-        self.trial(root).discard_checkpoints()
+        self.trial(root).discard_checkpoints(self.path)
 
     def place_of(self, path: Path) -> str:
         """Where users, and the processes of trials, find a file or folder of this run."""
@@ -97,7 +93,7 @@ class RunFolder:
     def ask_to_save(self) -> None:
         """Have running trials save themselves and end."""
         try:
-            self.interrupt_file.touch()
+            os.close(os.open(self.interrupt_file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666))
         except OSError as error:
             raise unwritable(self.interrupt_file, error) from error
 
@@ -105,13 +101,8 @@ class RunFolder:
         self.interrupt_file.unlink(missing_ok=True)
 
     def create(self, config: dict[str, Any]) -> None:
-        """Make the folder of a new run. Raises `RunFolderError` if one is there already."""
-        if self.exists:
-            raise RunFolderError(
-                f"run folder {self.place} exists: go on with it with --resume, or choose another --name"
-            )
-        if self.path.exists() and any(entry.name != "lock" for entry in self.path.iterdir()):
-            raise RunFolderError(f"{self.place} exists and is not a run folder: choose another --name or --out")
+        """Make the folder of a new run. Raises `RunFolderError` if one, or anything else, is there already."""
+        self.refuse_what_is_no_run()
         self.write_config(config)
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -170,66 +161,40 @@ class RunFolder:
 
     @property
     def in_use(self) -> bool:
-        """Whether a search holds the lock now. The lock is only asked for, shared, and given back at once."""
-        try:
-            with self._lock_file.open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no lock yet, or none that can be read: `locked` says why
-            return False
-        return False
+        """Whether a search holds the lock now."""
+        return self._lock.in_use
 
     def refuse_if_in_use(self) -> None:
         """Raise `RunFolderInUseError` naming the holder, for callers that have much to do before they need the lock."""
-        if self.in_use:
-            raise self._in_use()
+        self._lock.refuse_if_in_use()
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run. Raises `RunFolderInUseError` naming the holder when another process has it.
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the run. Raises `RunFolderInUseError` naming the holder when another process has it."""
+        return self._lock.held()
 
-        The operating system gives the lock back when its holder dies, however it dies, so a lock is never stale.
-        """
-        created = not self.path.exists()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = self._take_lock()
-        except OSError as error:
-            raise unwritable(self._lock_file, error) from error
-        try:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
-            yield
-        finally:
-            self._lock_file.unlink(missing_ok=True)
-            os.close(descriptor)
-            if created and not any(self.path.iterdir()):
-                self.path.rmdir()
+    def refuse_what_is_no_run(self) -> None:
+        """Raise `RunFolderError` where a new run would come to lie among other files, or one is there already."""
+        if self.exists:
+            raise RunFolderError(
+                f"run folder {self.place} exists: go on with it with --resume, or choose another --name"
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.place} is a file: choose another --name or --out")
+        if self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
+            raise RunFolderError(f"{self.place} exists and is not a run folder: choose another --name or --out")
 
-    def _take_lock(self) -> int:
-        """A descriptor that holds the lock; tried for a moment, because a reader may be asking whether it is held."""
-        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
-        while True:
-            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The holder before may have removed the file after it was opened here: then this lock locks nothing.
-                if self._lock_file.exists() and os.path.samestat(os.fstat(descriptor), self._lock_file.stat()):
-                    return descriptor
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(descriptor)
-                    raise self._in_use() from None
-            os.close(descriptor)
-            time.sleep(0.02)
+    def refuse_links(self) -> None:
+        """Raise `RunFolderError` where a search of this run would write, or remove, through a link."""
+        ours = (self.config_file, self.database, self.trials, self.policy_file, self.report_file, self.rungs_file)
+        refuse_links((*ours, self.forks, self.interrupt_file))
+        for pattern in ("trials/*", "trials/*/*", "trials/*/checkpoint/*", "forks/*", "forks/*/*", "forks/*/*/*"):
+            refuse_links(self.path.glob(pattern))
 
-    def _in_use(self) -> RunFolderInUseError:
-        return RunFolderInUseError(f"run {self.place} is in use by {self._holder()}: wait, or stop it")
-
-    def _holder(self) -> str:
-        try:
-            holder = json.loads(self._lock_file.read_text(encoding="utf-8"))
-            return f"process {holder['pid']} on {holder['host']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "another process"
+    def remove_unfinished(self) -> None:
+        """Remove the temporary files of writers that were killed, of a run that is held and known to be one."""
+        remove_written(self.path, temporary_names("config.yaml|study.db|policy.yaml|report.html|rungs.jsonl"))
+        records = temporary_names(RECORDS)
+        remove_written(
+            self.trials, (rf"\d{{5,}}/{records}", rf"\d{{5,}}/checkpoint/{UNFINISHED_CHECKPOINTS}"), self.path
+        )
+        remove_written(self.forks, f"[0-9a-f]+/[0-9]+/{UNFINISHED_CHECKPOINTS}", self.path)

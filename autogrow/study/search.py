@@ -10,7 +10,6 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderError
-from autogrow.files import remove_unfinished
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.constraints import constraint_names
 from autogrow.study.driver import Driver
@@ -75,6 +74,10 @@ def run_search(
     folder.storage_url = plan.settings.storage
     folder.model_name = plan.model.name
     _need_space(folder)
+    if resume:
+        folder.read_config()  # before the lock, which is put into the folder of a run alone
+    else:
+        folder.refuse_what_is_no_run()
     with folder.locked():
         database = _prepare(plan, folder, resume)
         driver = Driver(plan, folder, database, monitor or SearchMonitor(), started)
@@ -115,9 +118,9 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
         config["storage"] = without_password(settings.storage)
         config["driver"] = uuid.uuid4().hex[:12]
     remove_abandoned()  # workers of a killed driver live on for seconds: they must not write any more
-    remove_unfinished(folder.path)
     if resume:
         before = folder.read_config()
+        folder.refuse_links()
         if before["fingerprint"] != plan.dataset.fingerprint:
             raise RunFolderError(
                 f"{folder.place} was searched on data {before['fingerprint']}, {settings.dataset!r} is now "
@@ -130,6 +133,7 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
             StudyDatabase.open(_location(settings, folder), plan.objectives)  # moved: a new one would lose all trials
     else:
         folder.create(config)
+    folder.remove_unfinished()
     folder.withdraw_asking()
     try:
         database = StudyDatabase.create(

@@ -30,6 +30,8 @@ SHORT_PLACES = ("/tmp", "/var/tmp")
 RANDOM_CHARACTERS = 8
 """That `tempfile` adds to the prefix."""
 OWNER = "owner"
+MARK = b"autogrow session\n"
+"""What the lock file holds: a folder of the user's own that happens to have such a name, and such a file, is left."""
 EMPTY_FOR_SECONDS = 60.0
 """An empty folder this old was left by a search that was killed before it had written the lock file."""
 END_WAIT_SECONDS = 5.0
@@ -50,6 +52,7 @@ def session_folder(place: Path | None = None) -> Iterator[Path]:
     owner = os.open(path / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(owner, fcntl.LOCK_EX)
+        os.write(owner, MARK)
         yield path
     finally:
         _remove(path)
@@ -103,7 +106,8 @@ def remove_abandoned() -> list[Path]:
     removed = []
     for path in (path for place in _places() for path in place.glob(f"{PREFIX}*")):
         with suppress(OSError):
-            if path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.getuid():
+            is_named = len(path.name) == len(PREFIX) + RANDOM_CHARACTERS
+            if not is_named or path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.getuid():
                 continue
             if _is_abandoned(path):
                 _remove(path)
@@ -118,11 +122,11 @@ def _is_abandoned(path: Path) -> bool:
         return not any(path.iterdir()) and time.time() - path.stat().st_mtime > EMPTY_FOR_SECONDS
     try:
         fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.read(owner, len(MARK) + 1) == MARK
     except BlockingIOError:
         return False
     finally:
         os.close(owner)
-    return True
 
 
 def _remove(path: Path) -> None:

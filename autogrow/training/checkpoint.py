@@ -7,6 +7,7 @@ plain containers, no code.
 import hashlib
 import io
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from typing import Any
 import torch
 
 from autogrow.files import atomic_target
+from autogrow.removal import temporary_names
 
 FORMAT_VERSION = 2
 KEPT = 2
+CHECKPOINTS = r"step-\d{10}\.pt"
+"""Pattern of the names of checkpoints."""
+UNFINISHED_CHECKPOINTS = temporary_names(CHECKPOINTS)
 _DIGEST_BYTES = 32
 _log = logging.getLogger(__name__)
 
@@ -50,4 +55,4 @@ def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*.pt"), reverse=True)
+    return sorted((path for path in folder.glob("step-*.pt") if re.fullmatch(CHECKPOINTS, path.name)), reverse=True)

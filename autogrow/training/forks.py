@@ -32,7 +32,8 @@ from torch import Tensor, nn
 
 from autogrow.errors import RunFolderError
 from autogrow.policy.records import Sample
-from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
+from autogrow.removal import remove_written
+from autogrow.training.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
 
 LEAST_SECONDS = 0.1
 """Train seconds below which a fork is not worth writing: that takes 10 ms for small networks, 90 ms for a ResNet-18."""
@@ -95,7 +96,7 @@ class ForkStore:
         own sample came to it: the state is that before it acts.
         """
         latest_step: float = float("inf")
-        for place in sorted(self._folder.glob(f"{start}/*"), reverse=True):
+        for place in sorted(self._folder.glob(f"{start}/{'[0-9]' * 10}"), reverse=True):
             if int(place.name) > latest_step:
                 continue
             state = self._load(place, device)
@@ -119,8 +120,7 @@ class ForkStore:
         except FileNotFoundError:  # another trial has just made room
             return None
         if state is None:
-            for path in place.glob("*.pt"):
-                path.unlink(missing_ok=True)
+            remove_written(place, CHECKPOINTS, self._folder)
         return state
 
     def _make_room(self) -> None:
@@ -162,7 +162,7 @@ def _used_now(place: Path) -> bool:
 def _sizes(folder: Path) -> list[tuple[float, int, Path]]:
     """Time of last use, bytes and path of every fork; others may come and go meanwhile."""
     found = []
-    for path in folder.glob("*/*/*.pt"):
+    for path in folder.glob(f"*/{'[0-9]' * 10}/step-*.pt"):
         try:
             status = path.stat()
         except FileNotFoundError:

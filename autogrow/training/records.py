@@ -10,7 +10,6 @@
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +19,11 @@ from autogrow.files import append_text, write_json_atomically, write_text_atomic
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.reading.json_files import read_json, read_json_lines
 from autogrow.reading.typed import typed
+from autogrow.removal import remove_written, temporary_names
+from autogrow.training.checkpoint import CHECKPOINTS, UNFINISHED_CHECKPOINTS
 
+RECORDS = r"samples\.jsonl|events\.jsonl|result\.json|log\.txt"
+"""Pattern of the names of a trial's files."""
 Record = TypeVar("Record", Sample, GrowthEvent)
 
 
@@ -60,9 +63,17 @@ class TrialFolder:
         fix = "remove it, and the trial goes on from its checkpoint"
         return read_json(self._result, "result of a trial", RunFolderError, fix=fix)
 
-    def discard_checkpoints(self) -> None:
-        """Remove what only a continuation would need, once there is nothing left to continue."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+    def discard_checkpoints(self, within: Path | None = None) -> None:
+        """Remove what only a continuation would need, once there is nothing left to continue.
+
+        within: A folder around it that no link may lead out of: nothing is removed then.
+        """
+        remove_written(self.checkpoints, (CHECKPOINTS, UNFINISHED_CHECKPOINTS), within or self.path)
+
+    def discard(self, *others: str) -> None:
+        """Remove what was written here, files named like `others` too; what else lies here stays."""
+        self.discard_checkpoints()
+        remove_written(self.path, (RECORDS, temporary_names(RECORDS), *others))
 
     def samples(self) -> list[Sample]:
         return _records(self._samples, Sample)

@@ -209,9 +209,9 @@ def test_checkpoints_that_are_published_late_do_not_stay(url):
     run = named_run(url, "digits-1")
     with run.locked():
         run.discard_checkpoints(3)
-        RemoteFolder(url).write("digits-1/trials/00003/checkpoint/step-1.pt", b"late")
-        RemoteFolder(url).write("digits-1/trials/00004/checkpoint/step-1.pt", b"to go on from")
-    assert RemoteFolder(f"{url}/digits-1/trials").files().keys() == {"00004/checkpoint/step-1.pt"}
+        RemoteFolder(url).write("digits-1/trials/00003/checkpoint/step-0000000001.pt", b"late")
+        RemoteFolder(url).write("digits-1/trials/00004/checkpoint/step-0000000001.pt", b"to go on from")
+    assert RemoteFolder(f"{url}/digits-1/trials").files().keys() == {"00004/checkpoint/step-0000000001.pt"}
 
 
 def test_a_trial_without_its_storage_does_not_end_well(tmp_path):

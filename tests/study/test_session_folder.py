@@ -87,9 +87,9 @@ def test_what_was_left_in_a_short_place_is_removed(of_length, temporary_files_in
     short.mkdir()
     monkeypatch.setattr(sessions, "SHORT_PLACES", (str(short),))
     with session_folder(place_for_ray()) as used:
-        abandoned = short / "ag-abandoned"
+        abandoned = short / "ag-abandone"
         abandoned.mkdir()
-        (abandoned / "owner").touch()
+        (abandoned / "owner").write_bytes(sessions.MARK)
         assert used.parent == short
         assert remove_abandoned() == [abandoned]
         assert used.is_dir()
