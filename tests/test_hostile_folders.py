@@ -155,7 +155,7 @@ class TestCode:
         given = ("--resume", "--name", "run", "--dry-run") if command == "search" else ("run",)
         code, _, err = autogrow(command, *given, "--model", "other_network:make")
         assert code == 2
-        assert f"has the model '{EVIL}', not 'other_network:make'" in err
+        assert f"'{EVIL}', not 'other_network:make'" in err
         assert not mark.exists()
 
     @pytest.mark.parametrize("command", ["search", pytest.param("confirm", marks=pytest.mark.slow)])

@@ -167,7 +167,7 @@ def test_training_is_not_begun_where_the_network_could_not_be_saved(digits, poli
     (tmp_path / "users_phases.py").write_text(USERS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    spec = autogrow.ModelSpec("users_phases:Phases")
+    spec = autogrow.ModelSpec("users_phases:Phases").given_by_caller()
     with pytest.raises(NetworkError, match="phases is of torch.complex128"):
         train_policy(spec, digits, policy, policy.training, train_size=100, out=tmp_path / "network")
     assert not (tmp_path / "network").exists()
