@@ -32,7 +32,8 @@ from autogrow.study.choosing import found_by, is_feasible, need_candidate, polic
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings
-from autogrow.study.study_database import SEARCHED, StudyDatabase
+from autogrow.study.study_database import StudyDatabase
+from autogrow.study.trial_record import SEARCHED, TrialRecord
 
 KIND = "confirmation"
 DEFAULT_TOP, MOST_TOP = 5, 20
@@ -172,11 +173,11 @@ def _read_run(run: RunFolder, number: int, preference: str) -> _Found:
     settings, metric = run.settings(), METRICS[preference]
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     trials = StudyDatabase.open(run.study_location(), objectives).trials()
-    chosen = [trial for trial in ranked(trials, preference) if trial.user_attrs.get("role") != DEFAULT][:number]
+    chosen = [trial for trial in ranked(trials, preference) if TrialRecord(trial).role != DEFAULT][:number]
     need_candidate(chosen[0] if chosen else None, run)
-    roles = {trial.user_attrs.get("role"): trial for trial in trials if trial.state.name == "COMPLETE"}
+    roles = {TrialRecord(trial).role: trial for trial in trials if trial.state.name == "COMPLETE"}
     names = {DEFAULT: DEFAULT, STATIC: FULL}
-    controls = {name: roles[role].user_attrs["metrics"].get(metric) for role, name in names.items() if role in roles}
+    controls = {name: TrialRecord(roles[role]).metrics.get(metric) for role, name in names.items() if role in roles}
     return _Found(
         run,
         settings,
@@ -187,9 +188,9 @@ def _read_run(run: RunFolder, number: int, preference: str) -> _Found:
 
 
 def _candidate(trial: Any, run: RunFolder, settings: SearchSettings, metric: str) -> _Candidate:
-    role, policy = trial.user_attrs.get("role", SEARCHED), policy_of(trial, run, settings)
+    record, policy = TrialRecord(trial), policy_of(trial, run, settings)
     training = policy.training or settings.training
-    return _Candidate(trial.number, role, policy, training, trial.user_attrs["metrics"][metric])
+    return _Candidate(trial.number, record.role, policy, training, record.metrics[metric])
 
 
 def _experiment(found: _Found, named: str | None, data_dir: Path | None, device: str) -> Experiment:

@@ -11,6 +11,7 @@ from autogrow.policy.presets import CONTROLS
 from autogrow.report.snapshot import Snapshot
 from autogrow.report.summary import COMPLETE, SUPERSEDED, RunSummary, TrialRow
 from autogrow.study.objectives import Objective
+from autogrow.study.trial_record import TrialRecord
 
 FEWEST_FOR_IMPORTANCES = 8
 """Complete searched trials below which an importance would be noise with a number on it."""
@@ -175,7 +176,7 @@ def _study_of(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) 
 
 def slices(snapshot: Snapshot) -> tuple[Slice, ...]:
     """One slice per searched parameter that has more than one value, in the order in which they were proposed."""
-    trials = [trial for trial in _searched(snapshot.trials) if trial.user_attrs.get("metrics")]
+    trials = [trial for trial in _searched(snapshot.trials) if "validation_accuracy" in TrialRecord(trial).metrics]
     trials = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     made = [_slice(name, [trial for trial in trials if name in trial.params]) for name in names]
@@ -191,7 +192,7 @@ def _slice(name: str, trials: Sequence[FrozenTrial]) -> Slice:
         is_log=bool(getattr(trials[0].distributions[name], "log", False)),
         trials=tuple(trial.number for trial in trials),
         values=tuple(values if is_number and not categorical else map(str, values)),
-        accuracies=tuple(trial.user_attrs["metrics"]["validation_accuracy"] for trial in trials),
+        accuracies=tuple(TrialRecord(trial).metrics["validation_accuracy"] for trial in trials),
         complete=tuple(trial.state == TrialState.COMPLETE for trial in trials),
     )
 
@@ -217,4 +218,4 @@ def spans(snapshot: Snapshot, summary: RunSummary) -> tuple[Span, ...]:
 
 def _searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Trials that have parameters: those that were proposed, and those taken over from an earlier run."""
-    return [trial for trial in trials if trial.params and trial.user_attrs.get("role") not in CONTROLS]
+    return [trial for trial in trials if trial.params and TrialRecord(trial).role not in CONTROLS]

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autogrow.study.choosing import candidates, has_measured, is_feasible
 from autogrow.study.objectives import Objective
+from autogrow.study.trial_record import TrialRecord
 
 MARGIN = 0.1
 """How far beyond the worst values the reference point lies, in shares of each objective's range. On the worst values
@@ -102,7 +103,7 @@ class _Box:
 
 
 def _losses(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> list[float]:
-    metrics = trial.user_attrs["metrics"]
+    metrics = TrialRecord(trial).metrics
     return [-objective.sign * float(metrics[objective.metric]) for objective in objectives]
 
 

@@ -24,7 +24,8 @@ from autogrow.study.choosing import best_trial, is_feasible, measured_preference
 from autogrow.study.constraints import constraints_of
 from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.study_database import SEARCHED
+from autogrow.study.study_database import superseded
+from autogrow.study.trial_record import TrialRecord
 
 FORMAT = "autogrow-report/1"
 SUPERSEDED = "superseded"
@@ -136,8 +137,8 @@ def summarize(run: RunFolder, *, with_progress: bool = True) -> RunSummary:
 def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> RunSummary:
     """Sum up a run that has been read already; its progress takes seconds where objectives and trials are many."""
     settings, objectives, trials = snapshot.settings, snapshot.objectives, snapshot.trials
-    superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
-    rows = tuple(_row(trial, snapshot, trial.number in superseded) for trial in trials)
+    lived_on = superseded(trials)
+    rows = tuple(_row(trial, snapshot, trial.number in lived_on) for trial in trials)
     by_number = {row.number: row for row in rows}
     best: dict[str, TrialRow | None] = {}
     for preference in measured_preferences(trials):
@@ -186,27 +187,26 @@ def status_content(summary: RunSummary) -> dict[str, Any]:
     }
 
 
-def _row(trial: FrozenTrial, snapshot: Snapshot, superseded: bool) -> TrialRow:
-    attributes = trial.user_attrs
-    root = attributes.get("root", trial.number)
+def _row(trial: FrozenTrial, snapshot: Snapshot, lives_on: bool) -> TrialRow:
+    record = TrialRecord(trial)
     base = snapshot.settings.training.model_dump()
-    training = attributes.get("training", base)
+    training = base if record.training is None else record.training
     differences = {name: value for name, value in training.items() if value != base.get(name)}
-    metrics = attributes.get("metrics", {})
-    if trial.state in (TrialState.RUNNING, TrialState.FAIL) and not superseded:
-        metrics = _metrics_so_far(snapshot.run, root, training)
-    state = SUPERSEDED if superseded else _STATES[trial.state]
+    metrics = record.metrics
+    if trial.state in (TrialState.RUNNING, TrialState.FAIL) and not lives_on:
+        metrics = _metrics_so_far(snapshot.run, record.root, training)
+    state = SUPERSEDED if lives_on else _STATES[trial.state]
     if state == COMPLETE and not is_feasible(trial):
         state = INFEASIBLE
     return TrialRow(
         number=trial.number,
-        root=root,
-        role=attributes.get("role", SEARCHED),
+        root=record.root,
+        role=record.role,
         state=state,
-        metrics=dict(metrics),
-        policy=policy_line(attributes["policy"], differences) if "policy" in attributes else "",
+        metrics=metrics,
+        policy="" if record.policy is None else policy_line(record.policy, differences),
         training_differences=differences,
-        reason=attributes.get("reason") or (_broken_constraints(trial) if state == INFEASIBLE else None),
+        reason=record.reason or (_broken_constraints(trial) if state == INFEASIBLE else None),
     )
 
 
@@ -262,10 +262,11 @@ def _saving(trials: Sequence[FrozenTrial], rows: Sequence[TrialRow], run: RunFol
     """What stopping saved, by the records of the stopped trials."""
     found = []
     for trial, row in zip(trials, rows, strict=True):
-        if row.state == PRUNED and "training" in trial.user_attrs:
+        training = TrialRecord(trial).training
+        if row.state == PRUNED and training is not None:
             folder = run.trial(row.root)
             samples = folder.samples()
-            left = remaining_flops(samples, folder.events(), trial.user_attrs["training"]["epochs"])
+            left = remaining_flops(samples, folder.events(), training["epochs"])
             found.append((samples[-1].training_flops if samples else 0.0, left))
     return total_saving(found)
 
@@ -292,5 +293,5 @@ def _settings_of_note(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _worst_accuracy_last(trial: FrozenTrial) -> tuple[float, float]:
-    metrics = trial.user_attrs["metrics"]
+    metrics = TrialRecord(trial).metrics
     return -metrics["validation_accuracy"], metrics["train_seconds"]

@@ -13,6 +13,7 @@ from autogrow.policy.presets import STATIC
 from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings, versions
+from autogrow.study.trial_record import TrialRecord
 
 KNEE = "knee"
 OBJECTIVE_OF_PREFERENCE = {
@@ -35,7 +36,7 @@ def is_feasible(trial: FrozenTrial) -> bool:
 def candidates(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Finished, feasible trials but the static control, which is what they are compared with."""
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and is_feasible(trial)]
-    return [trial for trial in finished if trial.user_attrs.get("role") != STATIC]
+    return [trial for trial in finished if TrialRecord(trial).role != STATIC]
 
 
 def pareto_front(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) -> list[FrozenTrial]:
@@ -93,8 +94,8 @@ def measured_preferences(trials: Sequence[FrozenTrial]) -> list[str]:
 
 def has_measured(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> bool:
     """Whether the trial has a value in all of these objectives."""
-    metrics = trial.user_attrs.get("metrics", {})
-    return all(metrics.get(objective.metric) is not None for objective in objectives)
+    metrics = TrialRecord(trial).metrics
+    return all(objective.metric in metrics for objective in objectives)
 
 
 def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
@@ -108,11 +109,11 @@ def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
 
 def policy_of(trial: FrozenTrial, folder: RunFolder, settings: SearchSettings) -> GrowthPolicy:
     """The policy that a trial tried, with its training settings and where it comes from."""
-    which = {"role": trial.user_attrs["role"], "metrics": trial.user_attrs.get("metrics", {})}
+    record = TrialRecord(trial)
     fields = {
-        **trial.user_attrs["policy"],
-        "training": trial.user_attrs["training"],
-        "found_by": found_by(folder, settings, trial=trial.number, **which),
+        **record.needed_policy,
+        "training": record.training,
+        "found_by": found_by(folder, settings, trial=trial.number, role=record.role, metrics=record.metrics),
     }
     return GrowthPolicy.from_dict(fields, f"trial {trial.number}")
 
@@ -152,7 +153,7 @@ def _scores(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) ->
 
 def _score(trial: FrozenTrial, objective: Objective) -> float:
     """The trial's value in an objective, more being better; minus infinity where it has none."""
-    value = trial.user_attrs.get("metrics", {}).get(objective.metric)
+    value = TrialRecord(trial).metrics.get(objective.metric)
     return float("-inf") if value is None else objective.sign * float(value)
 
 

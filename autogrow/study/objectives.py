@@ -1,8 +1,8 @@
 """What a search optimizes: a name, a direction, and where the value stands in a finished trial's metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from autogrow.data.catalogue import Task
 from autogrow.errors import UsageError
@@ -67,10 +67,6 @@ def parse_objectives(names: str | Sequence[str]) -> tuple[Objective, ...]:
     if len(set(wanted)) != len(wanted):
         raise UsageError(f"objectives {names!r} name one twice: give each once")
     return tuple(OBJECTIVES[name] for name in wanted)
-
-
-def objective_values(objectives: tuple[Objective, ...], metrics: Mapping[str, Any]) -> list[float]:
-    return [float(metrics[objective.metric]) for objective in objectives]
 
 
 def metrics_to_measure(objectives: tuple[Objective, ...], limits: SizeLimits) -> tuple[str, ...]:

@@ -34,7 +34,8 @@ from autogrow.study.constraints import (
 )
 from autogrow.study.search_space import SEARCHABLE_TRAINING, SearchSpace
 from autogrow.study.settings import SearchSettings
-from autogrow.study.study_database import INTERRUPTED, SEARCHED, StudyDatabase, is_surplus, root_of
+from autogrow.study.study_database import StudyDatabase, goes_on, is_surplus, root_of
+from autogrow.study.trial_record import INTERRUPTED, SEARCHED, Attributes, TrialRecord, proposed
 
 STARTUP_SHARE = 4
 """A quarter of the trials, at most 10, are random before a sampler models anything."""
@@ -140,13 +141,13 @@ class Proposer:
             if queued is None:
                 return self._fresh() if has_room else None
             try:
-                return self._resumed(queued) if "policy" in queued.user_attrs else self._first(queued)
+                return self._first(queued) if TrialRecord(queued).policy is None else self._resumed(queued)
             except PolicyError as error:
                 self._refuse(queued, one_line(error))
 
     def _refuse(self, trial: FrozenTrial, reason: str) -> None:
         """Have a queued trial fail that cannot be tried: back in the queue, it would end every search."""
-        self._database.describe(trial, {}, {}, {"role": trial.user_attrs.get("role", SEARCHED)})
+        self._database.describe(trial, {}, {}, Attributes({"role": TrialRecord(trial).role}))
         self._database.tell_failed(trial.number, reason)
         self._refused(trial.number, reason)
 
@@ -158,39 +159,40 @@ class Proposer:
 
     def _resumed(self, trial: FrozenTrial) -> Proposal:
         """A trial whose policy stands: one that was interrupted."""
-        attributes = trial.user_attrs
+        record = TrialRecord(trial)
         with _readable(trial):
-            policy = GrowthPolicy.from_dict(attributes["policy"], f"trial {trial.number}")
-            training = validated(TrainingSettings, attributes["training"], f"trial {trial.number}: training")
-        self._database.describe(trial, {}, {}, {})
-        return Proposal(trial.number, root_of(trial), attributes.get("role", SEARCHED), policy, training)
+            policy = GrowthPolicy.from_dict(record.needed_policy, f"trial {trial.number}")
+            training = validated(TrainingSettings, record.training or {}, f"trial {trial.number}: training")
+        self._database.describe(trial, {}, {}, Attributes())
+        return Proposal(trial.number, record.root, record.role, policy, training)
 
     def _first(self, trial: FrozenTrial) -> Proposal:
         """A control, a policy from an earlier study, or a point that a user of Optuna has enqueued."""
-        role = trial.user_attrs.get("role", SEARCHED)
-        if role not in CONTROLS and "given_policy" not in trial.user_attrs:
+        record = TrialRecord(trial)
+        role = record.role
+        if role not in CONTROLS and record.given_policy is None:
             with _readable(trial):
                 point = {**trial.params, **trial.system_attrs.get("fixed_params", {})}
                 self._space.check_values(point, f"trial {trial.number} was enqueued")
             policy, training, asked = self._ask(point)
         else:
             with _readable(trial):
-                policy, training = self._given(role, trial.user_attrs)
+                policy, training = self._given(record)
             asked = create_trial(state=TrialState.RUNNING)
         self._remember(root_of(trial), asked)
         attributes = self._attributes(role, policy, training)
         self._database.describe(trial, asked.params, asked.distributions, attributes)
         return Proposal(trial.number, root_of(trial), role, policy.within(self._settings.limits), training)
 
-    def _given(self, role: str, attributes: Mapping[str, Any]) -> tuple[GrowthPolicy, TrainingSettings]:
-        base = self._settings.training
-        if role in CONTROLS:
-            return control_policy(role, self._expected_samples), base
-        found = GrowthPolicy.from_dict(attributes["given_policy"], attributes["origin"])
+    def _given(self, record: TrialRecord) -> tuple[GrowthPolicy, TrainingSettings]:
+        base, origin = self._settings.training, str(record.origin)
+        if record.role in CONTROLS:
+            return control_policy(record.role, self._expected_samples), base
+        found = GrowthPolicy.from_dict(record.given_policy or {}, origin)
         if found.training is None:
             return found, base
         chosen = {name: getattr(found.training, name) for name in SEARCHABLE_TRAINING}
-        recipe = GrowthPolicy.from_dict(found.recipe(), attributes["origin"])
+        recipe = GrowthPolicy.from_dict(found.recipe(), origin)
         return recipe, validated(TrainingSettings, {**base.model_dump(), **chosen}, "training")
 
     def _fresh(self) -> Proposal | None:
@@ -232,12 +234,8 @@ class Proposer:
             )
         )
 
-    def _attributes(self, role: str, policy: GrowthPolicy, training: TrainingSettings) -> dict[str, Any]:
-        return {
-            "role": role,
-            "policy": policy.within(self._settings.limits).recipe(),
-            "training": training.model_dump(),
-        }
+    def _attributes(self, role: str, policy: GrowthPolicy, training: TrainingSettings) -> Attributes:
+        return proposed(role, policy.within(self._settings.limits).recipe(), training.model_dump())
 
     def _remember(self, root: int, mirror: FrozenTrial) -> None:
         if root not in self._mirrored:
@@ -247,11 +245,11 @@ class Proposer:
     def _catch_up(self) -> None:
         """Bring the study in memory up to date: what has ended, and what another driver has proposed."""
         # Another driver may have taken a trial and not yet written down what it tries.
-        described = [t for t in self._database.trials() if "policy" in t.user_attrs or _has_ended(t)]
+        described = [t for t in self._database.trials() if TrialRecord(t).policy is not None or _has_ended(t)]
         lines = {
             root_of(trial): trial
             for trial in described
-            if not is_surplus(trial) and (trial.state != TrialState.WAITING or "root" in trial.user_attrs)
+            if not is_surplus(trial) and (trial.state != TrialState.WAITING or goes_on(trial))
         }
         for root in sorted(lines):
             last = lines[root]
@@ -310,4 +308,4 @@ def _readable(trial: FrozenTrial) -> Iterator[None]:
 
 def _has_ended(trial: FrozenTrial) -> bool:
     """Whether for good: one that was interrupted is going to be resumed."""
-    return trial.state.is_finished() and trial.user_attrs.get("reason") != INTERRUPTED
+    return trial.state.is_finished() and TrialRecord(trial).reason != INTERRUPTED

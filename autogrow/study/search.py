@@ -20,8 +20,9 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.session_folder import remove_abandoned
 from autogrow.study.settings import SearchSettings, experiment_digest, versions
-from autogrow.study.study_database import SEARCHED, Queued, StudyDatabase, is_surplus
+from autogrow.study.study_database import Queued, StudyDatabase, goes_on, is_surplus, superseded
 from autogrow.study.study_location import SharedStudy, StudyLocation, without_password
+from autogrow.study.trial_record import SEARCHED, TrialRecord
 from autogrow.study.warm_start import TRANSFERRED
 
 LEAST_FREE_BYTES = 16 * 2**20
@@ -46,7 +47,7 @@ def read_result(folder: RunFolder) -> SearchResult:
     """How the search of a run has ended, or stands. Raises `RunFolderError` where there is none, or it is damaged."""
     objectives = tuple(OBJECTIVES[name] for name in folder.settings().objectives)
     trials = StudyDatabase.open(folder.study_location(), objectives).trials()
-    waiting = sum(trial.state == TrialState.WAITING and "root" in trial.user_attrs for trial in trials)
+    waiting = sum(trial.state == TrialState.WAITING and goes_on(trial) for trial in trials)
     return _result(folder, trials, waiting=waiting, interrupted=waiting > 0, wall_seconds=None)
 
 
@@ -58,8 +59,8 @@ def _result(folder: RunFolder, trials: list[FrozenTrial], **more: Any) -> Search
 
 def _failed(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     """Trials that have failed for good: one that was interrupted goes on as another."""
-    superseded = {trial.user_attrs["resume_of"] for trial in trials if "resume_of" in trial.user_attrs}
-    return [t for t in trials if t.state == TrialState.FAIL and t.number not in superseded and not is_surplus(t)]
+    lived_on = superseded(trials)
+    return [t for t in trials if t.state == TrialState.FAIL and t.number not in lived_on and not is_surplus(t)]
 
 
 def run_search(
@@ -161,12 +162,12 @@ def _location(settings: SearchSettings, folder: RunFolder) -> StudyLocation:
 
 def first_trials(settings: SearchSettings) -> list[Queued]:
     """What is tried before anything is proposed: the controls, what earlier studies have found, the space's points."""
-    queue = [Queued(role, {}) for role in CONTROLS]
+    queue = [Queued(role) for role in CONTROLS]
     for entry in settings.warm_start:
-        given = {} if entry["params"] else {"given_policy": entry["policy"]}
-        queue.append(Queued(TRANSFERRED, {"origin": entry["origin"], **given}, entry["params"]))
+        given = None if entry["params"] else entry["policy"]
+        queue.append(Queued(TRANSFERRED, entry["origin"], entry["params"], given))
     for number, point in enumerate(SearchSpace(settings.space, "search space").first_points, 1):
-        queue.append(Queued(SEARCHED, {"origin": f"point {number} of the search space"}, point))
+        queue.append(Queued(SEARCHED, f"point {number} of the search space", point))
     return queue[: settings.trials]
 
 
@@ -193,7 +194,7 @@ def _commonest_reason(failed: list[Any]) -> tuple[str, int]:
     """
     alike: dict[str, list[str]] = {}
     for trial in failed:
-        reason = str(trial.user_attrs.get("reason", "unknown"))
+        reason = str(TrialRecord(trial).reason or "unknown")
         alike.setdefault(re.sub(r"\d+", "0", reason), []).append(reason)
     commonest = max(alike.values(), key=len)
     return commonest[0], len(commonest)

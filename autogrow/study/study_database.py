@@ -8,7 +8,7 @@ which names the first of its line, its root; folders and budgets count roots.
 import math
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,24 +22,30 @@ from autogrow.errors import RunFolderError
 from autogrow.files import atomic_target
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.constraints import all_attributes, complete_constraints
-from autogrow.study.objectives import Objective, objective_values
+from autogrow.study.objectives import Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_location import (
     WRITING_ERRORS,
     SharedStudy,
     StudyLocation,
+    find_study,
     open_storage,
     readable_errors,
     study_name,
 )
+from autogrow.study.trial_record import (
+    CLAIMED,
+    INTERRUPTED,
+    SURPLUS,
+    Attributes,
+    TrialRecord,
+    measured,
+    queued,
+    resumed,
+)
 
-SEARCHED = "searched"
-INTERRUPTED = "interrupted"
-SURPLUS = "another driver used up the budget at the same moment"
 EXPERIMENT = "experiment"
 SAMPLER_STATE = "sampler"
-CLAIMED = "claimed by "
-"""Prefix of the attribute by which a driver says that it is about to take a trial; several may, one gets it."""
 JOIN_WAIT_SECONDS = 10.0
 """How long to wait for the driver that is making a shared study; one that died meanwhile leaves it to the next."""
 JOIN_POLL_SECONDS = 0.2
@@ -49,11 +55,22 @@ MEMORY = "memory"
 
 @dataclass(frozen=True)
 class Queued:
-    """A trial to be tried before the sampler proposes any: a control, or what an earlier study has found."""
+    """A trial to be tried before the sampler proposes any: a control, or what an earlier study has found.
+
+    Of the search space's parameters, a sampler draws those that are not among `params`; where there is a
+    `given_policy`, it draws none.
+    """
 
     role: str
-    attributes: Mapping[str, Any]
+    origin: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    given_policy: Mapping[str, Any] | None = None
+
+    def as_trial(self) -> FrozenTrial:
+        """As `optuna.Study.enqueue_trial` makes it, which takes no system attributes."""
+        attributes = queued(self.role, self.origin, self.given_policy)
+        system = {"fixed_params": dict(self.params), **attributes.system}
+        return create_trial(state=TrialState.WAITING, system_attrs=system, user_attrs=dict(attributes.user))
 
 
 class StudyDatabase:
@@ -87,7 +104,7 @@ class StudyDatabase:
         cls,
         location: StudyLocation,
         objectives: tuple[Objective, ...],
-        queue: Sequence[Queued] = tuple(Queued(role, {}) for role in CONTROLS),
+        queue: Sequence[Queued] = tuple(Queued(role) for role in CONTROLS),
         *,
         driver: str = "",
         limited: Sequence[str] = (),
@@ -111,13 +128,13 @@ class StudyDatabase:
                     # Beside its place, so that whoever looks meanwhile finds no database rather than half of one: two
                     # processes that make its tables at a time break each other, and a kill leaves nothing.
                     with atomic_target(location) as temporary:
-                        _create_study(temporary, objectives)
-                study = optuna.load_study(study_name=study_name(location), storage=open_storage(location))
+                        _create_study(temporary, study_name(location), objectives)
+                study = find_study(location, open_storage(location))
             database = cls(study, objectives, location, driver, limited)
-            present = {(t.user_attrs.get("role"), t.user_attrs.get("origin")) for t in database.trials()}
+            present = {(record.role, record.origin) for record in map(TrialRecord, database.trials())}
             for entry in queue:
-                if (entry.role, entry.attributes.get("origin")) not in present:
-                    study.enqueue_trial(dict(entry.params), user_attrs={"role": entry.role, **entry.attributes})
+                if (entry.role, entry.origin) not in present:
+                    study.add_trial(entry.as_trial())
             if isinstance(location, SharedStudy):
                 study.set_user_attr(EXPERIMENT, experiment)  # last: drivers that join wait for it
         database._known, database._is_alone = None, not database.is_shared
@@ -131,7 +148,7 @@ class StudyDatabase:
         with readable_errors(location):
             storage = open_storage(location)
             try:
-                study = optuna.load_study(study_name=study_name(location), storage=storage)
+                study = find_study(location, storage)
             except KeyError as error:
                 raise RunFolderError(
                     f"{location} does not exist: the search has not begun, or it was removed"
@@ -156,18 +173,14 @@ class StudyDatabase:
     def num_ended(self) -> int:
         """Trials that have ended for good: one that was interrupted goes on as another."""
         trials = self.trials()
-        superseded = {trial.user_attrs.get("resume_of") for trial in trials}
+        gone_on_with = superseded(trials)
         return sum(
-            trial.state.is_finished() and trial.number not in superseded and not is_surplus(trial) for trial in trials
+            trial.state.is_finished() and trial.number not in gone_on_with and not is_surplus(trial) for trial in trials
         )
 
     def trial_seconds(self) -> float:
         """Seconds that trials have held a slot; those of trials whose process died are not known."""
-        seconds = 0.0
-        for trial in self.trials():
-            attributes = trial.user_attrs
-            seconds += attributes.get("trial_seconds", attributes.get("metrics", {}).get("trial_seconds", 0.0))
-        return seconds
+        return sum(TrialRecord(trial).trial_seconds for trial in self.trials())
 
     def sampler_state(self) -> dict[str, Any]:
         """What a sampler has noted of the study; genetic ones keep the parents of every generation there."""
@@ -185,13 +198,11 @@ class StudyDatabase:
             self._set_attributes(number, **attributes)
 
     def has_waiting_resumption(self) -> bool:
-        return any(t.state == TrialState.WAITING and "root" in t.user_attrs and self._is_ours(t) for t in self.trials())
+        return any(t.state == TrialState.WAITING and goes_on(t) and self._is_ours(t) for t in self.trials())
 
     def num_waiting(self, roles: Collection[str]) -> int:
         """Trials of these roles that were never started."""
-        return sum(
-            t.state == TrialState.WAITING and is_root(t) and t.user_attrs.get("role") in roles for t in self.trials()
-        )
+        return sum(t.state == TrialState.WAITING and is_root(t) and TrialRecord(t).role in roles for t in self.trials())
 
     def claim(self, *, new: bool, but: Collection[str] = ()) -> FrozenTrial | None:
         """Take the waiting trial with the lowest root, if there is one.
@@ -203,8 +214,8 @@ class StudyDatabase:
         waiting = [t for t in self.trials() if t.state == TrialState.WAITING and self._is_ours(t)]
         with self._writing():
             for trial in sorted(waiting, key=root_of):
-                may_start = new and trial.user_attrs.get("role") not in but
-                if (may_start or "root" in trial.user_attrs) and self._take(trial):
+                may_start = new and TrialRecord(trial).role not in but
+                if (may_start or goes_on(trial)) and self._take(trial):
                     return trial
         return None
 
@@ -222,7 +233,7 @@ class StudyDatabase:
         trial: FrozenTrial,
         params: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
-        attributes: Mapping[str, Any],
+        attributes: Attributes,
     ) -> None:
         """Write down what a claimed trial tries."""
         storage = self.study._storage
@@ -231,22 +242,27 @@ class StudyDatabase:
                 if name not in trial.params:
                     internal = distribution.to_internal_repr(params[name])
                     storage.set_trial_param(trial._trial_id, name, internal, distribution)
-            self._set_attributes(trial.number, **attributes, **self._driver_attribute())
+            self._set_attributes(trial.number, **attributes.user, **self._driver_attribute())
+            for name, value in attributes.system.items():
+                storage.set_trial_system_attr(trial._trial_id, name, value)
 
     def add_running(
         self,
         params: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
-        attributes: Mapping[str, Any],
+        attributes: Attributes,
         system_attributes: Mapping[str, Any],
     ) -> int:
-        """Start a trial that was just proposed, written at once; returns its number."""
+        """Start a trial that was just proposed, written at once; returns its number.
+
+        `system_attributes` are the sampler's own.
+        """
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(params),
             distributions=dict(distributions),
-            user_attrs={**attributes, **self._driver_attribute()},
-            system_attrs=dict(system_attributes),
+            user_attrs={**attributes.user, **self._driver_attribute()},
+            system_attrs={**system_attributes, **attributes.system},
         )
         with self._writing():
             trial_id = self.study._storage.create_new_trial(self.study._study_id, trial)
@@ -269,8 +285,8 @@ class StudyDatabase:
         elif result["status"] == "stopped":
             self.tell_pruned(number, result["metrics"])
         else:
-            details = {name: result[name] for name in ("infeasible", "trial_seconds") if name in result}
-            self.tell_failed(number, str(result.get("reason", "unknown")), _violations(result), **details)
+            known = {**result.get("infeasible", {}), "trial_seconds": result.get("trial_seconds")}
+            self.tell_failed(number, str(result.get("reason", "unknown")), _violations(result), **measured(known))
 
     def tell_complete(
         self, number: int, metrics: Mapping[str, Any], constraints: Mapping[str, float] | None = None
@@ -279,20 +295,22 @@ class StudyDatabase:
 
         One whose objectives are not all finite has failed: Optuna would take infinity, and leave NaN running.
         """
-        values = objective_values(self.objectives, metrics)
-        for objective, value in zip(self.objectives, values, strict=True):
-            if not math.isfinite(value):
-                self.tell_failed(number, f"the {objective.title} is {value}")
+        values = []
+        for objective in self.objectives:
+            value = metrics[objective.metric]
+            if value is None or not math.isfinite(value):
+                self.tell_failed(number, f"the {objective.title} is {'not defined' if value is None else value}")
                 return
+            values.append(float(value))
         with self._writing():
-            self._set_attributes(number, metrics=dict(metrics))
+            self._set_attributes(number, **measured(metrics))
             self._set_constraints(number, constraints or {})
             self._end(number, TrialState.COMPLETE, values)
 
     def tell_pruned(self, number: int, metrics: Mapping[str, Any]) -> None:
         """Record a trial that was stopped early, with what it had reached; it is no candidate for the front."""
         with self._writing():
-            self._set_attributes(number, metrics=dict(metrics))
+            self._set_attributes(number, **measured(metrics))
             self._set_constraints(number, {})
             self._end(number, TrialState.PRUNED)
 
@@ -314,36 +332,32 @@ class StudyDatabase:
             if trial.state == TrialState.RUNNING and self._is_ours(trial):
                 result = folder.trial(root_of(trial)).result()
                 self.tell_result(trial.number, result or {"status": "failed", "reason": INTERRUPTED})
-        resumed = {trial.user_attrs.get("resume_of") for trial in self.trials()}
+        gone_on_with = superseded(self.trials())
         for trial in self.trials():
             # Found by their reason, because a driver may have died between telling and queueing them.
-            is_interrupted = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") == INTERRUPTED
-            if is_interrupted and trial.number not in resumed and self._is_ours(trial):
+            is_interrupted = trial.state == TrialState.FAIL and TrialRecord(trial).reason == INTERRUPTED
+            if is_interrupted and trial.number not in gone_on_with and self._is_ours(trial):
                 self._queue_again(trial)
-        return sum(t.state == TrialState.WAITING and "root" in t.user_attrs for t in self.trials() if self._is_ours(t))
+        return sum(t.state == TrialState.WAITING and goes_on(t) for t in self.trials() if self._is_ours(t))
 
     def _queue_again(self, trial: FrozenTrial) -> None:
-        kept = {
-            name: value
-            for name, value in trial.user_attrs.items()
-            if name not in ("reason", "metrics", "trial_seconds")
-        }
+        attributes = resumed(TrialRecord(trial))
         again = create_trial(
             state=TrialState.WAITING,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs={**kept, "root": root_of(trial), "resume_of": trial.number},
-            system_attrs=trial.system_attrs,
+            user_attrs=dict(attributes.user),
+            system_attrs=dict(attributes.system),
         )
         with self._writing():
             self.study.add_trial(again)
 
     def _is_ours(self, trial: FrozenTrial) -> bool:
         """Whether this driver may take, or end, the trial. One that waits to be tried first is anybody's."""
-        attributes = trial.user_attrs
-        if "driver" in attributes or not self.driver:
-            return bool(attributes.get("driver", "") == self.driver)
-        return trial.state == TrialState.WAITING or CLAIMED + self.driver in attributes
+        record = TrialRecord(trial)
+        if record.driver is not None or not self.driver:
+            return (record.driver or "") == self.driver
+        return trial.state == TrialState.WAITING or record.is_claimed_by(self.driver)
 
     def _driver_attribute(self) -> dict[str, str]:
         return {"driver": self.driver} if self.driver else {}
@@ -375,15 +389,25 @@ class StudyDatabase:
 
 def root_of(trial: FrozenTrial) -> int:
     """The number of the first trial of this one's line."""
-    return int(trial.user_attrs.get("root", trial.number))
+    return TrialRecord(trial).root
 
 
 def is_root(trial: FrozenTrial) -> bool:
-    return "root" not in trial.user_attrs and not is_surplus(trial)
+    return TrialRecord(trial).is_root
+
+
+def goes_on(trial: FrozenTrial) -> bool:
+    """Whether the trial goes on with one that was interrupted."""
+    return TrialRecord(trial).goes_on
 
 
 def is_surplus(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("reason") == SURPLUS
+    return TrialRecord(trial).is_surplus
+
+
+def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
+    """The numbers of trials that were interrupted and live on as another one."""
+    return {number for trial in trials if (number := TrialRecord(trial).resume_of) is not None}
 
 
 def _violations(result: Mapping[str, Any]) -> dict[str, float]:
@@ -393,10 +417,10 @@ def _violations(result: Mapping[str, Any]) -> dict[str, float]:
     return {MEMORY: 1 + math.log10(max(1, result["infeasible"].get("parameters") or 1))}
 
 
-def _create_study(path: Path, objectives: tuple[Objective, ...]) -> None:
+def _create_study(path: Path, name: str, objectives: tuple[Objective, ...]) -> None:
     storage = open_storage(path)
     directions = [objective.direction for objective in objectives]
-    study = optuna.create_study(study_name=study_name(path), storage=storage, directions=directions)
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions)
     study.set_metric_names([objective.name for objective in objectives])
     storage.engine.dispose()
 

@@ -27,7 +27,8 @@ from sqlalchemy.exc import (
 
 from autogrow.errors import RunFolderError, UsageError
 
-OWN_STUDY_NAME = "autogrow"
+FORMER_STUDY_NAME = "autogrow"
+"""Of every study in a run folder, before studies were named after their runs."""
 LOCK_TIMEOUT_SECONDS = 60
 FULL_DISK_BYTES = 2**20
 """With less than this free, a failed write means a full disk, whatever SQLite says."""
@@ -95,7 +96,23 @@ def sqlite_file(text: str) -> Path | None:
 
 
 def study_name(location: StudyLocation) -> str:
-    return location.name if isinstance(location, SharedStudy) else OWN_STUDY_NAME
+    """The name of a new study there: the run's."""
+    return location.name if isinstance(location, SharedStudy) else location.parent.name or FORMER_STUDY_NAME
+
+
+def find_study(location: StudyLocation, storage: optuna.storages.RDBStorage) -> optuna.Study:
+    """The study at a location. Raises `KeyError` where there is none.
+
+    In a file it may have another name: the run's folder was renamed or copied, or an older version made it.
+    """
+    name = study_name(location)
+    if isinstance(location, Path):
+        names = [study.study_name for study in storage.get_all_studies()]
+        known = [each for each in (name, FORMER_STUDY_NAME) if each in names] or names
+        if len(names) > 1 and known == names:
+            raise RunFolderError(f"{location} holds {len(names)} studies and none named {name!r}: rename that run's")
+        name = known[0] if known else name
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def open_storage(location: StudyLocation) -> optuna.storages.RDBStorage:

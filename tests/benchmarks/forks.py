@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import autogrow
+from autogrow.study.trial_record import TrialRecord
 from tests.benchmarks.table import Row
 
 TRIALS = 16
@@ -77,7 +78,8 @@ def _metrics(folder: Path, model: str, space: str, fork: bool) -> list[dict[str,
         name=folder.name,
         fork_at_growth=fork,
     )
-    return [trial.user_attrs["metrics"] for trial in study.optuna_study.trials if "metrics" in trial.user_attrs]
+    found = [TrialRecord(trial).metrics for trial in study.optuna_study.trials]
+    return [metrics for metrics in found if metrics]
 
 
 def _untimed(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:

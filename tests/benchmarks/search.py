@@ -60,5 +60,5 @@ def _times(run: Path) -> tuple[float, float]:
     """When the first trial was proposed (Ray is up then) and when the last one ended."""
     import optuna
 
-    trials = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{run / 'study.db'}").trials
+    trials = optuna.load_study(study_name=None, storage=f"sqlite:///{run / 'study.db'}").trials
     return trials[0].datetime_start.timestamp(), max(t.datetime_complete.timestamp() for t in trials)

@@ -33,6 +33,7 @@ import torch
 
 from autogrow.files import write_text_atomically
 from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.study.trial_record import TrialRecord
 from tests.benchmarks.best_so_far import Curve, best_by, best_so_far, spread, time_to_reach
 from tests.benchmarks.retrained_policies import UNITS, Finds, Unit, retrained_rows
 from tests.benchmarks.table import Row, print_rows, write_rows
@@ -209,17 +210,17 @@ def _run(arguments: list[str], may_fail: tuple[int, ...] = ()) -> str:
 def _read_study(run: Path, contest: Contest, started: float) -> Found:
     import optuna
 
-    study = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{run / 'study.db'}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{run / 'study.db'}")
     begins = [trial.datetime_start.timestamp() for trial in study.trials if trial.datetime_start]
     ended = [
         Trial(
             seconds=trial.datetime_complete.timestamp() - started,
             state="stopped" if trial.state.name == "PRUNED" else trial.state.name.lower(),
-            score=contest.unit.score(trial.user_attrs.get("metrics", {}).get(f"validation_{contest.metric}")),
-            trial_seconds=trial.user_attrs.get("metrics", {}).get("trial_seconds"),
-            role=trial.user_attrs.get("role", "searched"),
+            score=contest.unit.score(TrialRecord(trial).metrics.get(f"validation_{contest.metric}")),
+            trial_seconds=TrialRecord(trial).metrics.get("trial_seconds"),
+            role=TrialRecord(trial).role,
             parameters=trial.params,
-            grows="policy" in trial.user_attrs and GrowthPolicy.from_dict(trial.user_attrs["policy"]).grows,
+            grows=(policy := TrialRecord(trial).policy) is not None and GrowthPolicy.from_dict(policy).grows,
         )
         for trial in study.trials
         if trial.state.is_finished() and trial.datetime_complete

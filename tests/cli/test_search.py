@@ -7,6 +7,7 @@ import pytest
 
 from autogrow import load
 from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.study.trial_record import TrialRecord
 
 from ..processes import LONG, check_ended, check_nothing_left, wait_until
 
@@ -24,7 +25,7 @@ def test_from_search_to_a_network(start, records, autogrow, temporary, workplace
     assert roles == ["static", "default", "thesis"] + ["searched"] * 5
     for number, trial in records.finished().items():
         if trial.state.name == "COMPLETE" and roles[number] != "static":
-            assert trial.user_attrs["metrics"]["num_events"] > 0
+            assert TrialRecord(trial).metrics["num_events"] > 0
             assert (records.run / "trials" / f"{number:05d}" / "events.jsonl").read_text()
     assert GrowthPolicy.load(records.run / "policy.yaml").found_by["study"] == "run"
     for command in (

@@ -7,6 +7,7 @@ import yaml
 
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.sampling import SAMPLERS
+from autogrow.study.trial_record import TrialRecord
 
 from ..processes import check_ended, check_nothing_left
 from ..study.finished_run import FASTEST, KNEE, MOST_ACCURATE, SMALLEST_GAP
@@ -95,7 +96,7 @@ class TestFrom:
         for trial in records.trials()[3:]:
             assert trial.user_attrs["role"] == ("transferred" if "origin" in trial.user_attrs else "searched")
         given = records.trials()[origins.index(str(policy_file))]
-        assert GrowthPolicy.from_dict(given.user_attrs["policy"]).recipe() == expected_recipe(policy_file)
+        assert GrowthPolicy.from_dict(TrialRecord(given).policy).recipe() == expected_recipe(policy_file)
         assert given.state.name in ("COMPLETE", "PRUNED")
 
 

@@ -19,6 +19,7 @@ from autogrow.experiments.results import Results
 from autogrow.network.shape import NetworkShape
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy
+from autogrow.study.trial_record import TrialRecord
 from autogrow.training.task import Metrics
 
 from ..study.finished_run import MOST_ACCURATE, make_finished_run
@@ -62,8 +63,8 @@ def reading(monkeypatch):
 
 
 def policy_of_trial(run, number):
-    study = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{run.database}")
-    return GrowthPolicy.from_dict(study.trials[number].user_attrs["policy"])
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{run.database}")
+    return GrowthPolicy.from_dict(TrialRecord(study.trials[number]).policy)
 
 
 class TestTraining:
@@ -81,9 +82,9 @@ class TestTraining:
     def test_a_trial_trains_with_its_own_settings_and_the_default_policy_with_the_runs(self, run, reading):
         trained = reading(lambda policy, seed: 0.5)
         confirm_policies(run, top=1, num_seeds=1)
-        study = optuna.load_study(study_name="autogrow", storage=f"sqlite:///{run.database}")
+        study = optuna.load_study(study_name=None, storage=f"sqlite:///{run.database}")
         base = run.settings().training.learning_rate
-        found = study.trials[MOST_ACCURATE].user_attrs["training"]["learning_rate"]
+        found = TrialRecord(study.trials[MOST_ACCURATE]).training["learning_rate"]
         assert found != base
         assert [settings.learning_rate for _, settings, *_ in trained] == [base, found, base, found]
         assert [policy.grows for policy, *_ in trained] == [False, False, True, True]

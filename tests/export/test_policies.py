@@ -4,20 +4,21 @@ from autogrow.errors import PolicyError, UsageError
 from autogrow.export.policies import export_policy, save_policy
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.study_database import StudyDatabase
+from autogrow.study.trial_record import TrialRecord
 
 from ..study.finished_run import ENDINGS, FASTEST, KNEE, MOST_ACCURATE, SMALLEST_GAP
 
 
 def recorded(run, objectives, number):
-    return StudyDatabase.open(run.database, objectives).trials()[number].user_attrs
+    return TrialRecord(StudyDatabase.open(run.database, objectives).trials()[number])
 
 
 @pytest.mark.parametrize("number", [0, KNEE, 5])
 def test_a_policy_by_trial_is_the_one_that_was_tried(number, finished_run):
     policy = export_policy(finished_run, trial=number)
-    attributes = recorded(finished_run, (), number)
-    assert policy.recipe() == attributes["policy"]
-    assert policy.training.model_dump() == attributes["training"]
+    record = recorded(finished_run, (), number)
+    assert policy.recipe() == record.policy
+    assert policy.training.model_dump() == record.training
 
 
 @pytest.mark.parametrize(

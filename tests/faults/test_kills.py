@@ -2,6 +2,7 @@
 
 import pytest
 
+from autogrow.study.trial_record import TrialRecord
 from tests.faults.kills import KilledSearch
 from tests.processes import LONG, check_ended, wait_until
 
@@ -45,7 +46,7 @@ def test_one_trial_at_a_time_a_killed_search_finds_what_an_undisturbed_one_finds
 def found(records):
     """What was tried, in what order, and how well it did."""
     lines = {trial.user_attrs.get("root", trial.number): trial for trial in records.trials()}
-    return [(lines[root].params, lines[root].user_attrs["policy"], lines[root].values) for root in sorted(lines)]
+    return [(lines[root].params, TrialRecord(lines[root]).policy, lines[root].values) for root in sorted(lines)]
 
 
 def test_a_killed_search_goes_on(start, records):

@@ -9,6 +9,7 @@ from autogrow.errors import RunFolderError
 from autogrow.report.html import html_report, write_html_report
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
+from autogrow.study.trial_record import TrialRecord
 
 FIGURES = ["pareto", "progress", "accuracy", "growth", "importances", "slices", "spans"]
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
@@ -137,7 +138,7 @@ def test_best_trial_that_never_grew(make_run):
 
 
 def metrics_without_events(run):
-    return run.database.trials()[0].user_attrs["metrics"]
+    return TrialRecord(run.database.trials()[0]).metrics
 
 
 def test_regression(make_run):

@@ -10,6 +10,7 @@ from autogrow.study.constraints import UNLIMITED, all_attributes, constraint_nam
 from autogrow.study.sampling import Proposer
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.study_database import StudyDatabase
+from autogrow.study.trial_record import TrialRecord
 
 from .conftest import controls_are_due
 
@@ -66,9 +67,9 @@ def test_every_trial_has_all_of_them_sorted(folder, objectives, search_settings)
     found = [constraints_of(trial) for trial in database.trials()]
     assert {tuple(each) for each in found} == {("flops", "parameters")}
     for trial, constraints in zip(database.trials(), found, strict=True):
-        limits = SizeLimits.model_validate(trial.user_attrs["policy"]["limits"])
+        limits = SizeLimits.model_validate(TrialRecord(trial).policy["limits"])
         assert constraints == {"flops": pytest.approx(-0.9), "parameters": UNLIMITED} | limits.excess(
-            trial.user_attrs["metrics"]
+            TrialRecord(trial).metrics
         )
         assert is_feasible(trial) == (max(constraints.values()) <= 0)
     assert {is_feasible(trial) for trial in database.trials()} == {True, False}
@@ -118,6 +119,6 @@ def test_a_gaussian_process_takes_searched_limits(folder, objectives, search_set
     settings = search_settings(space=SPACE, trials=12, sampler="gp")
     database, proposer = study_of(folder, objectives, settings)
     run(database, proposer, 12)
-    limits = {trial.user_attrs["policy"]["limits"]["max_parameters"] for trial in database.trials()}
+    limits = {TrialRecord(trial).policy["limits"]["max_parameters"] for trial in database.trials()}
     assert limits == {None, 1000}
     assert all(trial.state == TrialState.COMPLETE for trial in database.trials())

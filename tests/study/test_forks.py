@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 import autogrow
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.trial import run_trial
+from autogrow.study.trial_record import TrialRecord
 from autogrow.training import forks
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Signal
@@ -120,11 +121,11 @@ def searched(tmp_path, name, **options):
 def test_a_search_shares_and_leaves_no_forks(tmp_path):
     run, trials = searched(tmp_path, "with")
     plain_run, plain = searched(tmp_path, "without", fork_at_growth=False)
-    metrics = [trial.user_attrs["metrics"] for trial in trials]
+    metrics = [TrialRecord(trial).metrics for trial in trials]
     assert [entry.get("forked_from") for entry in metrics] == [None, None, None, None, 3, 3]
-    assert [untimed(entry) for entry in metrics] == [untimed(trial.user_attrs["metrics"]) for trial in plain]
+    assert [untimed(entry) for entry in metrics] == [untimed(TrialRecord(trial).metrics) for trial in plain]
     assert [trial.state for trial in trials] == [trial.state for trial in plain]
-    assert not any(SAVED & trial.user_attrs["metrics"].keys() for trial in plain)
+    assert not any(SAVED & TrialRecord(trial).metrics.keys() for trial in plain)
     assert not run.forks.exists()
     assert not plain_run.forks.exists()
 

@@ -13,6 +13,7 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS, Proposer
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.study_database import Queued, StudyDatabase
+from autogrow.study.trial_record import TrialRecord
 from autogrow.study.warm_start import TRANSFERRED
 
 from .conftest import controls_are_due
@@ -53,8 +54,8 @@ class OneSlot:
 
     def tried(self):
         """Policies in the order of their roots."""
-        trials = [trial for trial in self.database.trials() if "policy" in trial.user_attrs]
-        return {trial.user_attrs.get("root", trial.number): trial.user_attrs["policy"] for trial in trials}
+        trials = [trial for trial in self.database.trials() if TrialRecord(trial).policy is not None]
+        return {trial.user_attrs.get("root", trial.number): TrialRecord(trial).policy for trial in trials}
 
 
 WITH_TRIALS = [pytest.param(name, 16, marks=pytest.mark.slow) if name == "gp" else (name, 24) for name in SAMPLERS]
@@ -128,7 +129,7 @@ class TestInfeasible:
         assert sum(each > 0.5 for each in last) < sum(each > 0.5 for each in first)
         failed = [trial for trial in database.trials() if trial.state == TrialState.FAIL]
         assert failed
-        assert all(trial.constraints["memory"] > 0 and trial.user_attrs["infeasible"] for trial in failed)
+        assert all(trial.constraints["memory"] > 0 and TrialRecord(trial).metrics["memory_bytes"] for trial in failed)
 
     def test_a_trial_beyond_a_limit_is_marked_for_optuna_too(self, database, folder, propose):
         number = propose(database).number
@@ -145,8 +146,8 @@ class TestWarmStart:
         self, tmp_path, objectives, default_space, search_settings
     ):
         given = GrowthPolicy.from_dict({"initial_fraction": 0.3, "training": {"learning_rate": 0.01, "epochs": 99}})
-        attributes = {"origin": "found.yaml", "given_policy": given.model_dump(mode="json", exclude={"found_by"})}
-        queue = [*(Queued(role, {}) for role in CONTROLS), Queued(TRANSFERRED, attributes)]
+        found = given.model_dump(mode="json", exclude={"found_by"})
+        queue = [*map(Queued, CONTROLS), Queued(TRANSFERRED, "found.yaml", given_policy=found)]
         database = StudyDatabase.create(tmp_path / "study.db", objectives, queue)
         settings = search_settings(limits={"max_parameters": 10**6})
         proposer = Proposer(database, default_space, settings, 100, controls_are_due)
@@ -161,10 +162,10 @@ class TestWarmStart:
         before = OneSlot(tmp_path / "before", objectives, default_space, search_settings(seed=1))
         before.run(6)
         best = before.database.trials()[5]
-        queue = [Queued(TRANSFERRED, {"origin": "before, trial 5"}, best.params)]
+        queue = [Queued(TRANSFERRED, "before, trial 5", best.params)]
         database = StudyDatabase.create(tmp_path / "study.db", objectives, queue)
         proposal = Proposer(database, default_space, search_settings(), 100).next()
-        assert proposal.policy == GrowthPolicy.from_dict(best.user_attrs["policy"])
+        assert proposal.policy == GrowthPolicy.from_dict(TrialRecord(best).policy)
         assert database.trials()[proposal.number].params == best.params
 
     def test_a_point_that_a_user_of_optuna_has_enqueued_is_tried(self, database, folder, search_settings):
@@ -200,7 +201,7 @@ class TestDeferredControls:
 
     @pytest.mark.parametrize("trials", [1, 2, 3, 4])
     def test_they_are_never_left_out(self, trials, tmp_path, objectives, default_space, search_settings):
-        queue = [Queued(role, {}) for role in CONTROLS[:trials]]
+        queue = [Queued(role) for role in CONTROLS[:trials]]
         database = StudyDatabase.create(tmp_path / "study.db", objectives, queue)
         roles = self.roles(database, default_space, search_settings(trials=trials), trials + 1)
         assert set(CONTROLS[:trials]) <= set(roles)

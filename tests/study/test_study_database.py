@@ -12,6 +12,7 @@ from autogrow.policy.presets import CONTROLS, default_policy, static_policy, the
 from autogrow.study import study_location
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import Queued, StudyDatabase
+from autogrow.study.trial_record import TrialRecord
 
 
 def metrics(number, **changes):
@@ -82,9 +83,9 @@ def test_a_complete_trial_has_its_objectives_metrics_and_policy(database, propos
     trial = by_number(database)[proposal.number]
     assert trial.state == TrialState.COMPLETE
     assert trial.values == pytest.approx([0.57, 0.065, 3.0])
-    assert trial.user_attrs["metrics"]["parameters"] == 1234
-    assert trial.user_attrs["policy"] == proposal.policy.recipe()
-    assert trial.user_attrs["training"] == proposal.training.model_dump()
+    assert trial.user_attrs["parameters"] == 1234
+    assert TrialRecord(trial).policy == proposal.policy.recipe()
+    assert TrialRecord(trial).training == proposal.training.model_dump()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_every_ending_has_a_state_of_its_own(result, state, database, propose):
     database.tell_result(number, result)
     trial = by_number(database)[number]
     assert trial.state == state
-    assert trial.user_attrs.get("metrics") == result.get("metrics")
+    assert TrialRecord(trial).metrics == result.get("metrics", {})
     assert trial.user_attrs.get("reason") == result.get("reason")
 
 
@@ -263,7 +264,7 @@ def test_a_locked_database_is_one_line(database, folder, objectives, monkeypatch
 def test_a_small_budget_is_not_exceeded_by_a_resumption(tmp_path, objectives, propose, num_trials):
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    database = StudyDatabase.create(folder.database, objectives, [Queued(role, {}) for role in CONTROLS[:num_trials]])
+    database = StudyDatabase.create(folder.database, objectives, [Queued(role) for role in CONTROLS[:num_trials]])
     started = [propose(database, num_trials=num_trials) for _ in range(num_trials)]
     assert database.reconcile(folder) == num_trials
     resumed = [propose(database, num_trials=num_trials) for _ in range(num_trials)]

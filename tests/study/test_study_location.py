@@ -173,7 +173,7 @@ class TestWhoseATrialIs:
     def test_a_point_that_another_driver_was_just_describing_is_learned(
         self, driver, propose, default_space, search_settings, monkeypatch
     ):
-        other = driver("b", queue=[Queued("searched", {"origin": "earlier"})])
+        other = driver("b", queue=[Queued("searched", "earlier")])
         ours = Proposer(driver("a", queue=[]), default_space, search_settings(), 100)
         describe = StudyDatabase.describe
 

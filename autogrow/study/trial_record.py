@@ -1,0 +1,168 @@
+"""What a study keeps of a trial beside Optuna's own state, values and parameters: the one place that knows how.
+
+What people look for is among the user attributes, every one a plain value with a name of its own: the role, the
+metrics, why a trial failed. Tools such as optuna-dashboard show those in a line each. What only autogrow reads, the
+policy and its training settings, is among the system attributes, which such tools leave out: a policy is a line of
+a thousand characters. Studies of before have ``policy``, ``training`` and ``metrics`` as mappings among the user
+attributes, and are read as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from autogrow.errors import RunFolderError
+from autogrow.policy.presets import CONTROLS
+
+SEARCHED = "searched"
+INTERRUPTED = "interrupted"
+SURPLUS = "another driver used up the budget at the same moment"
+CLAIMED = "claimed by "
+"""Prefix of the attribute by which a driver says that it is about to take a trial; several may, one gets it."""
+LABELS = {
+    "static": "control: full size from the first step",
+    "default": "control: the default policy",
+    "thesis": "control: the policy of the thesis",
+}
+"""What a trial is, for those who look at the study with other tools."""
+_OURS = "autogrow:"
+"""Prefix of system attributes, which Optuna's samplers use, too."""
+_POLICY, _TRAINING, _GIVEN = "policy", "training", "given_policy"
+_NOT_METRICS = ("root", "resume_of")
+"""Numbers among the user attributes that say which trial this one goes on with."""
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What is to be written down of a trial, for people and for autogrow alone."""
+
+    user: Mapping[str, Any] = field(default_factory=dict)
+    system: Mapping[str, Any] = field(default_factory=dict)
+
+
+def proposed(role: str, policy: Mapping[str, Any], training: Mapping[str, Any]) -> Attributes:
+    """What a trial tries: a policy's recipe and training settings."""
+    return Attributes({"role": role, **_label(role)}, {_OURS + _POLICY: policy, _OURS + _TRAINING: training})
+
+
+def queued(role: str, origin: str | None = None, given_policy: Mapping[str, Any] | None = None) -> Attributes:
+    """What is known of a trial that waits to be tried first; `origin` says where its policy was found."""
+    user = {"role": role, **_label(role), **({} if origin is None else {"origin": origin})}
+    return Attributes(user, {} if given_policy is None else {_OURS + _GIVEN: given_policy})
+
+
+def measured(metrics: Mapping[str, Any]) -> dict[str, float | int]:
+    """Metrics as user attributes: the numbers among them."""
+    return {name: value for name, value in metrics.items() if _is_number(value)}
+
+
+def resumed(record: "TrialRecord") -> Attributes:
+    """What a trial that goes on with an interrupted one takes over from it: all but how that one ended."""
+    gone = {"reason", "metrics", "trial_seconds", "infeasible", *record.metrics}
+    user = {name: value for name, value in record.trial.user_attrs.items() if name not in gone}
+    return Attributes({**user, "root": record.root, "resume_of": record.number}, record.trial.system_attrs)
+
+
+def _label(role: str) -> dict[str, str]:
+    return {"label": LABELS[role]} if role in CONTROLS else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as autogrow reads it. Nothing is copied or checked before it is asked for."""
+
+    trial: FrozenTrial
+
+    @property
+    def number(self) -> int:
+        return int(self.trial.number)
+
+    @property
+    def root(self) -> int:
+        """The number of the first trial of this one's line."""
+        return int(self.trial.user_attrs.get("root", self.trial.number))
+
+    @property
+    def resume_of(self) -> int | None:
+        """The trial that this one goes on with."""
+        return self.trial.user_attrs.get("resume_of")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on with another one."""
+        return "root" in self.trial.user_attrs
+
+    @property
+    def is_surplus(self) -> bool:
+        return self.reason == SURPLUS
+
+    @property
+    def is_root(self) -> bool:
+        return not self.goes_on and not self.is_surplus
+
+    @property
+    def role(self) -> str:
+        """A control's name, `SEARCHED`, or where a first point came from."""
+        return str(self.trial.user_attrs.get("role", SEARCHED))
+
+    @property
+    def origin(self) -> str | None:
+        """Where the policy of a trial was found that an earlier study has given."""
+        return self.trial.user_attrs.get("origin")
+
+    @property
+    def policy(self) -> dict[str, Any] | None:
+        """The recipe that it tries; None while nobody has said what that is."""
+        return self._mapping(_POLICY)
+
+    @property
+    def needed_policy(self) -> dict[str, Any]:
+        """The recipe. Raises `RunFolderError` where there is none: the trial was not written by a search."""
+        if self.policy is None:
+            raise RunFolderError(f"trial {self.number} has no growth policy in the study: no search has written it")
+        return self.policy
+
+    @property
+    def training(self) -> dict[str, Any] | None:
+        """The training settings that it trains with."""
+        return self._mapping(_TRAINING)
+
+    @property
+    def given_policy(self) -> dict[str, Any] | None:
+        """The whole policy that an earlier study has given, with training settings of its own where it has any."""
+        return self._mapping(_GIVEN)
+
+    @property
+    def metrics(self) -> dict[str, float | int]:
+        """What was measured, by the names that objectives use."""
+        before = self.trial.user_attrs.get("metrics")  # a mapping, in a study of before
+        flat = {name: value for name, value in self.trial.user_attrs.items() if name not in _NOT_METRICS}
+        return measured({**(before if isinstance(before, Mapping) else {}), **flat})
+
+    @property
+    def trial_seconds(self) -> float:
+        """How long it held a slot; 0 where nobody knows."""
+        return float(self.metrics.get("trial_seconds", 0.0))
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed."""
+        return self.trial.user_attrs.get("reason")
+
+    @property
+    def driver(self) -> str | None:
+        """The driver that has it in a shared study; None where nobody has."""
+        return self.trial.user_attrs.get("driver")
+
+    def is_claimed_by(self, driver: str) -> bool:
+        return CLAIMED + driver in self.trial.user_attrs
+
+    def _mapping(self, name: str) -> dict[str, Any] | None:
+        found = self.trial.system_attrs.get(_OURS + name, self.trial.user_attrs.get(name))
+        return dict(found) if isinstance(found, Mapping) else None
