@@ -111,8 +111,8 @@ def policy_of(trial: FrozenTrial, folder: RunFolder, settings: SearchSettings) -
     """The policy that a trial tried, with its training settings and where it comes from."""
     record = TrialRecord(trial)
     fields = {
-        **record.needed_policy,
-        "training": record.training,
+        **record.needed_policy(),
+        "training": record.needed_training(),
         "found_by": found_by(folder, settings, trial=trial.number, role=record.role, metrics=record.metrics),
     }
     return GrowthPolicy.from_dict(fields, f"trial {trial.number}")

@@ -141,7 +141,7 @@ class Proposer:
             if queued is None:
                 return self._fresh() if has_room else None
             try:
-                return self._first(queued) if TrialRecord(queued).policy is None else self._resumed(queued)
+                return self._resumed(queued) if TrialRecord(queued).is_described else self._first(queued)
             except PolicyError as error:
                 self._refuse(queued, one_line(error))
 
@@ -161,8 +161,8 @@ class Proposer:
         """A trial whose policy stands: one that was interrupted."""
         record = TrialRecord(trial)
         with _readable(trial):
-            policy = GrowthPolicy.from_dict(record.needed_policy, f"trial {trial.number}")
-            training = validated(TrainingSettings, record.training or {}, f"trial {trial.number}: training")
+            policy = GrowthPolicy.from_dict(record.needed_policy(), f"trial {trial.number}")
+            training = validated(TrainingSettings, record.needed_training(), f"trial {trial.number}: training")
         self._database.describe(trial, {}, {}, Attributes())
         return Proposal(trial.number, record.root, record.role, policy, training)
 
@@ -170,7 +170,7 @@ class Proposer:
         """A control, a policy from an earlier study, or a point that a user of Optuna has enqueued."""
         record = TrialRecord(trial)
         role = record.role
-        if role not in CONTROLS and record.given_policy is None:
+        if role not in CONTROLS and not record.is_given:
             with _readable(trial):
                 point = {**trial.params, **trial.system_attrs.get("fixed_params", {})}
                 self._space.check_values(point, f"trial {trial.number} was enqueued")
@@ -188,7 +188,7 @@ class Proposer:
         base, origin = self._settings.training, str(record.origin)
         if record.role in CONTROLS:
             return control_policy(record.role, self._expected_samples), base
-        found = GrowthPolicy.from_dict(record.given_policy or {}, origin)
+        found = GrowthPolicy.from_dict(record.needed_given_policy(), origin)
         if found.training is None:
             return found, base
         chosen = {name: getattr(found.training, name) for name in SEARCHABLE_TRAINING}
@@ -245,7 +245,7 @@ class Proposer:
     def _catch_up(self) -> None:
         """Bring the study in memory up to date: what has ended, and what another driver has proposed."""
         # Another driver may have taken a trial and not yet written down what it tries.
-        described = [t for t in self._database.trials() if TrialRecord(t).policy is not None or _has_ended(t)]
+        described = [t for t in self._database.trials() if TrialRecord(t).is_described or _has_ended(t)]
         lines = {
             root_of(trial): trial
             for trial in described

@@ -13,7 +13,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from autogrow.errors import RunFolderError
+from autogrow.errors import PolicyError
 from autogrow.policy.presets import CONTROLS
 
 SEARCHED = "searched"
@@ -122,21 +122,19 @@ class TrialRecord:
         return self._mapping(_POLICY)
 
     @property
-    def needed_policy(self) -> dict[str, Any]:
-        """The recipe. Raises `RunFolderError` where there is none: the trial was not written by a search."""
-        if self.policy is None:
-            raise RunFolderError(f"trial {self.number} has no growth policy in the study: no search has written it")
-        return self.policy
+    def is_described(self) -> bool:
+        """Whether somebody has written down a policy for it, whatever that is."""
+        return self._has(_POLICY)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether somebody has given it a policy from elsewhere, whatever that is."""
+        return self._has(_GIVEN)
 
     @property
     def training(self) -> dict[str, Any] | None:
         """The training settings that it trains with."""
         return self._mapping(_TRAINING)
-
-    @property
-    def given_policy(self) -> dict[str, Any] | None:
-        """The whole policy that an earlier study has given, with training settings of its own where it has any."""
-        return self._mapping(_GIVEN)
 
     @property
     def metrics(self) -> dict[str, float | int]:
@@ -163,6 +161,28 @@ class TrialRecord:
     def is_claimed_by(self, driver: str) -> bool:
         return CLAIMED + driver in self.trial.user_attrs
 
+    def needed_policy(self) -> dict[str, Any]:
+        """The recipe. Raises `PolicyError` where there is none: no search has written the trial."""
+        return self._needed(_POLICY, "growth policy")
+
+    def needed_training(self) -> dict[str, Any]:
+        """The training settings. Raises `PolicyError` where there are none."""
+        return self._needed(_TRAINING, "training settings")
+
+    def needed_given_policy(self) -> dict[str, Any]:
+        """The policy from elsewhere. Raises `PolicyError` where there is none, or nobody says where it is from."""
+        if self.origin is None:
+            raise PolicyError(f"trial {self.number} does not say where its policy was found: give it an origin")
+        return self._needed(_GIVEN, "policy from elsewhere")
+
+    def _has(self, name: str) -> bool:
+        return _OURS + name in self.trial.system_attrs or name in self.trial.user_attrs
+
     def _mapping(self, name: str) -> dict[str, Any] | None:
         found = self.trial.system_attrs.get(_OURS + name, self.trial.user_attrs.get(name))
         return dict(found) if isinstance(found, Mapping) else None
+
+    def _needed(self, name: str, what: str) -> dict[str, Any]:
+        if (found := self._mapping(name)) is None:
+            raise PolicyError(f"trial {self.number} has no {what} in the study: no search has written it")
+        return found

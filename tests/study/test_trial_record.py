@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from autogrow.errors import RunFolderError
+from autogrow.errors import PolicyError, RunFolderError
 from autogrow.policy.presets import CONTROLS, default_policy
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.objectives import parse_objectives
@@ -79,7 +79,7 @@ def test_what_a_study_of_before_says_is_read():
 def test_a_trial_that_no_search_has_written_is_not_exported_as_the_default_policy(finished, folder, search_settings):
     finished.study.add_trial(create_trial(values=[0.99, 0.0, 1.0], user_attrs={**METRICS, "validation_accuracy": 0.99}))
     added = best_trial(finished.trials(), parse_objectives("accuracy"), "accuracy")
-    with pytest.raises(RunFolderError, match="trial 6 has no growth policy in the study"):
+    with pytest.raises(PolicyError, match="trial 6 has no growth policy in the study"):
         policy_of(added, folder, search_settings())
 
 
