@@ -5,8 +5,7 @@ group comes from: an old unit, or nowhere (`layout.NEW`). Nothing is written unt
 what was written can be taken back, so a failure (no memory, say) leaves the network and the optimizer as they were.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
@@ -19,12 +18,12 @@ from autogrow.errors import NetworkError
 from autogrow.network.resizing.companions import check_can_follow, retire, successor
 from autogrow.network.resizing.initialization import Initializer, NewWeights, UnitCopies
 from autogrow.network.resizing.tensor_change import Sources, TensorChange, resize_tensor
+from autogrow.network.resizing.tensor_places import TensorPlaces, find_places, is_channels_last, is_only_channels_last
 from autogrow.network.resizing.variance_transfer import with_rescaled_readers
 from autogrow.network.structure.channel_groups import Structure, TensorLayout
-from autogrow.network.structure.held_tensors import Place, unregistered_places
+from autogrow.network.structure.held_tensors import Place
 from autogrow.network.structure.layout import NEW, IntArray, Layout, dimension_size, source_indices
 from autogrow.network.structure.size_attributes import resized
-from autogrow.network.structure.tracing import named_tensors
 
 
 @dataclass(frozen=True)
@@ -71,16 +70,11 @@ class _Plan:
 
     units: Mapping[str, IntArray]
     widths: Mapping[str, int]
+    places: TensorPlaces
     initializer: Initializer | None = None
     generator: torch.Generator | None = None
     copies: Mapping[str, UnitCopies] = field(default_factory=dict)
     rescale: bool = False
-    has_channels_last: bool = False
-    """Whether the network's convolutions are stored so."""
-    elsewhere: Mapping[int, Sequence[tuple[str, Place | None]]] = field(default_factory=dict)
-    """By identity of a tensor: the places that hold it beside those where it is registered, with words for each."""
-    same_memory: Mapping[int, Sequence[tuple[str, Tensor]]] = field(default_factory=dict)
-    """By address, the tensors that start there."""
 
     @property
     def new_widths(self) -> dict[str, int]:
@@ -95,42 +89,33 @@ def prepare_resizing(
     generator: torch.Generator | None = None,
     rescale: bool = False,
     keep_old: bool = False,
+    places: TensorPlaces | None = None,
 ) -> Resizing:
     """Compute every tensor of the resized network.
 
     `initializer` and `generator` are needed where units are new; with `keep_old` it may not touch old weights (they
     are frozen). With `rescale`, weights whose fan-in shrinks are
     multiplied by sqrt(old fan-in / new fan-in), so that a narrowed fresh network has the variance its width asks for.
+    `places` spares looking them up again, for a network whose resizings have all been taken back.
     """
     copies = initializer.copies(units, generator) if initializer is not None and generator is not None else {}
-    places = named_tensors(model)
-    elsewhere: dict[int, list[tuple[str, Place | None]]] = defaultdict(list)
-    for where, tensor, place in unregistered_places(model):
-        elsewhere[id(tensor)].append((where, place))
-    same_memory: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if type(tensor) in (Tensor, nn.Parameter):
-            same_memory[tensor.data_ptr()].append((name, tensor))
-    has_channels_last = any(_is_only_channels_last(each) for each in model.parameters())
-    plan = _Plan(
-        units, structure.widths, initializer, generator, copies, rescale, has_channels_last, elsewhere, same_memory
-    )
+    places = find_places(model) if places is None else places
+    plan = _Plan(units, structure.widths, places, initializer, generator, copies, rescale)
     changes: list[TensorChange] = []
     for name, layout in structure.tensors.items():
-        if name in places and _touched(layout, units):
-            changes.append(_change(name, tuple(places[name]), layout, plan))
+        if name in places.registered and _touched(layout, units):
+            changes.append(_change(name, tuple(places.registered[name]), layout, plan))
     new_eps: dict[str, float] = {}
     if initializer is not None and initializer.rescales_readers and not keep_old:
-        changes, new_eps = with_rescaled_readers(model, structure, changes, places)
-    attributes = [*_sizes(model, structure, plan), *_norm_settings(model, new_eps)]
+        changes, new_eps = with_rescaled_readers(model, structure, changes, places.registered)
+    attributes = [*_sizes(structure, plan), *_norm_settings(model, new_eps)]
     return Resizing(tuple(changes), tuple(attributes), _fresh_channels(structure, plan))
 
 
-def _sizes(model: nn.Module, structure: Structure, plan: _Plan) -> Iterator[AttributeChange]:
-    layers = dict(model.named_modules())
+def _sizes(structure: Structure, plan: _Plan) -> Iterator[AttributeChange]:
     sizes: dict[tuple[str, str], Any] = {}  # places of one tuple are changed one after the other
     for entry in structure.attributes:
-        attribute, layer = entry.attribute, layers.get(entry.attribute.layer)
+        attribute, layer = entry.attribute, plan.places.layers.get(entry.attribute.layer)
         if layer is not None and any(segment.group in plan.units for segment in entry.layout):
             key = (attribute.layer, attribute.name)
             old = sizes.get(key, getattr(layer, attribute.name))
@@ -184,19 +169,19 @@ def _change(name: str, owners: tuple[Place, ...], layout: TensorLayout, plan: _P
         for dim, segments in layout.dims.items():
             if dim in sources and dim != layout.in_dim:
                 new = _copy_units(new, dim, segments, plan)
-        new = new.contiguous(memory_format=_memory_format(old, plan.has_channels_last))
+        new = new.contiguous(memory_format=_memory_format(old, plan.places.has_channels_last))
     return TensorChange(name, owners, old, successor(name, old, new, sources), sources)
 
 
 def _places_elsewhere(name: str, old: Tensor, plan: _Plan) -> Iterator[Place]:
-    for where, place in plan.elsewhere.get(id(old), ()):
+    for where, place in plan.places.elsewhere.get(id(old), ()):
         if place is None:
             raise NetworkError(
                 f"{name!r} cannot change its size: the attribute {where!r} holds it in a tuple, a set or a key; use "
                 "a list"
             )
         yield place
-    for other, tensor in plan.same_memory.get(old.data_ptr(), ()):
+    for other, tensor in plan.places.same_memory.get(old.data_ptr(), ()):
         if tensor is not old and old.numel():
             raise NetworkError(
                 f"{name!r} cannot change its size: it shares its memory with {other!r}; tie them as one parameter"
@@ -280,15 +265,7 @@ def _cancelling_noise(weight: Tensor, dim: int, source: Tensor, generator: torch
 
 def _memory_format(tensor: Tensor, has_channels_last: bool) -> torch.memory_format:
     """The format of a tensor before it is resized; one of a single channel has both, and does as the others do."""
-    is_ambiguous = tensor.is_contiguous() and tensor.dim() == 4 and _is_channels_last(tensor)
-    if _is_only_channels_last(tensor) or (is_ambiguous and has_channels_last):
+    is_ambiguous = tensor.is_contiguous() and tensor.dim() == 4 and is_channels_last(tensor)
+    if is_only_channels_last(tensor) or (is_ambiguous and has_channels_last):
         return torch.channels_last
     return torch.contiguous_format
-
-
-def _is_only_channels_last(tensor: Tensor) -> bool:
-    return tensor.dim() == 4 and not tensor.is_contiguous() and _is_channels_last(tensor)
-
-
-def _is_channels_last(tensor: Tensor) -> bool:
-    return tensor.is_contiguous(memory_format=torch.channels_last)

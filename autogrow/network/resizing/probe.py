@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from autogrow.errors import NetworkError
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import prepare_resizing
+from autogrow.network.resizing.tensor_places import find_places
 from autogrow.network.running.copying import copied
 from autogrow.network.running.model_input import ModelInput, run
 from autogrow.network.running.undisturbed import rehearsing, same_random_numbers, undisturbed
@@ -48,6 +49,7 @@ class Probe:
         self._training_input = training_input
         self._twin = copied(model)
         wake(self._twin)
+        self._places = find_places(self._twin)
         self._before = self._evaluated()
         self._unrepeatable, self._random = self._unlike(seed=0), self._unlike(seed=1)
         """By how much two equal passes in eval mode differ, with the same and with other random numbers."""
@@ -88,7 +90,9 @@ class Probe:
             for name, number in added.items()
         }
         generator = torch.Generator().manual_seed(0)
-        resizing = prepare_resizing(self._twin, self._structure, units, make_initializer(ZeroFanOut()), generator)
+        resizing = prepare_resizing(
+            self._twin, self._structure, units, make_initializer(ZeroFanOut()), generator, places=self._places
+        )
         resizing.commit()
         try:
             yield
