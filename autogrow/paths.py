@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from autogrow.errors import UsageError, shortened
+from autogrow.urls import without_secrets
 
 MOST_NAME_BYTES = 255
 """Of a file's or a folder's name: what Linux and macOS file systems take."""
@@ -21,6 +22,8 @@ def resolved(place: str | os.PathLike[str]) -> Path:
     Raises `UsageError` for what can be no path: an unknown user's ``~name``, a NUL character, a name of too many bytes.
     """
     text = os.fspath(place)
+    if is_url(text):
+        raise UsageError(f"{without_secrets(text)} is a URL, where a file or folder of this machine is needed")
     _check(text)
     try:
         # Not `Path.expanduser` alone, for which ./~ begins with a tilde, too.

@@ -19,6 +19,7 @@ from autogrow.cli.runs import export, report, status
 from autogrow.cli.search import search
 from autogrow.errors import AutogrowError, as_line, one_line
 from autogrow.printing import printable_output
+from autogrow.urls import without_secrets
 
 INTERRUPTED = 130
 
@@ -87,7 +88,7 @@ def _run(arguments: list[str]) -> int:
         if "--debug" in arguments:
             raise
         message = usage_line(error) if isinstance(error, click.ClickException) else one_line(error)
-        print(f"autogrow: error: {as_line(message)}", file=sys.stderr)
+        print(f"autogrow: error: {as_line(without_secrets(message, keeps_user=True))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # The reader of stdout has gone (`autogrow report | head`); Python would complain again when it flushes.

@@ -18,6 +18,7 @@ from autogrow.cli.options import (
     parse_share,
 )
 from autogrow.errors import UsageError
+from autogrow.urls import without_secrets
 
 
 @click.command()
@@ -128,7 +129,8 @@ def search(ctx: click.Context, /, **options: Any) -> int:
         result = run_search(plan, folder, resume=options["resume"], monitor=monitor)
     _print_result(folder, options["as_json"])
     if result.waiting:
-        click.echo(f"saved; go on with: autogrow search --resume --name {folder.name} --out {options['out']}", err=True)
+        out = without_secrets(options["out"])
+        click.echo(f"saved; go on with: autogrow search --resume --name {folder.name} --out {out}", err=True)
     return 130 if result.interrupted else 0
 
 

@@ -20,8 +20,9 @@ from typing import Any
 
 import fsspec
 
-from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError
+from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError, one_line
 from autogrow.files import atomic_target, file_stamp
+from autogrow.urls import scrubbed, without_secrets
 
 PUBLISH_SECONDS = 2.0
 """How often a trial's records and checkpoints are published, which is what the loss of its machine costs at most."""
@@ -41,13 +42,18 @@ class RemoteFolder:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        self.shown = without_secrets(self.url)
+        """The URL as it may be printed and written down."""
         try:
             options = {"auto_mkdir": True} if self.url.startswith(("file:", "local:")) else {}
             self._storage, root = fsspec.core.url_to_fs(self.url, **options)
         except ImportError as error:
-            raise UsageError(f"{url!r} cannot be reached: {error}") from error
-        except ValueError as error:
-            raise UsageError(f"{url!r} cannot be reached: {error}; URLs such as s3://bucket/folder can") from error
+            raise UsageError(f"{self.shown!r} cannot be reached: {scrubbed(str(error), url)}") from error
+        except Exception as error:  # every kind of storage reads its URLs in its own way
+            reason = scrubbed(one_line(error), url)
+            raise UsageError(
+                f"{self.shown!r} cannot be reached: {reason}; URLs such as s3://bucket/folder can"
+            ) from error
         self._root = str(root).rstrip("/")
         self._fetched: dict[str, Stamp] = {}
         self._published: dict[str, Stamp] = {}
@@ -78,7 +84,7 @@ class RemoteFolder:
                 parts = name.split("/")
                 if ".." in parts or "" in parts:
                     raise RunFolderError(
-                        f"{self.url} has a file {name!r}, which would lie outside of a copy: remove it"
+                        f"{self.shown} has a file {name!r}, which would lie outside of a copy: remove it"
                     )
                 if self._fetched.get(name) != stamp and not set(leaving_out) & set(parts):
                     with suppress(FileNotFoundError), atomic_target(copy / name) as temporary:
@@ -167,7 +173,8 @@ class RemoteFolder:
         except (FileNotFoundError, RunFolderError):
             raise
         except Exception as error:  # every kind of storage has errors of its own
-            raise RunFolderError(f"cannot use {self.url}: {str(error) or type(error).__name__}") from error
+            reason = scrubbed(str(error) or type(error).__name__, self.url)
+            raise RunFolderError(f"cannot use {self.shown}: {reason}") from error
 
 
 @contextmanager
@@ -207,7 +214,7 @@ def remote_lock(remote: RemoteFolder) -> Iterator[None]:
     if holder is not None:
         raise in_use(remote, holder)
     if (content := remote.read(LOCK)) and not _is_lock(content):
-        raise RunFolderError(f"{remote.url}/{LOCK} is no lock of autogrow's: choose another folder")
+        raise RunFolderError(f"{remote.shown}/{LOCK} is no lock of autogrow's: choose another folder")
     _write_lock(remote, key)
     time.sleep(0.2)  # of two that begin at once, the one that wrote last has it
     if json.loads(remote.read(LOCK) or b"{}").get("key") != key:
@@ -244,7 +251,7 @@ def lock_holder(remote: RemoteFolder) -> str | None:
 
 def in_use(remote: RemoteFolder, holder: str) -> RunFolderInUseError:
     """The error for a run that somebody holds."""
-    return RunFolderInUseError(f"run {remote.url} is in use by {holder}: wait, or stop it")
+    return RunFolderInUseError(f"run {remote.shown} is in use by {holder}: wait, or stop it")
 
 
 def _is_lock(content: bytes) -> bool:

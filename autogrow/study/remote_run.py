@@ -27,7 +27,7 @@ class RemoteRunFolder(RunFolder):
         stack = ExitStack()
         super().__init__(stack.enter_context(session_folder()) / "runs" / self._remote.url.rpartition("/")[2])
         atexit.register(stack.close)
-        self.place = self._remote.url
+        self.place = self._remote.shown
         self.forks_place = None  # every machine would read them from afar
         self._published_database: tuple[int, ...] = ()
         self._without_checkpoints: set[str] = set()
@@ -35,6 +35,9 @@ class RemoteRunFolder(RunFolder):
 
     def place_of(self, path: Path) -> str:
         return f"{self.place}/{path.relative_to(self.path).as_posix()}"
+
+    def address_of(self, path: Path) -> str:
+        return f"{self._remote.url}/{path.relative_to(self.path).as_posix()}"
 
     def publish(self) -> None:
         self._remote.publish(self.path, ("trials", "lock", "interrupt", self.database.name))

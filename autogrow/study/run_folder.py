@@ -78,7 +78,11 @@ class RunFolder:
         self.trial(root).discard_checkpoints(self.path)
 
     def place_of(self, path: Path) -> str:
-        """Where users, and the processes of trials, find a file or folder of this run."""
+        """Where users find a file or folder of this run, as it may be shown to everybody."""
+        return str(path)
+
+    def address_of(self, path: Path) -> str:
+        """Where the processes of trials find it: with whatever lets them in."""
         return str(path)
 
     def publish(self) -> None:

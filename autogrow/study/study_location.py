@@ -26,6 +26,7 @@ from sqlalchemy.exc import (
 )
 
 from autogrow.errors import RunFolderError, UsageError
+from autogrow.urls import HARMLESS_OPTIONS, HIDDEN, scrubbed
 
 FORMER_STUDY_NAME = "autogrow"
 """Of every study in a run folder, before studies were named after their runs."""
@@ -38,8 +39,6 @@ RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 120.0
 """How long a server that was there may be away: a restart takes seconds, the change to a standby server a minute."""
 EXAMPLE = "postgresql://user@host/database"
-HIDDEN = "***"
-"""What SQLAlchemy writes for a password."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,9 +80,12 @@ def resolved_url(text: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """The URL as it may be shown and written down. Raises `UsageError` for what is no database URL."""
+    """The URL as it may be shown and written down: without password, and with harmless options alone.
+
+    Raises `UsageError` for what is no database URL.
+    """
     url = parsed_url(text)
-    hidden = {name: HIDDEN for name in url.query if "password" in name.lower()}
+    hidden = {name: HIDDEN for name in url.query if name.lower() not in HARMLESS_OPTIONS}
     # Rendering writes the asterisks of the query as %2A.
     return url.update_query_dict(hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", HIDDEN)
 
@@ -230,7 +232,10 @@ def readable_errors(location: StudyLocation, expected: tuple[type[Exception], ..
         if isinstance(location, Path) and _is_full(location.parent):
             raise RunFolderError(f"no space left to write {location}: free some, then go on with --resume") from error
         cause = _cause(error)
-        cause_line = " ".join(str(getattr(cause, "orig", None) or cause).split())[:200]
+        cause_text = str(getattr(cause, "orig", None) or cause)
+        if isinstance(location, SharedStudy):
+            cause_text = scrubbed(cause_text, location.url, keeps_user=True)
+        cause_line = " ".join(cause_text.split())[:200]
         what = "opened" if expected is OPENING_ERRORS else "written"
         raise RunFolderError(f"{location}: the study database cannot be {what}: {cause_line}") from error
 
