@@ -51,6 +51,8 @@ from autogrow.training.trainer import Signal
 
 DEFAULT_DATASET = "digits"
 SMALL_TRAINING_SET = 10_000
+FEWEST_STEPS_OF_AN_EPOCH = 8
+SMALLEST_DEFAULT_BATCH = 8
 EPOCHS_OF_SMALL_SETS = 15
 EPOCHS_OF_LARGE_SETS = 10
 
@@ -401,10 +403,19 @@ def training_settings(
     """
     if base is None:
         base = TrainingSettings(
-            epochs=EPOCHS_OF_SMALL_SETS if dataset.num_train < SMALL_TRAINING_SET else EPOCHS_OF_LARGE_SETS
+            epochs=EPOCHS_OF_SMALL_SETS if dataset.num_train < SMALL_TRAINING_SET else EPOCHS_OF_LARGE_SETS,
+            batch_size=_default_batch_size(dataset.num_train),
         )
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     changes: dict[str, float | None] = {name: value for name, value in given.items() if value is not None}
     if epochs is not None:
         changes["steps"] = None
     return validated(TrainingSettings, {**base.model_dump(), **changes}, "training")
+
+
+def _default_batch_size(num_examples: int) -> int:
+    """Halved while an epoch has too few steps to learn anything by, on data sets of less than a thousand examples."""
+    size: int = TrainingSettings().batch_size
+    while size > SMALLEST_DEFAULT_BATCH and num_examples < FEWEST_STEPS_OF_AN_EPOCH * size:
+        size //= 2
+    return size

@@ -54,7 +54,7 @@ from autogrow.urls import without_secrets
     "--objectives", default="accuracy,generalization_gap,train_seconds", show_default=True, help="What to optimize."
 )
 @click.option("--epochs", type=int, help="Epochs of a trial  [default: 15 below 10,000 examples, else 10]")
-@click.option("--batch-size", type=int, help="Examples per training step  [default: 128]")
+@click.option("--batch-size", type=int, help="Examples per training step  [default: 128, fewer below 1,024 examples]")
 @click.option("--learning-rate", type=float, help="Where the space does not search it  [default: 0.001]")
 @click.option("--train-size", type=int, help="Train on a stratified subset of so many examples.")
 @limit_options

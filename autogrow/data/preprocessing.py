@@ -14,6 +14,8 @@ from autogrow.errors import DataError
 
 MAX_MEASURED_EXAMPLES = 10_000
 UINT8_SCALE = 255.0
+SUMS_RESOLUTION = 1e-13
+"""Of means of numbers of 64 bits, whose sums are rounded, too."""
 _BLOCK_ROWS = 256
 
 
@@ -81,8 +83,8 @@ def _measured(values: Array, rows: IntArray) -> Normalization:
     squares = (np.square(block - mean[:, np.newaxis]).sum(axis=(0, 2)) for block in _blocks(values, rows))
     std = np.sqrt(sum(squares) / num_values)
     # A spread below the resolution of the numbers is rounding, not signal; dividing by it would only amplify that.
-    kind = np.float64 if values.dtype == np.float64 else np.float32
-    std[std <= np.finfo(kind).eps * np.abs(mean)] = 1.0
+    resolution = SUMS_RESOLUTION if values.dtype == np.float64 else np.finfo(np.float32).eps
+    std[std <= resolution * np.abs(mean)] = 1.0
     return Normalization(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 

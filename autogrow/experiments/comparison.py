@@ -14,8 +14,10 @@ from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.study.settings import SPLIT_SEED
 from autogrow.training.example_input import example_input
+from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.trainer import TIMED_BATCH
+from autogrow.training.training_data import TrainingData
 
 KIND = "compare"
 
@@ -50,9 +52,10 @@ def _check(experiment: Experiment, num_seeds: int) -> None:
     dataset = experiment.dataset
     if dataset.num_test == 0:
         raise UsageError(f"dataset {dataset.name!r} has no test split to compare on: add x_test and y_test to its file")
-    dataset.split(seed=SPLIT_SEED, train_size=experiment.train_size)
+    data = TrainingData.of(dataset, *dataset.split(seed=SPLIT_SEED, train_size=experiment.train_size))
     model = build_model(experiment.model, dataset.input_shape, dataset.num_outputs, 0)
     network = ExpandableNetwork(model, example_input(dataset.input_shape, torch.device("cpu")))
+    check_outputs(network.module, data)
     if not network.groups and experiment.policy.depth is None:
         reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
         raise UsageError(f"model {experiment.model.name!r} has no channel group that can grow ({reasons})")

@@ -33,6 +33,7 @@ from autogrow.reading.json_files import read_json
 from autogrow.removal import refuse_links, temporary_names
 from autogrow.study.settings import SPLIT_SEED, versions
 from autogrow.training.example_input import example_input
+from autogrow.training.output_check import check_outputs
 from autogrow.training.records import TrialFolder
 from autogrow.training.task import Metrics
 from autogrow.training.trainer import Signal, Trainer, TrainingOutcome
@@ -158,8 +159,10 @@ def train_policy(
     target = torch.device(device)
     if out is not None:
         check_weights(module)
+    network = ExpandableNetwork(module.to(target), example_input(dataset.input_shape, target))
+    check_outputs(module, data)
     trainer = Trainer(
-        ExpandableNetwork(module.to(target), example_input(dataset.input_shape, target)),
+        network,
         data,
         policy,
         settings,

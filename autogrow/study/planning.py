@@ -11,6 +11,7 @@ import torch
 
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
+from autogrow.data.preprocessing import Normalization
 from autogrow.errors import UsageError
 from autogrow.models.building import AUTOMATIC, ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
@@ -29,9 +30,11 @@ from autogrow.training.batches import BatchOrder
 from autogrow.training.constant_targets import refuse_constant_targets
 from autogrow.training.example_input import example_input
 from autogrow.training.measuring import expected_samples
+from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.task import Task
 from autogrow.training.trainer import TIMED_BATCH
+from autogrow.training.training_data import TrainingData
 
 CONNECT_SECONDS = 5.0
 FEWEST_SAMPLES = 30
@@ -46,6 +49,8 @@ class SearchPlan:
     model: ModelSpec
     """Of the settings, as the caller has named it."""
     dataset: Dataset
+    target_scale: Normalization | None
+    """Of a regression's standardized targets."""
     space: SearchSpace
     objectives: tuple[Objective, ...]
     num_samples: int
@@ -96,6 +101,8 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
         refuse_constant_targets(Task(dataset.task), torch.from_numpy(part.targets), name)
     module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
     network = ExpandableNetwork(module, example_input(dataset.input_shape, torch.device("cpu")))
+    data = TrainingData.of(dataset, train, validation, standardizes_targets=settings.standardizes_targets)
+    check_outputs(network.module, data)
     if not network.groups:
         reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
         raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
@@ -112,7 +119,16 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
         few = f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size"
         notes = (*notes, few)
     return SearchPlan(
-        settings, model, dataset, space, objectives, num_samples, len(network.groups), network.num_parameters, notes
+        settings,
+        model,
+        dataset,
+        data.target_scale,
+        space,
+        objectives,
+        num_samples,
+        len(network.groups),
+        network.num_parameters,
+        notes,
     )
 
 

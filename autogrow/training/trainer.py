@@ -28,6 +28,7 @@ from autogrow.training.forks import Fork, ForkStore, start_digest
 from autogrow.training.growth import FixedBatch, Growth
 from autogrow.training.measuring import Measuring
 from autogrow.training.optimizers import learning_rate_at, make_optimizer, restore_optimizer, schedule_before_growth
+from autogrow.training.output_check import check_outputs
 from autogrow.training.records import TrialFolder
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.steps import Steps
@@ -127,6 +128,7 @@ class Trainer:
         self._on_sample = on_sample or (lambda sample: Signal.CONTINUE)
         self._interrupted = interrupted or (lambda: False)
         self._train = data.on(data.train, device)
+        check_outputs(self.model, data, self._train, is_fresh=False)
         self._validation = data.on(data.validation, device) if data.validation else None
         self._order = BatchOrder(len(self._train), settings.batch_size, seed, device)
         self.num_steps = settings.num_steps(self._order.steps_per_epoch)
