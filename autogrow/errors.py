@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-MAX_LINE = 500
+MAX_LINE = 1200
 """Characters of an error: what a file or a command line holds may be repeated in it, but not at any length."""
 MAX_WORD = 200
 """Characters without a space in it; paths may be long."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from autogrow.errors import RunFolderError, RunFolderInUseError
 from autogrow.files import unwritable
+from autogrow.reading.json_files import parse_json
 
 LOCK = "lock"
 PATIENCE_SECONDS = 0.3
@@ -125,7 +126,7 @@ def _is_ours(descriptor: int) -> bool:
 
 def _holder(descriptor: int) -> str | None:
     try:
-        holder = json.loads(os.pread(descriptor, MOST_BYTES, 0))
+        holder = parse_json(os.pread(descriptor, MOST_BYTES, 0), LOCK, RunFolderError, fix="remove it")
         return f"process {int(holder['pid'])} on {str(holder['host'])[:100]}"
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (RunFolderError, ValueError, KeyError, TypeError):
         return None

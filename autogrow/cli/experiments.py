@@ -9,6 +9,7 @@ import click
 
 from autogrow.cli.networks import interruptible, model_for, set_threads
 from autogrow.cli.options import (
+    MOST_JOBS,
     chosen_run,
     data_dir_option,
     data_form_options,
@@ -96,7 +97,7 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
 
     confirmed, folder = confirmation.confirmed, confirmation.folder
     if as_json:
-        content = json.loads(folder.result_file.read_text(encoding="utf-8"))
+        content = folder.result()
         click.echo(json.dumps({"out": str(folder.path), **content}))
         return
     terminal = console()
@@ -216,7 +217,7 @@ def _print_results(results: Any, folder: Any, as_json: bool) -> None:
     from autogrow.report.terminal import render_tables
 
     if as_json:
-        content = json.loads(folder.result_file.read_text(encoding="utf-8"))
+        content = folder.result()
         click.echo(json.dumps({"out": str(folder.path), **content}))
         return
     console().print(render_tables(*results_tables(results)))
@@ -242,7 +243,7 @@ ALL = "all"
 @threads_option
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_JOBS),
     help="Training runs at a time  [default: one per core; with --quick, or on a GPU, one]",
 )
 @data_dir_option

@@ -1,6 +1,7 @@
 """``autogrow inspect``: what of a network can grow, and what cannot and why."""
 
 import json
+import math
 from typing import Any
 
 import click
@@ -16,6 +17,9 @@ from autogrow.errors import NetworkError, UsageError
 
 BATCH = 2
 DEFAULT_OUTPUTS = 10
+MOST_INPUTS = 2**27
+MOST_DIMENSIONS = 8
+MOST_TOKENS = 2**31
 
 
 @click.command()
@@ -23,8 +27,10 @@ DEFAULT_OUTPUTS = 10
 @click.option("--dataset", help="Take the input shape and the number of outputs from this data set.")
 @data_form_options
 @click.option("--input-shape", metavar="C,H,W", help="Shape of one example  [default: 3,32,32]")
-@click.option("--outputs", type=click.IntRange(min=1), help="Outputs of the network  [default: 10]")
-@click.option("--tokens", type=click.IntRange(min=1), metavar="N", help="Feed whole numbers below N, not real ones.")
+@click.option("--outputs", type=click.IntRange(1, 10_000_000), help="Outputs of the network  [default: 10]")
+@click.option(
+    "--tokens", type=click.IntRange(1, MOST_TOKENS), metavar="N", help="Feed whole numbers below N, not real ones."
+)
 @click.option("--members", is_flag=True, help="List the layers of every group.")
 @model_option_option
 @data_dir_option
@@ -68,6 +74,11 @@ def _shapes(options: dict[str, Any]) -> tuple[tuple[int, ...], int, Any]:
         shape = ()
     if not shape or min(shape) < 1:
         raise UsageError(f"--input-shape {text!r} is not whole numbers above 0: write for example 3,32,32")
+    if math.prod(shape) > MOST_INPUTS or len(shape) > MOST_DIMENSIONS:
+        raise UsageError(
+            f"--input-shape {text!r} is more than {MOST_INPUTS} numbers or {MOST_DIMENSIONS} dimensions: write for "
+            "example 3,32,32"
+        )
     return shape, DEFAULT_OUTPUTS if options["outputs"] is None else options["outputs"], "classification"
 
 

@@ -24,6 +24,8 @@ from autogrow.cli.options import (
     say_dataset,
 )
 
+MOST_THREADS = 4096
+
 
 @click.command()
 @click.argument("policy_file", metavar="POLICY", type=click.Path(dir_okay=False, path_type=Path))
@@ -130,6 +132,8 @@ def set_threads(threads: int | None) -> None:
     if threads is not None:
         if threads < 1:
             raise UsageError(f"--threads {threads} is below 1")
+        if threads > MOST_THREADS:
+            raise UsageError(f"--threads {threads} is above {MOST_THREADS}: give the cores that this machine has")
         torch.set_num_threads(threads)
 
 

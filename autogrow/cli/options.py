@@ -7,9 +7,12 @@ from typing import Any
 
 import click
 
-from autogrow.errors import UsageError
+from autogrow.errors import UsageError, shortened
+from autogrow.reading.fields import MOST_BYTES
+from autogrow.reading.plain import LARGEST_INTEGER
 from autogrow.reading.yaml_files import parse_yaml
 
+MOST_JOBS = 1024
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 data_dir_option: Decorator = click.option(
@@ -27,7 +30,7 @@ threads_option: Decorator = click.option(
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 jobs_option: Decorator = click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_JOBS),
     default=1,
     show_default=True,
     help="Training runs at a time, each with its share of the threads; their seconds are then of a shared machine.",
@@ -119,7 +122,11 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _limits = (
-    click.option("--max-params", type=click.IntRange(min=1), help="Largest number of parameters a network may reach."),
+    click.option(
+        "--max-params",
+        type=click.IntRange(1, LARGEST_INTEGER),
+        help="Largest number of parameters a network may reach.",
+    ),
     click.option("--max-flops", type=click.FloatRange(min=0, min_open=True), help="Training FLOPs of one example."),
     click.option("--max-memory", metavar="SIZE", help="Memory of one training step, e.g. 800M or 4G."),
     click.option(
@@ -169,7 +176,9 @@ def parse_bytes(text: str | None, flag: str) -> int | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     unit = 1024 ** (1 + "KMGT".find(match[2].upper())) if match is not None and match[2] else 1
     if match is None or float(match[1]) * unit < 1:
-        raise UsageError(f"{flag} {text!r} is not a size above 0: write for example 800M or 4G")
+        raise UsageError(f"{flag} {shortened(text, 40)!r} is not a size above 0: write for example 800M or 4G")
+    if float(match[1]) * unit > MOST_BYTES:
+        raise UsageError(f"{flag} {shortened(text, 40)!r} is more than {MOST_BYTES} bytes, which no machine has")
     return int(float(match[1]) * unit)
 
 

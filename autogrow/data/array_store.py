@@ -20,6 +20,8 @@ from autogrow.data.catalogue import Augmentation, Task
 from autogrow.data.locations import ARRAYS_FOLDER, default_data_dir, disk_errors, is_not_writable, unfinished_path
 from autogrow.data.sources import FORMAT_NUMBER, Source
 from autogrow.errors import DataError
+from autogrow.reading.json_files import read_json
+from autogrow.reading.typed import typed
 from autogrow.removal import remove_written
 
 _logger = logging.getLogger(__name__)
@@ -76,12 +78,10 @@ def stored_arrays(source: Source, data_dir: Path | None) -> tuple[Path, StoredMe
 def read_meta(folder: Path) -> StoredMeta | None:
     """The meta data of a complete folder; None when it is missing, damaged or disagrees with its array files."""
     try:
-        raw = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
-        raw["shapes"] = {name: tuple(shape) for name, shape in raw["shapes"].items()}
-        raw["classes"], raw["notes"] = tuple(raw["classes"]), tuple(raw["notes"])
-        meta = StoredMeta(**raw)
+        raw = read_json(folder / META_FILE, "record of decoded arrays", DataError, fix="decode them again")
+        meta = typed(StoredMeta, raw, str(folder / META_FILE), DataError)
         intact = all(_file_holds(array_path(folder, name), meta, name) for name in meta.shapes)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (DataError, OSError, ValueError, TypeError, KeyError):
         return None
     return meta if intact and meta.format == FORMAT_NUMBER and {"x_train", "y_train"} <= meta.shapes.keys() else None
 

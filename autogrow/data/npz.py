@@ -5,8 +5,6 @@ Inputs of 2 dimensions are features, of 3 grey images (N, H, W), of 4 images (N,
 `labels`.
 """
 
-import zipfile
-import zlib
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +16,9 @@ from autogrow.data.image_layout import channels_first, decide_layout
 from autogrow.data.labels import classes_of, decide_task, is_one_hot, numbers_of, targets_of
 from autogrow.data.number_precision import as_floats, num_constant_columns
 from autogrow.data.sources import Source
-from autogrow.errors import DataError, one_line
+from autogrow.errors import DataError
 from autogrow.paths import resolved
+from autogrow.reading.arrays import read_npz
 
 _REQUIRED = ("x_train", "y_train")
 _OPTIONAL = ("x_test", "y_test")
@@ -97,31 +96,8 @@ def _check_filled(loaded: dict[str, Array], path: Path) -> None:
 
 
 def _load(path: Path) -> dict[str, Array]:
-    try:
-        # Opened here, because np.load leaves a damaged archive open.
-        with path.open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: a single array, not an .npz archive: save it with numpy.savez")
-            missing = [name for name in _REQUIRED if name not in file.files]
-            if missing:
-                raise DataError(
-                    f"{path}: holds {', '.join(file.files) or 'nothing'}, but no {' and no '.join(missing)}: "
-                    f"save it with numpy.savez(path, x_train=..., y_train=...)"
-                )
-            return {name: _load_array(file, name, path) for name in (*_REQUIRED, *_OPTIONAL) if name in file.files}
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as .npz ({one_line(error)}): save it with numpy.savez") from error
-
-
-def _load_array(file: "np.lib.npyio.NpzFile", name: str, path: Path) -> Array:
-    try:
-        array = file[name]
-    except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        # Among them: an object array, which would need a pickle and is therefore refused; a size that nobody has.
-        raise DataError(
-            f"{path}: {name} cannot be read ({one_line(error)}): save plain numbers with numpy.savez"
-        ) from error
-    if array.dtype.kind not in ("buif" if name.startswith("x_") else "buifUS"):
-        raise DataError(f"{path}: {name} holds {array.dtype}, not numbers: convert it to integers or floats")
-    return array
+    loaded = read_npz(path, _REQUIRED, _OPTIONAL, DataError)
+    for name, array in loaded.items():
+        if array.dtype.kind not in ("buif" if name.startswith("x_") else "buifUS"):
+            raise DataError(f"{path}: {name} holds {array.dtype}, not numbers: convert it to integers or floats")
+    return loaded

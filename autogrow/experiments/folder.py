@@ -111,6 +111,10 @@ class ExperimentFolder:
             discard_training(place)  # ended, or not begun, when the process was killed: nothing to go on from
         return place
 
+    def result(self) -> dict[str, Any]:
+        """What the finished experiment has written."""
+        return self._read(self.result_file)
+
     def part(self, name: str) -> dict[str, Any] | None:
         """What `write_part` has kept under this name."""
         path = self._runs / f"{name}.json"

@@ -276,7 +276,7 @@ def _request(
 def _check_folder(out: Path, request: dict[str, Any]) -> None:
     """Raises `RunFolderError` unless `out` is empty, or holds an equal training run that was interrupted."""
     record = out / REQUEST
-    if (out / CONFIG).exists():
+    if (out / CONFIG).exists() or ((out / WEIGHTS).exists() and not record.exists()):
         raise RunFolderError(f"{out} holds a trained network: choose another --out, or remove it")
     if record.exists():
         fix = "remove the folder, or choose another --out"

@@ -4,7 +4,6 @@
 preprocessing) and to know where it comes from (policy, training settings, data, metrics, versions).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +14,20 @@ from torch import nn
 
 from autogrow.data.preprocessing import UINT8_SCALE, Normalization
 from autogrow.errors import NetworkError
-from autogrow.export.weights import load_weights, save_weights
+from autogrow.export.network_record import FORMAT, NetworkRecord, read_record
+from autogrow.export.weights import load_weights, save_weights, weights_bytes
 from autogrow.files import write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.shape import NetworkShape
 from autogrow.training.example_input import example_input
 
-FORMAT_NAME = "autogrow-network"
-FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-NEEDED = ("model", "input_shape", "num_outputs", "task", "widths", "preprocessing")
-"""What config.json must have to load and feed the network; the rest is for readers."""
-SHAPE: Mapping[str, tuple[type, ...]] = {"widths": (int,), "blocks": (int,), "norm_eps": (int, float)}
-"""The tables of a `NetworkShape` in config.json, with the kinds of number in them; older files lack the last two."""
+LARGEST_UNGROWN = 1000
+"""How many times its weights a saved network may take at full width, where it is built before it is narrowed."""
+SMALL_PARAMETERS = 2**26
+"""Which are built in any case."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def network_config(
 ) -> dict[str, Any]:
     """The content of config.json; `provenance` is kept for readers and not needed to load."""
     return {
-        "format": f"{FORMAT_NAME}/{FORMAT_VERSION}",
+        "format": FORMAT,
         "model": spec.to_dict(),
         "input_shape": list(input_shape),
         "num_outputs": num_outputs,
@@ -94,14 +92,14 @@ def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
     code is imported. Raises `NetworkError` for anything missing, damaged or of a newer format.
     """
     folder = Path(folder)
-    config = read_config(folder)
+    record, config = _read(folder)
     spec = ModelSpec.from_dict(config["model"]).named_again(model, str(folder))
-    input_shape = tuple(config["input_shape"])
-    module = build_model(spec, input_shape, config["num_outputs"], seed=0)
+    most = max(SMALL_PARAMETERS, LARGEST_UNGROWN * weights_bytes(folder / WEIGHTS))
+    module = build_model(spec, record.input_shape, record.num_outputs, seed=0, most_parameters=most)
     # Found as it was for training: what a trace alone leaves open, experiments settle.
-    network = ExpandableNetwork(module, example_input(input_shape, torch.device("cpu")))
+    network = ExpandableNetwork(module, example_input(record.input_shape, torch.device("cpu")))
     try:
-        NetworkShape.from_dict(config).give_to(network)
+        record.shape.give_to(network)
     except KeyError as error:
         raise NetworkError(f"{folder / CONFIG}: the network has no norm {error}: restore it from a copy") from error
     load_weights(folder / WEIGHTS, module)
@@ -110,26 +108,10 @@ def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration of a saved network. Raises `NetworkError` when there is none that this version reads."""
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NetworkError(f"no network at {folder}: {CONFIG} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise NetworkError(f"{path} is not JSON: restore it from a copy") from error
-    expected = f"{FORMAT_NAME}/{FORMAT_VERSION}"
-    if not isinstance(config, dict) or config.get("format") != expected:
-        found = config.get("format") if isinstance(config, dict) else None
-        raise NetworkError(f"{path}: format is {found!r}, this autogrow reads {expected!r}")
-    missing = [key for key in NEEDED if key not in config]
-    if missing:
-        raise NetworkError(f"{path}: {missing[0]!r} is missing: restore it from a copy")
-    damaged = [key for key, kinds in SHAPE.items() if not _are_positive(config.get(key, {}), kinds)]
-    if damaged:
-        raise NetworkError(f"{path}: {damaged[0]!r} is not numbers above 0 by name: restore it from a copy")
-    return config
+    return _read(folder)[1]
 
 
-def _are_positive(values: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether this is a table from names to numbers above 0 of these kinds."""
-    return isinstance(values, dict) and all(type(value) in kinds and value > 0 for value in values.values())
+def _read(folder: Path) -> tuple[NetworkRecord, dict[str, Any]]:
+    if not (folder / CONFIG).exists():
+        raise NetworkError(f"no network at {folder}: it has no {CONFIG}; autogrow train --out {folder} makes one")
+    return read_record(folder / CONFIG)

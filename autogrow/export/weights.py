@@ -59,6 +59,14 @@ def save_weights(path: Path, module: nn.Module) -> None:
         save_file(tensors, temporary, metadata=twins or None)
 
 
+def weights_bytes(path: Path) -> int:
+    """The size of the file. Raises `NetworkError` where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise NetworkError(f"{path}: the weights do not load: {error.strerror}") from error
+
+
 def load_weights(path: Path, module: nn.Module) -> None:
     """Load the file into a network of the same names and shapes. Raises `NetworkError` for another or damaged one."""
     try:

@@ -20,6 +20,7 @@ from torch import nn
 from autogrow.errors import NetworkError, nearest, one_line, unknown_name
 from autogrow.models import convnet, mlp, resnet  # noqa: F401  (registers the built-in models)
 from autogrow.models.registry import MODELS, ModelFactory
+from autogrow.models.size_bounds import MOST_PARAMETERS, check_options, check_parameters
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,18 @@ def automatic_model(input_shape: tuple[int, ...], task: str) -> ModelSpec:
     return ModelSpec("convnet") if input_shape[0] == 1 else ModelSpec("resnet")
 
 
-def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_outputs: int, seed: int) -> nn.Module:
+def build_model(
+    spec: ModelSpec,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    seed: int,
+    *,
+    most_parameters: int = MOST_PARAMETERS,
+) -> nn.Module:
     """The network at full width, its weights drawn from `seed` without touching the global random state.
 
-    Raises `NetworkError` for an unknown model, unknown options, a factory that fails or returns something else, and
-    one that the caller has not named.
+    Raises `NetworkError` for an unknown model, unknown options, a factory that fails or returns something else, one
+    that the caller has not named, and a built-in one of more than `most_parameters`.
     """
     spec.refuse_unnamed()
     factory = MODELS[spec.name] if spec.is_built_in else _import_factory(spec.name)
@@ -103,6 +111,9 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_outputs: int,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
+            if spec.is_built_in:
+                check_options(spec.name, spec.options)
+                check_parameters(spec.name, factory, arguments, most_parameters)
             model = factory(**arguments)
         except NetworkError:
             raise

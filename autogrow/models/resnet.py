@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from autogrow.errors import NetworkError
 from autogrow.models.registry import MODELS
+from autogrow.models.size_bounds import MOST_LAYERS
 
 
 class BasicBlock(nn.Module):
@@ -65,8 +66,10 @@ class ResNet(nn.Module):
 @MODELS.register("resnet")
 def resnet(input_shape: tuple[int, ...], num_outputs: int, depth: int = 20, width: int = 16) -> ResNet:
     """`depth` layers, 6n + 2; stages of `width`, 2 `width` and 4 `width` channels."""
-    if depth < 8 or (depth - 2) % 6:
-        raise NetworkError(f"model 'resnet' has a depth of 6n + 2 (8, 14, 20, ... 62), not {depth}")
+    if not 8 <= depth <= MOST_LAYERS or (depth - 2) % 6:
+        raise NetworkError(
+            f"model 'resnet' has a depth of 6n + 2 (8, 14, 20, ... 62), at most {MOST_LAYERS}, not {depth}"
+        )
     _need_images("resnet", input_shape)
     count = (depth - 2) // 6
     return ResNet(input_shape[0], num_outputs, (count,) * 3, (width, 2 * width, 4 * width))

@@ -6,11 +6,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from autogrow.errors import PolicyError
 from autogrow.policy.depth import AnyDepth
 from autogrow.policy.freezing import AnyFreezing, NoFreezing
 from autogrow.policy.initializations import AnyInitialization, ZeroFanOut
 from autogrow.policy.layer_selection import All, AnyLayerSelection
 from autogrow.policy.limits import SizeLimits
+from autogrow.policy.origin import Origin
 from autogrow.policy.part import PolicyPart, validated
 from autogrow.policy.policy_file import read_policy_file, write_policy_file
 from autogrow.policy.records import GrowthEvent, Sample
@@ -18,6 +20,8 @@ from autogrow.policy.stopping import relative_gain
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.policy.triggers import AnyTrigger, Plateau
 from autogrow.policy.width_plan import WidthPlan
+from autogrow.reading.fields import PlainTable
+from autogrow.reading.typed import typed
 
 COHORT = "cohort"
 MOST_NEW_UNIT_LR = 100.0
@@ -60,9 +64,16 @@ class GrowthPolicy(PolicyPart):
     """How the network grows deeper; None keeps every stage as it is."""
     training: TrainingSettings | None = None
     """The training settings that the policy was found with; None leaves them to the command."""
-    found_by: dict[str, Any] | None = None
+    found_by: PlainTable | None = None
     """Where the policy comes from: study, trial, data set, fingerprint, metrics, versions. How a network trains is not
     decided by it; the data set and the built-in model are taken from it where none is given."""
+
+    @field_validator("found_by")
+    @classmethod
+    def _has_an_origin(cls, found_by: dict[str, Any] | None) -> dict[str, Any] | None:
+        if found_by is not None:
+            typed(Origin, found_by, "found_by", PolicyError)
+        return found_by
 
     @field_validator("new_unit_lr", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from autogrow.policy.part import PolicyPart
+from autogrow.reading.fields import Bytes, Count
 
 HALVINGS = 8
 """Bisection steps of `largest_fitting`: a share is found to within 1/256."""
@@ -27,11 +28,11 @@ class NetworkSize:
 class SizeLimits(PolicyPart):
     """Sizes that growing must not exceed; None leaves one open. A network that starts above a limit stays as it is."""
 
-    max_parameters: int | None = Field(default=None, ge=1)
+    max_parameters: Count | None = None
     """Parameters of the network."""
     max_flops: float | None = Field(default=None, gt=0)
     """Training FLOPs of one example."""
-    max_memory_bytes: int | None = Field(default=None, ge=1)
+    max_memory_bytes: Bytes | None = None
     """Memory of one training step."""
     max_latency_ms: float | None = Field(default=None, gt=0)
     """Time of one forward pass of one batch."""

@@ -49,7 +49,9 @@ def too_long(text: str) -> NotPlainError:
 
 
 def checked_text(text: str) -> str:
-    """The text itself. Raises `NotPlainError` for half of a surrogate pair, which no file or terminal can take."""
+    """The text itself. Raises `NotPlainError` for characters that no path, file or terminal can take."""
+    if "\0" in text:
+        raise NotPlainError("a text with a NUL character")
     try:
         text.encode()
     except UnicodeEncodeError as error:

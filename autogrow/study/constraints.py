@@ -24,7 +24,7 @@ optuna-dashboard 0.21.0 beside Optuna 5.0.0, which reads both)."""
 
 def constraint_names(settings: SearchSettings, space: SearchSpace) -> tuple[str, ...]:
     """The sizes that any trial of a search may have a limit of, sorted: none where nothing is limited."""
-    transferred = [SizeLimits.model_validate(entry["policy"].get("limits", {})) for entry in settings.warm_start]
+    transferred = [SizeLimits.model_validate(entry.policy.get("limits", {})) for entry in settings.warm_start]
     limited = {name for limits in (settings.limits, *transferred) for name, value in limits if value is not None}
     return tuple(sorted(name.removeprefix("max_") for name in limited | set(space.limits)))
 

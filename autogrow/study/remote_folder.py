@@ -15,13 +15,17 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import fsspec
+from pydantic import Field
 
 from autogrow.errors import RunFolderError, RunFolderInUseError, UsageError, one_line
 from autogrow.files import atomic_target, file_stamp
+from autogrow.reading.json_files import parse_json
+from autogrow.reading.typed import typed
 from autogrow.urls import scrubbed, without_secrets
 
 PUBLISH_SECONDS = 2.0
@@ -32,6 +36,17 @@ LOCK_STALE_SECONDS = 60.0
 LOCK = "lock"
 Stamp = tuple[Any, ...]
 """What tells a file from an older one of the same name: size, and times, inode or digest."""
+
+
+@dataclass(frozen=True)
+class RemoteLock:
+    """Who holds a run."""
+
+    host: str
+    pid: Annotated[int, Field(ge=1, lt=2**31)]
+    renewed: float
+    """Seconds since 1970."""
+    key: str
 
 
 class RemoteFolder:
@@ -213,11 +228,12 @@ def remote_lock(remote: RemoteFolder) -> Iterator[None]:
     holder = lock_holder(remote)
     if holder is not None:
         raise in_use(remote, holder)
-    if (content := remote.read(LOCK)) and not _is_lock(content):
+    if (content := remote.read(LOCK)) and _parsed_lock(content) is None:
         raise RunFolderError(f"{remote.shown}/{LOCK} is no lock of autogrow's: choose another folder")
     _write_lock(remote, key)
     time.sleep(0.2)  # of two that begin at once, the one that wrote last has it
-    if json.loads(remote.read(LOCK) or b"{}").get("key") != key:
+    lock = read_lock(remote)
+    if lock is None or lock.key != key:
         raise in_use(remote, lock_holder(remote) or "another process")
     ended = threading.Event()
 
@@ -238,14 +254,24 @@ def remote_lock(remote: RemoteFolder) -> Iterator[None]:
 
 def lock_holder(remote: RemoteFolder) -> str | None:
     """Who holds a run, in words; None when nobody does."""
+    lock = read_lock(remote)
+    if lock is None or time.time() - lock.renewed > LOCK_STALE_SECONDS:
+        return None
+    if lock.host == socket.gethostname() and not _is_running(lock.pid):
+        return None
+    return f"process {lock.pid} on {lock.host}"
+
+
+def read_lock(remote: RemoteFolder) -> RemoteLock | None:
+    """The lock of a run; None where there is none, or nothing that could be one."""
+    return _parsed_lock(remote.read(LOCK) or b"")
+
+
+def _parsed_lock(content: bytes) -> RemoteLock | None:
     try:
-        lock = json.loads(remote.read(LOCK) or b"{}")
-        if time.time() - lock["renewed"] > LOCK_STALE_SECONDS:
-            return None
-        if lock["host"] == socket.gethostname() and not _is_running(lock["pid"]):
-            return None
-        return f"process {lock['pid']} on {lock['host']}"
-    except (ValueError, KeyError, TypeError):
+        fields = parse_json(content, LOCK, RunFolderError, fix="remove it")
+        return typed(RemoteLock, fields, LOCK, RunFolderError)
+    except RunFolderError:
         return None
 
 
@@ -254,16 +280,9 @@ def in_use(remote: RemoteFolder, holder: str) -> RunFolderInUseError:
     return RunFolderInUseError(f"run {remote.shown} is in use by {holder}: wait, or stop it")
 
 
-def _is_lock(content: bytes) -> bool:
-    try:
-        return bool({"host", "pid", "renewed", "key"} <= json.loads(content).keys())
-    except (ValueError, AttributeError):
-        return False
-
-
 def _write_lock(remote: RemoteFolder, key: str) -> None:
-    lock = {"host": socket.gethostname(), "pid": os.getpid(), "renewed": time.time(), "key": key}
-    remote.write(LOCK, json.dumps(lock).encode())
+    lock = RemoteLock(socket.gethostname(), os.getpid(), time.time(), key)
+    remote.write(LOCK, json.dumps(asdict(lock)).encode())
 
 
 def _is_running(process: int) -> bool:

@@ -70,7 +70,7 @@ def _resolved_model(model: str | ModelSpec, before: SearchSettings) -> ModelSpec
 
 def _names_the_same(sources: Any, before: SearchSettings) -> bool:
     """Whether the run began with these policy files and runs, whatever has become of them since."""
-    origins = {entry["origin"].rpartition(", trial ")[0] or entry["origin"] for entry in before.warm_start}
+    origins = {entry.origin.rpartition(", trial ")[0] or entry.origin for entry in before.warm_start}
     return {str(each) if Path(each).suffix in POLICY_SUFFIXES else Path(each).name for each in sources} == origins
 
 

@@ -164,8 +164,8 @@ def first_trials(settings: SearchSettings) -> list[Queued]:
     """What is tried before anything is proposed: the controls, what earlier studies have found, the space's points."""
     queue = [Queued(role) for role in CONTROLS]
     for entry in settings.warm_start:
-        given = None if entry["params"] else entry["policy"]
-        queue.append(Queued(TRANSFERRED, entry["origin"], entry["params"], given))
+        given = None if entry.params else entry.policy
+        queue.append(Queued(TRANSFERRED, entry.origin, entry.params, given))
     for number, point in enumerate(SearchSpace(settings.space, "search space").first_points, 1):
         queue.append(Queued(SEARCHED, f"point {number} of the search space", point))
     return queue[: settings.trials]

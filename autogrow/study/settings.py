@@ -6,15 +6,16 @@ import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from autogrow.errors import UsageError
+from autogrow.errors import UsageError, shortened
 from autogrow.policy.execution import Execution
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.part import PolicyPart
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.reading.fields import MOST_BYTES, MOST_SECONDS, Count, PlainTable, Seconds
 
 DEFAULT_TRIALS = 20
 LOCAL = "local"
@@ -22,6 +23,14 @@ LOCAL = "local"
 DEFAULT_OBJECTIVES = ("accuracy", "generalization_gap", "train_seconds")
 SPLIT_SEED = 0
 """The validation split has a seed of its own, so that searches with other seeds can be compared."""
+
+
+class FirstPolicy(PolicyPart):
+    """A policy to try first: where it comes from, its fields, and its point in the search space, if it has one."""
+
+    origin: str
+    policy: PlainTable
+    params: PlainTable = {}
 
 
 class SearchSettings(PolicyPart):
@@ -37,23 +46,23 @@ class SearchSettings(PolicyPart):
     standardizes_targets: bool = False
     """Whether a regression trains on standardized targets: new searches do, those from before go on as they began."""
     model: str
-    model_options: dict[str, Any] = {}
-    space: dict[str, Any]
+    model_options: PlainTable = {}
+    space: PlainTable
     """The search space's content, so that a run does not depend on its file."""
     trials: int = Field(default=DEFAULT_TRIALS, ge=1, le=100_000)
-    time_budget_seconds: float | None = Field(default=None, gt=0)
-    compute_budget_seconds: float | None = Field(default=None, gt=0)
+    time_budget_seconds: Seconds | None = None
+    compute_budget_seconds: Seconds | None = None
     """Core-seconds of all trials together, GPU-seconds where trials run on GPUs."""
-    max_consecutive_failures: int = Field(default=5, ge=1)
+    max_consecutive_failures: int = Field(default=5, ge=1, le=100_000)
     """Failures in a row after which the search stops: the cause is then not in the policies."""
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     sampler: str = "tpe"
     early_stopping: Literal["flops", "train_seconds", "none"] = "flops"
     """What trials have to have used when they are compared, and the worse half stopped."""
-    warm_start: tuple[dict[str, Any], ...] = ()
+    warm_start: tuple[FirstPolicy, ...] = ()
     """Policies to try first, as `warm_start.read_warm_start` found them."""
     training: TrainingSettings = TrainingSettings()
-    train_size: int | None = None
+    train_size: Count | None = None
     limits: SizeLimits = SizeLimits()
     """Sizes that no network of the search may exceed, controls included."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -63,7 +72,7 @@ class SearchSettings(PolicyPart):
     max_concurrent: int | None = Field(default=None, ge=1, le=10_000)
     fork_at_growth: bool = True
     """Whether trials that start alike share what they train before they first grow; see `autogrow.training.forks`."""
-    memory_per_trial_bytes: int | None = Field(default=None, ge=2**20)
+    memory_per_trial_bytes: int | None = Field(default=None, ge=2**20, le=MOST_BYTES)
     """What a trial may take of its machine; None: an equal share of what is available when the search starts."""
     address: str | None = None
     """A Ray cluster to join; None starts one on this machine."""
@@ -111,6 +120,8 @@ def parse_duration(text: str) -> float:
     total = hours * 3600 + minutes * 60 + seconds
     if total <= 0:
         raise UsageError(f"duration {text!r} is not above zero")
+    if total > MOST_SECONDS:
+        raise UsageError(f"duration {shortened(text, 40)!r} is more than {MOST_SECONDS / 3600:.0f}h, ten years")
     return total
 
 

@@ -279,7 +279,7 @@ class TestTrainAndEvaluate:
             ("model.safetensors", lambda content: content[:-100], "the weights do not load"),
             ("model.safetensors", lambda content: b"", "the weights do not load"),
             ("config.json", lambda content: content[:-100], "is not JSON"),
-            ("config.json", lambda content: b"[]", "format is None"),
+            ("config.json", lambda content: b"[]", "it holds a list, not an object"),
             ("config.json", lambda content: content.replace(b"network/1", b"network/2"), "autogrow-network/2"),
             ("config.json", lambda content: content.replace(b'"widths"', b'"width"'), "widths"),
             ("config.json", lambda content: content.replace(b'"preprocessing"', b'"processing"'), "preprocessing"),

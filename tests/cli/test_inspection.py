@@ -322,8 +322,8 @@ BAD_INPUT = {
     "option without a value": (["resnet", "--model-option", "depth"], "'depth' is not NAME=VALUE", "depth=62"),
     "value of an option": (["resnet", "--model-option", "depth=9"], "6n + 2 (8, 14, 20", "not 9"),
     "option of another type": (["mlp", "--model-option", "hidden=wide"], "cannot be built with", "'hidden': 'wide'"),
-    "no outputs": (["mlp", "--outputs", 0], "'--outputs': 0", "x>=1"),
-    "no tokens": (["mlp", "--tokens", 0], "'--tokens': 0", "x>=1"),
+    "no outputs": (["mlp", "--outputs", 0], "'--outputs': 0", "1<=x<="),
+    "no tokens": (["mlp", "--tokens", 0], "'--tokens': 0", "1<=x<="),
 }
 
 

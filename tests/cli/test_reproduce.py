@@ -50,7 +50,7 @@ def test_json_is_one_document(autogrow):
         (["mnist", "--quick"], "dataset 'mnist' is not in"),
         (["trigger", "--quick"], "dataset 'mnist' is not in"),
         (["all", "--quick"], "dataset 'mnist' is not in"),
-        (["sine", "--quick", "--jobs", 0], "0 is not in the range x>=1"),
+        (["sine", "--quick", "--jobs", 0], "0 is not in the range 1<=x<=1024"),
         (["sine", "--quick", "--device", "cuda"], "PyTorch sees no GPU here"),
         (["sine", "--quick", "--out", "file"], "'file' is a file"),
     ],
