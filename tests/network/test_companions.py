@@ -258,7 +258,7 @@ def in_shared_memory(module):
 
 
 def sharing_its_memory(module):
-    module[2].other = nn.Parameter(grown_part(module).data)
+    module[2].other.data = grown_part(module).data
 
 
 REFUSED = {
@@ -278,12 +278,10 @@ REFUSED = {
 @pytest.mark.parametrize("hang_on", REFUSED, ids=lambda function: function.__name__)
 def test_what_cannot_follow_is_refused_and_nothing_changes(hang_on):
     module, batch = network()
-    if hang_on is sharing_its_memory:
-        hang_on(module)
+    module[2].other = nn.Parameter(torch.zeros(7, 5))
     growing = autogrow.ExpandableNetwork(module, batch)
     optimizer = torch.optim.Adam(module.parameters(), 0.01)
-    if hang_on is not sharing_its_memory:
-        hang_on(module)
+    hang_on(module)
     before = dict(module.named_parameters()), copy.deepcopy(module.state_dict()), copy.deepcopy(optimizer.state_dict())
     with pytest.raises(NetworkError, match=f"'0.weight' cannot change its size: .*{REFUSED[hang_on]}") as raised:
         widen(growing, optimizer)
@@ -291,6 +289,20 @@ def test_what_cannot_follow_is_refused_and_nothing_changes(hang_on):
     assert all(parameter is before[0][name] for name, parameter in module.named_parameters())
     assert same(before[1:], (module.state_dict(), optimizer.state_dict()))
     assert not optimizer._optimizer_step_pre_hooks and growing.widths["0"] == 7
+
+
+LASTING = [each for each in REFUSED if each not in (with_sparse_gradient, with_graph_in_gradient)]
+
+
+@pytest.mark.parametrize("hang_on", LASTING, ids=lambda each: each.__name__)
+def test_what_hangs_on_from_the_start_fixes_the_group_and_the_rest_grows(hang_on):
+    module, batch = network()
+    module[2].other = nn.Parameter(torch.zeros(7, 5))
+    hang_on(module)
+    growing = autogrow.ExpandableNetwork(module, batch)
+    fixed = {group.name: group.reason for group in growing.fixed}
+    assert fixed["0"].startswith("'0.weight' cannot change its size: ") and REFUSED[hang_on] in fixed["0"]
+    growing.widen("3.0.inner", 2)
 
 
 class TestCarriedOver:

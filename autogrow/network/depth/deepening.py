@@ -14,7 +14,9 @@ from autogrow.network.depth.new_blocks import BlockCall, fresh_block, identity_b
 from autogrow.network.depth.stages import StageDesign, StageDesigns
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
+from autogrow.network.resizing.companions import take_after
 from autogrow.network.resizing.probe import OUTPUT_TOLERANCE
+from autogrow.network.resizing.tensor_change import is_only_channels_last
 from autogrow.network.running.explained import explained
 from autogrow.network.running.model_input import ModelInput, run
 from autogrow.network.running.undisturbed import rehearsing, undisturbed
@@ -142,7 +144,10 @@ def prepare_depth(
             del children[design.key(place)]
         for place in range(before[name], after[name]):
             block = maker.block(design, place, last[name])
-            change.models |= _models(design.prefix(place), block, last[name], container, model)
+            models = _models(design.prefix(place), block, last[name], container, model)
+            for parameter_name, parameter in block.named_parameters(prefix=design.prefix(place)):
+                take_after(parameter_name, parameter, models[parameter_name])
+            change.models |= models
             change.added[design.prefix(place)] = children[design.key(place)] = block.train(container.training)
         if after[name] != before[name]:
             change.children.append((container, dict(container._modules), children))
@@ -188,11 +193,13 @@ class _BlockMaker:
 
 @torch.no_grad()
 def _adapt(block: nn.Module, before: nn.Module) -> None:
-    """Bring a new block to the device and the number formats of the one before it."""
+    """Bring a new block to the device, the number formats and the memory formats of the one before it."""
     present = dict([*before.named_parameters(), *before.named_buffers()])
     anywhere = next(before.parameters())
     for name, tensor in [*block.named_parameters(), *block.named_buffers()]:
-        tensor.data = tensor.data.to(device=anywhere.device, dtype=present.get(name, tensor).dtype)
+        like = present.get(name, tensor)
+        layout = torch.channels_last if is_only_channels_last(like) else torch.preserve_format
+        tensor.data = tensor.data.to(device=anywhere.device, dtype=like.dtype, memory_format=layout)
 
 
 def _models(

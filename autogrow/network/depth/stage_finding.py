@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from autogrow.errors import NetworkError, one_line, unknown_name
+from autogrow.network.depth.block_numbers import foreign_part, place_number
 from autogrow.network.depth.deepening import beside, difference, outputs_of, prepare_depth
 from autogrow.network.depth.depth_structure import block_structure
 from autogrow.network.depth.new_blocks import fresh_block, identity_block, record_calls
@@ -121,10 +122,23 @@ class _Laboratory:
         num_kept = max(1, len(keys) - num_fit)
         if not _is_composite(self._model.get_submodule(design.prefix(num_kept - 1))):
             num_kept += 1  # single layers lead the row: its first block is the first that could be added
+        self._check_copies(design)
         templates = {place: self._template(design, place) for place in {*range(num_kept, len(keys)), last}}
         design = StageDesign(name, keys, num_kept, templates, self._present.widths)
         self._try_out(design, full)
         return design
+
+    def _check_copies(self, design: StageDesign) -> None:
+        """Raise `NetworkError` where a copy of the last block would be wrong in a way that its outputs do not show."""
+        children = {place: self._model.get_submodule(design.prefix(place)) for place in range(len(design.keys))}
+        blocks = {place: child for place, child in children.items() if _is_composite(child)}
+        last = design.keys[-1]
+        if counted := place_number(blocks):
+            raise NetworkError(f"{design.name!r} is no stage: {counted}, and a block that is added would have that too")
+        if where := foreign_part(children[len(design.keys) - 1]):
+            raise NetworkError(
+                f"{design.name!r} is no stage: its last block {last!r} keeps parts of others ({where!r})"
+            )
 
     def _template(self, design: StageDesign, place: int) -> nn.Module:
         return copied(self._model.get_submodule(design.prefix(place))).cpu()

@@ -14,25 +14,21 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from autogrow.errors import NetworkError
 from autogrow.network.resizing.tensor_change import Sources, resize_tensor
+from autogrow.network.structure.unfit_tensors import Obstacles, obstacle
 
 
 def successor(name: str, old: Tensor, values: Tensor, sources: Sources) -> Tensor:
-    """`values` as the tensor that takes the place of `old`, with all that hangs on that.
+    """`values` as the tensor that takes the place of `old`, with all that hangs on that; see `check_can_follow`.
 
     Args:
         name: Of the tensor, for errors.
         old: A parameter or buffer; it stays as it is.
         values: The numbers of the new one, of the new shape.
         sources: Where the entries of the new one come from.
-
-    Raises:
-        NetworkError: Something hangs on `old` that cannot follow.
     """
-    check_can_follow(name, old)
     if not isinstance(old, nn.Parameter):
         values.__dict__.update(old.__dict__)
         return values
@@ -48,37 +44,35 @@ def successor(name: str, old: Tensor, values: Tensor, sources: Sources) -> Tenso
     return new
 
 
-def check_can_follow(name: str, old: Tensor) -> None:
+def take_after(name: str, new: nn.Parameter, like: nn.Parameter) -> None:
+    """Give a parameter of a new layer the attributes of the one that it is modelled on.
+
+    It starts without a pending gradient, as no backward pass has seen it.
+
+    Raises:
+        NetworkError: Something hangs on that one of which nobody can say what it means for another.
+    """
+    reason = obstacle(like, is_replaced=False)
+    if like._backward_hooks:
+        reason = "that has hooks on its gradient; remove them, and register them on all blocks afterwards"
+    if reason is not None:
+        raise NetworkError(f"{name!r} cannot be made like the parameter of the block before: {reason}")
+    new.__dict__.update(like.__dict__)
+
+
+def check_can_follow(name: str, old: Tensor, obstacles: Obstacles) -> None:
     """Raises `NetworkError` where something hangs on a tensor that no other could take over."""
-    reason = obstacle(old)
+    reason = obstacles.of(old) or _gradient_obstacle(old)
     if reason is not None:
         raise NetworkError(f"{name!r} cannot change its size: {reason}")
 
 
-def obstacle(tensor: Tensor) -> str | None:
-    """What keeps a parameter or buffer from being replaced by another, and what to do; None where nothing does."""
-    if type(tensor) not in (Tensor, nn.Parameter):
-        return f"it is a {type(tensor).__name__}, not a plain tensor"
-    if tensor.layout is not torch.strided:
-        return f"its layout is {tensor.layout}, not dense"
-    if tensor.device.type == "cpu" and tensor.is_shared():
-        return "it is in shared memory, where other processes may use it; grow before share_memory(), or give it a copy"
-    if getattr(tensor, "_post_accumulate_grad_hooks", None):
-        return (
-            "it has a hook that runs after its gradient is accumulated and may know the parameter itself; remove the "
-            "hook, and register it on the new parameter"
-        )
+def _gradient_obstacle(tensor: Tensor) -> str | None:
     grad = tensor.grad if tensor.is_leaf else None
     if grad is not None and grad.layout is not torch.strided:
         return "its pending gradient is sparse; take the optimizer step and zero_grad() first"
     if grad is not None and grad.requires_grad:
         return "its pending gradient has a graph (create_graph=True); take the optimizer step and zero_grad() first"
-    for attribute, value in tensor.__dict__.items():
-        if any(isinstance(leaf, Tensor | nn.Module) for leaf in tree_leaves(value)):
-            return (
-                f"its attribute {attribute!r} holds a tensor or module that would stay as it is; take it off, and set "
-                "it again afterwards"
-            )
     return None
 
 

@@ -14,11 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autogrow.errors import NetworkError
 from autogrow.network.resizing.companions import check_can_follow, retire, successor
 from autogrow.network.resizing.initialization import Initializer, NewWeights, UnitCopies
-from autogrow.network.resizing.tensor_change import Sources, TensorChange, resize_tensor
-from autogrow.network.resizing.tensor_places import TensorPlaces, find_places, is_channels_last, is_only_channels_last
+from autogrow.network.resizing.tensor_change import (
+    Sources,
+    TensorChange,
+    is_channels_last,
+    is_only_channels_last,
+    resize_tensor,
+)
+from autogrow.network.resizing.tensor_places import TensorPlaces, find_places
 from autogrow.network.resizing.variance_transfer import with_rescaled_readers
 from autogrow.network.structure.channel_groups import Structure, TensorLayout
 from autogrow.network.structure.held_tensors import Place
@@ -103,11 +108,13 @@ def prepare_resizing(
     plan = _Plan(units, structure.widths, places, initializer, generator, copies, rescale)
     changes: list[TensorChange] = []
     for name, layout in structure.tensors.items():
-        if name in places.registered and _touched(layout, units):
-            changes.append(_change(name, tuple(places.registered[name]), layout, plan))
+        if name in places.held and _touched(layout, units):
+            changes.append(_change(name, tuple(places.held[name]), layout, plan))
     new_eps: dict[str, float] = {}
     if initializer is not None and initializer.rescales_readers and not keep_old:
-        changes, new_eps = with_rescaled_readers(model, structure, changes, places.registered)
+        changes, new_eps = with_rescaled_readers(model, structure, changes, places.held)
+        for change in changes:
+            check_can_follow(change.name, change.old, places.obstacles)
     attributes = [*_sizes(structure, plan), *_norm_settings(model, new_eps)]
     return Resizing(tuple(changes), tuple(attributes), _fresh_channels(structure, plan))
 
@@ -149,8 +156,7 @@ def _touched(layout: TensorLayout, units: Mapping[str, IntArray]) -> bool:
 def _change(name: str, owners: tuple[Place, ...], layout: TensorLayout, plan: _Plan) -> TensorChange:
     module, attribute = owners[0]
     old: Tensor = getattr(module, attribute)
-    check_can_follow(name, old)
-    owners = (*owners, *_places_elsewhere(name, old, plan))
+    check_can_follow(name, old, plan.places.obstacles)
     sources = {
         dim: torch.from_numpy(source_indices(segments, plan.units, plan.widths))
         for dim, segments in layout.dims.items()
@@ -171,21 +177,6 @@ def _change(name: str, owners: tuple[Place, ...], layout: TensorLayout, plan: _P
                 new = _copy_units(new, dim, segments, plan)
         new = new.contiguous(memory_format=_memory_format(old, plan.places.has_channels_last))
     return TensorChange(name, owners, old, successor(name, old, new, sources), sources)
-
-
-def _places_elsewhere(name: str, old: Tensor, plan: _Plan) -> Iterator[Place]:
-    for where, place in plan.places.elsewhere.get(id(old), ()):
-        if place is None:
-            raise NetworkError(
-                f"{name!r} cannot change its size: the attribute {where!r} holds it in a tuple, a set or a key; use "
-                "a list"
-            )
-        yield place
-    for other, tensor in plan.places.same_memory.get(old.data_ptr(), ()):
-        if tensor is not old and old.numel():
-            raise NetworkError(
-                f"{name!r} cannot change its size: it shares its memory with {other!r}; tie them as one parameter"
-            )
 
 
 def _fill_vector(new: Tensor, fill: float | None, sources: Sources, generator: torch.Generator) -> None:

@@ -47,3 +47,12 @@ def resize_tensor(tensor: Tensor, sources: Sources, new_value: float) -> Tensor:
         if len(new):
             result.index_fill_(dim, new, new_value)
     return result
+
+
+def is_only_channels_last(tensor: Tensor) -> bool:
+    """Whether images are stored channels last and in no other way; of one channel or pixel both are the same."""
+    return tensor.dim() == 4 and not tensor.is_contiguous() and is_channels_last(tensor)
+
+
+def is_channels_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last)

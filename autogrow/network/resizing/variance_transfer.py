@@ -15,9 +15,10 @@ from torch.nn.modules.batchnorm import _NormBase
 from autogrow.network.resizing.companions import successor
 from autogrow.network.resizing.tensor_change import TensorChange
 from autogrow.network.structure.channel_groups import Structure
+from autogrow.network.structure.held_tensors import Place
 from autogrow.network.structure.layout import NEW
 
-Places = Mapping[str, Sequence[tuple[nn.Module, str]]]
+Places = Mapping[str, Sequence[Place]]
 
 
 def with_rescaled_readers(

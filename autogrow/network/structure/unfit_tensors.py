@@ -1,6 +1,7 @@
 """Groups that a trace would offer, but whose tensors or widths are kept in a way that growth would not follow.
 
-- A tensor of another class (sharded, quantized, or a user's own) cannot be made anew in another size.
+- A tensor of another class (sharded, quantized, or a user's own) cannot be made anew in another size; what holds a
+  tensor where it cannot be replaced, or shares its memory, would keep the old one.
 - The rank of an adapter stands in its settings, is saved with them and divides its scale, so that a grown adapter
   would not load again. Two plain layers around a narrow one are no adapter, whatever number their module keeps.
 """
@@ -8,8 +9,11 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from autogrow.network.structure.held_tensors import Place, unregistered_places
 from autogrow.network.structure.layout import Layout
 
 _ADAPTER = "lora_"
@@ -21,23 +25,79 @@ _RANK = "it is the rank of a low-rank adapter, which is saved in its settings: a
 def unfit_groups(model: nn.Module, layouts: Mapping[str, Mapping[int, Layout]]) -> dict[str, str]:
     """The groups that cannot grow for such a reason, with it; `layouts` by tensor and dimension."""
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    obstacles = Obstacles(model)
     holders: dict[str, list[str]] = defaultdict(list)
     widths: dict[str, set[int]] = defaultdict(set)
     reasons: dict[str, str] = {}
     for name, dims in layouts.items():
+        problem = obstacles.of(tensors[name]) if name in tensors else None
         for dim, layout in dims.items():
             for group in {segment.group for segment in layout if segment.group is not None}:
                 holders[group].append(name)
                 widths[group].add(tensors[name].shape[dim] if name in tensors else 0)
-                kind = type(tensors.get(name, Tensor()))
-                if kind not in (Tensor, nn.Parameter, nn.Buffer):
-                    reasons.setdefault(group, f"{name!r} is a {kind.__name__}, not a plain tensor")
+                if problem is not None:
+                    reasons.setdefault(group, f"{name!r} cannot change its size: {problem}")
     records = list(_recorded_widths(model))
     for group, names in holders.items():
         reason = _adapter_problem(names, widths[group], records)
         if reason is not None:
             reasons.setdefault(group, reason)
     return reasons
+
+
+def obstacle(tensor: Tensor, is_replaced: bool = True) -> str | None:
+    """What keeps another from taking the place of a parameter or buffer, and what to do; None where nothing does.
+
+    Where it is not replaced but only a model for another, what it shares with others does not matter.
+    """
+    if type(tensor) not in (Tensor, nn.Parameter):
+        return f"it is a {type(tensor).__name__}, not a plain tensor"
+    if tensor.layout is not torch.strided:
+        return f"its layout is {tensor.layout}, not dense"
+    if is_replaced and tensor.device.type == "cpu" and tensor.is_shared():
+        return "it is in shared memory, where other processes may use it; grow before share_memory(), or give it a copy"
+    if getattr(tensor, "_post_accumulate_grad_hooks", None):
+        return (
+            "it has a hook that runs after its gradient is accumulated and may know the parameter itself; remove the "
+            "hook, and register it on the new parameter"
+        )
+    for attribute, value in tensor.__dict__.items():
+        if any(isinstance(leaf, Tensor | nn.Module) for leaf in tree_leaves(value)):
+            return (
+                f"its attribute {attribute!r} holds a tensor or module that would stay as it is; take it off, and set "
+                "it again afterwards"
+            )
+    return None
+
+
+class Obstacles:
+    """What keeps tensors of one module from being replaced, and where else they are held."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._places: dict[int, list[tuple[str, Place | None]]] = defaultdict(list)
+        self._by_address: dict[int, list[tuple[str, Tensor]]] = defaultdict(list)
+        for where, tensor, place in unregistered_places(model):
+            self._places[id(tensor)].append((where, place))
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided and tensor.numel():
+                self._by_address[tensor.data_ptr()].append((name, tensor))
+
+    def places(self, tensor: Tensor) -> list[Place]:
+        """Where modules hold the tensor beside registering it."""
+        return [place for _, place in self._places.get(id(tensor), ()) if place is not None]
+
+    def of(self, tensor: Tensor) -> str | None:
+        """Why the tensor cannot be replaced; None where it can."""
+        reason = obstacle(tensor)
+        if reason is not None:
+            return reason
+        for where, place in self._places.get(id(tensor), ()):
+            if place is None:
+                return f"the attribute {where!r} holds it in a tuple, a set or a key; use a list"
+        for name, other in self._by_address.get(tensor.data_ptr(), ()):
+            if other is not tensor:
+                return f"it shares its memory with {name!r}; tie them as one parameter"
+        return None
 
 
 def _adapter_problem(
