@@ -191,6 +191,30 @@ def test_tied_weights_stay_tied():
     assert (module(batch) - before).abs().max() <= 1e-5
 
 
+class Parts(nn.Module):
+    """One layer's units taken apart by sizes that the module keeps, as in MambaOut and InceptionNeXt."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.sizes, self.a, self.b = sizes, nn.Linear(8, 24), nn.Linear(16, 3)
+        self.c, self.d = nn.Linear(8, 16), nn.Linear(8, 3)
+
+    def forward(self, x):
+        gate, left = torch.split(self.a(x), self.sizes, 1)
+        return self.b(gate * self.c(x)) + self.d(left)
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_sizes_of_parts_that_a_module_keeps_follow(kind):
+    torch.manual_seed(0)
+    module, batch = Parts(kind((16, 8))), torch.randn(3, 8)
+    growing, before = ExpandableNetwork(module, batch), module(batch)
+    assert growing.widths == {"c": 16, "a[16:24]": 8}
+    growing.widen_groups({"c": 3, "a[16:24]": 2})
+    assert module.sizes == kind((19, 10)) and module.a.weight.shape == (29, 8)
+    assert (module(batch) - before).abs().max() <= 1e-5
+
+
 def test_a_forward_pass_that_counts_on_its_width_is_fixed():
     class Rigid(nn.Module):
         def __init__(self):

@@ -183,14 +183,16 @@ def _split(call: Call) -> None:
     labels = dims[dim]
     start = 0
     if labels is not None:
-        call.sizes += [(len(labels), labels), (call.outputs[0].shape[dim], labels[: call.outputs[0].shape[dim]])]
+        call.sizes.append((len(labels), labels))
     if labels is not None and len({output.shape[dim] for output in call.outputs}) == 1 and len(call.outputs) > 1:
         _couple_parts(call, labels, 0, call.outputs[0].shape[dim])
     for index, output in enumerate(call.outputs):
         if labels is not None:
-            dims[dim] = labels[start : start + output.shape[dim]]
+            part = dims[dim] = labels[start : start + output.shape[dim]]
+            call.parts.append((len(part), part))
             start += output.shape[dim]
         call.result(dims, index)
+    call.sizes += call.parts
 
 
 @handles("unbind", "select")

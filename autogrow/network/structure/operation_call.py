@@ -25,6 +25,8 @@ class Call:
     """Labels that such a choice was made about."""
     sizes: list[tuple[int, IntArray]] = field(default_factory=list)
     """Sizes that the calling code may have had from an attribute of its module, and the labels they count."""
+    parts: list[tuple[int, IntArray]] = field(default_factory=list)
+    """The same for sizes that were given all at once, as a split takes them."""
 
     def tensors(self) -> list[Tensor]:
         """Tensor arguments, those in lists included."""

@@ -100,6 +100,12 @@ class Recorder:
             for name, value in vars(layer).items():
                 if type(value) is int and value == size:
                     self.attributes.append(SizeAttribute(self.layer, name, labels))
+        sizes = [size for size, _ in call.parts]
+        for name, value in vars(layer).items() if sizes else ():
+            if isinstance(value, tuple | list) and [*value] == sizes:
+                self.attributes += [
+                    SizeAttribute(self.layer, name, labels, index=index) for index, (_, labels) in enumerate(call.parts)
+                ]
 
     @contextmanager
     def _watching_layers(self) -> Iterator[None]:

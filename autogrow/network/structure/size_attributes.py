@@ -22,7 +22,7 @@ class SizeAttribute:
     divisor: int = 1
     """Entries of the dimension per one of what is counted (channels per group)."""
     index: int | None = None
-    """Place within a tuple, as in `nn.Unflatten`."""
+    """Place within a tuple or list, as in `nn.Unflatten`."""
 
 
 def size_attributes(name: str, layer: nn.Module, inputs: Any, output: Any, labels: UnitLabels) -> list[SizeAttribute]:
@@ -110,7 +110,8 @@ def resized(value: Any, attribute: SizeAttribute, size: int) -> Any:
     counted = size // attribute.divisor
     if attribute.index is None:
         return counted
-    return (*value[: attribute.index], counted, *value[attribute.index + 1 :])
+    entries = [*value[: attribute.index], counted, *value[attribute.index + 1 :]]
+    return entries if isinstance(value, list) else tuple(entries)
 
 
 def is_norm(layer: nn.Module) -> bool:
