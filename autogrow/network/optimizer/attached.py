@@ -30,6 +30,8 @@ class AttachedOptimizers:
         Raises:
             NetworkError: It is no optimizer of PyTorch's kind, or holds none of the module's parameters.
         """
+        if id(optimizer) in self._controls:
+            return self._controls[id(optimizer)]
         stock = unwrapped(optimizer)
         if id(stock) not in self._controls:
             with plain_mode():

@@ -30,6 +30,7 @@ from autogrow.network.optimizer.optimizer_state import (
     step_count,
 )
 from autogrow.network.optimizer.update_control import NewUnitRate, Ramp, UpdateControl
+from autogrow.network.optimizer.wrappers import check_own_copies
 from autogrow.network.resizing.tensor_change import TensorChange
 from autogrow.network.running.plain_mode import in_plain_mode
 
@@ -124,6 +125,7 @@ class OptimizerCohorts:
         Raises:
             NetworkError: A parameter that is trained changes, but is in no optimizer.
         """
+        check_own_copies(self.optimizer)
         groups = groups_of(self.optimizer)
         looked_after = {*groups, *elsewhere}
         parameters = [change for change in changes if isinstance(change.old, nn.Parameter)]
@@ -196,6 +198,7 @@ class OptimizerCohorts:
         Raises:
             NetworkError: A new parameter is to be trained, but its model is not in the optimizer.
         """
+        check_own_copies(self.optimizer)
         held = self.parameters
         for name, parameter in parameters.items():
             if parameter.requires_grad and like[name] not in held:

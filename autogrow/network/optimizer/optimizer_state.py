@@ -3,8 +3,9 @@
 - A state tensor of the parameter's shape (momentum, Adam's moments, Adagrad's sum) is carried entry by entry. New
   entries hold what the class starts with: zero, but for Rprop's step sizes and Adagrad's sum.
 - Scalars (a step count, ASGD's averaging coefficient) are kept.
-- A state tensor of any other shape cannot follow: Adafactor's row and column factors, LBFGS's flat history. There the
-  whole state of the parameter is dropped, so that it starts afresh; for LBFGS that is the state of all parameters.
+- Anything else cannot follow: tensors of another shape (Adafactor's row and column factors, LBFGS's flat history) or
+  of another class (torchao's 8 bits), codes (bitsandbytes), other objects. There the whole state of the parameter is
+  dropped, so that it starts afresh; for LBFGS that is the state of all parameters.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,16 +43,28 @@ def carried_state(optimizer: Optimizer, group: Mapping[str, Any], change: Tensor
     starts = next((names for kind, names in _START_SETTINGS.items() if isinstance(optimizer, kind)), {})
     carried: State = {}
     for key, value in optimizer.state.get(change.old, {}).items():
+        if isinstance(value, Tensor) and not _is_plain(value):
+            return None
         if isinstance(value, Tensor) and value.dim() > 0:
-            if value.shape != change.old.shape or key in _FACTORS:
+            if value.shape != change.old.shape or key in _FACTORS or not _has_values(value, change.old):
                 return None
             start = float(group[starts[key]]) if key in starts else 0.0
             carried[key] = laid_out_like(change.new, change.carry(value, start))
-        elif isinstance(value, list | tuple | dict):
-            return None
-        else:
+        elif isinstance(value, Tensor | int | float | str | None):
             carried[key] = value
+        else:
+            return None
     return carried
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a state is a tensor of PyTorch's own class, and not one of 8 bits or one that lies on many machines."""
+    return type(value) in (Tensor, nn.Parameter) and value.layout is torch.strided
+
+
+def _has_values(value: Tensor, parameter: Tensor) -> bool:
+    """Whether the numbers of a state are what they stand for; whole numbers beside a parameter are codes for others."""
+    return value.is_floating_point() or value.is_complex() or not parameter.is_floating_point()
 
 
 def start_afresh(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> None:
@@ -137,7 +150,7 @@ def forget_sizes(optimizer: Optimizer) -> None:
 
 def step_count(state: Mapping[str, Any]) -> int:
     """How many updates a parameter has had, by its own state; 0 where the class does not count."""
-    return int(state.get("step", 0))
+    return int(state.get("step", 0)) if isinstance(state, Mapping) else 0
 
 
 def _has_momentum(optimizer: Optimizer, group: Mapping[str, Any]) -> bool:
