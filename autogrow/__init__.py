@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # for type checkers only; at run time __getattr__ below does 
     from autogrow.api import compare as compare
     from autogrow.api import evaluate as evaluate
     from autogrow.api import load as load
+    from autogrow.api import predict as predict
     from autogrow.api import search as search
     from autogrow.api import train as train
     from autogrow.models.building import ModelSpec as ModelSpec
@@ -27,6 +28,7 @@ _MODULE_OF = {
     "compare": "autogrow.api",
     "evaluate": "autogrow.api",
     "load": "autogrow.api",
+    "predict": "autogrow.api",
     "search": "autogrow.api",
     "train": "autogrow.api",
 }

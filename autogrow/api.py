@@ -10,7 +10,7 @@ import optuna
 import torch
 from torch import nn
 
-from autogrow.data.arrays import Layout
+from autogrow.data.arrays import Array, Layout
 from autogrow.data.catalogue import Task as TaskName
 from autogrow.data.dataset import Dataset
 from autogrow.data.locations import default_data_dir
@@ -25,6 +25,7 @@ from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun
 from autogrow.export.evaluation import evaluate_network
 from autogrow.export.policies import export_policy
+from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
 from autogrow.keywords import refuses_unknown
@@ -315,9 +316,23 @@ def compare(
 
 
 @refuses_unknown()
-def load(folder: str | Path, model: str | None = None) -> nn.Module:
-    """The plain network that `train` saved in `folder`, on the CPU, in eval mode."""
-    return load_network(folder, model).module
+def load(folder: str | Path, model: str | None = None) -> PreparedNetwork:
+    """The network that `train` saved in `folder`, on the CPU, in eval mode, with its preprocessing in it.
+
+    It takes inputs as they lie in the user's file and returns logits, or values in the user's unit; `predict` takes
+    arrays and returns names of classes. Its `network` is the plain module, which takes standardized inputs.
+    """
+    saved = load_network(folder, model)
+    return PreparedNetwork.of(saved.module, saved.config, str(folder)).eval()
+
+
+@refuses_unknown()
+def predict(
+    network: str | Path | PreparedNetwork, inputs: Any, *, probabilities: bool = False, model: str | None = None
+) -> Array:
+    """What a network makes of examples; see `PreparedNetwork.predict`. `network` is a folder, or comes from `load`."""
+    loaded = network if isinstance(network, PreparedNetwork) else load(network, model)
+    return loaded.predict(inputs, probabilities=probabilities)
 
 
 @refuses_unknown()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from autogrow.data.dataset import Dataset
+from autogrow.data.labels import shown_classes
 from autogrow.errors import NetworkError
 from autogrow.export.saved_network import SavedNetwork
 from autogrow.export.testing import read_test_split
@@ -21,5 +22,10 @@ def evaluate_network(saved: SavedNetwork, dataset: Dataset, folder: Path) -> Met
         raise NetworkError(
             f"{folder} takes {made_for[0]} inputs of shape {made_for[1]} with {made_for[2]} outputs, "
             f"{dataset.name!r} has {given[0]}, {given[1]} and {given[2]}"
+        )
+    if config.get("classes") and list(config["classes"]) != list(dataset.classes):
+        raise NetworkError(
+            f"{folder} tells classes {shown_classes(config['classes'])}, {dataset.name!r} has "
+            f"{shown_classes(dataset.classes)}: give data with the classes that it was trained on"
         )
     return read_test_split(saved.module, dataset, saved.normalization, saved.target_scale)

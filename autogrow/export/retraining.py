@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +16,7 @@ from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
 from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError, one_line
+from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.saved_network import CONFIG, WEIGHTS, add_metrics, network_config, save_network
 from autogrow.export.testing import NOT_READ, plain_test_metrics, read_test_split, unread
 from autogrow.export.weights import check_weights
@@ -71,6 +73,8 @@ class TrainResult:
     normalization: Normalization
     target_scale: Normalization | None
     """Of a regression's standardized targets: the network's outputs times std plus mean are in the user's unit."""
+    prepared: PreparedNetwork
+    """The module with the preprocessing in it: takes inputs as they lie in the user's file."""
     held_out_validation: bool
     """Whether validation was kept apart, because the policy's trigger watches it or the caller said so."""
 
@@ -180,7 +184,7 @@ def train_policy(
         return None
     reads_test = reads_test and dataset.num_test > 0
     # Read on the device that `evaluate` and users of the saved network read it on: the CPU.
-    result = _result(trainer, outcome, module.cpu().eval(), policy, data, NOT_READ if reads_test else None)
+    result = _result(trainer, outcome, module.cpu().eval(), policy, dataset, data, NOT_READ if reads_test else None)
     # Saved before the test split is opened: nothing that reading it does may lose the network.
     if folder is not None:
         _save(folder, spec or ModelSpec("custom:module"), dataset, result, request)
@@ -203,6 +207,7 @@ def _result(
     outcome: TrainingOutcome,
     module: nn.Module,
     policy: GrowthPolicy,
+    dataset: Dataset,
     data: TrainingData,
     test: Metrics | None,
 ) -> TrainResult:
@@ -224,6 +229,15 @@ def _result(
         growth_ended_by=outcome.growth_ended_by,
         normalization=data.normalization,
         target_scale=data.target_scale,
+        prepared=PreparedNetwork(
+            module,
+            data.normalization,
+            data.target_scale,
+            input_shape=dataset.input_shape,
+            layout=dataset.layout,
+            classes=dataset.classes,
+            takes_bytes=data.train.inputs.dtype == np.uint8,
+        ).eval(),
         held_out_validation=trainer.holds_out_validation,
     )
 
@@ -304,6 +318,7 @@ def _save(folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainR
         target_scale=result.target_scale,
         layout=dataset.layout,
         classes=dataset.classes,
+        takes_bytes=result.prepared.takes_bytes,
         dataset=request["dataset"],
         policy=request["policy"],
         training=request["training"],

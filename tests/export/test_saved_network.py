@@ -69,7 +69,7 @@ def test_a_network_that_grew_in_width_and_depth(deeper):
     saved = load_network(folder)
     assert torch.equal(saved.module(INPUTS), result.module(INPUTS))
     assert same_kinds(saved.module, result.module)
-    assert autogrow.load(folder)(INPUTS).equal(result.module(INPUTS))
+    assert autogrow.load(folder).network(INPUTS).equal(result.module(INPUTS))
 
 
 def same_kinds(first, second):
@@ -98,7 +98,7 @@ def test_an_interrupted_run_that_grows_deeper_goes_on(deeper, train, tmp_path, m
     parts = train(RESNET, DEEPER, tmp_path / "parts")
     assert parts.shape == whole.shape
     assert torch.equal(parts.module(INPUTS), whole.module(INPUTS))
-    assert torch.equal(autogrow.load(tmp_path / "parts")(INPUTS), whole.module(INPUTS))
+    assert torch.equal(autogrow.load(tmp_path / "parts").network(INPUTS), whole.module(INPUTS))
 
 
 @pytest.mark.parametrize("key", ["blocks", "norm_eps"])
@@ -108,7 +108,7 @@ def test_what_older_files_do_not_say_is_as_the_model_has_it(key, train, tmp_path
     config = json.loads(path.read_text())
     del config[key]
     path.write_text(json.dumps(config))
-    assert torch.equal(autogrow.load(tmp_path / "network")(INPUTS), result.module(INPUTS))
+    assert torch.equal(autogrow.load(tmp_path / "network").network(INPUTS), result.module(INPUTS))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_users_network_whose_code_remembers_a_size(train, tmp_path, monkeypatc
     result = train(ModelSpec("gated_network:Gated").given_by_caller(), wider, tmp_path / "out")
     assert result.module.half == 18
     loaded = autogrow.load(tmp_path / "out", "gated_network:Gated")
-    assert loaded.half == 18
+    assert loaded.network.half == 18
     assert torch.equal(loaded(INPUTS), result.module(INPUTS))
 
 

@@ -1,0 +1,182 @@
+"""A trained network that takes what a user has and returns what a user means: the preprocessing is part of it.
+
+It is an ordinary module of a few tensor operations around the plain network, which stays as it was trained: it can be
+called, moved, compiled and exported like any other.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autogrow.data.arrays import LAYOUTS, Array, ClassName, check_finite
+from autogrow.data.preprocessing import UINT8_SCALE, Normalization
+from autogrow.errors import DataError, NetworkError
+from autogrow.network.running.evaluating import evaluating
+from autogrow.training.task import EVALUATION_BATCH
+
+
+class PreparedNetwork(nn.Module):
+    """The plain `network` between the steps from a user's numbers to its own, and back.
+
+    Args:
+        network: Takes standardized float32 inputs, (N, features) or (N, C, H, W).
+        normalization: Of the inputs.
+        target_scale: Of the targets of a regression, where they were standardized.
+        input_shape: Of one example as the network takes it.
+        layout: How a user's inputs lie.
+        classes: Names of the outputs; empty for a regression.
+        takes_bytes: Whether it was trained on uint8 inputs, which are divided by 255. Inputs of floating-point numbers
+            are then taken to lie between 0 and 1. None: not known, as of networks saved before it was recorded.
+    """
+
+    mean: Tensor
+    std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        normalization: Normalization,
+        target_scale: Normalization | None,
+        *,
+        input_shape: tuple[int, ...],
+        layout: str,
+        classes: tuple[ClassName, ...],
+        takes_bytes: bool | None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.input_shape = input_shape
+        self.layout = layout
+        self.classes = classes
+        self.takes_bytes = takes_bytes
+        self._is_scaled = target_scale is not None
+        shape = (1, -1) + (1,) * (len(input_shape) - 1)
+        # In 64 bits: what lies far from 0 beside its spread would be rounded away before the mean is subtracted.
+        self.register_buffer("mean", torch.tensor(normalization.mean, dtype=torch.float64).view(shape))
+        self.register_buffer("std", torch.tensor(normalization.std, dtype=torch.float64).view(shape))
+        scale = target_scale or Normalization(mean=(0.0,), std=(1.0,))
+        self.register_buffer("target_mean", torch.tensor(scale.mean, dtype=torch.float64))
+        self.register_buffer("target_std", torch.tensor(scale.std, dtype=torch.float64))
+
+    @classmethod
+    def of(cls, network: nn.Module, config: Mapping[str, Any], origin: str) -> Self:
+        """Around a network that was read with its configuration. Raises `NetworkError` (naming `origin`)."""
+        shape, outputs = tuple(config["input_shape"]), config["num_outputs"]
+        classes, layout = _classes(config), config.get("layout") or _plain_layout(shape)
+        try:
+            normalization = Normalization.from_dict(config["preprocessing"])
+            record = config.get("target_scale")
+            target_scale = None if record is None else Normalization.from_dict(record)
+        except DataError as error:
+            raise NetworkError(f"{origin}: {error}: restore it from a copy") from error
+        fits = (
+            len(normalization.mean) == shape[0]
+            and layout in LAYOUTS
+            and len(classes) == (outputs if config["task"] == "classification" else 0)
+            and (target_scale is None or len(target_scale.mean) == outputs)
+        )
+        if not fits:
+            raise NetworkError(f"{origin}: preprocessing, layout, classes or targets do not fit the network's shape: "
+                               "restore it from a copy")  # fmt: skip
+        return cls(
+            network,
+            normalization,
+            target_scale,
+            input_shape=shape,
+            layout=layout,
+            classes=classes,
+            takes_bytes=config.get("takes_bytes"),
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (N, classes), or values (N, width) float64 in the user's unit.
+
+        inputs: Numbers of any type as they lie in the user's file: (N, features), (N, H, W), (N, C, H, W) or
+        (N, H, W, C).
+        """
+        if self.layout == "grey_images":
+            inputs = inputs.unsqueeze(1)
+        elif self.layout == "channels_last":
+            inputs = inputs.permute(0, 3, 1, 2)
+        is_bytes = inputs.dtype == torch.uint8 or self.takes_bytes and not inputs.is_floating_point()
+        scale = UINT8_SCALE if is_bytes and self.takes_bytes is not False else 1.0
+        outputs: Tensor = self.network(((inputs.to(self.mean.dtype) / scale - self.mean) / self.std).float())
+        if self.classes:
+            return outputs
+        if outputs.ndim == 1:
+            outputs = outputs.unsqueeze(1)
+        return outputs.to(self.target_std.dtype) * self.target_std + self.target_mean if self._is_scaled else outputs
+
+    def predict(self, inputs: Any, *, probabilities: bool = False) -> Array:
+        """What the network makes of examples: names of classes, (N,), or values in the user's unit, (N,) or (N, width).
+
+        Args:
+            inputs: An array, a tensor or nested lists, in the layout of the data that it was trained on.
+            probabilities: (N, classes) of every class, in the order of `classes`, and not the likeliest one's name.
+
+        Raises `DataError` for inputs of another shape or kind.
+        """
+        if probabilities and not self.classes:
+            raise DataError("probabilities are of classes, and this network was trained for a regression: leave it out")
+        array = self._checked(inputs)
+        device = self.mean.device
+        with evaluating(self), torch.inference_mode():
+            parts = [
+                self(torch.from_numpy(array[start : start + EVALUATION_BATCH]).to(device)).double()
+                for start in range(0, len(array), EVALUATION_BATCH)
+            ]
+            outputs = torch.cat(parts)
+            if probabilities:
+                outputs = outputs.softmax(1)
+            values: Array = outputs.cpu().numpy()
+        if probabilities:
+            return values
+        if self.classes:
+            named: Array = np.asarray(self.classes)[values.argmax(axis=1)]
+            return named
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    def _checked(self, inputs: Any) -> Array:
+        """The inputs as an array that `forward` reads as it should. Raises `DataError`."""
+        try:
+            array = np.asarray(inputs.detach().cpu() if isinstance(inputs, Tensor) else inputs)
+        except ValueError as error:
+            raise DataError("inputs are lists of different lengths: give every example the same shape") from error
+        if array.dtype.kind not in "buif":
+            raise DataError(f"inputs hold {array.dtype}, not numbers: convert them to integers or floats")
+        wanted = _in_layout(self.input_shape, self.layout)
+        if array.shape[1:] != wanted or not len(array):
+            one = ", a single example: put it into a list" if array.shape == wanted else ""
+            raise DataError(f"inputs have shape {array.shape}{one}: give (N, {', '.join(map(str, wanted))})")
+        check_finite(array, "inputs", "predict")
+        if self.takes_bytes:
+            limit = 1 if array.dtype.kind == "f" else int(UINT8_SCALE)
+            if array.min() < 0 or array.max() > limit:
+                raise DataError(
+                    f"inputs from {array.min()} to {array.max()}, but the network was trained on bytes: give whole "
+                    "numbers of 0 to 255, or floats of 0 to 1"
+                )
+            return np.array(array, dtype=np.float64 if array.dtype.kind == "f" else np.uint8)
+        return np.array(array, dtype=np.uint8 if array.dtype == np.uint8 else np.float64)
+
+
+def _classes(config: Mapping[str, Any]) -> tuple[ClassName, ...]:
+    if config["task"] != "classification":
+        return ()
+    return tuple(config.get("classes") or range(config["num_outputs"]))
+
+
+def _plain_layout(input_shape: tuple[int, ...]) -> str:
+    return "features" if len(input_shape) == 1 else "channels_first"
+
+
+def _in_layout(input_shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """The shape of one example as a user has it."""
+    if layout == "grey_images":
+        return input_shape[1:]
+    return (*input_shape[1:], input_shape[0]) if layout == "channels_last" else input_shape
