@@ -62,6 +62,9 @@ class NetworkRecord(_Part):
     """Older files lack these two."""
     norm_eps: dict[str, _Positive] | None = None
     preprocessing: SavedPreprocessing
+    target_scale: SavedPreprocessing | None = None
+    """Of a regression's targets; networks of classes, and older ones, lack it."""
+    takes_bytes: bool | None = None
     dataset: SavedData | None = None
     layout: Layout | None = None
     classes: tuple[ClassName, ...] | None = None

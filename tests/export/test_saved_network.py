@@ -170,7 +170,7 @@ def test_a_users_network_whose_code_remembers_a_size(train, tmp_path, monkeypatc
     assert result.module.half == 18
     loaded = autogrow.load(tmp_path / "out", "gated_network:Gated")
     assert loaded.network.half == 18
-    assert torch.equal(loaded(INPUTS), result.module(INPUTS))
+    assert torch.equal(loaded.network(INPUTS), result.module(INPUTS))
 
 
 def test_a_network_trained_within_limits(train, tmp_path):
