@@ -30,6 +30,8 @@ LABELS = {
 _OURS = "autogrow:"
 """Prefix of system attributes, which Optuna's samplers use, too."""
 _POLICY, _TRAINING, _GIVEN = "policy", "training", "given_policy"
+LARGEST_NUMBER = 1e300
+"""Of what is taken for a metric; it leaves out infinity and NaN."""
 _NOT_METRICS = ("root", "resume_of")
 """Numbers among the user attributes that say which trial this one goes on with."""
 
@@ -70,7 +72,8 @@ def _label(role: str) -> dict[str, str]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether this is a number that can be counted with; others may have written what they like."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,13 @@ class TrialRecord:
     @property
     def root(self) -> int:
         """The number of the first trial of this one's line."""
-        return int(self.trial.user_attrs.get("root", self.trial.number))
+        root = self._trial_number("root")
+        return self.number if root is None else root
 
     @property
     def resume_of(self) -> int | None:
         """The trial that this one goes on with."""
-        return self.trial.user_attrs.get("resume_of")
+        return self._trial_number("resume_of")
 
     @property
     def goes_on(self) -> bool:
@@ -114,7 +118,7 @@ class TrialRecord:
     @property
     def origin(self) -> str | None:
         """Where the policy of a trial was found that an earlier study has given."""
-        return self.trial.user_attrs.get("origin")
+        return self._text("origin")
 
     @property
     def policy(self) -> dict[str, Any] | None:
@@ -151,12 +155,12 @@ class TrialRecord:
     @property
     def reason(self) -> str | None:
         """Why it failed."""
-        return self.trial.user_attrs.get("reason")
+        return self._text("reason")
 
     @property
     def driver(self) -> str | None:
         """The driver that has it in a shared study; None where nobody has."""
-        return self.trial.user_attrs.get("driver")
+        return self._text("driver")
 
     def is_claimed_by(self, driver: str) -> bool:
         return CLAIMED + driver in self.trial.user_attrs
@@ -174,6 +178,14 @@ class TrialRecord:
         if self.origin is None:
             raise PolicyError(f"trial {self.number} does not say where its policy was found: give it an origin")
         return self._needed(_GIVEN, "policy from elsewhere")
+
+    def _trial_number(self, name: str) -> int | None:
+        found = self.trial.user_attrs.get(name)
+        return found if type(found) is int and 0 <= found <= self.number else None
+
+    def _text(self, name: str) -> str | None:
+        found = self.trial.user_attrs.get(name)
+        return found if isinstance(found, str) else None
 
     def _has(self, name: str) -> bool:
         return _OURS + name in self.trial.system_attrs or name in self.trial.user_attrs

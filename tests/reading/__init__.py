@@ -1,0 +1,1 @@
+"""How files are read: every failure of every reader is one line."""
