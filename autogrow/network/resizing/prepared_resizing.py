@@ -81,6 +81,14 @@ class _Plan:
     copies: Mapping[str, UnitCopies] = field(default_factory=dict)
     rescale: bool = False
 
+    sources: dict[Layout, Tensor] = field(default_factory=dict)
+    """For layouts met so far, the old entry that each new one comes from; many tensors share one."""
+
+    def sources_of(self, layout: Layout) -> Tensor:
+        if layout not in self.sources:
+            self.sources[layout] = torch.from_numpy(source_indices(layout, self.units, self.widths))
+        return self.sources[layout]
+
     @property
     def new_widths(self) -> dict[str, int]:
         return {**self.widths, **{name: len(source) for name, source in self.units.items()}}
@@ -158,7 +166,7 @@ def _change(name: str, owners: tuple[Place, ...], layout: TensorLayout, plan: _P
     old: Tensor = getattr(module, attribute)
     check_can_follow(name, old, plan.places.obstacles)
     sources = {
-        dim: torch.from_numpy(source_indices(segments, plan.units, plan.widths))
+        dim: plan.sources_of(segments)
         for dim, segments in layout.dims.items()
         if any(segment.group in plan.units for segment in segments)
     }

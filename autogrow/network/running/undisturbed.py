@@ -75,5 +75,7 @@ def random_position() -> tuple[bytes, object, str]:
 
 
 def _cuda_devices(module: nn.Module) -> list[int]:
+    if not torch.cuda.is_initialized():
+        return []
     devices = {tensor.device.index for tensor in module.parameters() if tensor.device.type == "cuda"}
     return sorted(index for index in devices if index is not None)
