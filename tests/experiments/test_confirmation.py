@@ -123,7 +123,8 @@ class TestTraining:
         monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path / "work")])
         monkeypatch.delitem(sys.modules, "my_own_network")
         monkeypatch.chdir(tmp_path)
-        assert confirm_policies(run, top=1, num_seeds=1).policy is not None
+        named = confirm_policies(run, top=1, num_seeds=1, model="my_own_network:network")
+        assert named.policy is not None
 
     def test_real_runs_in_two_processes_are_those_of_one(self, run, tmp_path):
         one, two = (confirm_policies(run, top=1, num_seeds=1, jobs=jobs, out=tmp_path / str(jobs)) for jobs in (1, 2))

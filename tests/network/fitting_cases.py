@@ -7,6 +7,7 @@ from torch.utils._pytree import tree_leaves
 from autogrow.network.fitting.subspaces import orthonormal_rows
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import prepare_resizing
+from autogrow.network.resizing.unit_changes import more_units
 from autogrow.network.running.evaluating import evaluating
 from autogrow.policy.initializations import ZeroFanOut
 
@@ -34,7 +35,7 @@ def value_of(loss, module):
 
 
 def prepared(growing, added, seed=0):
-    units = {name: growing._with_new_units(name, number) for name, number in added.items()}
+    units = more_units(growing.structure, added)
     generator = torch.Generator().manual_seed(seed)
     return prepare_resizing(growing.module, growing.structure, units, make_initializer(ZeroFanOut()), generator)
 
