@@ -22,6 +22,7 @@ from autogrow.cli.options import (
     model_option_option,
     parse_limits,
     run_argument,
+    say_data,
     say_dataset,
     storage_option,
     threads_option,
@@ -176,6 +177,8 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
     dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
     if options["dataset"] is None:
         say_dataset(dataset.name, "which the policy was found with")
+    if not options["quiet"]:
+        say_data(dataset, dataset.target_scale())
     return Experiment(
         dataset,
         model_for(policy, dataset, options),

@@ -21,6 +21,7 @@ from autogrow.cli.options import (
     model_option_option,
     parse_limits,
     parse_model_options,
+    say_data,
     say_dataset,
 )
 
@@ -47,7 +48,8 @@ MOST_THREADS = 4096
 def train(policy_file: Path, **options: Any) -> int:
     """Train a network by a policy on train + validation, test it once, and save it.
 
-    Writes model.safetensors and config.json; autogrow.load(DIR) gives back a plain torch module.
+    Writes model.safetensors and config.json. In Python, autogrow.load(DIR) takes inputs as they lie in your file, and
+    autogrow.predict(DIR, inputs) returns names of classes, or values in your unit.
     """
     from autogrow.api import open_data, read_before, resolve_device, training_settings
     from autogrow.export.retraining import train_policy
@@ -59,6 +61,8 @@ def train(policy_file: Path, **options: Any) -> int:
     dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
     if options["dataset"] is None:
         say_dataset(dataset.name, "which the policy was found with")
+    if not options["quiet"]:
+        say_data(dataset, dataset.target_scale())
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
     set_threads(options["threads"])

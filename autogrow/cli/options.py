@@ -65,6 +65,14 @@ def say_dataset(name: str, why: str) -> None:
     click.echo(f"autogrow: data set {name}, {why}", err=True)
 
 
+def say_data(dataset: Any, target_scale: Any) -> None:
+    """Say how a data set is read: what was decided, and what a flag can overrule."""
+    from autogrow.paths import is_npz_name
+
+    overrule = " (--task and --layout overrule this)" if is_npz_name(dataset.name) else ""
+    click.echo(f"autogrow: data: {dataset.describe(target_scale)}{overrule}", err=True)
+
+
 def chosen_run(run_path: str | None, storage: str | None) -> Any:
     """The run of a path, a URL or a name; where none is given the newest one, which is then said."""
     from autogrow.study.finding_runs import find_run, newest_run

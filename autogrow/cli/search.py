@@ -16,6 +16,7 @@ from autogrow.cli.options import (
     parse_limits,
     parse_model_options,
     parse_share,
+    say_data,
 )
 from autogrow.errors import UsageError
 from autogrow.urls import without_secrets
@@ -118,6 +119,8 @@ def search(ctx: click.Context, /, **options: Any) -> int:
     from autogrow.study.search import run_search
 
     plan = _resumed_plan(ctx, folder, options) if options["resume"] else _new_plan(folder, options)
+    if not options["quiet"]:
+        say_data(plan.dataset, plan.target_scale)
     for note in plan.warnings:
         click.echo(f"autogrow: note: {note}", err=True)
     if options["dry_run"]:
@@ -189,6 +192,11 @@ def _print_plan(plan: Any, folder: Any, as_json: bool) -> None:
     content = {
         **settings,
         "storage": without_password(settings["storage"]) if settings["storage"] else None,
+        "data": plan.dataset.describe(plan.target_scale),
+        "input_shape": list(plan.dataset.input_shape),
+        "num_outputs": plan.dataset.num_outputs,
+        "classes": list(plan.dataset.classes),
+        "target_scale": plan.target_scale.to_dict() if plan.target_scale else None,
         "run": folder.place,
         "parameters_at_full_width": plan.num_parameters,
         "channel_groups": plan.num_groups,

@@ -12,9 +12,11 @@ from autogrow.data.array_store import array_path
 from autogrow.data.arrays import Array, ClassName, Layout
 from autogrow.data.catalogue import Augmentation, Task
 from autogrow.data.labels import shown_classes
+from autogrow.data.preprocessing import Normalization, measure_target_scale
 from autogrow.data.splits import TrainSplit, ValidationSplit, split_indices
 from autogrow.errors import DataError
 
+_SHOWN_TARGETS = 3
 _LAYOUT_WORDS = {
     "grey_images": "grey",
     "channels_first": "channels x height x width, as in the file",
@@ -49,15 +51,24 @@ class Dataset:
     """What the published results on this dataset augment training images with."""
     arrays_folder: Path
 
-    def describe(self) -> str:
-        """How the data were read, in one line: numbers, shape, layout, task, classes."""
+    def describe(self, target_scale: Normalization | None = None) -> str:
+        """How the data are read, in one line: numbers, shape, layout, task, classes, what targets are scaled by."""
         shape = " x ".join(map(str, self.input_shape))
         what = f"{shape} features" if self.layout == "features" else f"images of {shape} ({_LAYOUT_WORDS[self.layout]})"
         targets = f"{self.num_outputs} target{'s' if self.num_outputs > 1 else ''}"
         if self.task == "classification":
             targets = f"{self.num_outputs} classes ({shown_classes(self.classes)})"
+        if target_scale is not None:
+            targets += f", standardized by {_shown(target_scale)}"
         numbers = f"{self.num_train} training and {self.num_test or 'no'} test examples"
         return "; ".join((f"{numbers}, {what}", f"{self.task} of {targets}", *self.notes))
+
+    def target_scale(self) -> Normalization | None:
+        """Mean and standard deviation of all training targets of a regression, to tell them; None for classes."""
+        if self.task == "classification":
+            return None
+        inputs, targets = self.training_arrays()
+        return measure_target_scale(TrainSplit(inputs, targets, np.arange(self.num_train, dtype=np.int64)))
 
     def training_arrays(self) -> tuple[Array, Array]:
         """All training inputs and targets, memory-mapped and read-only.
@@ -96,3 +107,9 @@ def open_array(folder: Path, name: str) -> Array:
             f"{array_path(folder, name)}: decoded array missing or damaged: open the dataset again on this host"
         ) from error
     return array
+
+
+def _shown(scale: Normalization) -> str:
+    """Means and standard deviations, of many targets the first."""
+    pairs = [f"mean {mean:.4g} and deviation {std:.4g}" for mean, std in zip(scale.mean, scale.std, strict=True)]
+    return "; ".join(pairs[:_SHOWN_TARGETS] + ["..."] * (len(pairs) > _SHOWN_TARGETS))
