@@ -158,6 +158,7 @@ def compare(policy_file: Path, **options: Any) -> int:
             on_run=None if options["quiet"] else _run_printer(options["seeds"]),
             interrupted=interrupted.is_set,
             jobs=options["jobs"],
+            on_start=None if options["quiet"] else lambda data: say_data(experiment.dataset, data.target_scale),
         )
     if results is None:
         click.echo(f"interrupted; the same command goes on from {out}", err=True)
@@ -177,8 +178,6 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
     dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
     if options["dataset"] is None:
         say_dataset(dataset.name, "which the policy was found with")
-    if not options["quiet"]:
-        say_data(dataset, dataset.target_scale())
     return Experiment(
         dataset,
         model_for(policy, dataset, options),

@@ -61,8 +61,6 @@ def train(policy_file: Path, **options: Any) -> int:
     dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
     if options["dataset"] is None:
         say_dataset(dataset.name, "which the policy was found with")
-    if not options["quiet"]:
-        say_data(dataset, dataset.target_scale())
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
     set_threads(options["threads"])
@@ -79,6 +77,7 @@ def train(policy_file: Path, **options: Any) -> int:
             out=options["out"],
             on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings),
             interrupted=interrupted.is_set,
+            on_start=None if options["quiet"] else lambda data: say_data(dataset, data.target_scale),
         )
     if result is None:
         click.echo(f"interrupted; the same command goes on from {options['out']}", err=True)

@@ -12,7 +12,7 @@ from autogrow.data.array_store import array_path
 from autogrow.data.arrays import Array, ClassName, Layout
 from autogrow.data.catalogue import Augmentation, Task
 from autogrow.data.labels import shown_classes
-from autogrow.data.preprocessing import Normalization, measure_target_scale
+from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit, split_indices
 from autogrow.errors import DataError
 
@@ -62,13 +62,6 @@ class Dataset:
             targets += f", standardized by {_shown(target_scale)}"
         numbers = f"{self.num_train} training and {self.num_test or 'no'} test examples"
         return "; ".join((f"{numbers}, {what}", f"{self.task} of {targets}", *self.notes))
-
-    def target_scale(self) -> Normalization | None:
-        """Mean and standard deviation of all training targets of a regression, to tell them; None for classes."""
-        if self.task == "classification":
-            return None
-        inputs, targets = self.training_arrays()
-        return measure_target_scale(TrainSplit(inputs, targets, np.arange(self.num_train, dtype=np.int64)))
 
     def training_arrays(self) -> tuple[Array, Array]:
         """All training inputs and targets, memory-mapped and read-only.

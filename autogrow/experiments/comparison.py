@@ -9,7 +9,7 @@ from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.controls import comparison_of
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.results import Results
-from autogrow.experiments.running import OnRun, check_num_seeds, run_experiment
+from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.study.settings import SPLIT_SEED
@@ -30,29 +30,37 @@ def compare_policy(
     on_run: OnRun | None = None,
     interrupted: Callable[[], bool] | None = None,
     jobs: int = 1,
+    on_start: Callable[[TrainingData], None] | None = None,
 ) -> Results | None:
     """Train the policy and its controls on every seed; None when `interrupted` said so.
 
     With `folder`, results are written there, and what is there already is not trained again. More seeds may be asked of
-    a finished comparison. `jobs` processes train at a time.
+    a finished comparison. `jobs` processes train at a time. `on_start` is told of the data, once nothing speaks against
+    starting.
 
     Raises `UsageError` and others with one line for anything that a user can mend, before anything is written.
     """
-    _check(experiment, num_seeds)
+    data = _check(experiment, num_seeds)
     design = comparison_of(experiment.policy)
+    if folder is not None:
+        folder.check(experiment_settings(experiment, design))
+    if on_start is not None:
+        on_start(data)
     return run_experiment(
         experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs
     )
 
 
-def _check(experiment: Experiment, num_seeds: int) -> None:
+def _check(experiment: Experiment, num_seeds: int) -> TrainingData:
+    """The data as they are split for the search. Raises for anything that stands against training."""
     check_num_seeds(num_seeds)
     if not experiment.policy.grows and experiment.policy.initial_fraction >= 1:
         raise UsageError("the policy grows nothing and starts at full size: there is nothing to compare")
     dataset = experiment.dataset
     if dataset.num_test == 0:
         raise UsageError(f"dataset {dataset.name!r} has no test split to compare on: add x_test and y_test to its file")
-    data = TrainingData.of(dataset, *dataset.split(seed=SPLIT_SEED, train_size=experiment.train_size))
+    splits = dataset.split(seed=SPLIT_SEED, train_size=experiment.train_size)
+    data = TrainingData.of(dataset, *splits, standardizes_targets=experiment.standardizes_targets)
     model = build_model(experiment.model, dataset.input_shape, dataset.num_outputs, 0)
     network = ExpandableNetwork(model, example_input(dataset.input_shape, torch.device("cpu")))
     check_outputs(network.module, data)
@@ -60,6 +68,7 @@ def _check(experiment: Experiment, num_seeds: int) -> None:
         reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
         raise UsageError(f"model {experiment.model.name!r} has no channel group that can grow ({reasons})")
     _check_limits(experiment, network)
+    return data
 
 
 def _check_limits(experiment: Experiment, network: ExpandableNetwork) -> None:

@@ -132,12 +132,14 @@ def train_policy(
     interrupted: Callable[[], bool] | None = None,
     reads_test: bool = True,
     standardizes_targets: bool = True,
+    on_start: Callable[[TrainingData], None] | None = None,
 ) -> TrainResult | None:
     """Train on train + validation, then read the test split, once; None when `interrupted` said so.
 
     Validation is kept apart only where the policy's trigger watches it, unless `hold_out_validation` says otherwise.
     Without `reads_test` the test split stays closed. A regression trains on standardized targets, unless they are to
     be taken as they are; its losses are in the user's unit all the same.
+    `on_start` is told of the data, once nothing speaks against starting.
     With `out`, the network and the record of its training are saved there; a run that was interrupted there goes on
     from its checkpoint.
 
@@ -179,6 +181,8 @@ def train_policy(
     )
     if out is not None:
         write_json_atomically(out / REQUEST, request)
+    if on_start is not None:
+        on_start(data)
     outcome = _run(trainer, out)
     if outcome is None:
         return None
