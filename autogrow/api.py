@@ -127,7 +127,7 @@ class Study:
             model=model,
             data_dir=None if data_dir is None else resolve_data_dir(data_dir),
             device=resolve_device(device),
-            out=None if out is None else Path(out),
+            out=None if out is None else resolved(out),
             jobs=jobs,
             on_run=on_run,
             interrupted=interrupted,
@@ -267,7 +267,7 @@ def train(
         train_size=train_size,
         device=resolve_device(device),
         execution=execution,
-        out=Path(out) if out is not None else None,
+        out=resolved(out) if out is not None else None,
         on_sample=on_sample,
         interrupted=interrupted,
     )
@@ -353,7 +353,7 @@ def evaluate(
     """
     saved = load_network(folder, model)
     opened = open_data(dataset, data_dir, task, layout, saved.config)
-    return evaluate_network(saved, opened, Path(folder))
+    return evaluate_network(saved, opened, resolved(folder))
 
 
 def open_data(

@@ -19,6 +19,8 @@ def atomic_target(path: Path) -> Iterator[Path]:
     Raises `RunFolderError` naming the full path when the file cannot be written (no space, no permission).
     """
     try:
+        if path.exists() and not path.is_file():
+            raise RunFolderError(f"{path} is no file, but a folder, a device or a pipe: remove it, or write elsewhere")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:

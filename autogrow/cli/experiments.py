@@ -27,6 +27,7 @@ from autogrow.cli.options import (
     storage_option,
     threads_option,
 )
+from autogrow.cli.path_types import FILE, FOLDER
 from autogrow.errors import UsageError
 
 
@@ -45,7 +46,7 @@ from autogrow.errors import UsageError
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="[default: RUN/confirmation; of a run at a URL, results/confirmation/NAME]",
 )
 @click.option("--model", help="The run's own package.module:factory, if it has one (runs your own code).")
@@ -77,7 +78,7 @@ def confirm(run_path: str | None, **options: Any) -> int:
             num_seeds=options["seeds"],
             prefer=options["prefer"],
             model=options["model"],
-            data_dir=Path(data_dir) if data_dir else None,
+            data_dir=data_dir,
             device=resolve_device(options["device"]),
             out=options["out"],
             on_start=None if quiet else lambda number: click.echo(f"{number} training runs", err=True),
@@ -111,7 +112,7 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("policy_file", metavar="POLICY", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("policy_file", metavar="POLICY", type=FILE)
 @known_dataset_option
 @data_form_options
 @click.option("--seeds", type=int, default=5, show_default=True, help="Every condition is trained on so many seeds.")
@@ -119,9 +120,7 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
 @model_option_option
 @click.option("--epochs", type=int, help="In place of the policy's own.")
 @click.option("--train-size", type=int, help="Train on a stratified subset of so many examples (plus validation).")
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: results/compare/POLICY-DATASET]"
-)
+@click.option("--out", type=FOLDER, help="[default: results/compare/POLICY-DATASET]")
 @limit_options
 @device_option
 @execution_options
@@ -237,7 +236,7 @@ ALL = "all"
 @click.option("--quick", is_flag=True, help="Short runs on little data: they show that it works, not what comes out.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="[default: results/reproduce/NAME, results/studies/NAME; of all: results]",
 )
 @device_option

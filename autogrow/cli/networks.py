@@ -24,17 +24,18 @@ from autogrow.cli.options import (
     say_data,
     say_dataset,
 )
+from autogrow.cli.path_types import FILE, FOLDER
 
 MOST_THREADS = 4096
 
 
 @click.command()
-@click.argument("policy_file", metavar="POLICY", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("policy_file", metavar="POLICY", type=FILE)
 @known_dataset_option
 @data_form_options
 @click.option("--model", help="Name or package.module:factory  [default: the model the policy was found with]")
 @model_option_option
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="model", show_default=True)
+@click.option("--out", type=FOLDER, default="model", show_default=True)
 @click.option("--epochs", type=int, help="In place of the policy's own.")
 @click.option("--train-size", type=int, help="Train on a stratified subset of so many examples (plus validation).")
 @limit_options
@@ -91,7 +92,7 @@ def train(policy_file: Path, **options: Any) -> int:
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @known_dataset_option
 @data_form_options
 @click.option("--model", help="package.module:factory of a network that is not built in (runs your own code).")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from autogrow.cli.path_types import FOLDER
 from autogrow.errors import UsageError, shortened
 from autogrow.reading.fields import MOST_BYTES
 from autogrow.reading.plain import LARGEST_INTEGER
@@ -15,10 +16,11 @@ from autogrow.reading.yaml_files import parse_yaml
 MOST_JOBS = 1024
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+
 data_dir_option: Decorator = click.option(
     "--data-dir",
     envvar="AUTOGROW_DATA",
-    type=click.Path(file_okay=False),
+    type=FOLDER,
     help="Where data sets lie, in torchvision's layout [AUTOGROW_DATA, or the user's cache folder].",
 )
 device_option: Decorator = click.option(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from autogrow.cli.options import chosen_run, json_option, run_argument, storage_option
+from autogrow.cli.path_types import FILE
 
 
 @click.command()
@@ -48,13 +49,13 @@ def _print_runs(runs: list[Any], as_json: bool) -> None:
 
 @click.command()
 @run_argument
-@click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the page  [RUN/report.html]"
-)
+@click.option("--html", type=FILE, help="Where to write the page  [RUN/report.html]")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is no report.")
 @storage_option
 @json_option
-def report(run_path: str | None, html: Path | None, storage: str | None, as_json: bool) -> None:
+def report(run_path: str | None, html: Path | None, overwrite: bool, storage: str | None, as_json: bool) -> None:
     """Show a run's tables, and write one offline HTML file with figures. Without RUN, of the newest in results."""
+    from autogrow.outputs import is_standard_output
     from autogrow.printing import console
     from autogrow.report.html import write_html_report
     from autogrow.report.summary import summarize
@@ -63,7 +64,9 @@ def report(run_path: str | None, html: Path | None, storage: str | None, as_json
     run = chosen_run(run_path, storage)
     summary = summarize(run)
     target = html or run.report_file
-    write_html_report(run, target)
+    write_html_report(run, target, overwrite=overwrite)
+    if is_standard_output(target):
+        return  # the page alone, as it was asked for
     run.publish()
     place = str(html) if html else run.place_of(target)
     if as_json:
@@ -81,9 +84,7 @@ def report(run_path: str | None, html: Path | None, storage: str | None, as_json
     metavar="[accuracy|gap|speed|loss|size|flops|latency|knee]",
     help="The best trial in this respect  [default: accuracy]",
 )
-@click.option(
-    "--to", "target", default="policy.yaml", show_default=True, type=click.Path(dir_okay=False, path_type=Path)
-)
+@click.option("--to", "target", default="policy.yaml", show_default=True, type=FILE)
 @click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
 @storage_option
 @json_option
@@ -98,9 +99,12 @@ def export(
 ) -> None:
     """Write a trial's policy to a file that trains anywhere. Without RUN, of the newest run in results."""
     from autogrow.export.policies import export_policy, save_policy
+    from autogrow.outputs import is_standard_output
 
     policy = export_policy(chosen_run(run_path, storage), trial=trial, prefer=prefer)
     save_policy(policy, target, overwrite=overwrite)
+    if is_standard_output(target):
+        return  # the policy alone
     if as_json:
         click.echo(json.dumps({"policy": str(target), **policy.model_dump(mode="json")}))
         return

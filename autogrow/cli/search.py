@@ -18,6 +18,7 @@ from autogrow.cli.options import (
     parse_share,
     say_data,
 )
+from autogrow.cli.path_types import PLACE
 from autogrow.errors import UsageError
 from autogrow.urls import without_secrets
 
@@ -92,7 +93,7 @@ from autogrow.urls import without_secrets
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and proposals.")
 @click.option("--name", help="Name of the run  [default: the data set and a number]")
-@click.option("--out", default="results", show_default=True, type=click.Path(file_okay=False), help="Folder of runs.")
+@click.option("--out", default="results", show_default=True, type=PLACE, help="Folder of runs.")
 @data_dir_option
 @click.option(
     "--resume", is_flag=True, help="Go on with the run of that --name, with the settings it was started with."

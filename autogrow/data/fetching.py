@@ -160,6 +160,10 @@ def _read_url(url: str, max_bytes: int, title: str) -> Generator[bytes, None, No
 @contextmanager
 def _written_whole(target: Path) -> Iterator[BinaryIO]:
     """A file that appears under the name `target` when the block ends well, and never otherwise."""
+    if target.exists() and not target.is_file():
+        raise DataError(
+            f"{target} is no file, but a folder, a device or a pipe: remove it, or give another data folder"
+        )
     unfinished = unfinished_path(target)
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from autogrow.experiments.records import Outcome, read_outcome
 from autogrow.export.retraining import REQUEST, discard_training
 from autogrow.files import write_json_atomically, write_text_atomically
 from autogrow.locking import FolderLock
+from autogrow.paths import resolved
 from autogrow.reading.json_files import read_json
 from autogrow.reading.texts import MEBIBYTE
 
@@ -37,7 +38,7 @@ class ExperimentFolder:
     """
 
     def __init__(self, path: Path, kind: str) -> None:
-        self.path = path
+        self.path = path = resolved(path)
         self.kind = kind
         self.result_file = path / f"{kind}.json"
         self.curves_file = path / "curves.json"
@@ -78,7 +79,7 @@ class ExperimentFolder:
     ) -> None:
         """Write what came out. `curves` has an entry per run, each on a line: they are long."""
         if pages.policy is not None:
-            pages.policy.save(self.policy_file)
+            write_text_atomically(self.policy_file, pages.policy.to_text())
         else:
             self.policy_file.unlink(missing_ok=True)
         if pages.table is not None:

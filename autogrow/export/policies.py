@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from autogrow.errors import UsageError
+from autogrow.outputs import check_output
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.choosing import best_trial, need_candidate, policy_of, trial_by_number
 from autogrow.study.objectives import OBJECTIVES
@@ -28,6 +29,5 @@ def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | Non
 
 def save_policy(policy: GrowthPolicy, path: Path, *, overwrite: bool) -> None:
     """Write a policy file. Raises `UsageError` where a file stands already, unless it may be overwritten."""
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists: choose another --to, or add --overwrite")
+    check_output(path, lambda _: overwrite, "choose another --to, or add --overwrite")
     policy.save(path)

@@ -20,6 +20,7 @@ from autogrow.files import write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.shape import NetworkShape
+from autogrow.paths import resolved
 from autogrow.training.example_input import example_input
 
 WEIGHTS = "model.safetensors"
@@ -91,7 +92,7 @@ def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
     `model` names the ``package.module:factory`` of a network that is not built in: a saved file may not choose what
     code is imported. Raises `NetworkError` for anything missing, damaged or of a newer format.
     """
-    folder = Path(folder)
+    folder = resolved(folder)
     record, config = _read(folder)
     spec = ModelSpec.from_dict(config["model"]).named_again(model, str(folder))
     most = max(SMALL_PARAMETERS, LARGEST_UNGROWN * weights_bytes(folder / WEIGHTS))

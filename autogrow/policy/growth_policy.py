@@ -7,6 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from autogrow.errors import PolicyError
+from autogrow.outputs import check_output, write_output
+from autogrow.paths import resolved
 from autogrow.policy.depth import AnyDepth
 from autogrow.policy.freezing import AnyFreezing, NoFreezing
 from autogrow.policy.initializations import AnyInitialization, ZeroFanOut
@@ -14,7 +16,7 @@ from autogrow.policy.layer_selection import All, AnyLayerSelection
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.origin import Origin
 from autogrow.policy.part import PolicyPart, validated
-from autogrow.policy.policy_file import read_policy_file, write_policy_file
+from autogrow.policy.policy_file import policy_text, read_policy_file
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.stopping import relative_gain
 from autogrow.policy.training_settings import TrainingSettings
@@ -162,9 +164,15 @@ class GrowthPolicy(PolicyPart):
     @classmethod
     def load(cls, path: str | Path) -> "GrowthPolicy":
         """Read a policy file. Raises `PolicyError` for anything but a valid ``autogrow-policy/1`` file."""
-        return cls.from_dict(read_policy_file(Path(path)), where=str(path))
+        return cls.from_dict(read_policy_file(resolved(path)), where=str(path))
 
     def save(self, path: str | Path) -> None:
-        """Write the policy file, whole or not at all."""
+        """Write the policy file, whole or not at all; one that stands there is replaced."""
+        place = resolved(path)
+        check_output(place, lambda _: True, "")
+        write_output(place, self.to_text())
+
+    def to_text(self) -> str:
+        """The content of its file."""
         unset = set() if self.limits.is_set else {"limits"}
-        write_policy_file(Path(path), self.model_dump(mode="json", exclude_none=True, exclude=unset))
+        return policy_text(self.model_dump(mode="json", exclude_none=True, exclude=unset))

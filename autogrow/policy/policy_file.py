@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 
 from autogrow.errors import PolicyError
-from autogrow.files import write_text_atomically
 from autogrow.reading.yaml_files import read_yaml
 
 FORMAT_NAME = "autogrow-policy"
@@ -21,9 +20,10 @@ def read_policy_file(path: Path) -> dict[str, Any]:
     return fields
 
 
-def write_policy_file(path: Path, fields: dict[str, Any]) -> None:
+def policy_text(fields: dict[str, Any]) -> str:
+    """The content of a policy file."""
     document = {"format": f"{FORMAT_NAME}/{FORMAT_VERSION}", **fields}
-    write_text_atomically(path, yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=110))
+    return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=110)
 
 
 def check_format(value: object, path: Path) -> None:

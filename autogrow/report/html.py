@@ -12,6 +12,7 @@ import yaml
 from markupsafe import Markup
 
 from autogrow.files import write_text_atomically
+from autogrow.outputs import check_output, write_output
 from autogrow.report import tables
 from autogrow.report.formats import MISSING, plain
 from autogrow.report.page_figures import page_figures
@@ -19,10 +20,27 @@ from autogrow.report.snapshot import read_snapshot
 from autogrow.report.summary import RunSummary, summarize_snapshot
 from autogrow.study.run_folder import RunFolder
 
+REPORT_BYTES = 8192
+"""Of a page's beginning, with its title and the run's name in it."""
 
-def write_html_report(run: RunFolder, path: Path) -> None:
-    """Write the report of a run, whole or not at all. Raises `RunFolderError` when the run cannot be read."""
-    write_text_atomically(path, html_report(run))
+
+def write_html_report(run: RunFolder, path: Path, *, overwrite: bool = False) -> None:
+    """Write the report of a run, whole or not at all. Raises `RunFolderError` when the run cannot be read.
+
+    Raises `UsageError` where something else than an earlier report stands at `path`, unless it may be overwritten.
+    """
+    if path == run.report_file:
+        write_text_atomically(path, html_report(run))
+        return
+    check_output(path, lambda file: overwrite or is_report(file), "it is no report; add --overwrite, or choose another")
+    write_output(path, html_report(run))
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file begins as the pages do that are written here."""
+    with path.open("rb") as file:
+        beginning = file.read(REPORT_BYTES)
+    return beginning.startswith(b"<!doctype html>") and b"autogrow report</title>" in beginning
 
 
 def html_report(run: RunFolder) -> str:

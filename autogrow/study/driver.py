@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from autogrow.errors import RunFolderError
-from autogrow.files import current_umask
+from autogrow.files import current_umask, write_text_atomically
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.monitor import SearchMonitor
@@ -167,5 +167,6 @@ class Driver:
         contenders = trials if ended is None else [trial for trial in (self._best, trials[ended]) if trial is not None]
         best = best_trial(contenders, self._plan.objectives, "accuracy")
         if best is not None and (self._best is None or best.number != self._best.number):
-            policy_of(best, self._folder, self._plan.settings).save(self._folder.policy_file)
+            policy = policy_of(best, self._folder, self._plan.settings)
+            write_text_atomically(self._folder.policy_file, policy.to_text())
             self._best = best

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from autogrow.errors import PolicyError, nearest
+from autogrow.paths import resolved
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.policy_file import read_yaml_mapping
@@ -390,7 +391,7 @@ def read_space(space: str | Mapping[str, Any]) -> dict[str, Any]:
 def find_space(name: str) -> Path:
     """The file of a space given as a path, or by the name of one that comes with autogrow (``default``)."""
     shipped = shipped_spaces()
-    path = Path(name)
+    path = resolved(name)
     if path.suffix in (".yaml", ".yml"):
         # `search_spaces/default.yaml` means the shipped file also where the current folder is another one.
         if not path.exists() and path.parent.name == "search_spaces" and path.stem in shipped:

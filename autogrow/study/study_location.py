@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 import shutil
 import time
 import warnings
@@ -26,6 +25,7 @@ from sqlalchemy.exc import (
 )
 
 from autogrow.errors import RunFolderError, UsageError
+from autogrow.paths import resolved
 from autogrow.urls import HARMLESS_OPTIONS, HIDDEN, scrubbed
 
 FORMER_STUDY_NAME = "autogrow"
@@ -71,7 +71,7 @@ def parsed_url(text: str) -> URL:
     if url.database in (None, "", ":memory:"):
         raise UsageError("--storage sqlite:// is in memory, where nobody shares it: name a file, or leave it out")
     # A run is read from other folders than the one that it was started in.
-    return url.set(database=os.path.abspath(str(url.database)))
+    return url.set(database=str(resolved(str(url.database))))
 
 
 def resolved_url(text: str) -> str:

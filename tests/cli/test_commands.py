@@ -69,7 +69,7 @@ class TestJson:
     def test_report(self, autogrow, finished_run, workplace):
         code, out, _ = autogrow("report", finished_run.path, "--json", "--html", "page.html")
         assert code == 0
-        assert one_document(out)["html"] == "page.html"
+        assert one_document(out)["html"] == str(workplace / "page.html")
         assert (workplace / "page.html").stat().st_size > 1000
 
     def test_export(self, autogrow, finished_run):
