@@ -17,7 +17,7 @@ from autogrow.network.depth.stage_finding import find_stages, with_named_stages
 from autogrow.network.depth.stages import Stage, StageDesigns
 from autogrow.network.fitting.new_units import fit_new_units
 from autogrow.network.growable import LossOf
-from autogrow.network.measuring.size import measure_size
+from autogrow.network.measuring.size import check_limits
 from autogrow.network.optimizer.attached import AttachedOptimizers, Optimizers, as_list
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
@@ -225,7 +225,7 @@ class ExpandableNetwork:
             self._make(resizing, units, grows=True, reset=optimizer_state == "reset", ramp=settings.ramps)
             if calibration_input is not None:
                 measure_new_statistics(self.module, resizing.fresh_channels, calibration_input)
-            self._check_limits()
+            check_limits(self.module, self._batch, self.limits)
         return Widening(dict(added_units), before, self.num_parameters, time.perf_counter() - started)
 
     @in_plain_mode
@@ -316,7 +316,7 @@ class ExpandableNetwork:
             if calibration_input is not None:
                 measure_new_statistics(self.module, change.fresh_channels, calibration_input)
             outputs.check(added_blocks, exact)
-            self._check_limits()
+            check_limits(self.module, self._batch, self.limits)
         return Deepening(dict(added_blocks), before, self.num_parameters, time.perf_counter() - started)
 
     def shorten(self, blocks: Mapping[str, int]) -> None:
@@ -366,13 +366,6 @@ class ExpandableNetwork:
         difference = self._record.difference_in(self.module)
         if difference is not None:
             raise NetworkError(difference)
-
-    def _check_limits(self) -> None:
-        if self.limits.is_set:
-            with explained("the network's size cannot be measured"):
-                exceeded = self.limits.exceeded(measure_size(self.module, self._batch, self.limits))
-            if exceeded:
-                raise NetworkError(f"the network would exceed {exceeded}; add less, or raise the limit")
 
     @contextmanager
     def _undone_on_error(self, change: Resizing | DepthChange, optimizer: Optimizers | None = None) -> Iterator[None]:

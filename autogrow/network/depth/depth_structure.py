@@ -202,7 +202,7 @@ class _Renaming:
 
     def fixed(self, group: FixedGroup) -> FixedGroup:
         reason = re.sub(rf"(?<![\w.]){re.escape(self.old)}(?=[.\s'\[#])", lambda _: self.new, group.reason)
-        return replace(group, name=self.name(group.name), reason=reason)
+        return replace(group, name=self.name(group.name), reason=reason, members=tuple(map(self.member, group.members)))
 
     def attribute(self, entry: AttributeLayout) -> AttributeLayout:
         attribute = replace(entry.attribute, layer=self.name(entry.attribute.layer))

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from autogrow.errors import NetworkError
 from autogrow.network.measuring.flops import training_flops_per_example
 from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.explained import explained
 from autogrow.network.running.model_input import ModelInput, run
 from autogrow.policy.limits import NetworkSize, SizeLimits
 
@@ -32,6 +34,15 @@ def measure_size(
         memory_bytes=training_memory_bytes(model, batch) if limits.needs_memory else None,
         latency_ms=latency_ms(model, batch if timed is None else timed) if limits.needs_latency else None,
     )
+
+
+def check_limits(model: nn.Module, batch: ModelInput, limits: SizeLimits) -> None:
+    """Raises `NetworkError` if `model` is larger than `limits` allow, or cannot be measured."""
+    if limits.is_set:
+        with explained("the network's size cannot be measured"):
+            exceeded = limits.exceeded(measure_size(model, batch, limits))
+        if exceeded:
+            raise NetworkError(f"the network would exceed {exceeded}; add less, or raise the limit")
 
 
 def training_memory_bytes(model: nn.Module, batch: ModelInput) -> int:
