@@ -146,3 +146,44 @@ class TestParameters:
         network.deepen("1")
         strides = [[parameter.stride() for parameter in block.parameters()] for block in module[1]]
         assert strides[2] == strides[1] and not module[1][2].inner.weight.is_contiguous()
+
+
+class TestHooks:
+    @pytest.mark.parametrize("kind", ["forward_pre", "forward", "full_backward", "full_backward_pre"])
+    @pytest.mark.parametrize("is_early", [True, False], ids=["before stages are found", "after"])
+    def test_those_of_users_are_refused_and_nothing_changes(self, kind, is_early):
+        """A copy would write into the same record as its original, or be missing from it."""
+        network = growing(Block(), Block())
+        if not is_early:
+            assert network.blocks == {"1": 2}
+        handle = getattr(network.module[1][1].inner, f"register_{kind}_hook")(lambda *_: None)
+        with pytest.raises(NetworkError, match="last block has a hook on 'inner', which new ones would share or lack"):
+            network.deepen("1")
+        assert len(network.module[1]) == 2
+        handle.remove()
+        network.add_stages(["1"])
+        network.deepen("1")
+        assert len(network.module[1]) == 3
+
+    def test_those_on_other_layers_are_no_hindrance(self):
+        network = growing(Block(), Block())
+        network.module[0].register_forward_hook(lambda *_: None)
+        network.module[1][0].register_forward_hook(lambda *_: None)
+        network.deepen("1")
+
+    def test_methods_of_the_block_go_with_it(self):
+        class Counting(Block):
+            def __init__(self):
+                super().__init__()
+                self.calls = 0
+                self.inner.register_forward_hook(self.count)
+
+            def count(self, *_):
+                self.calls += 1
+
+        network = growing(Counting(), Counting())
+        network.deepen("1")
+        for block in network.module[1]:
+            block.calls = 0
+        network.module(torch.randn(4, 5))
+        assert [block.calls for block in network.module[1]] == [1, 1, 1]

@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+import types
 
 import pytest
 import torch
@@ -270,7 +271,8 @@ def test_a_block_that_has_stopped_being_the_identity_is_refused():
     """A stage that was exact when it was found need not be so on what arrives later: it is checked at every event."""
     growing, batch = growing_network("resnet")
     assert growing.stages
-    growing.module.stages[0][-1].register_forward_hook(lambda layer, inputs, output: output - 1)
+    last = growing.module.stages[0][-1]
+    last.forward = types.MethodType(lambda self, x: type(self).forward(self, x) - 1, last)
     with pytest.raises(NetworkError, match="stage 'stages.0': a new block cannot start as the identity"):
         growing.deepen("stages.0")
     assert growing.blocks == EXPECTED_STAGES["resnet"]

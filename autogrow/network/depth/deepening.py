@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from autogrow.errors import NetworkError
+from autogrow.network.depth.block_copies import foreign_hook
 from autogrow.network.depth.depth_structure import block_structure, own_groups, renamed, with_depth, with_widths_of
 from autogrow.network.depth.new_blocks import BlockCall, fresh_block, identity_block, record_calls
 from autogrow.network.depth.stages import StageDesign, StageDesigns
@@ -134,6 +135,12 @@ def prepare_depth(
     change = DepthChange(with_widths_of(structure, present, known.designs, before, after))
     deeper = [known.designs[name] for name in known.designs if after[name] > before[name]]
     last = {design.name: model.get_submodule(design.prefix(before[design.name] - 1)) for design in deeper}
+    for name, block in last.items():
+        if (where := foreign_hook(block)) is not None:
+            raise NetworkError(
+                f"stage {name!r}: its last block has a hook on {where!r}, which new ones would share or lack: remove "
+                "it, and register it on all blocks afterwards"
+            )
     calls = None if identity_on is None else record_calls(model, last, beside(model, identity_on))
     maker = _BlockMaker(known.structure, change.structure, generator, calls)
     for name, design in known.designs.items():

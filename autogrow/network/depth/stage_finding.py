@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from autogrow.errors import NetworkError, one_line, unknown_name
-from autogrow.network.depth.block_numbers import foreign_part, place_number
+from autogrow.network.depth.block_copies import foreign_part, place_number
 from autogrow.network.depth.deepening import beside, difference, outputs_of, prepare_depth
 from autogrow.network.depth.depth_structure import block_structure
 from autogrow.network.depth.new_blocks import fresh_block, identity_block, record_calls

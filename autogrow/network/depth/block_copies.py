@@ -1,4 +1,4 @@
-"""What blocks keep that a copy of one would keep wrongly: the number of their place, and other modules.
+"""What blocks keep that a copy of one would keep wrongly: the number of their place, parts of others, and hooks.
 
 Decoder layers of Hugging Face's models have a ``layer_idx`` that says where in a cache of keys and values they write. A
 copy with the number of its original writes over it, and nothing looks wrong until the copy has learnt something.
@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from autogrow.network.structure.held_tensors import unregistered_places
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 MAX_DEPTH = 3
 """Containers within containers that are looked into."""
@@ -43,6 +45,23 @@ def foreign_part(block: nn.Module) -> str | None:
         for attribute, value in vars(layer).items():
             if attribute != "_modules" and any(id(module) not in own for module in _modules(value, MAX_DEPTH)):
                 return f"{name}.{attribute}" if name else attribute
+    return None
+
+
+def foreign_hook(block: nn.Module) -> str | None:
+    """The layer of a block on which somebody has registered a hook; None if there is none.
+
+    What the hook says of a copy, only they can know. PyTorch's own (spectral norm), and methods of the block, are part
+    of it and are copied with it.
+    """
+    own = {id(module) for module in block.modules()}
+    for name, layer in block.named_modules():
+        for kind in _HOOKS:
+            for hook in getattr(layer, kind, {}).values():
+                is_own = id(getattr(hook, "__self__", None)) in own
+                origin = getattr(hook, "__module__", None) or type(hook).__module__
+                if not is_own and origin.partition(".")[0] != "torch":
+                    return name or "itself"
     return None
 
 
