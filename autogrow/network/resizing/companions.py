@@ -1,13 +1,27 @@
-"""What hangs on a parameter or buffer besides its numbers, when another takes its place.
+"""What hangs on a parameter or buffer besides its numbers, when another takes its place or is modelled on it.
 
-===============================  =====================================================================================
-carried over                     `requires_grad`, pending gradients (zero for new entries), hooks on gradients (the
-                                 handles stay good), attributes, the memory format
-refused, with what to do         hooks after accumulation, attributes that hold tensors, gradients that are sparse or
-                                 have a graph of their own, and tensors of other classes (sharded, quantized)
-===============================  =====================================================================================
-
-What stands in a module, an optimizer or a wrapper is theirs to say.
+=====================================  ==========================  =================================================
+what                                   when it is replaced         when a new block's parameter is modelled on it
+=====================================  ==========================  =================================================
+requires_grad                          carried                     as in the block that is copied
+pending gradient                       carried, new entries zero   none yet
+pending gradient, sparse or with graph refused                     none yet
+hooks on its gradient                  carried, handles stay good  refused
+hooks after accumulation               refused                     refused
+attributes                             carried                     carried
+attributes that hold tensors, modules  refused                     refused
+memory format                          carried                     carried
+shared memory, memory of two           refused                     its own memory
+another class or layout                refused                     refused
+other names (ties)                     all of them follow          refused (`stage_finding`)
+lists, dictionaries, bare attributes   replaced there              of the block's own parts only (`block_copies`)
+tuples, sets, keys                     refused                     of the block's own parts only
+an older graph that ends in it         its backward pass raises    goes on
+hooks on its module                    stay, as modules do         refused, but for the block's own and PyTorch's
+place, name, settings in its group     kept                        those of the one that it is modelled on
+state of its optimizer                 see `optimizer_state`       starts afresh
+DistributedDataParallel around it      refuses to run              refuses to run (`module_wrappers`)
+=====================================  ==========================  =================================================
 """
 
 from collections.abc import Callable, Iterable
