@@ -23,9 +23,9 @@ def read_test_split(
     task = Task(dataset.task, None if target_scale is None else target_scale.std)
     examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"), target_scale)
     found = task.evaluate(module, examples)
-    if not math.isfinite(found.loss):
-        return unread(f"the test loss is {found.loss}: inputs or targets of the test split are out of range")
-    if not math.isfinite(found.accuracy):
+    if not math.isfinite(found.loss) or math.isinf(found.accuracy):
+        return unread(f"the test loss is {found.loss:g}: inputs or targets of the test split are out of range")
+    if math.isnan(found.accuracy):
         number = len(examples)
         which = "of one test example" if number == 1 else f"of {number} test examples with one and the same target"
         return Metrics(found.loss, math.nan, f"the {task.accuracy_name} {which} is undefined")

@@ -97,8 +97,8 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
     dataset = open_dataset(settings.dataset, Path(settings.data_dir), task=settings.task, layout=settings.layout)
     train, validation = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
-    for part, name in ((train, "training"), (validation, "validation")):
-        refuse_constant_targets(Task(dataset.task), torch.from_numpy(part.targets), name)
+    for part in (train, validation):
+        refuse_constant_targets(Task(dataset.task), part)
     module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
     network = ExpandableNetwork(module, example_input(dataset.input_shape, torch.device("cpu")))
     data = TrainingData.of(dataset, train, validation, standardizes_targets=settings.standardizes_targets)

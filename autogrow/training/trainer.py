@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autogrow.data.splits import Examples
 from autogrow.errors import TrainingDivergedError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.size import latency_ms, training_memory_bytes
@@ -167,15 +168,15 @@ class Trainer:
 
     def _refuse_constant_targets(self) -> None:
         """Wherever R² is going to be read, it must be defined: of all examples, and of those that samples are of."""
-        task, measuring = self._data.task, self._measuring
-        parts = [(self._train, measuring.matched_train_indices(self._validation), measuring.train_indices, "training")]
-        if self._validation is not None and measuring.validation_indices is not None:
-            everything = torch.arange(len(self._validation), device=self.device)
-            parts.append((self._validation, everything, measuring.validation_indices, "validation"))
-        for examples, at_the_end, sampled, name in parts:
-            refuse_constant_targets(task, examples.targets, name)
-            refuse_constant_targets(task, examples.targets[at_the_end], name, " that are read at the end")
-            refuse_constant_targets(task, examples.targets[sampled], name, " that samples are of")
+        task, measuring, validation = self._data.task, self._measuring, self._data.validation
+        matched = measuring.matched_train_indices(self._validation)
+        parts: list[tuple[Examples, tuple[Tensor, Tensor]]] = [(self._data.train, (matched, measuring.train_indices))]
+        if validation is not None and measuring.validation_indices is not None:
+            parts.append((validation, (torch.arange(len(validation)), measuring.validation_indices)))
+        for examples, (at_the_end, sampled) in parts:
+            refuse_constant_targets(task, examples)
+            refuse_constant_targets(task, examples, at_the_end, " that are read at the end")
+            refuse_constant_targets(task, examples, sampled, " that samples are of")
 
     def _examples_of_a_step(self) -> Tensor:
         return self._train.batch(self._measuring.first(self._order.batch_size))[0]
