@@ -162,7 +162,7 @@ def compare(policy_file: Path, **options: Any) -> int:
     if results is None:
         click.echo(f"interrupted; the same command goes on from {out}", err=True)
         return 130
-    _print_results(results, folder, options["as_json"])
+    _print_results(results, experiment.yardstick("test"), folder, options["as_json"])
     return 0 if results.of_condition(results.design.subject) else 1
 
 
@@ -212,7 +212,8 @@ def _run_printer(num_seeds: int, first_seed: int = 0) -> Any:
     return show
 
 
-def _print_results(results: Any, folder: Any, as_json: bool) -> None:
+def _print_results(results: Any, yardstick: Any, folder: Any, as_json: bool) -> None:
+    from autogrow.experiments.comparison_findings import findings
     from autogrow.experiments.tables import results_tables
     from autogrow.printing import console
     from autogrow.report.terminal import render_tables
@@ -221,7 +222,10 @@ def _print_results(results: Any, folder: Any, as_json: bool) -> None:
         content = folder.result()
         click.echo(json.dumps({"out": str(folder.path), **content}))
         return
-    console().print(render_tables(*results_tables(results)))
+    terminal = console()
+    terminal.print(render_tables(*results_tables(results)))
+    for paragraph in findings(results, yardstick):
+        terminal.print(paragraph, highlight=False, markup=False)
     click.echo(f"\nwritten to {folder.path}: {', '.join(path.name for path in folder.written)}")
 
 

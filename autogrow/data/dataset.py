@@ -71,6 +71,14 @@ class Dataset:
         """
         return open_array(self.arrays_folder, "x_train"), open_array(self.arrays_folder, "y_train")
 
+    def largest_class_share(self) -> float | None:
+        """Share of the training examples that is of the commonest class: what a network gets right that looks at
+        nothing. None for a regression."""
+        if self.task != "classification":
+            return None
+        _, targets = self.training_arrays()
+        return float(np.bincount(np.asarray(targets)).max() / self.num_train)
+
     def split(
         self, *, seed: int, validation_fraction: float | None = None, train_size: int | None = None
     ) -> tuple[TrainSplit, ValidationSplit]:

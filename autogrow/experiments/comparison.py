@@ -5,11 +5,14 @@ from collections.abc import Callable
 import torch
 
 from autogrow.errors import UsageError
+from autogrow.experiments.comparison_findings import content
 from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.controls import comparison_of
 from autogrow.experiments.folder import ExperimentFolder
+from autogrow.experiments.pages import Pages, accuracy_figure
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
+from autogrow.experiments.tables import markdown_page, results_tables
 from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.study.settings import SPLIT_SEED
@@ -41,13 +44,19 @@ def compare_policy(
     Raises `UsageError` and others with one line for anything that a user can mend, before anything is written.
     """
     data = _check(experiment, num_seeds)
-    design = comparison_of(experiment.policy)
+    design, yardstick = comparison_of(experiment.policy), experiment.yardstick("test")
     if folder is not None:
         folder.check(experiment_settings(experiment, design))
     if on_start is not None:
         on_start(data)
+
+    def pages(results: Results, heading: str) -> Pages:
+        said = content(results, yardstick)
+        table = markdown_page(heading, results_tables(results), said["findings"])
+        return Pages(table, accuracy_figure(results, heading), said)
+
     return run_experiment(
-        experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs
+        experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs, pages=pages
     )
 
 

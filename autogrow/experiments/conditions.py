@@ -19,7 +19,8 @@ from autogrow.paths import is_npz_name
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.study.settings import available_cores, versions
+from autogrow.report.judging import Yardstick
+from autogrow.study.settings import SPLIT_SEED, available_cores, versions
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class Experiment:
     @property
     def _scales_targets(self) -> bool:
         return self.standardizes_targets and self.dataset.task == "regression"
+
+    def yardstick(self, split: Literal["test", "validation"], *, by_loss: bool = False) -> Yardstick:
+        """What results that are read on a split are compared by."""
+        if split == "test":
+            number = self.dataset.num_test
+        else:
+            number = len(self.dataset.split(seed=SPLIT_SEED, train_size=self.train_size)[1])
+        return Yardstick(self.dataset.task, by_loss, number, self.dataset.largest_class_share())
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, as plain data without paths."""

@@ -9,7 +9,7 @@ validation data that the search chose by: the test split stays closed, and remai
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import DEFAULT, STATIC, default_policy, static_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.report import formats
+from autogrow.report.confirmed import PAIRED, RECIPE
+from autogrow.report.judging import Yardstick
+from autogrow.report.verdict import judge_confirmation
 from autogrow.study.choosing import found_by, is_feasible, need_candidate, policy_of, ranked
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
@@ -95,11 +98,11 @@ class _Found:
         changes = {"training": self.settings.training, "found_by": where}
         return default_policy().within(self.settings.limits).model_copy(update=changes)
 
-    def read(self, results: Results, metric: str) -> Confirmed:
+    def read(self, results: Results, metric: str, yardstick: Yardstick) -> Confirmed:
         """The results beside what the search had read."""
         searched = self.controls | {each.condition: each.searched for each in self.candidates}
         names = tuple(each.condition for each in self.candidates)
-        return Confirmed(results, metric, names, searched, self.default_is_feasible)
+        return Confirmed(results, metric, names, searched, yardstick, self.default_is_feasible)
 
 
 def confirm_policies(
@@ -134,6 +137,7 @@ def confirm_policies(
     metric = METRICS[prefer]
     found = _read_run(run, top, prefer)
     experiment, design = _experiment(found, model or run.model_name, data_dir, device), _design(found)
+    yardstick = experiment.yardstick("validation", by_loss=prefer == "loss")
     if design.first_seed + num_seeds > SEED_LIMIT:
         raise UsageError(
             f"seeds is {num_seeds}: the run's seed is {found.settings.seed}, and the last one is 2**32 - 1"
@@ -142,7 +146,7 @@ def confirm_policies(
 
     def pages(results: Results, heading: str) -> Pages:
         heading = f"{run.name} on other seeds"
-        confirmed = found.read(results, metric)
+        confirmed = found.read(results, metric, yardstick)
         page = markdown_page(heading, (confirmed.table(), confirmed.policies_table()), confirmed.findings())
         figures = accuracy_figure(results, heading)
         return Pages(page, figures, _data(found, confirmed), _best_policy(found, confirmed))
@@ -155,7 +159,7 @@ def confirm_policies(
     )
     if results is None:
         return None
-    confirmed = found.read(results, metric)
+    confirmed = found.read(results, metric, yardstick)
     return Confirmation(confirmed, folder, _best_policy(found, confirmed))
 
 
@@ -272,6 +276,9 @@ def _data(found: _Found, confirmed: Confirmed) -> dict[str, Any]:
         "metric": confirmed.metric,
         "best": confirmed.best,
         "evidence": confirmed.evidence(),
+        PAIRED: None if (paired := confirmed.paired()) is None else asdict(paired),
+        RECIPE: None if confirmed.best is None else found.policy(confirmed.best).recipe(),
+        "verdict": None if paired is None else asdict(judge_confirmation(paired)),
         "findings": confirmed.findings(),
         "in_search": dict(confirmed.searched),
         "policies": {name: found.policy(name).recipe() for name in (DEFAULT, *confirmed.candidates)},

@@ -10,7 +10,9 @@ from autogrow.experiments.statistics import PairedDifference
 from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, loss_cell, p_value_cell, seconds_cell
 from autogrow.policy.presets import DEFAULT
 from autogrow.report import formats
+from autogrow.report.judging import Yardstick, judge_seeds
 from autogrow.report.tables import Table
+from autogrow.report.verdict import Paired, judge_confirmation, subject_of
 
 TUNED = "tuned"
 """The full network with the training settings of the search's best trial; of its condition's name, what comes first."""
@@ -33,6 +35,8 @@ class Confirmed:
     """Conditions of what the search tried, its best first."""
     searched: Mapping[str, float]
     """What the search itself read by its one seed, by condition."""
+    yardstick: Yardstick
+    """What is known of the examples that results are read on."""
     default_is_feasible: bool = True
     """Whether the default policy keeps to the run's limits; it cannot be chosen where not."""
 
@@ -68,6 +72,48 @@ class Confirmed:
             **{name: difference.to_dict() for name, difference in differences.items() if difference is not None},
         }
 
+    def paired(self) -> Paired | None:
+        """The best policy beside the better of the networks at full size; None where one of the two is missing."""
+        best, rivals = self.best, [name for name in self._controls if name != DEFAULT]
+        means = {name: spread.mean for name in rivals if (spread := self.results.spread(name, self.metric)) is not None}
+        if best is None or not means:
+            return None
+        rival = (max if self.by_accuracy else min)(means, key=lambda name: means[name])
+        difference = self.results.between(best, rival, self.metric)
+        return None if difference is None else self._paired(best, rival, difference)
+
+    def _paired(self, best: str, rival: str, difference: PairedDifference) -> Paired:
+        def mean(name: str, metric: str) -> float | None:
+            spread = self.results.spread(name, metric)
+            return None if spread is None else spread.mean
+
+        sizes = [mean(name, "parameters") or 0.0 for name in (best, rival)]
+        return Paired(
+            title=self._title(best),
+            trial=int(best.partition("@")[0].removeprefix("trial_")) if best != DEFAULT else None,
+            subject=subject_of(mean(best, "num_events") or 0.0, *sizes),
+            other=self._title(rival),
+            task=self.results.task,
+            by_loss=not self.by_accuracy,
+            mean=mean(best, self.metric) or 0.0,
+            other_mean=mean(rival, self.metric) or 0.0,
+            accuracy=mean(best, self.results.accuracy_metric),
+            other_accuracy=mean(rival, self.results.accuracy_metric),
+            difference=difference.mean,
+            standard_error=difference.standard_error,
+            num_seeds=difference.num_seeds,
+            best_of=len(self.candidates) + int(self.default_is_feasible),
+            num_examples=self.yardstick.num_examples,
+            largest_class_share=self.yardstick.largest_class_share,
+        )
+
+    def _title(self, name: str) -> str:
+        """As sentences call a condition."""
+        if name == DEFAULT:
+            return "the default policy"
+        title = self.results.design.title(name)
+        return title if name in self.candidates else title.replace("full", "the full network", 1)
+
     def table(self) -> Table:
         """One row per condition."""
         results = self.results
@@ -96,11 +142,15 @@ class Confirmed:
         return Table("Policies", (*columns_of("policy"), *columns_of("what it is")), rows, "")
 
     def findings(self) -> tuple[str, ...]:
-        """Which policy is best, how far it is from what needs no search, and how lucky the search's best were."""
-        best = self.best
+        """The verdict, which policy is best beside what needs no search, and how lucky the search's best were."""
+        best, paired = self.best, self.paired()
         if best is None:
             return ("No policy came through under every seed.",)
-        said = (self._said_of_best(best), self._said_of_full(best), self._said_of_luck())
+        verdict = None if paired is None else judge_confirmation(paired)
+        if verdict is not None and verdict.kind == "nothing_learned":
+            return verdict.headline, *verdict.details
+        headline = "" if verdict is None else verdict.headline
+        said = (headline, self._said_of_best(best), self._said_of_full(best), self._said_of_luck())
         return tuple(each for each in said if each)
 
     @property
@@ -130,20 +180,20 @@ class Confirmed:
         value = f"{self._value(None if mean is None else mean.mean)}{self._unit}"
         where = f"the {'highest' if self.by_accuracy else 'lowest'} mean {self._metric_name} over {seeds}, {value}"
         if best == DEFAULT:
-            return f"Of the policies, the default one has {where}: nothing that the search found is ahead of it."
-        difference = self.results.between(best, DEFAULT, self.metric)
+            return f"Of the policies, the default one has {where}: none that the search found has more."
         said = f"Of the policies, {self.results.design.title(best)} has {where}"
+        difference = self.results.between(best, DEFAULT, self.metric)
         if difference is None:
             return f"{said}."
-        return f"{said}: {self._difference(difference)} from the default one{self._doubt(difference)}."
+        return f"{said}: {self._beside(best, DEFAULT, difference)}{self._doubt(difference)}."
 
     def _doubt(self, difference: PairedDifference) -> str:
         """The best of several is compared: by Bonferroni's correction, each of them may have been it."""
         number = len(self.candidates)
-        if difference.p_value is None or difference.p_value * number < SIGNIFICANT:
+        if number == 1 or difference.p_value is None or difference.p_value * number < SIGNIFICANT:
             return ""
-        several = "" if number == 1 else f" for the best of {number}"
-        return f", which {difference.num_seeds} seeds do not tell from none{several}"
+        p_value = p_value_cell(difference.p_value)
+        return f"; as the best of {number} it was chosen by these seeds, and p {p_value} is not below 0.05 / {number}"
 
     def _said_of_full(self, best: str) -> str:
         """The best policy beside the full network, whichever is ahead."""
@@ -151,8 +201,9 @@ class Confirmed:
         for name in self._controls:
             difference = None if name == DEFAULT else self.results.between(best, name, self.metric)
             if difference is not None:
-                said.append(f"{self._difference(difference)} from {self.results.design.title(name)}")
-        return f"{self.results.design.title(best).capitalize()} is {'; '.join(said)}." if said else ""
+                said.append(self._beside(best, name, difference))
+        title = self._title(best)
+        return f"{title[:1].upper()}{title[1:]} is {'; '.join(said)}." if said else ""
 
     def _said_of_luck(self) -> str:
         """What the chosen had in the search, beside what they have on other seeds; and the default policy's, too."""
@@ -178,12 +229,12 @@ class Confirmed:
         then, now = (sum(pair[place] for pair in pairs) / len(pairs) for place in (0, 1))
         return f"{self._value(then)}{self._unit} in the search, {self._value(now)}{self._unit} with other seeds"
 
-    def _difference(self, difference: PairedDifference) -> str:
-        mean = f"{self._signed(difference.mean)}{' points' if self._unit else ''}"
-        error, p_value = difference.standard_error, difference.p_value
-        if error is None or p_value is None:
-            return f"{mean} ({difference.note})"
-        return f"{mean} (standard error {self._value(error)}, p {p_value_cell(p_value)})"
+    def _beside(self, best: str, other: str, difference: PairedDifference) -> str:
+        """How the best stands beside another condition, in the words that every command has for it."""
+        spread = self.results.spread(other, self.metric)
+        size = 0.0 if spread is None else spread.mean
+        judgement = judge_seeds(difference.mean, difference.standard_error, difference.num_seeds, size, self.yardstick)
+        return judgement.beside(self._title(other))
 
     @property
     def _accuracy_title(self) -> str:

@@ -14,7 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autogrow.data.catalogue import Task
 from autogrow.policy.presets import CONTROLS, STATIC
+from autogrow.report.confirmed import confirmed_verdict
 from autogrow.report.formats import accuracy_name, policy_line
+from autogrow.report.judging import Yardstick
 from autogrow.report.search_progress import SearchProgress, search_progress
 from autogrow.report.snapshot import Snapshot, read_snapshot
 from autogrow.report.spending import Saving, Spending, remaining_flops, total_saving, total_spending
@@ -27,7 +29,7 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import superseded
 from autogrow.study.trial_record import TrialRecord
 
-FORMAT = "autogrow-report/1"
+FORMAT = "autogrow-report/2"
 SUPERSEDED = "superseded"
 """State of a trial that was interrupted and lives on as another one, which resumes it."""
 COMPLETE, INFEASIBLE, PRUNED, FAILED = "complete", "infeasible", "pruned", "failed"
@@ -92,6 +94,9 @@ class RunSummary:
     counts: dict[str, int]
     """Trials per state; together all that were ever proposed."""
     verdict: Verdict
+    """What can be said of growing: by the run's confirmation where there is one that has ended, else by the search."""
+    search_verdict: Verdict
+    """What the search's own seed says."""
     best: dict[str, TrialRow | None]
     """The best grown trial per preference that can be answered; accuracy always can."""
     best_timeline: GrowthTimeline | None
@@ -148,6 +153,8 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
     finished = [row for row in rows if row.state == COMPLETE and row.has_finished]
     front = pareto_front(trials, objectives)
     most_accurate = best["accuracy"]
+    yardstick = Yardstick(snapshot.task, False, settings.num_validation, settings.largest_class_share)
+    searched = judge(finished, most_accurate, controls[STATIC], yardstick, settings.seed, snapshot.run.place)
     return RunSummary(
         name=snapshot.run.name,
         dataset=settings.dataset,
@@ -158,7 +165,8 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
         versions=snapshot.versions,
         is_running=snapshot.is_running,
         counts=_counts(rows),
-        verdict=judge(finished, most_accurate, controls[STATIC], snapshot.task, settings.seed),
+        verdict=confirmed_verdict(snapshot) or searched,
+        search_verdict=searched,
         best=best,
         best_timeline=read_timeline(snapshot.run.trial(most_accurate.root)) if most_accurate is not None else None,
         controls=controls,

@@ -21,7 +21,8 @@ from autogrow.report.tables import (
 )
 
 MAX_FRONT_ROWS = 15
-_COLOURS = {"better": "green", "equal": "yellow", "worse": "red", "undecided": "yellow"}
+_COLOURS = {"ahead": "green", "behind": "red"}
+"""Of what is known beyond one seed; everything else is open."""
 
 
 def render(summary: RunSummary) -> RenderableType:
@@ -62,12 +63,15 @@ def _shown_counts(summary: RunSummary) -> dict[str, int]:
 
 
 def _verdict(summary: RunSummary) -> RenderableType:
-    verdict = summary.verdict
+    verdict, searched = summary.verdict, summary.search_verdict
     text = Text(verdict.headline, style="bold")
     for detail in verdict.details:
         text.append(f"\n{detail}", style="not bold")
     text.append(f"\n{verdict.caveat}", style="not bold dim")
-    return Panel(text, title="verdict", title_align="left", border_style=_COLOURS[verdict.outcome], box=box.ROUNDED)
+    if verdict is not searched:
+        text.append(f"\nThe search itself: {searched.headline}", style="not bold")
+    colour = _COLOURS.get(verdict.kind, "yellow")
+    return Panel(text, title="verdict", title_align="left", border_style=colour, box=box.ROUNDED)
 
 
 def render_tables(*tables: Table) -> RenderableType:

@@ -1,34 +1,81 @@
-"""The verdict: does the best grown trial beat the static control? Said as plainly when it does not."""
+"""The verdict: how the best of a search stands beside the network at full size, and how sure that is.
 
+What the search itself says rests on one seed; where its best was confirmed on others, those seeds say it. The words
+for how one stands beside the other are `autogrow.report.judging`'s.
+"""
+
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from autogrow.data.catalogue import Task
 from autogrow.report import formats
+from autogrow.report.judging import Judgement, Kind, Yardstick, judge_seeds, judge_values
 
-Outcome = Literal["better", "equal", "worse", "undecided"]
+Subject = Literal["growing", "smaller_network", "full_size"]
+"""What the best is: a network that grew; one that is smaller from the start; one at full size, trained otherwise."""
+_SUBJECTS: dict[Subject, str] = {
+    "growing": "growing ({})",
+    "smaller_network": "a smaller network from the start ({}, which never grew)",
+    "full_size": "a network at full size from the start ({}, which never grew)",
+}
 _NO_DIFFERENCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The best grown trial beside the static control. Numbers are None where one of the two is missing."""
+    """The best beside the network at full size. Numbers are None where one of the two is missing."""
 
-    outcome: Outcome
-    """Of the grown trial's validation accuracy against the static control's."""
+    kind: Kind | Literal["undecided"]
+    """How the best stands beside the other, by what it was chosen by."""
+    source: Literal["search", "confirmation"]
+    """Whether it rests on the search's one seed, or on the seeds of its confirmation."""
     headline: str
     details: tuple[str, ...]
     caveat: str
+    subject: Subject | None = None
     grown: int | None = None
+    """The best trial; None where that is a policy which the search did not try."""
     static: int | None = None
     accuracy_difference: float | None = None
-    """Grown minus static, in percentage points; for regression in R². The same units in `gap_difference`."""
+    """Best minus static, in percentage points; for regression in R². The same units in `gap_difference`."""
     gap_difference: float | None = None
     train_seconds_ratio: float | None = None
-    """Grown over static, as the other ratios; below 1 growing took less."""
+    """Best over static, as the other ratios; below 1 the best took less."""
     compute_ratio: float | None = None
     parameters_ratio: float | None = None
+    num_seeds: int | None = None
+    standard_error: float | None = None
+    """Of the mean difference over seeds, in its units."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What a confirmation says of the best policy beside the network at full size: means over the same seeds."""
+
+    title: str
+    """Of the best."""
+    trial: int | None
+    subject: Subject
+    other: str
+    """The network at full size that it stands beside."""
+    task: Task
+    by_loss: bool
+    mean: float
+    other_mean: float
+    accuracy: float | None
+    other_accuracy: float | None
+    difference: float
+    standard_error: float | None
+    num_seeds: int
+    best_of: int
+    num_examples: int | None = None
+    largest_class_share: float | None = None
+
+    @property
+    def yardstick(self) -> Yardstick:
+        return Yardstick(self.task, self.by_loss, self.num_examples, self.largest_class_share)
 
 
 class _Row(Protocol):
@@ -48,80 +95,140 @@ class _Row(Protocol):
     def has_finished(self) -> bool: ...
 
 
-def judge(finished: Sequence[_Row], grown: _Row | None, static: _Row | None, task: Task, seed: int) -> Verdict:
-    """Compare the best grown trial with the static control.
+def subject_of(num_events: float, parameters: float, full_parameters: float) -> Subject:
+    """What a network is called that grew so many times and ended with so many parameters."""
+    if num_events > 0:
+        return "growing"
+    return "smaller_network" if parameters < full_parameters else "full_size"
 
-    finished: all complete, feasible trials; grown: the best of them that is not static; static: the static control, in
-    whatever state it is. It may be infeasible and is compared with all the same.
+
+def judge(
+    finished: Sequence[_Row], best: _Row | None, static: _Row | None, yardstick: Yardstick, seed: int, place: str
+) -> Verdict:
+    """Compare the best trial of a search with the static control.
+
+    finished: all complete, feasible trials; best: the most accurate of them that is not static; static: the static
+    control, in whatever state it is. It may be infeasible and is compared with all the same. `place` is what users
+    know the run by.
     """
     early = f"One seed ({seed}) and validation data only."
-    if grown is None:
-        return Verdict("undecided", "No verdict yet: no grown trial has finished.", (), early)
+    if best is None:
+        return Verdict("undecided", "search", "No verdict yet: no grown trial has finished.", (), early)
+    reached = f"Trial {best.number} has {_accuracy(best, yardstick.task)} {_validation(yardstick.task)}"
     if static is None or not static.has_finished:
         state = f"is {static.state}" if static is not None else "was not tried"
-        reached = f"trial {grown.number} reaches {_accuracy(grown, task)} {_validation(task)}"
-        headline = f"No verdict: the static control {state}, so growing has nothing to be compared with."
-        return Verdict("undecided", headline, (f"The best grown trial so far: {reached}.",), early, grown=grown.number)
-    difference = grown.metrics["validation_accuracy"] - static.metrics["validation_accuracy"]
-    gap = grown.metrics["generalization_gap"] - static.metrics["generalization_gap"]
-    outcome = _outcome(difference)
-    ratios = {name: _ratio(grown, static, name) for name in ("train_seconds", "training_flops", "parameters")}
+        headline = f"No verdict: the static control {state}, so there is nothing to compare the best trial with."
+        return Verdict("undecided", "search", headline, (f"{reached} so far.",), early, grown=best.number)
+    subject = subject_of(best.metrics["num_events"], best.metrics["parameters"], static.metrics["parameters"])
+    reached = f"{reached}, the static control {_accuracy(static, yardstick.task)}."
+    lost = [row for row in (best, static) if not yardstick.has_learned(row.metrics["validation_accuracy"])]
+    if lost:
+        return _nothing_learned(lost, reached, yardstick, early, subject, best, static)
+    judgement = judge_values(best.metrics["validation_accuracy"], static.metrics["validation_accuracy"], yardstick)
+    who = _SUBJECTS[subject].format(f"trial {best.number}")
+    advice = f"run autogrow confirm {shlex.quote(place)}"
+    gap = best.metrics["generalization_gap"] - static.metrics["generalization_gap"]
+    ratios = {name: _ratio(best, static, name) for name in ("train_seconds", "training_flops", "parameters")}
     return Verdict(
-        outcome=outcome,
-        headline=_headline(outcome, grown, static, formats.in_points(difference, task), task),
-        details=_details(finished, grown, static, gap, ratios, task),
+        kind=judgement.kind,
+        source="search",
+        headline=f"{_sentence(who)} is {judgement.beside('the static control')}: {advice}.",
+        details=(reached, *_details(finished, best, static, gap, ratios, yardstick.task)),
         caveat=_caveat(len(finished), seed),
-        grown=grown.number,
+        subject=subject,
+        grown=best.number,
         static=static.number,
-        accuracy_difference=formats.in_points(difference, task),
-        gap_difference=formats.in_points(gap, task),
+        accuracy_difference=formats.in_points(judgement.difference, yardstick.task),
+        gap_difference=formats.in_points(gap, yardstick.task),
         train_seconds_ratio=ratios["train_seconds"],
         compute_ratio=ratios["training_flops"],
         parameters_ratio=ratios["parameters"],
+        num_seeds=1,
     )
 
 
-def _outcome(difference: float) -> Outcome:
-    if abs(difference) < _NO_DIFFERENCE:
-        return "equal"
-    return "better" if difference > 0 else "worse"
+def judge_confirmation(paired: Paired) -> Verdict:
+    """What the seeds of a confirmation say, which the search did not use."""
+    yardstick = paired.yardstick
+    name = "loss" if paired.by_loss else formats.accuracy_name(paired.task)
+    seeds = "one other seed" if paired.num_seeds == 1 else f"{paired.num_seeds} other seeds"
+    caveat = (
+        f"Read on the validation data that the search chose by, over {seeds}; the test split is autogrow compare's."
+    )
+    who = _SUBJECTS[paired.subject].format(paired.title)
+    values = _value(paired, paired.mean), _value(paired, paired.other_mean)
+    reached = f"Mean validation {name}: {paired.title} {values[0]}, {paired.other} {values[1]}."
+    lost = [
+        title
+        for title, accuracy in ((paired.title, paired.accuracy), (paired.other, paired.other_accuracy))
+        if not yardstick.has_learned(accuracy)
+    ]
+    if lost:
+        headline = (
+            f"Nothing was learned over {seeds}: {' and '.join(lost)} are not above chance, and nothing is compared."
+        )
+        return Verdict("nothing_learned", "confirmation", headline, (reached,), caveat, paired.subject, paired.trial)
+    judgement = judge_paired(paired)
+    several = (
+        f" It is the best of {paired.best_of} by these very seeds, which flatters it." if paired.best_of > 1 else ""
+    )
+    scale = 1.0 if paired.by_loss or paired.task == "regression" else 100.0
+    return Verdict(
+        kind=judgement.kind,
+        source="confirmation",
+        headline=f"Over {seeds}, {who} is {judgement.beside(paired.other)}.",
+        details=(reached,),
+        caveat=caveat + several,
+        subject=paired.subject,
+        grown=paired.trial,
+        accuracy_difference=None if paired.by_loss else scale * paired.difference,
+        num_seeds=paired.num_seeds,
+        standard_error=None if paired.standard_error is None else scale * paired.standard_error,
+    )
 
 
-def _headline(outcome: Outcome, grown: _Row, static: _Row, points: float, task: Task) -> str:
-    who = {"better": "Growing is ahead", "equal": "Growing is level", "worse": "Growing is behind"}[outcome]
-    reached = f"{who} on accuracy: trial {grown.number} reaches {_accuracy(grown, task)} {_validation(task)}"
-    if outcome == "equal":
-        return f"{reached}, as much as the static control."
-    side = "above" if outcome == "better" else "below"
-    return f"{reached}, {formats.difference(points, task)} {side} the static control ({_accuracy(static, task)})."
+def judge_paired(paired: Paired) -> Judgement:
+    size = max(abs(paired.mean), abs(paired.other_mean))
+    return judge_seeds(paired.difference, paired.standard_error, paired.num_seeds, size, paired.yardstick)
+
+
+def _nothing_learned(
+    lost: Sequence[_Row], reached: str, yardstick: Yardstick, caveat: str, subject: Subject, best: _Row, static: _Row
+) -> Verdict:
+    who = "the static control" if lost == [static] else f"trial {best.number}"
+    headline = f"Nothing was learned: {who} is not above chance, so nothing is compared."
+    if lost == [static]:
+        headline = "The static control has learned nothing, so there is nothing to compare the best trial with."
+    advice = f"{_sentence(yardstick.chance)}: train longer or on more examples (--epochs, --train-size)."
+    return Verdict(
+        "nothing_learned", "search", headline, (reached, advice), caveat, subject, best.number, static.number
+    )
 
 
 def _details(
-    finished: Sequence[_Row], grown: _Row, static: _Row, gap: float, ratios: dict[str, float | None], task: Task
+    finished: Sequence[_Row], best: _Row, static: _Row, gap: float, ratios: dict[str, float | None], task: Task
 ) -> tuple[str, ...]:
     taken = {"train_seconds": "train seconds", "training_flops": "compute (training FLOPs)", "parameters": "parameters"}
     costs = [f"{formats.ratio(ratios[name])} times the {title}" for name, title in taken.items()]
     details = [f"Against the static control it took {costs[0]} and {costs[1]}, and ended with {costs[2]}."]
     if static.state != "complete":
-        details.append(f"The static control is {static.state}: it breaks a constraint that the grown trial keeps.")
+        details.append(f"The static control is {static.state}: it breaks a constraint that the best trial keeps.")
     points = formats.in_points(gap, task)
     if abs(gap) < _NO_DIFFERENCE:
         details.append("The generalization gap is the same.")
     else:
         side = "smaller" if gap < 0 else "larger"
         details.append(f"Its generalization gap is {formats.difference(points, task)} {side}.")
-    if grown.metrics["num_events"] == 0:
-        details.append("It never grew: its trigger did not fire, so it is a smaller static network.")
-    if grown.training_differences:
-        settings = ", ".join(f"{name} {formats.plain(value)}" for name, value in grown.training_differences.items())
+    if best.training_differences:
+        settings = ", ".join(f"{name} {formats.plain(value)}" for name, value in best.training_differences.items())
         details.append(f"It trained with {settings}, which the control did not: part of any difference may be that.")
     quicker = _quickest_as_accurate(finished, static)
-    if quicker is not None and quicker.number != grown.number:
+    if quicker is not None and quicker.number != best.number:
         seconds = formats.ratio(_ratio(quicker, static, "train_seconds"))
         compute = formats.ratio(_ratio(quicker, static, "training_flops"))
         details.append(
-            f"Trial {quicker.number} is at least as accurate as the static control at {seconds} times its train "
-            f"seconds and {compute} times its compute."
+            f"Trial {quicker.number} is as accurate as the static control or more, by this seed, at {seconds} times "
+            f"its train seconds and {compute} times its compute."
         )
     return tuple(details)
 
@@ -142,8 +249,7 @@ def _quickest_as_accurate(finished: Sequence[_Row], static: _Row) -> _Row | None
 def _caveat(num_finished: int, seed: int) -> str:
     return (
         f"One seed ({seed}) and validation data only, and the best of {num_finished} finished trials was picked by the "
-        "same validation data, which flatters it. Differences of this size can be chance: "
-        "repeat both with other seeds before you rely on it."
+        "same validation data, which flatters it. A difference may be chance until other seeds have confirmed it."
     )
 
 
@@ -157,3 +263,11 @@ def _accuracy(row: _Row, task: Task) -> str:
 
 def _validation(task: Task) -> str:
     return f"validation {formats.accuracy_name(task)}"
+
+
+def _value(paired: Paired, value: float) -> str:
+    return formats.significant(value) if paired.by_loss else formats.accuracy_with_unit(value, paired.task)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -54,7 +54,7 @@ class SearchPlan:
     space: SearchSpace
     objectives: tuple[Objective, ...]
     num_samples: int
-    """Samples that one trial is going to take."""
+    """Measurements that one trial is going to take."""
     num_groups: int
     num_parameters: int
     warnings: tuple[str, ...]
@@ -99,6 +99,8 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     train, validation = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
     for part in (train, validation):
         refuse_constant_targets(Task(dataset.task), part)
+    read_on = {"num_validation": len(validation), "largest_class_share": dataset.largest_class_share()}
+    settings = settings.model_copy(update=read_on)
     module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
     network = ExpandableNetwork(module, example_input(dataset.input_shape, torch.device("cpu")))
     data = TrainingData.of(dataset, train, validation, standardizes_targets=settings.standardizes_targets)
@@ -116,7 +118,9 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     num_steps = settings.training.num_steps(order.steps_per_epoch)
     num_samples = expected_samples(num_steps, settings.training.sample_every)
     if num_samples < FEWEST_SAMPLES:
-        few = f"a trial takes only {num_samples} samples, too few for most triggers: raise --epochs or --train-size"
+        few = (
+            f"a trial takes only {num_samples} measurements, too few for most triggers: raise --epochs or --train-size"
+        )
         notes = (*notes, few)
     return SearchPlan(
         settings,

@@ -19,6 +19,7 @@ from autogrow.experiments.results import Results
 from autogrow.network.shape import NetworkShape
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy
+from autogrow.report.judging import Yardstick
 from autogrow.study.trial_record import TrialRecord
 from autogrow.training.task import Metrics
 
@@ -153,14 +154,15 @@ class TestChoosing:
         assert confirmation.policy.recipe() == default
         assert confirmation.policy.training == run.settings().training
         assert confirmation.policy.found_by["model"] == "mlp"
-        assert "nothing that the search found is ahead of it" in confirmation.confirmed.findings()[0]
+        assert "none that the search found has more" in confirmation.confirmed.findings()[1]
 
     def test_the_static_control_is_never_chosen(self, run, reading):
         reading(lambda policy, seed: 0.9 if policy.initial_fraction == 1 else 0.6)
         confirmed = confirm_policies(run, top=2, num_seeds=1).confirmed
         assert confirmed.best != "static"
-        assert "is -30.00 points (one seed: no standard error, no test) from full; -30.00 points" in " ".join(
-            confirmed.findings()
+        assert (
+            "lower than the full network by 86 of 288 examples, one seed; lower than the full network as trial"
+            in " ".join(confirmed.findings())
         )
 
     def test_by_loss(self, run, reading):
@@ -242,7 +244,8 @@ def confirmed(losses, *, metric="validation_loss", failures=(), searched=None):
     ]  # fmt: skip
     design = Design(conditions, subject="default", unit="static", split="validation", is_open=True)
     results = Results("classification", design, tuple(runs), tuple(failures))
-    return Confirmed(results, metric, NAMES[2:], searched or {})
+    yardstick = Yardstick("classification", metric == "validation_loss", 1000, 0.1)
+    return Confirmed(results, metric, NAMES[2:], searched or {}, yardstick)
 
 
 LOSSES = {
@@ -254,9 +257,11 @@ class TestWords:
     def test_of_a_difference_that_is_clear(self):
         said = confirmed(LOSSES, searched={"trial_1": 0.15, "trial_2": 0.15, "default": 0.28}).findings()
         assert said == (
-            "Of the policies, trial 1 has the lowest mean loss over 3 other seeds, 0.210: -0.09 (standard error "
-            "0.00577, p 0.004) from the default one.",
-            "Trial 1 is +0.11 (standard error 0.00577, p 0.003) from static.",
+            "Over 3 other seeds, growing (trial 1) is behind static by 0.11 of loss (standard error 0.00577, 3 paired "
+            "seeds).",
+            "Of the policies, trial 1 has the lowest mean loss over 3 other seeds, 0.210: ahead of the default policy "
+            "by 0.09 of loss (standard error 0.00577, 3 paired seeds).",
+            "Trial 1 is behind static by 0.11 of loss (standard error 0.00577, 3 paired seeds).",
             "The 2 trials had on average loss 0.150 in the search, 0.255 with other seeds; the default policy, which "
             "was not chosen, 0.280 in the search, 0.300 with other seeds. What they lost beyond it is the luck of "
             "being chosen.",
@@ -271,23 +276,26 @@ class TestWords:
     def test_of_a_difference_that_is_clear_for_one_and_not_for_the_best_of_many(self):
         losses = {**LOSSES, "trial_1": [0.2, 0.24, 0.23]}
         one, many = confirmed(losses), replace(confirmed(losses), candidates=("trial_1",) * 9)
-        assert one.findings()[0].endswith("from the default one.")
-        assert many.findings()[0].endswith("which 3 seeds do not tell from none for the best of 9.")
+        assert one.findings()[1].endswith("3 paired seeds).")
+        assert many.findings()[1].endswith(
+            "as the best of 9 it was chosen by these seeds, and p 0.024 is not below 0.05 / 9."
+        )
 
     def test_of_one_that_the_seeds_do_not_tell(self):
         losses = {**LOSSES, "trial_1": [0.9, 0.9, 0.9], "trial_2": [0.1, 0.35, 0.3]}
-        first, _, last = confirmed(losses, metric="validation_accuracy", searched={"trial_2": 0.7}).findings()
+        _, first, _, last = confirmed(losses, metric="validation_accuracy", searched={"trial_2": 0.7}).findings()
         assert first.startswith(
-            "Of the policies, trial 2 has the highest mean accuracy over 3 other seeds, 75.00 %: +5"
+            "Of the policies, trial 2 has the highest mean accuracy over 3 other seeds, 75.00 %: level with the "
+            "default policy: +5.00 points (standard error 7."
         )
-        assert first.endswith("which 3 seeds do not tell from none for the best of 2.")
         assert last == "The trial had accuracy 70.00 % in the search, 75.00 % with other seeds."
 
     def test_of_one_seed(self):
         one = {name: values[:1] for name, values in LOSSES.items()}
         said = confirmed({**one, "trial_2": [0.4]}).findings()
-        assert said[0].endswith("(one seed: no standard error, no test) from the default one.")
-        assert "over one other seed" in said[0]
+        assert said[1].endswith("lower than the default policy by 0.1 of loss, one seed.")
+        assert "over one other seed" in said[1]
+        assert not any(word in " ".join(said) for word in ("ahead", "behind", "level"))
 
     def test_a_trial_that_failed_once_is_in_the_table_and_not_chosen(self):
         losses = {**LOSSES, "trial_1": LOSSES["trial_1"][:2], "trial_2": [0.25, 0.26, 0.25]}

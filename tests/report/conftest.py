@@ -118,6 +118,8 @@ class MadeRun:
             trials=trials,
             objectives=tuple(objective.name for objective in self.objectives),
             training=TrainingSettings(epochs=10),
+            num_validation=1000,
+            largest_class_share=None if dataset == "sine" else 0.11,
             working_directory=".",
         )
         self.folder = RunFolder(path)

@@ -39,7 +39,7 @@ def test_the_best_are_grown_trials_and_agree_with_the_verdict(full_summary):
     summary = full_summary
     assert summary.best["accuracy"].number == 22
     assert summary.best["accuracy"].metrics["validation_accuracy"] == pytest.approx(0.9165)
-    assert summary.verdict.outcome == "better"
+    assert summary.verdict.kind == "higher"
     assert summary.verdict.grown == 22
     assert [event.step for event in summary.best_timeline.events] == [30, 60]
 
@@ -47,7 +47,7 @@ def test_the_best_are_grown_trials_and_agree_with_the_verdict(full_summary):
 def test_growing_behind(make_run):
     run = make_run()
     run.controls(static=0.95, default=0.9, thesis=0.8)
-    assert summarize(run.folder).verdict.outcome == "worse"
+    assert summarize(run.folder).verdict.kind == "lower"
 
 
 def test_a_pruned_trial_is_neither_best_nor_on_the_front(make_run):
@@ -89,7 +89,7 @@ def test_an_infeasible_static_control_is_still_what_growing_is_compared_with(mak
     run.complete(0.92)
     summary = summarize(run.folder)
     assert summary.controls["static"].state == "infeasible"
-    assert summary.verdict.outcome == "better"
+    assert summary.verdict.kind == "higher"
     assert any("static control is infeasible" in detail for detail in summary.verdict.details)
 
 
@@ -179,7 +179,7 @@ def test_no_complete_trial(make_run):
     assert set(summary.best.values()) == {None}
     assert summary.front == ()
     assert summary.best_timeline is None
-    assert summary.verdict.outcome == "undecided"
+    assert summary.verdict.kind == "undecided"
 
 
 def test_only_the_static_control_has_finished(make_run):
@@ -188,7 +188,7 @@ def test_only_the_static_control_has_finished(make_run):
     summary = summarize(run.folder)
     assert summary.controls["static"].state == "complete"
     assert summary.controls["default"].state == "waiting"
-    assert summary.verdict.outcome == "undecided"
+    assert summary.verdict.kind == "undecided"
 
 
 def test_reasons_that_differ_in_numbers_are_one(full_summary):
@@ -249,7 +249,7 @@ def test_policy_in_one_line(full_summary):
 
 def test_to_dict_is_json(full_summary):
     content = json.loads(json.dumps(full_summary.to_dict(), allow_nan=False))
-    assert content["format"] == "autogrow-report/1"
+    assert content["format"] == "autogrow-report/2"
     assert content["best"]["accuracy"]["number"] == 22
     assert content["best_timeline"]["events"][0]["added_units"] == {"features.0": 8, "features.3": 4}
     assert len(content["trials"]) == 27

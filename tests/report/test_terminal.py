@@ -20,7 +20,7 @@ def text_of(renderable, width=100):
 def test_says_what_there_is(full_summary):
     text = text_of(render(full_summary))
     assert "23 complete, 1 pruned, 3 failed of 50 trials" in text
-    assert "Growing is ahead on accuracy: trial 22 reaches 91.65 %" in text
+    assert "Growing (trial 22) is higher than the static control by 16 of 1,000 examples" in text
     for caption in (
         "Best grown trials, and the controls",
         "Pareto front",

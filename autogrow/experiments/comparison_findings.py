@@ -1,0 +1,47 @@
+"""What a comparison says of its subject beside each control, in the words that every command has for it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from autogrow.experiments.results import Results
+from autogrow.report import formats
+from autogrow.report.judging import Judgement, Yardstick, judge_seeds
+
+
+def judged(results: Results, yardstick: Yardstick) -> dict[str, Judgement]:
+    """The subject beside every control that it can be compared with, by accuracy."""
+    found = {}
+    for control in results.design.controls:
+        difference = results.difference(control.name, results.accuracy_metric)
+        spread = results.spread(control.name, results.accuracy_metric)
+        if difference is not None and spread is not None and not _at_chance(results, control.name, yardstick):
+            found[control.name] = judge_seeds(
+                difference.mean, difference.standard_error, difference.num_seeds, spread.mean, yardstick
+            )
+    return found
+
+
+def findings(results: Results, yardstick: Yardstick) -> tuple[str, ...]:
+    """A line for the subject beside every control; one alone where the subject has learned nothing."""
+    subject, title = results.design.subject, results.design.title(results.design.subject).capitalize()
+    name = f"By {results.design.split} {formats.accuracy_name(results.task)}"
+    if _at_chance(results, subject, yardstick):
+        return (f"Nothing was learned: {title} is not above chance ({yardstick.chance}), so nothing is compared.",)
+    verdicts = judged(results, yardstick)
+    said = [f"{name}, {title} is {each.beside(results.design.title(control))}." for control, each in verdicts.items()]
+    lost = [each.title for each in results.design.controls if _at_chance(results, each.name, yardstick)]
+    if lost:
+        said.append(f"Not compared, for they are not above chance ({yardstick.chance}): {', '.join(lost)}.")
+    return tuple(said)
+
+
+def content(results: Results, yardstick: Yardstick) -> Mapping[str, Any]:
+    """The same as plain data, for the JSON file."""
+    verdicts = {name: asdict(each) for name, each in judged(results, yardstick).items()}
+    return {"verdicts": verdicts, "findings": findings(results, yardstick)}
+
+
+def _at_chance(results: Results, condition: str, yardstick: Yardstick) -> bool:
+    spread = results.spread(condition, results.accuracy_metric)
+    return spread is not None and not yardstick.has_learned(spread.mean)
