@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from autogrow.errors import NetworkError
 from autogrow.network import ExpandableNetwork
@@ -116,6 +117,23 @@ def test_nothing_of_the_passes_is_left():
     assert module.passes == 0 and module.kept is None and module.norm.num_batches_tracked == 0
     assert random.getstate() == before[0]
     assert all(np.array_equal(now, then) for now, then in zip(np.random.get_state(), before[1], strict=True))
+
+
+def test_nothing_is_warned_of():
+    """Checkpointing says that there are no gradients, which is so where nobody trains; warnings are errors in tests."""
+
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.block, self.head = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            hidden = self.stem(x)
+            hidden = checkpoint(self.block, hidden, use_reentrant=True) if self.training else self.block(hidden)
+            return self.head(F.relu(hidden))
+
+    growing = ExpandableNetwork(Checkpointed(), batch_of(4, 6))
+    assert growing.widths == {"stem": 8, "block": 8}
 
 
 @pytest.mark.parametrize("draw", [lambda: torch.rand(()).item(), random.random, np.random.random])

@@ -1,6 +1,7 @@
 """Running a network to learn something about it, so that nothing of the run is left."""
 
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,10 +34,14 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def rehearsing(model: nn.Module) -> Iterator[None]:
-    """Train mode without consequences: modes, buffers and random states are put back after. No gradients inside."""
+    """Train mode without consequences: modes, buffers and random states are put back after. No gradients inside.
+
+    Nothing is warned of either (checkpointing does where there are no gradients): it is no training that runs.
+    """
     # Norms write their statistics past the version counter, so every buffer is put back, changed or not.
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with undisturbed(model):
+    with undisturbed(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model.train()
         try:
             yield
