@@ -57,6 +57,10 @@ class RunFolderInUseError(AutogrowError):
     exit_code = 3
 
 
+class ClusterError(AutogrowError):
+    """The Ray cluster that a search ran on is lost."""
+
+
 class ExperimentError(AutogrowError):
     """An experiment that cannot go on, though what is finished is kept."""
 

@@ -145,12 +145,12 @@ def test_modules_are_imported_by_a_name_only_where_the_user_gives_it():
 @pytest.mark.parametrize("mode", ["disabled", "Disabled"])
 def test_a_cluster_that_anybody_could_use_is_not_started(mode, monkeypatch):
     """What it listens on, and who may read its token, is in tests/faults/test_interrupts.py."""
-    from autogrow.study.ray_executor import ray, ray_cluster
+    from autogrow.study import ray_executor
 
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
-    with pytest.raises(UsageError, match="RAY_AUTH_MODE=disabled .*unset it"), ray_cluster(None, 1, 0.0, None):
-        pass
-    assert not ray.is_initialized()
+    monkeypatch.delattr(ray_executor, "RayProcess")  # none is started
+    with pytest.raises(UsageError, match="RAY_AUTH_MODE=disabled .*unset it"):
+        ray_executor.run_trials(None, ray_executor.Resources(None, 1, 0.0, None), 0.0)
 
 
 def test_such_a_search_leaves_nothing_behind(monkeypatch, tmp_path, autogrow):

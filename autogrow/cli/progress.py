@@ -72,6 +72,10 @@ class ProgressDisplay(SearchMonitor):
         if not self._quiet:
             self._console.print(_line(number, role, result, metrics), soft_wrap=True)
 
+    def cluster_lost(self, reason: str) -> None:
+        self._running.clear()
+        self._console.print(f"Ray has ended ({reason}): trials go on from their checkpoints in a new one")
+
     def stopping(self, reason: str) -> None:
         self._console.print(f"{reason}: saving the trials that run")
 

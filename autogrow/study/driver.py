@@ -1,7 +1,9 @@
 """The driver of a search: has the executor run what the study proposes, within the budget, and records the ends."""
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +25,12 @@ from autogrow.study.trial import TrialConfig
 
 NUM_REPORTS = 12
 """Reports of a trial while it runs: what ASHA compares and the progress display shows."""
+SAVE_SECONDS = 60.0
+"""How long running trials may take to save themselves when a budget is used up."""
+HURRIED_SAVE_SECONDS = 7.0
+"""The same when the user asks, or the machine is about to go: ten seconds are promised until nothing is left."""
+ORPHANS_SECONDS = 2.0
+"""How long trials of a cluster that is not ours get to save themselves when we have lost it."""
 
 
 class Driver:
@@ -43,33 +51,51 @@ class Driver:
         )
         self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
         self._stopping = False
+        self._patience_ends = math.inf
         self._umask = current_umask()  # before Ray is started, which has another
         self._best: FrozenTrial | None = None
         """The trial in policy.yaml."""
 
     def run(self) -> None:
         # Ray is imported here, so that everything before can fail without it and readers of a run never need it.
-        from autogrow.study.ray_executor import ray_cluster, run_trials
+        from autogrow.study.ray_executor import Resources, run_trials
 
         settings = self._plan.settings
         self._save_best_policy()  # a driver may have died just before it did
         if not self._work_left():
             return
-        with ray_cluster(
+        resources = Resources(
             settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent
-        ) as cluster:
-            self._handle_signals()  # again, because starting Ray takes SIGTERM away
-            self._budget.slots = cluster.slots
-            self._monitor.search_started(
-                settings.trials, self._database.num_ended(), cluster.slots, self._budget.seconds_left
-            )
-            run_trials(self, cluster, settings.cpus_per_trial, settings.gpus_per_trial, self.stopping)
+        )
+        run_trials(self, resources, settings.trial_timeout_seconds)
 
     def stopping(self) -> bool:
         """Whether no more trials are to be started; running ones are then asked to save themselves."""
         if not self._stopping and (exhausted := self._budget.exhausted) is not None:
             self._stop(exhausted)
         return self._stopping
+
+    def out_of_patience(self) -> bool:
+        """Whether running trials have had long enough to save themselves: one that hangs never will."""
+        return time.monotonic() > self._patience_ends
+
+    def cluster_started(self, slots: int) -> None:
+        self._budget.slots = slots
+        self._monitor.search_started(
+            self._plan.settings.trials, self._database.num_ended(), slots, self._budget.seconds_left
+        )
+
+    def cluster_lost(self, reason: str) -> None:
+        if self._plan.settings.address is not None:  # its processes may live on for a while, which we cannot end
+            self._folder.ask_to_save()
+            time.sleep(ORPHANS_SECONDS)
+        self._folder.fetch_trials()
+        for trial in self._database.trials():
+            self._budget.ended(trial.number, None)
+        self._database.reconcile(self._folder)
+        self._save_best_policy()
+        if not self._stopping:
+            self._monitor.cluster_lost(reason)
 
     def next_trial(self) -> TrialConfig | None:
         settings = self._plan.settings
@@ -104,6 +130,9 @@ class Driver:
         self._monitor.trial_reported(config.number, metrics)
         return self._halving.goes_on(config.root, config.role, metrics)
 
+    def signs_of_life(self, config: TrialConfig) -> object:
+        return self._folder.signs_of_life(config.root)
+
     def ended(self, config: TrialConfig, result: Mapping[str, Any]) -> None:
         trial_seconds = result.get("trial_seconds", result.get("metrics", {}).get("trial_seconds"))
         self._budget.ended(config.number, trial_seconds)
@@ -130,7 +159,7 @@ class Driver:
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM once: save and end. Twice: end at once. Only the main thread can be told."""
+        """Ctrl-C, SIGTERM, a closed terminal once: save and end. Twice: end at once. Only the main thread hears."""
         before = self._handle_signals()
         try:
             yield
@@ -142,18 +171,25 @@ class Driver:
         """What handled them before, by signal; nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return {}
-        return {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = {signal.SIGINT, signal.SIGTERM}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+            numbers.add(signal.SIGHUP)
+        return {number: signal.signal(number, self._interrupt) for number in numbers}
 
     def _interrupt(self, number: int, frame: object) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
+        if number == signal.SIGHUP:
+            self._monitor = SearchMonitor()  # the terminal has gone: nothing can be written there
         self._stop("interrupted; once more ends at once")
+        self._patience_ends = min(self._patience_ends, time.monotonic() + HURRIED_SAVE_SECONDS)
 
     def _stop(self, reason: str) -> None:
         # Called from the signal handler too, which runs between any two lines of this thread: no locks here.
         if not self._stopping:
             self._stopping = True
+            self._patience_ends = time.monotonic() + SAVE_SECONDS
             self._folder.ask_to_save()
             self._monitor.stopping(reason)
 

@@ -24,5 +24,8 @@ class SearchMonitor:
     def trial_ended(self, number: int, result: Mapping[str, Any]) -> None:
         """`result` as `autogrow.study.trial.run_trial` returns it."""
 
+    def cluster_lost(self, reason: str) -> None:
+        """Ray has ended for this reason. The trials that ran start again, from their checkpoints, in a new one."""
+
     def stopping(self, reason: str) -> None:
         """No more trials are started; those that run are being saved."""

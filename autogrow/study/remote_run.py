@@ -11,7 +11,7 @@ from autogrow.files import file_stamp
 from autogrow.study.remote_folder import RemoteFolder, in_use, lock_holder, remote_lock
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.session_folder import session_folder
-from autogrow.training.checkpoint import CHECKPOINTS
+from autogrow.training.checkpoint import ONLY_TO_GO_ON
 
 NOT_COPIED = ("checkpoint", "forks", "interrupt", "lock")
 """What only trials need, and what is asked for where it is."""
@@ -54,9 +54,12 @@ class RemoteRunFolder(RunFolder):
     def fetch_trial(self, root: int) -> None:
         self._remote.fetch(self.path, NOT_COPIED, within=self._name_of(self.trial(root).path))
 
+    def signs_of_life(self, root: int) -> object:
+        return self._remote.files(self._name_of(self.trial(root).path))
+
     def discard_checkpoints(self, root: int) -> None:
         name = self._name_of(self.trial(root).checkpoints)
-        self._remote.remove_written(name, CHECKPOINTS)
+        self._remote.remove_written(name, ONLY_TO_GO_ON)
         self._without_checkpoints.add(name)
 
     def ask_to_save(self) -> None:
@@ -82,7 +85,7 @@ class RemoteRunFolder(RunFolder):
             # A trial that was stopped may have published once more after its checkpoints were removed.
             late = {name.rpartition("/")[0] for name in self._remote.files(self.trials.name)}
             for name in late & self._without_checkpoints:
-                self._remote.remove_written(name, CHECKPOINTS)
+                self._remote.remove_written(name, ONLY_TO_GO_ON)
 
     def _name_of(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()

@@ -94,6 +94,10 @@ class RunFolder:
     def fetch_trial(self, root: int) -> None:
         """Bring the records of one trial here."""
 
+    def signs_of_life(self, root: int) -> object:
+        """Equal to what it was before when a trial has left nothing since, wherever it runs."""
+        return self.trial(root).signs_of_life()
+
     def ask_to_save(self) -> None:
         """Have running trials save themselves and end."""
         try:

@@ -78,6 +78,8 @@ class SearchSettings(PolicyPart):
     """Whether trials that start alike share what they train before they first grow; see `autogrow.training.forks`."""
     memory_per_trial_bytes: int | None = Field(default=None, ge=2**20, le=MOST_BYTES)
     """What a trial may take of its machine; None: an equal share of what is available when the search starts."""
+    trial_timeout_seconds: float = Field(default=1800.0, ge=0, le=10**7)
+    """How long a trial may go without a step before it fails; 0: for ever."""
     address: str | None = None
     """A Ray cluster to join; None starts one on this machine."""
     storage: str | None = None

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,6 +42,8 @@ from autogrow.training.trainer import Signal, Trainer, TrainingOutcome
 from autogrow.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
+LIFE_SECONDS = 1.0
+"""How often a trial shows that it takes steps."""
 Report = Callable[[dict[str, Any]], Signal]
 """Takes the metrics of a running trial and says whether it goes on."""
 
@@ -130,7 +132,7 @@ def run_trial(config: TrialConfig, report: Report) -> dict[str, Any]:
         workplace = trial_workplace(config.folder, config.interrupt_file, config.scratch)
         with _files_open_to(config.umask), workplace as (folder, interrupted):
             with _logging_to(folder) as warnings:
-                result = _run(config, folder, report, interrupted)
+                result = _run(config, folder, report, _Life(folder, interrupted))
             result["trial_seconds"] = time.monotonic() - started
             if warnings:
                 result["warnings"] = warnings
@@ -335,6 +337,24 @@ class _Reporter:
             **_saved(self.trainer),
             "trial_seconds": time.monotonic() - self.started,
         }
+
+
+class _Life:
+    """Asks whether to save and end, as training does between steps, and so shows that it goes on."""
+
+    def __init__(self, folder: TrialFolder, interrupted: Callable[[], bool]) -> None:
+        self._folder = folder
+        self._interrupted = interrupted
+        self._asked = 0
+        self._next_sign = time.monotonic()
+
+    def __call__(self) -> bool:
+        self._asked += 1
+        if time.monotonic() >= self._next_sign:
+            self._next_sign = time.monotonic() + LIFE_SECONDS
+            with suppress(OSError):  # should nothing be written any more, the next record says so
+                self._folder.show_life(self._asked)
+        return self._interrupted()
 
 
 @contextmanager

@@ -4,13 +4,14 @@
 
     samples.jsonl   one `Sample` per line
     events.jsonl    one `GrowthEvent` per line
-    checkpoint/     see `autogrow.training.checkpoint`
+    checkpoint/     see `autogrow.training.checkpoint`; `alive` in it changes as long as training goes on
     result.json     written once, when training has ended
     log.txt         what went wrong, if anything did
 """
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.reading.json_files import read_json, read_json_lines
 from autogrow.reading.typed import typed
 from autogrow.removal import remove_written, temporary_names
-from autogrow.training.checkpoint import CHECKPOINTS, UNFINISHED_CHECKPOINTS
+from autogrow.training.checkpoint import ALIVE, ONLY_TO_GO_ON, UNFINISHED_CHECKPOINTS
 
 RECORDS = r"samples\.jsonl|events\.jsonl|result\.json|log\.txt"
 """Pattern of the names of a trial's files."""
@@ -37,6 +38,7 @@ class TrialFolder:
         self._events = path / "events.jsonl"
         self._result = path / "result.json"
         self._log = path / "log.txt"
+        self._alive = self.checkpoints / ALIVE
 
     def rewrite(self, samples: Iterable[Sample], events: Iterable[GrowthEvent]) -> None:
         """Begin the records with these, dropping what a killed run wrote after its last checkpoint."""
@@ -63,12 +65,26 @@ class TrialFolder:
         fix = "remove it, and the trial goes on from its checkpoint"
         return read_json(self._result, "result of a trial", RunFolderError, fix=fix)
 
+    def show_life(self, number: int) -> None:
+        """Leave a sign for those who look on that the trial still trains; `number` is another every time."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._alive.write_text(f"{number}\n", encoding="utf-8")
+
+    def signs_of_life(self) -> object:
+        """Equal to what it was before when the trial has written nothing since."""
+        found = {}
+        for path in (self._samples, self._events, self._log, self._result, *self.checkpoints.glob("*")):
+            with suppress(OSError):  # it comes and goes
+                status = path.stat()
+                found[path.name] = (status.st_size, status.st_mtime_ns)
+        return found
+
     def discard_checkpoints(self, within: Path | None = None) -> None:
         """Remove what only a continuation would need, once there is nothing left to continue.
 
         within: A folder around it that no link may lead out of: nothing is removed then.
         """
-        remove_written(self.checkpoints, (CHECKPOINTS, UNFINISHED_CHECKPOINTS), within or self.path)
+        remove_written(self.checkpoints, (ONLY_TO_GO_ON, UNFINISHED_CHECKPOINTS), within or self.path)
 
     def discard(self, *others: str) -> None:
         """Remove what was written here, files named like `others` too; what else lies here stays."""

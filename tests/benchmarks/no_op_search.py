@@ -10,7 +10,6 @@ import random
 import time
 
 import psutil
-from ray import tune
 
 from autogrow.api import search
 from autogrow.study import ray_executor
@@ -23,7 +22,11 @@ WARM = 20
 
 
 def end_at_once(config):
-    """What `ray_executor` has Ray run, without the training. Seconds are other ones every time; the rest is chance."""
+    """What `ray_process` has Ray run, without the training. Seconds are other ones every time; the rest is chance."""
+    from ray import tune
+
+    from autogrow.study.ray_process import METRIC
+
     trial = TrialConfig.model_validate_json(config["trial"])
     chance = random.Random(json.dumps(trial.policy, sort_keys=True))
     accuracy, train_seconds = chance.random(), chance.random()
@@ -33,7 +36,14 @@ def end_at_once(config):
         "training_flops": 1e9, "compute": 0.5, "parameters": 1000, "flops": 1000.0, "num_events": 3, "steps": 100,
     }  # fmt: skip
     result = {"status": "complete", "metrics": metrics, "constraints": {}, "trial_seconds": train_seconds}
-    tune.report({ray_executor.METRIC: accuracy, "result": json.dumps(result)})
+    tune.report({METRIC: accuracy, "result": json.dumps(result)})
+
+
+PROGRAM = ray_executor.PROGRAM.replace(
+    "from autogrow.study.ray_process import main",
+    "from autogrow.study import ray_process; from tests.benchmarks.no_op_search import end_at_once; "
+    "ray_process.RayTrial = ray_process.wrap_function(end_at_once); main = ray_process.main",
+)
 
 
 class Memory(SearchMonitor):
@@ -54,7 +64,7 @@ def main():
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
-    ray_executor._ray_trial = end_at_once
+    ray_executor.PROGRAM = PROGRAM
     # Trials that do nothing can share the cores that there are.
     ray_executor.available_cores = lambda: max(available_cores(), given.slots)
     memory = Memory()

@@ -70,7 +70,7 @@ def search(start, records, workplace, temporary):
 
 def test_a_worker_that_is_killed_three_times(search, records):
     trial = search(KILLED.format(run=str(records.run)))
-    assert "its process was killed or crashed 3 times" in trial.user_attrs["reason"]
+    assert "its process ended 3 times without a word" in trial.user_attrs["reason"]
     deaths = (records.run / "deaths").read_text().splitlines()
     assert len(deaths) == 3
     # The first sample names the seconds trained until then: the same one was gone on from every time.

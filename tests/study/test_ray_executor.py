@@ -1,0 +1,192 @@
+"""What the driver does with its Ray process, whatever that does: here one that is not Ray, but does as it is told."""
+
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from autogrow.errors import ClusterError, UsageError
+from autogrow.study import ray_executor
+from autogrow.study.ray_executor import MOST_LOSSES, Resources, run_trials
+
+HERE = Resources(None, 1, 0.0, None)
+PREPARED = """
+import json, os, sys, time
+sys.path[:] = json.loads(sys.argv[2])
+from multiprocessing.connection import Connection
+from autogrow.study.ray_channel import Channel
+channel = Channel(Connection(int(sys.argv[1])))
+hear, say = channel.hear, channel.say
+job = hear()
+"""
+TRIAL_OF_ITS_LIFE = """
+say("ready", slots=3)
+say("next")
+number = json.loads(hear()["trial"])["number"]
+say("started", number=number)
+"""
+
+
+@dataclass
+class Source:
+    """Gives trials and writes down what it is told."""
+
+    configs: list
+    stop_after: float = float("inf")
+    signs: object = "alive"
+    told: list = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def stopping(self):
+        return time.monotonic() - self.started > self.stop_after
+
+    def out_of_patience(self):
+        return time.monotonic() - self.started > self.stop_after + 0.2
+
+    def cluster_started(self, slots):
+        self.told.append(("slots", slots))
+
+    def cluster_lost(self, reason):
+        self.told.append(("lost", reason))
+
+    def next_trial(self):
+        return self.configs.pop(0) if self.configs else None
+
+    def reported(self, config, metrics):
+        self.told.append(("reported", config.number, metrics))
+        return metrics["progress"] < 0.5
+
+    def signs_of_life(self, config):
+        return self.signs
+
+    def ended(self, config, result):
+        self.told.append(("ended", config.number, result))
+
+
+@pytest.fixture
+def source(trial_config):
+    return lambda *numbers, **options: Source([trial_config(number=number) for number in numbers], **options)
+
+
+@pytest.fixture
+def ray_does(monkeypatch):
+    def does(program):
+        monkeypatch.setattr(ray_executor, "PROGRAM", PREPARED + program)
+
+    return does
+
+
+def test_it_asks_and_is_answered_until_it_has_finished(ray_does, source):
+    ray_does(
+        TRIAL_OF_ITS_LIFE
+        + """
+for progress in (0.2, 0.7):
+    say("reported", number=number, metrics={"progress": progress})
+    goes_on = hear()["goes_on"]
+    assert goes_on == (progress < 0.5)
+say("ended", number=number, result={"status": "complete", "scratch": os.path.isdir(job["folder"])})
+say("next")
+assert hear()["trial"] is None
+say("finished")
+"""
+    )
+    trials = source(7)
+    run_trials(trials, HERE, 0.0)
+    assert trials.told == [
+        ("slots", 3),
+        ("reported", 7, {"progress": 0.2}),
+        ("reported", 7, {"progress": 0.7}),
+        ("ended", 7, {"status": "complete", "scratch": True}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("os._exit(3)", "its process ended with 3"),
+        ("os.kill(os.getpid(), 9)", "its process ended with signal 9"),
+        ("say('lost', reason='raylet ended with signal 9'); time.sleep(100)", "raylet ended with signal 9"),
+    ],
+)
+def test_one_that_dies_again_and_again_is_given_up(program, reason, ray_does, source):
+    ray_does(program)
+    trials = source(1)
+    with pytest.raises(ClusterError, match=f"Ray ended {MOST_LOSSES} times in a row before a trial had .{reason}"):
+        run_trials(trials, HERE, 0.0)
+    assert trials.told == MOST_LOSSES * [("lost", reason)]
+
+
+def test_it_may_die_as_often_as_it_likes_as_long_as_trials_end(ray_does, source):
+    ray_does(
+        """
+say("ready", slots=3)
+say("next")
+trial = hear()["trial"]
+if trial is None:
+    say("finished")
+else:
+    say("ended", number=json.loads(trial)["number"], result={"status": "complete"})
+    os._exit(1)
+"""
+    )
+    numbers = range(MOST_LOSSES + 2)
+    trials = source(*numbers)
+    run_trials(trials, HERE, 0.0)
+    assert [entry[1] for entry in trials.told if entry[0] == "ended"] == list(numbers)
+
+
+def test_a_cluster_that_was_joined_is_not_started_again(ray_does, source):
+    ray_does("say('lost', reason='gone'); time.sleep(100)")
+    trials = source(1)
+    with pytest.raises(ClusterError, match="cluster at head:6379 is lost .gone.*go on with --resume"):
+        run_trials(trials, Resources("head:6379", 1, 0.0, None), 0.0)
+    assert trials.told == [("lost", "gone")]
+
+
+def test_what_is_refused_is_the_users_to_mend(ray_does, source):
+    ray_does("say('refused', reason='no room'); time.sleep(100)")
+    with pytest.raises(UsageError, match="no room"):
+        run_trials(source(1), HERE, 0.0)
+
+
+@pytest.mark.parametrize("program", ["time.sleep(100)", f"{TRIAL_OF_ITS_LIFE}\ntime.sleep(100)"])
+def test_one_that_never_says_anything_again_keeps_nobody_waiting(program, ray_does, source):
+    """While it starts, and while a trial hangs that was asked to save itself."""
+    ray_does(program)
+    trials = source(1, stop_after=0.5)
+    run_trials(trials, HERE, 0.0)
+    assert {entry[0] for entry in trials.told} <= {"slots"}
+
+
+def test_a_trial_that_hangs_fails_with_that_reason(ray_does, source):
+    ray_does(
+        TRIAL_OF_ITS_LIFE
+        + """
+message = hear()
+assert (message["word"], message["number"]) == ("fail", number)
+say("ended", number=number, result={"status": "failed", "reason": message["reason"]})
+say("finished")
+"""
+    )
+    trials = source(4)
+    run_trials(trials, HERE, 0.5)
+    assert trials.told[-1][:2] == ("ended", 4)
+    assert "no step for 0.5 seconds" in trials.told[-1][2]["reason"]
+
+
+def test_ray_that_does_not_end_a_trial_that_hangs_is_lost_and_the_trial_fails(ray_does, source, monkeypatch):
+    monkeypatch.setattr(ray_executor, "HEED_SECONDS", 0.2)
+    ray_does(f"{TRIAL_OF_ITS_LIFE}\ntime.sleep(100)")
+    trials = source(4)
+    with pytest.raises(ClusterError):
+        run_trials(trials, Resources("head:6379", 1, 0.0, None), 0.5)
+    assert [entry[0] for entry in trials.told] == ["slots", "ended", "lost"]
+    assert "no step for" in trials.told[1][2]["reason"]
+
+
+def test_what_the_source_raises_ends_it(ray_does, source, tmp_path):
+    ray_does(f"{TRIAL_OF_ITS_LIFE}\ntime.sleep(100)")
+    trials = source(1)
+    trials.next_trial = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        run_trials(trials, HERE, 0.0)
