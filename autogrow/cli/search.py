@@ -38,6 +38,11 @@ from autogrow.urls import without_secrets
 @click.option("--compute-budget", metavar="TIME", help="The same for the core-time (GPU-time) of all trials together.")
 @click.option("--max-consecutive-failures", type=int, help="Stop after so many failures in a row  [default: 5]")
 @click.option(
+    "--trial-timeout",
+    metavar="TIME|none",
+    help="A trial that takes no training step for so long fails  [default: 30m]",
+)
+@click.option(
     "--from",
     "warm_start",
     multiple=True,
@@ -160,12 +165,14 @@ def _resumed_plan(ctx: click.Context, folder: Any, options: dict[str, Any]) -> A
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """The settings of a search as Python takes them, from the options of the command; None where one is not given."""
-    from autogrow.study.settings import parse_duration
+    from autogrow.study.settings import parse_duration, parse_timeout
 
+    timeout = options["trial_timeout"]
     renamed = {
         "model_options": parse_model_options(options["model_options"]) if options["model_options"] else None,
         "time_budget_seconds": parse_duration(options["time_budget"]) if options["time_budget"] else None,
         "compute_budget_seconds": parse_duration(options["compute_budget"]) if options["compute_budget"] else None,
+        "trial_timeout_seconds": None if timeout is None else parse_timeout(timeout),
         "execution": _given({name: options[name] for name in ("precision", "compile")}),
         "limits": _given(parse_limits(options).model_dump()),
     }

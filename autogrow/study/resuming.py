@@ -15,8 +15,9 @@ from autogrow.study.settings import SearchSettings
 from autogrow.study.warm_start import POLICY_SUFFIXES, read_warm_start
 
 RESUMABLE_SETTINGS = (
-    "trials", "time_budget_seconds", "compute_budget_seconds", "max_consecutive_failures", "address", "storage",
-    "max_concurrent", "cpus_per_trial", "gpus_per_trial", "memory_per_trial_bytes", "data_dir", "fork_at_growth",
+    "trials", "time_budget_seconds", "compute_budget_seconds", "max_consecutive_failures", "trial_timeout_seconds",
+    "address", "storage", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "memory_per_trial_bytes", "data_dir",
+    "fork_at_growth",
 )  # fmt: skip
 """What may change when a run goes on: its budget, and where it runs."""
 _LENGTHY = ("space", "warm_start")

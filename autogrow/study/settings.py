@@ -131,6 +131,11 @@ def parse_duration(text: str) -> float:
     return total
 
 
+def parse_timeout(text: str) -> float:
+    """The same, 0 seconds meaning none: ``none`` or ``0``."""
+    return 0.0 if text.strip().lower() in ("none", "0") else parse_duration(text)
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -45,3 +45,17 @@ def test_a_node_is_lost(out, cluster, start, records, workplace):
     assert search.family() == []
     # The cluster is not the search's to stop.
     assert cluster.head_node.any_processes_alive()
+
+
+def test_the_cluster_is_lost(cluster, start, records):
+    search = start("--trials", 50, "--space", "quick", *LONG, "--quiet", "--address", cluster.address)
+    wait_until(lambda: records.to_resume())
+    cluster.head_node.kill_gcs_server()
+    code, out, err = search.end(timeout=60)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith(f"autogrow: error: the Ray cluster at {cluster.address} is lost (its control service (GCS)")
+    assert "go on with --resume" in err
+    assert "RUNNING" not in records.states()
+    assert records.to_resume()
+    assert search.family() == []

@@ -3,8 +3,10 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autogrow.study.session_folder import longest_socket
@@ -62,15 +64,31 @@ def test_ctrl_c_twice_ends_at_once(start, records, temporary):
     assert "RUNNING" not in records.states()
 
 
-def test_sigterm_is_like_ctrl_c(start, records, temporary):
+def to_the_process_group(search):
+    os.killpg(search.process.pid, signal.SIGTERM)
+
+
+def to_every_process(search):
+    for process in search.family():
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+
+
+@pytest.mark.parametrize("send", [to_the_process_group, to_every_process])
+def test_sigterm_is_like_ctrl_c(send, start, records, temporary):
+    """As batch systems and service managers send it. The second ends the trials' processes too."""
     search = start("--trials", 50, *LONG)
     wait_until(lambda: training(records))
-    search.interrupt(signal.SIGTERM)
+    send(search)
     has_gone(search)
     code, _, err = search.end()
     assert (code, "--resume --name run" in err) == (130, True), err
     check_nothing_left(search, temporary)
     assert "RUNNING" not in records.states()
+    if send is to_the_process_group:
+        for root, step in records.to_resume().items():
+            # Saved where it was asked to, so that nothing is trained again.
+            assert all(sample["step"] <= step for sample in records.samples(root))
 
 
 def test_a_second_search_on_one_folder_and_what_is_on_the_network(start, records, temporary):

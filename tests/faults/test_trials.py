@@ -34,6 +34,7 @@ class Network(nn.Sequential):
 
 
 def network():
+    {note}
     return Network(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 """
 THESIS = 2
@@ -52,8 +53,8 @@ KILLED = """
 def search(start, records, workplace, temporary):
     """A search in which the network of one trial goes wrong; checks that the others did not."""
 
-    def run(what, *arguments):
-        (workplace / "mine.py").write_text(NETWORK.format(what=what.strip()))
+    def run(what, *arguments, note="pass"):
+        (workplace / "mine.py").write_text(NETWORK.format(what=what.strip(), note=note))
         model = ("--model", "mine:network", "--space", "quick")
         each = start("--trials", 4, "--epochs", 20, *model, "--quiet", *arguments)
         code, _, err = each.end()
@@ -75,6 +76,31 @@ def test_a_worker_that_is_killed_three_times(search, records):
     assert len(deaths) == 3
     # The first sample names the seconds trained until then: the same one was gone on from every time.
     assert len(set(deaths)) == 1
+
+
+BAD_END = """
+        raise KeyboardInterrupt("enough")
+"""
+
+
+def test_what_a_model_changes_is_no_concern_of_the_next_one(search, records, workplace):
+    """It raises what looks like Ctrl-C, with a default dtype that no other network could be trained in."""
+    (workplace / "processes").mkdir()
+    note = "Path('processes', os.environ.get('LEFT') or str(os.getpid())).touch()"
+    trial = search(f"os.environ['LEFT'] = 'left'; torch.set_default_dtype(torch.float16); {BAD_END.strip()}", note=note)
+    assert trial.user_attrs["reason"] == "KeyboardInterrupt: enough"
+    assert not (workplace / "processes" / "left").exists()
+    (warning,) = json.loads((records.run / "trials" / "00002" / "result.json").read_text())["warnings"]
+    assert "default dtype, environment (put back)" in warning
+
+
+CRASH = "import ctypes; ctypes.string_at(0)"
+
+
+def test_a_model_that_crashes(search):
+    trial = search(CRASH)
+    assert trial.user_attrs["reason"].startswith("its process crashed 3 times: Segmentation fault at line")
+    assert trial.user_attrs["reason"].endswith("in string_at")
 
 
 @pytest.mark.parametrize("limit", [[], ["--memory-per-trial", "600M"]])

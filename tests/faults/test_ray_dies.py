@@ -1,0 +1,97 @@
+"""Ray is disposable: its parts are killed, and a user's model hangs in it."""
+
+import time
+
+import pytest
+
+from tests.processes import LONG, check_ended, check_nothing_left, wait_until
+
+pytestmark = pytest.mark.slow
+GONE_SECONDS = 10.0
+"""How long after an interruption a process may be left."""
+NOTICED_SECONDS = 30.0
+THESIS = 2
+"""The number of the trial whose network hangs, the third of the controls."""
+HANGS = """
+import ctypes
+from pathlib import Path
+
+from torch import nn
+
+
+class Network(nn.Sequential):
+    calls = 0
+
+    def forward(self, inputs):
+        self.calls += self.training
+        # Only the policy of the thesis starts with a tenth of 32 units.
+        if self[1].out_features == 3 and self.calls > 10 and list(Path({trial!r}).glob("checkpoint/*.pt")):
+            Path({hangs!r}).touch()
+            ctypes.PyDLL(None).sleep(10**6)  # with the interpreter's lock held: no thread of this process runs again
+        return super().forward(inputs)
+
+
+def network():
+    return Network(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+"""
+
+
+def up_to(step, samples):
+    return [sample for sample in samples if sample["step"] <= step]
+
+
+def size_of_samples(records):
+    return sum(len(records.samples(trial.number)) for trial in records.roots())
+
+
+def test_trials_go_on_when_parts_of_ray_die(start, records, temporary):
+    search = start("--trials", 5, "--space", "quick", *LONG, "--epochs", 100)
+    for part in ("raylet", "gcs_server"):
+        before = size_of_samples(records)
+        wait_until(lambda: records.to_resume() and size_of_samples(records) > before)  # noqa: B023
+        trained = {root: up_to(step, records.samples(root)) for root, step in records.to_resume().items()}
+        finished, num_trials = records.finished(), len(records.trials())
+        (process,) = [process for process in search.family() if process.name() == part]
+        process.kill()
+        killed = time.monotonic()
+        wait_until(lambda: any("resume_of" in each.user_attrs for each in records.trials()[num_trials:]))  # noqa: B023
+        assert time.monotonic() - killed < NOTICED_SECONDS
+        assert {number: records.finished()[number] for number in finished} == finished
+    code, _, err = search.end()
+    assert code == 0, err
+    for part in ("raylet", "gcs_server"):
+        assert f"Ray has ended ({part} ended with signal 9)" in err
+    check_ended(records, 5)
+    check_nothing_left(search, temporary)
+    last = {trial.user_attrs.get("root", trial.number): trial.state.name for trial in records.trials()}
+    assert set(last.values()) <= {"COMPLETE", "PRUNED"}
+    for root, samples in trained.items():
+        # A sample names the seconds trained until then, so equal ones were not trained again.
+        assert up_to(samples[-1]["step"] if samples else -1, records.samples(root)) == samples
+
+
+def test_a_model_that_hangs(start, records, workplace, temporary):
+    """One Ctrl-C ends the search, whose trials can be resumed; left alone, the trial fails with that reason."""
+    hangs = workplace / "hangs"
+    trial = records.run / "trials" / f"{THESIS:05d}"
+    (workplace / "mine.py").write_text(HANGS.format(trial=str(trial), hangs=str(hangs)))
+    search = start("--trials", 4, "--epochs", 20, "--model", "mine:network", "--space", "quick", "--quiet")
+    wait_until(lambda: hangs.exists())
+    search.interrupt()
+    asked = time.monotonic()
+    code, _, err = search.end()
+    assert time.monotonic() - asked < GONE_SECONDS
+    assert (code, "--resume --name run" in err) == (130, True), err
+    check_nothing_left(search, temporary)
+    assert "RUNNING" not in records.states()
+    assert THESIS in records.to_resume()
+    search = start("--resume", "--quiet", "--trial-timeout", "15s")
+    code, _, err = search.end()
+    assert code == 0, err
+    check_ended(records, 4)
+    check_nothing_left(search, temporary)
+    last = {trial.user_attrs.get("root", trial.number): trial for trial in records.trials()}
+    assert last.pop(THESIS).user_attrs["reason"] == (
+        "it took no step for 15 seconds, the limit (--trial-timeout): its process was ended"
+    )
+    assert {trial.state.name for trial in last.values()} <= {"COMPLETE", "PRUNED"}
