@@ -159,7 +159,8 @@ def _ray_trial(config: dict[str, Any]) -> None:
         return Signal.CONTINUE
 
     trial = TrialConfig.model_validate_json(config["trial"])
-    _keep_crashes(Path(trial.scratch or ""), trial.number)
+    if trial.scratch is not None:
+        _keep_crashes(Path(trial.scratch), trial.number)
     result = run_trial(trial, report)
     tune.report({METRIC: result.get("metrics", {}).get(METRIC, 0.0), "result": json.dumps(result)})
 

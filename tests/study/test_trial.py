@@ -1,5 +1,6 @@
 """One trial, inline: what it returns, what it writes, and that it leaves its process as it was."""
 
+import itertools
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from autogrow.data import test_split
+from autogrow.study import trial
 from autogrow.study.trial import TrialConfig, device_problem, run_trial
 from autogrow.training import trainer
 from autogrow.training.records import TrialFolder
@@ -352,6 +354,23 @@ def test_an_interruption_is_noticed_soon_however_often_samples_are_taken(trial_c
     started = time.monotonic()
     assert run_trial(config, go_on)["status"] == "interrupted"
     assert time.monotonic() - started < 5
+
+
+def test_it_leaves_signs_of_life_between_samples(trial_config, monkeypatch):
+    """However long it takes from one sample to the next, a trial that trains is not one that hangs."""
+    monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(trial, "LIFE_SECONDS", 0.0)
+    config = trial_config(training={"sample_every": 24})
+    seen = []
+    take = trainer.Trainer._poll_interrupt
+    monkeypatch.setattr(
+        trainer.Trainer,
+        "_poll_interrupt",
+        lambda self: (take(self), seen.append(folder_of(config).signs_of_life())),
+    )
+    assert run_trial(config, go_on)["status"] == "complete"
+    assert len(seen) == 24
+    assert all(first != second for first, second in itertools.pairwise(seen))
 
 
 class TestSurroundings:
