@@ -27,7 +27,7 @@ NUM_REPORTS = 12
 """Reports of a trial while it runs: what ASHA compares and the progress display shows."""
 SAVE_SECONDS = 60.0
 """How long running trials may take to save themselves when a budget is used up."""
-HURRIED_SAVE_SECONDS = 7.0
+HURRIED_SAVE_SECONDS = 5.0
 """The same when the user asks, or the machine is about to go: ten seconds are promised until nothing is left."""
 ORPHANS_SECONDS = 2.0
 """How long trials of a cluster that is not ours get to save themselves when we have lost it."""
