@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from autogrow.data import test_split
+from autogrow.errors import MAX_LINE
 from autogrow.study import trial
 from autogrow.study.trial import TrialConfig, device_problem, run_trial
 from autogrow.training import trainer
@@ -193,7 +194,7 @@ class TestFailures:
         sys.modules.pop(config.model.partition(":")[0], None)
         with ThreadPoolExecutor(1) as pool:
             pool.submit(self.check, config.model_copy(update={"model_options": {}}), reason).result()
-        assert len(folder_of(config).result()["reason"]) < 1000
+        assert len(folder_of(config).result()["reason"]) < MAX_LINE + 100
 
     def test_ctrl_c_is_the_users(self, trial_config, user_model):
         config = trial_config(model=user_model(RAISES.format(import_="pass", factory="pass", forward=CTRL_C)))
