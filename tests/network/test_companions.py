@@ -164,6 +164,23 @@ class TestWhereGrowthIsAskedFor:
         with pytest.raises(NetworkError, match="inside a torch.func transform"):
             torch.func.vmap(lambda x: widen(growing) or x)(batch)
 
+    @pytest.mark.parametrize("event", [widen, deepen])
+    def test_a_functional_call_is_no_place(self, event):
+        """It lends the network other tensors, and takes them back by the sizes that it knows."""
+
+        class Growing(nn.Sequential):
+            def forward(self, x):
+                event(growing)
+                return super().forward(x)
+
+        module, batch = network()
+        outer = Growing(module)
+        growing = autogrow.ExpandableNetwork(module, batch)
+        lent = {name: parameter.detach().clone() for name, parameter in outer.named_parameters()}
+        with pytest.raises(NetworkError, match="'0.weight' is a Tensor that stands in for a parameter"):
+            torch.func.functional_call(outer, lent, (batch,))
+        assert growing.widths["0"] == 7 == len(module[0].weight) and growing.blocks == {"3": 2}
+
     def test_tensors_made_in_inference_mode_are_refused(self):
         with torch.inference_mode():
             module, batch = network()

@@ -70,7 +70,13 @@ def in_plain_mode(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenat
 
 
 def check_tensors(model: nn.Module) -> None:
-    """Raises `NetworkError` where tensors of the network hold no values, or none that can be trained."""
+    """Raises `NetworkError` where tensors of the network hold no values, cannot be trained, or are borrowed."""
+    for name, parameter in model.named_parameters():
+        if not isinstance(parameter, nn.Parameter):
+            raise NetworkError(
+                f"{name!r} is a {type(parameter).__name__} that stands in for a parameter (functional_call): "
+                "change the network outside"
+            )
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta:
             raise NetworkError(f"{name!r} is on the meta device, without values: load or initialize the network first")
