@@ -27,6 +27,7 @@ from autogrow.study.settings import LOCAL, SPLIT_SEED, SearchSettings, available
 from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
 from autogrow.training.batches import BatchOrder
+from autogrow.training.checkpoint import check_checkpoints
 from autogrow.training.constant_targets import refuse_constant_targets
 from autogrow.training.example_input import example_input
 from autogrow.training.measuring import expected_samples
@@ -102,6 +103,7 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     read_on = {"num_validation": len(validation), "largest_class_share": dataset.largest_class_share()}
     settings = settings.model_copy(update=read_on)
     module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
+    check_checkpoints(module)
     network = ExpandableNetwork(module, example_input(dataset.input_shape, torch.device("cpu")))
     data = TrainingData.of(dataset, train, validation, standardizes_targets=settings.standardizes_targets)
     check_outputs(network.module, data)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autogrow.data.splits import Examples
-from autogrow.errors import TrainingDivergedError
+from autogrow.errors import AutogrowError, NetworkError, TrainingDivergedError, one_line
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.size import latency_ms, training_memory_bytes
 from autogrow.network.shape import NetworkShape
@@ -22,7 +22,7 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.aftermath import next_observation, observe
 from autogrow.training.augmentation import Augmentation
 from autogrow.training.batches import BatchOrder, DeviceExamples
-from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
+from autogrow.training.checkpoint import check_checkpoints, load_checkpoint, save_checkpoint
 from autogrow.training.constant_targets import refuse_constant_targets
 from autogrow.training.execution import channels_last
 from autogrow.training.forks import Fork, ForkStore, start_digest
@@ -138,6 +138,8 @@ class Trainer:
             settings, self.num_steps, self._order.batch_size, self._train, self._validation, seed
         )
         self._refuse_constant_targets()
+        if folder is not None:
+            check_checkpoints(self.model)
         inputs, targets = self._train.batch(self._measuring.train_indices[:FIXED_BATCH])
         self._fixed_batch = FixedBatch(inputs, targets, data.task)
         self._growth = Growth(
@@ -401,9 +403,15 @@ class Trainer:
         """Continue from the newest checkpoint in the folder, or else from a fork, if there is one."""
         state = load_checkpoint(self.folder.checkpoints, self.device) if self.folder else None
         if state is not None:
-            self._take_over(state)
-            self._growth.ended_step, self._growth.ended_by = state["growth_ended"]
-            self.fork = Fork(**state["fork"]) if state.get("fork") else None
+            try:
+                self._take_over(state)
+                self._growth.ended_step, self._growth.ended_by = state["growth_ended"]
+                self.fork = Fork(**state["fork"]) if state.get("fork") else None
+            except (AutogrowError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise NetworkError(
+                    f"the checkpoint in {self.folder.checkpoints if self.folder else ''} is of another network "
+                    f"({one_line(error)}): build the network as it was, or begin again in another folder"
+                ) from error
         elif self._forks is not None:
             return self._start_from_fork(self._forks)
         self._rewrite_records()

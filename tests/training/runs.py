@@ -58,7 +58,7 @@ def trainer(
 ) -> Trainer:
     """A trainer of a model by name, or of a module."""
     options = MLP["options"] if options is None and model == "mlp" else options or {}
-    module = module or build_model(ModelSpec(model, options), SHAPE, CLASSES, seed)
+    module = module or build_model(ModelSpec(model, options).given_by_caller(), SHAPE, CLASSES, seed)
     network = ExpandableNetwork(module, example_input(SHAPE, CPU), verify=False)
     return Trainer(
         network, the_data or data(), the_policy or policy(), the_settings or settings(), seed=seed, device=CPU,
