@@ -20,6 +20,8 @@ from autogrow.report.timeline import GrowthTimeline
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8A8A8A"
+OUTLINE = "#7A7A7A"
+"""Seen on a light page and on a dark one."""
 _SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY)
 _KINDS = {
     "grown": ("grown", "circle", GREY),
@@ -47,11 +49,17 @@ _SLICE_ROW_HEIGHT = 210
 def pareto_figure(points: Sequence[TrialPoint], task: Task) -> go.Figure:
     """Accuracy over train seconds, the colour being the generalization gap."""
     figure = go.Figure()
+    unit = "points" if task == "classification" else "R²"
+    gaps = [formats.in_points(point.gap, task) for point in points]
+    # Not a colour axis: plotly.js takes the number of an entry in the legend for a colour there, and warns of each.
+    colours = {"colorscale": "Cividis", "cmin": min(gaps, default=0.0), "cmax": max(gaps, default=1.0)}
+    colour_bar = {"title": {"text": f"gap ({unit})", "side": "right"}, "thickness": 12, "outlinewidth": 0}
     for kind in ("grown", "front", "static", "default", "thesis"):
         chosen = [point for point in points if point.kind == kind]
         if not chosen:
             continue
         title, symbol, _ = _KINDS[kind]
+        shows_bar = not figure.data
         figure.add_scatter(
             x=[point.train_seconds for point in chosen],
             y=[formats.in_points(point.accuracy, task) for point in chosen],
@@ -61,15 +69,13 @@ def pareto_figure(points: Sequence[TrialPoint], task: Task) -> go.Figure:
                 "symbol": symbol,
                 "size": [15 if point.on_front else 11 for point in chosen],
                 "color": [formats.in_points(point.gap, task) for point in chosen],
-                "coloraxis": "coloraxis",
-                "line": {"width": [2.5 if point.on_front else 0.5 for point in chosen], "color": "#222222"},
+                **colours,
+                **({"showscale": True, "colorbar": colour_bar} if shows_bar else {}),
+                "line": {"width": [2.5 if point.on_front else 0.5 for point in chosen], "color": OUTLINE},
             },
             text=[_point_label(point, task) for point in chosen],
             hovertemplate="%{text}<extra></extra>",
         )
-    unit = "points" if task == "classification" else "R²"
-    colour_bar = {"title": {"text": f"gap ({unit})", "side": "right"}, "thickness": 12, "outlinewidth": 0}
-    figure.update_layout(coloraxis={"colorscale": "Cividis", "colorbar": colour_bar})
     figure.update_xaxes(title="train seconds", rangemode="tozero")
     figure.update_yaxes(title=_accuracy_title(task))
     return _styled(figure, 460)
@@ -171,7 +177,7 @@ def progress_figure(trials: Sequence[int], values: Sequence[float | None], axis:
         marker={"size": 6},
         hovertemplate="after trial %{customdata}: %{y:.4g}<extra></extra>",
     )
-    figure.update_xaxes(title="finished trials, in order of completion", tickformat="d", rangemode="tozero")
+    figure.update_xaxes(title="finished trials, in order of completion", rangemode="tozero", **_whole(len(trials)))
     figure.update_yaxes(title=escape(axis))
     return _styled(figure, 340)
 
@@ -190,7 +196,7 @@ def growth_figure(timeline: GrowthTimeline, samples: Sequence[Sample]) -> go.Fig
             mode="lines",
             name=title,
             stackgroup="widths",
-            line={"shape": "hv", "width": 0.8, "color": "#FFFFFF"},
+            line={"shape": "hv", "width": 0.8, "color": OUTLINE},
             fillcolor=colour,
             hovertemplate=f"{title}: %{{y}} units<extra></extra>",
             row=1,
@@ -209,7 +215,7 @@ def growth_figure(timeline: GrowthTimeline, samples: Sequence[Sample]) -> go.Fig
             col=1,
         )
     for event in timeline.events:
-        figure.add_vline(x=event.step, line={"color": "#555555", "width": 1, "dash": "dot"})
+        figure.add_vline(x=event.step, line={"color": OUTLINE, "width": 1, "dash": "dot"})
     figure.update_yaxes(title="units", row=1, col=1)
     log = {"type": "log", "dtick": "D2", "tickformat": ".2~g"} if _positive(samples) else {}
     figure.update_yaxes(title="loss", row=2, col=1, **log)
@@ -297,7 +303,8 @@ def span_figure(found: Sequence[Span]) -> go.Figure:
                 hovertemplate="%{text}: %{x:.3g} s<extra>" + state + "</extra>",
             )
     figure.update_xaxes(title="seconds since the first trial started", rangemode="tozero")
-    figure.update_yaxes(title="trial", autorange="reversed", tickformat="d")
+    numbers = [span.trial for span in found]
+    figure.update_yaxes(title="trial", autorange="reversed", **_whole(max(numbers) - min(numbers) if numbers else 0))
     figure.update_layout(barmode="overlay", bargap=0.15)
     return _styled(figure, min(900, 170 + 14 * len(found)))
 
@@ -310,10 +317,16 @@ def _styled(figure: go.Figure, height: int) -> go.Figure:
         font={"family": "system-ui, sans-serif", "size": 14, "color": "#222222"},
         legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "xanchor": "left", "x": 0},
         hoverlabel={"align": "left"},
-        paper_bgcolor="#FFFFFF",
-        plot_bgcolor="#FFFFFF",
+        # The page is seen through; it paints text and grid when it knows whether it is light or dark.
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
     )
     return figure
+
+
+def _whole(span: int) -> dict[str, Any]:
+    """An axis of whole numbers over so many: ticks at about ten of them, each written once."""
+    return {"tickformat": "d", "tick0": 0, "dtick": max(1, -(-span // 10))}
 
 
 def _accuracy_title(task: Task, short: bool = False) -> str:
@@ -373,11 +386,15 @@ def _axis(panel: Slice) -> dict[str, Any]:
             "categoryorder": "category ascending",
             "range": [-0.6, len(set(panel.values)) - 0.4],
         }
-    return (
-        {"type": "log", "dtick": "D2", "tickformat": "~g", "tickangle": 0}
-        if panel.is_log
-        else {"type": "linear", "nticks": 5}
-    )
+    return {"type": "log", "dtick": "D2", "tickformat": "~g", "tickangle": 0} if panel.is_log else _few_ticks(panel)
+
+
+def _few_ticks(panel: Slice) -> dict[str, Any]:
+    """About five ticks, at whole numbers where all values are whole."""
+    numbers = [value for value in panel.values if isinstance(value, int)]
+    if len(numbers) < len(panel.values):
+        return {"type": "linear", "nticks": 5}
+    return {"type": "linear", "tickformat": "d", "dtick": max(1, -(-(max(numbers) - min(numbers)) // 4))}
 
 
 def _shown(value: float | str) -> float | str:
