@@ -40,7 +40,11 @@ def inspect(model: str, **options: Any) -> None:
     from autogrow.models.building import ModelSpec, automatic_model, build_model
     from autogrow.network.expandable import ExpandableNetwork
 
-    input_shape, num_outputs, task = _shapes(options)
+    dataset = _dataset(options)
+    if dataset is None:
+        (input_shape, num_outputs), task = _shape_and_outputs(options), "classification"
+    else:
+        input_shape, num_outputs, task = dataset.input_shape, dataset.num_outputs, dataset.task
     spec = automatic_model(input_shape, task) if model == "auto" else ModelSpec(model)
     spec = ModelSpec(spec.name, {**spec.options, **parse_model_options(options["model_options"])}).given_by_caller()
     module = build_model(spec, input_shape, num_outputs, seed=0)
@@ -50,23 +54,42 @@ def inspect(model: str, **options: Any) -> None:
         fix = "give the shape that it takes with --input-shape, or --tokens N where it takes whole numbers below N"
         raise NetworkError(f"{error}: {fix}") from error
     content = _content(network, model, input_shape)
+    if dataset is not None and options["tokens"] is None:
+        content["problem_with_data"] = _problem(network, dataset)
     if options["as_json"]:
         click.echo(json.dumps(content))
     else:
         _print(content, options["members"])
 
 
-def _shapes(options: dict[str, Any]) -> tuple[tuple[int, ...], int, Any]:
-    """Input shape, number of outputs and task."""
-    if options["dataset"] is not None:
-        if options["input_shape"] is not None:
-            raise UsageError("--dataset and --input-shape both give the input's shape: leave one out")
-        if options["outputs"] is not None:
-            raise UsageError("--dataset and --outputs both give the number of outputs: leave one out")
-        from autogrow.api import open_data
+def _dataset(options: dict[str, Any]) -> Any:
+    """The data set that the network is for, if one was named."""
+    if options["dataset"] is None:
+        return None
+    if options["input_shape"] is not None:
+        raise UsageError("--dataset and --input-shape both give the input's shape: leave one out")
+    if options["outputs"] is not None:
+        raise UsageError("--dataset and --outputs both give the number of outputs: leave one out")
+    from autogrow.api import open_data
 
-        dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"])
-        return dataset.input_shape, dataset.num_outputs, dataset.task
+    return open_data(options["dataset"], options["data_dir"], options["task"], options["layout"])
+
+
+def _problem(network: Any, dataset: Any) -> str | None:
+    """Why the network cannot be trained on the data as it is; None where nothing speaks against it."""
+    from autogrow.study.settings import SPLIT_SEED
+    from autogrow.training.output_check import check_outputs
+    from autogrow.training.training_data import TrainingData
+
+    try:
+        check_outputs(network.module, TrainingData.of(dataset, *dataset.split(seed=SPLIT_SEED)))
+    except NetworkError as error:
+        return str(error)
+    return None
+
+
+def _shape_and_outputs(options: dict[str, Any]) -> tuple[tuple[int, ...], int]:
+    """Input shape and number of outputs."""
     text = "3,32,32" if options["input_shape"] is None else options["input_shape"]
     try:
         shape = tuple(int(part) for part in text.split(","))
@@ -79,7 +102,7 @@ def _shapes(options: dict[str, Any]) -> tuple[tuple[int, ...], int, Any]:
             f"--input-shape {text!r} is more than {MOST_INPUTS} numbers or {MOST_DIMENSIONS} dimensions: write for "
             "example 3,32,32"
         )
-    return shape, DEFAULT_OUTPUTS if options["outputs"] is None else options["outputs"], "classification"
+    return shape, DEFAULT_OUTPUTS if options["outputs"] is None else options["outputs"]
 
 
 def _example(input_shape: tuple[int, ...], tokens: int | None) -> Any:
@@ -129,6 +152,8 @@ def _print(content: dict[str, Any], with_members: bool) -> None:
         click.echo("\nstages of blocks that can grow deeper:")
         for stage in content["stages"]:
             click.echo(f"  {stage['name']:{width}}  {stage['blocks']:>6} blocks")
+    if content.get("problem_with_data") is not None:
+        click.echo(f"\nit cannot be trained on these data: {content['problem_with_data']}")
 
 
 def _print_entry(entry: dict[str, Any], width: int, note: str, with_members: bool) -> None:

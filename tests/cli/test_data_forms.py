@@ -106,6 +106,18 @@ def test_what_a_network_returns_is_refused_before_anything_is_done(command, fact
     assert {path.name for path in workplace.iterdir()} == {"mine.npz", "p.yaml", "returning_models.py", "cache"}
 
 
+def test_inspect_says_what_is_wrong_with_the_outputs(file, autogrow, workplace, monkeypatch):
+    monkeypatch.syspath_prepend(str(workplace))
+    (workplace / "returning_models.py").write_text(MODELS)
+    name = file(THREE)
+    for factory, expected in (("good", None), ("one", "the network returned (7, 1)")):
+        arguments = ["inspect", f"returning_models:{factory}", "--dataset", name]
+        code, out, _ = autogrow(*arguments, "--json")
+        problem = json.loads(out)["problem_with_data"]
+        assert code == 0 and (problem is None if expected is None else expected in problem)
+        assert ("cannot be trained" in autogrow(*arguments)[1]) == (expected is not None)
+
+
 def test_a_search_from_before_goes_on_with_targets_as_they_are(file, planned, workplace):
     found, _ = planned(file(FEATURES[:, 0] + 0.5))
     fields = {key: found[key] for key in SearchSettings.model_fields if key in found}
