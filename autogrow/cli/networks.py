@@ -172,7 +172,7 @@ def _sample_printer(settings: Any) -> Any:
         nonlocal last_parameters
         if sample.index % 10 == 0 or sample.parameters != last_parameters:
             click.echo(
-                f"epoch {sample.epoch:6.2f} {end.format(sample.step)}  loss {sample.train_loss:.4f}  "
+                f"epoch {sample.epoch:6.2f} {end.format(sample.step)}  loss {sample.train_loss:.4g}  "
                 f"accuracy {sample.train_accuracy:.4f}  {sample.parameters:,} parameters  {sample.train_seconds:.1f} s",
                 err=True,
             )
@@ -185,7 +185,8 @@ def _sample_printer(settings: Any) -> Any:
 def _test_line(metrics: dict[str, Any]) -> str:
     """Test metrics; in the place of one that is undefined, this word, and why at the end."""
     accuracy, loss = (
-        "undefined" if metrics[name] is None else f"{metrics[name]:.4f}" for name in ("test_accuracy", "test_loss")
+        "undefined" if metrics[name] is None else f"{metrics[name]:{digits}}"
+        for name, digits in (("test_accuracy", ".4f"), ("test_loss", ".4g"))  # a loss has the user's unit, any size
     )
     reason = f": {metrics['test_undefined']}" if "test_undefined" in metrics else ""
     return f"test accuracy {accuracy}, loss {loss}{reason}"

@@ -70,10 +70,10 @@ def count(value: float | None) -> str:
 
 
 def significant(value: float | None) -> str:
-    """Three significant digits of a loss or of milliseconds; whole numbers from a thousand."""
+    """Three significant digits of a loss or of milliseconds; whole numbers from a thousand to a billion."""
     if value is None:
         return MISSING
-    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e9 else f"{value:#.3g}".rstrip(".")
 
 
 def metric(name: str, value: float | None, task: Task) -> str:

@@ -43,7 +43,7 @@ UNKNOWN_NAMES = {
         "did you mean 'quick'",
     ),
     "objective": (["search", "--objectives", "acuracy"], "known are accuracy, flops", "did you mean 'accuracy'"),
-    "flag": (["search", "--epoch", "3"], "No such option '--epoch'", "Did you mean '--epochs'"),
+    "flag": (["search", "--epoch", "3"], "unknown option '--epoch'", "did you mean '--epochs'?"),
     "command": (["serch"], "known are search, status", "did you mean 'search'"),
     "list kind": (["list", "trigers"], "known are depth-growths, freezings", "did you mean 'triggers'"),
 }

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from autogrow.data import open_dataset
-from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError
+from autogrow.errors import NetworkError, RunFolderError, TrainingDivergedError, UsageError
 from autogrow.experiments import workers
 from autogrow.experiments.conditions import Condition, Design
 from autogrow.experiments.confirmation import confirm_policies
@@ -115,7 +115,7 @@ class TestTraining:
         assert confirm_policies(run, top=1, num_seeds=1).policy is not None
         assert len(trained) <= 6
 
-    def test_a_users_own_model_is_found_where_the_search_was_started(self, tmp_path, data_dir, monkeypatch):
+    def test_a_users_own_model_is_named_again_and_found_where_the_caller_stands(self, tmp_path, data_dir, monkeypatch):
         (tmp_path / "work").mkdir()
         (tmp_path / "work" / "my_own_network.py").write_text(OWN)
         monkeypatch.chdir(tmp_path / "work")
@@ -123,7 +123,8 @@ class TestTraining:
         run = make_finished_run(tmp_path / "run", data_dir, train_size=60, model="my_own_network:network")
         monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path / "work")])
         monkeypatch.delitem(sys.modules, "my_own_network")
-        monkeypatch.chdir(tmp_path)
+        with pytest.raises(NetworkError, match="name it with --model my_own_network:network"):
+            confirm_policies(run, top=1, num_seeds=1)
         named = confirm_policies(run, top=1, num_seeds=1, model="my_own_network:network")
         assert named.policy is not None
 
