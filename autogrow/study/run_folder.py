@@ -17,7 +17,7 @@ from autogrow.reading.yaml_files import read_yaml
 from autogrow.removal import refuse_links, remove_written, temporary_names
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_location import SharedStudy, StudyLocation, sqlite_file, without_password
-from autogrow.training.checkpoint import CHECKPOINTS, UNFINISHED_CHECKPOINTS
+from autogrow.training.checkpoint_files import CHECKPOINTS, UNFINISHED_CHECKPOINTS
 from autogrow.training.records import RECORDS, TrialFolder
 
 CONFIG_FORMAT = "autogrow-run/1"

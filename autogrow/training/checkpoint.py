@@ -17,17 +17,10 @@ from torch import Tensor, nn
 
 from autogrow.errors import NetworkError, one_line
 from autogrow.files import atomic_target
-from autogrow.removal import temporary_names
+from autogrow.training.checkpoint_files import CHECKPOINTS
 
 FORMAT_VERSION = 2
 KEPT = 2
-CHECKPOINTS = r"step-\d{10}\.pt"
-"""Pattern of the names of checkpoints."""
-UNFINISHED_CHECKPOINTS = temporary_names(CHECKPOINTS)
-ALIVE = "alive"
-"""The file beside them that changes as long as a trial trains."""
-ONLY_TO_GO_ON = f"{CHECKPOINTS}|{ALIVE}"
-"""Pattern of the names of all that a trial needs only until it has ended."""
 _DIGEST_BYTES = 32
 _log = logging.getLogger(__name__)
 

@@ -33,7 +33,8 @@ from torch import Tensor, nn
 from autogrow.errors import RunFolderError
 from autogrow.policy.records import Sample
 from autogrow.removal import remove_written
-from autogrow.training.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
+from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
+from autogrow.training.checkpoint_files import CHECKPOINTS
 
 LEAST_SECONDS = 0.1
 """Train seconds below which a fork is not worth writing: that takes 10 ms for small networks, 90 ms for a ResNet-18."""

@@ -21,7 +21,7 @@ from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.reading.json_files import read_json, read_json_lines
 from autogrow.reading.typed import typed
 from autogrow.removal import remove_written, temporary_names
-from autogrow.training.checkpoint import ALIVE, ONLY_TO_GO_ON, UNFINISHED_CHECKPOINTS
+from autogrow.training.checkpoint_files import ALIVE, ONLY_TO_GO_ON, UNFINISHED_CHECKPOINTS
 
 RECORDS = r"samples\.jsonl|events\.jsonl|result\.json|log\.txt"
 """Pattern of the names of a trial's files."""
