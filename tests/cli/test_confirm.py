@@ -2,7 +2,6 @@
 
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
 
@@ -82,8 +81,7 @@ def test_a_run_at_a_url_is_left_as_it_is(autogrow, small_run, workplace):
 
 
 def test_in_python(small_run):
-    study = Study(SimpleNamespace(folder=small_run))
-    confirmation = study.confirm(top=1, seeds=1, device="cpu")
+    confirmation = Study.load(small_run.path).confirm(top=1, seeds=1, device="cpu")
     assert confirmation.policy == GrowthPolicy.load(small_run.path / "confirmation" / "policy.yaml")
     assert confirmation.confirmed.results.seeds == [1]
 
