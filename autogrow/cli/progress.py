@@ -1,20 +1,32 @@
-"""The live display of a search, on stderr: a bar, the best so far, the time left; plain lines without a terminal."""
+"""The live display of a search, on stderr: phases, a bar, the best so far, the time left; plain lines where piped.
+
+It is up before anything heavy is imported, so nothing heavy is imported here.
+"""
 
 import math
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.spinner import Spinner
 from rich.table import Table
 
+from autogrow.cli.time_left import TimeLeft, in_words
+from autogrow.errors import shortened
 from autogrow.printing import console
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.sampling import Proposal
+
+if TYPE_CHECKING:
+    from autogrow.study.planning import SearchPlan
+    from autogrow.study.sampling import Proposal
 
 REFRESH_PER_SECOND = 4
+LEAST_COLUMNS = 80
+"""Lines are cut to the terminal's width, and to this where it is narrower or unknown."""
 
 
 class ProgressDisplay(SearchMonitor):
@@ -24,94 +36,176 @@ class ProgressDisplay(SearchMonitor):
         self._console = console(err=True)
         self._quiet = quiet
         self._live: Live | None = None
-        self._progress = Progress(
-            TextColumn("trials"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
+        self._bar = Progress(
+            TextColumn("trials"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
         )
-        self._task = self._progress.add_task("trials", total=None, note="starting Ray ...")
+        self._task = self._bar.add_task("trials", total=None, note="")
+        self._phases: list[tuple[str, float]] = []
+        """What was begun, and when; the last one is going on."""
+        self._is_in_phase = False
+        self._spinner = Spinner("dots")
+        self._slots = 0
         self._running: dict[int, tuple[str, Mapping[str, Any]]] = {}
-        self._best: tuple[float, int] | None = None
-        self._started = time.monotonic()
-        self._ended_before = 0
+        self._best: tuple[float, int, Mapping[str, Any]] | None = None
+        self._time_left: TimeLeft | None = None
         self._budget_left: Callable[[], float] = lambda: math.inf
+        self._words: _TrialWords | None = None
 
     def __enter__(self) -> Self:
         if not self._quiet and self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=REFRESH_PER_SECOND, get_renderable=self._render)
             self._live.start()
-        elif not self._quiet:
-            self._console.print("starting Ray ...")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
+            self._is_in_phase = False
             self._live.stop()
 
-    def search_started(self, num_trials: int, num_done: int, slots: int, seconds_left: Callable[[], float]) -> None:
-        self._started = time.monotonic()
-        self._budget_left = seconds_left
-        self._ended_before = num_done
-        self._progress.update(self._task, total=num_trials, completed=num_done, note=f"{slots} at a time")
+    def phase(self, what: str) -> None:
+        self._phases.append((what, time.monotonic()))
+        self._is_in_phase = True
+        if self._live is not None:
+            self._live.refresh()
+        elif not self._quiet:
+            self._console.print(f"{what} ...")
 
-    def trial_started(self, proposal: Proposal) -> None:
+    def planned(self, plan: "SearchPlan") -> None:
+        """What the search is for is known: its first objective is what is shown of trials."""
+        self._words = _TrialWords(plan)
+
+    def search_started(self, num_trials: int, num_done: int, slots: int, seconds_left: Callable[[], float]) -> None:
+        from autogrow.study.driver import NUM_REPORTS
+
+        self._time_left = TimeLeft(num_trials, num_done, 1 / NUM_REPORTS)
+        self._budget_left = seconds_left
+        self._slots = slots
+        if not self._quiet:
+            self._say(f"ready: {self._took()}; {slots} {'trial' if slots == 1 else 'trials'} at a time")
+        self._bar.update(self._task, total=num_trials, completed=num_done)
+        self.phase("starting the first trials")
+
+    def trial_started(self, proposal: "Proposal") -> None:
         self._running[proposal.number] = (proposal.role, {})
 
     def trial_reported(self, number: int, metrics: Mapping[str, Any]) -> None:
+        self._is_in_phase = False
         if number in self._running:
             self._running[number] = (self._running[number][0], dict(metrics))
+        if self._time_left is not None:
+            self._time_left.reported(number, metrics["progress"], metrics["trial_seconds"], time.monotonic())
 
     def trial_ended(self, number: int, result: Mapping[str, Any]) -> None:
+        self._is_in_phase = False
         role, _ = self._running.pop(number, ("searched", {}))
         metrics = result.get("metrics", {})
-        if result["status"] == "complete" and role != "static":
-            candidate = (metrics["validation_accuracy"], number)
-            self._best = max(self._best or candidate, candidate, key=lambda entry: entry[0])
-        self._progress.advance(self._task)
-        self._progress.update(self._task, note=f"{self._time_left()} left")
-        if not self._quiet:
-            self._console.print(_line(number, role, result, metrics), soft_wrap=True)
+        if self._time_left is not None:
+            progress = 1.0 if result["status"] == "complete" else metrics.get("progress")
+            self._time_left.ended(number, progress, time.monotonic())
+        if self._words is not None:
+            self._best = self._words.better(self._best, number, role, result)
+        self._bar.advance(self._task)
+        if not self._quiet and self._words is not None:
+            self._say(f"{_head(number, role)} {self._words.of_ended(result)}")
 
     def cluster_lost(self, reason: str) -> None:
         self._running.clear()
         self._console.print(f"Ray has ended ({reason}): trials go on from their checkpoints in a new one")
+        self._phases.clear()
+        self.phase("starting Ray")
 
     def stopping(self, reason: str) -> None:
         self._console.print(f"{reason}: saving the trials that run")
 
-    def _time_left(self) -> str:
-        """Until the trials are done or a budget is used up, whichever is sooner."""
-        task = self._progress.tasks[0]
-        ended = task.completed - self._ended_before
-        left = (task.total or 0) - task.completed
-        trials = (time.monotonic() - self._started) / ended * left if ended > 0 else math.inf
-        seconds = min(trials, self._budget_left())
-        if math.isinf(seconds):
-            return "unknown"
-        return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    def _say(self, line: str) -> None:
+        self._console.print(shortened(line, self._columns), soft_wrap=True)
+
+    @property
+    def _columns(self) -> int:
+        return max(LEAST_COLUMNS, self._console.width) if self._live is not None else LEAST_COLUMNS
+
+    def _took(self) -> str:
+        """What the phases so far were about, with their seconds."""
+        phases = [*self._phases, ("", time.monotonic())]
+        return ", ".join(f"{what.split()[-1]} {end - start:.0f} s" for (what, start), (_, end) in pairwise(phases))
+
+    def _note(self) -> str:
+        """How many trials at a time, and the time until they are done or a budget is used up, whichever is sooner."""
+        known = self._time_left.seconds(time.monotonic()) if self._time_left is not None else None
+        left = min(math.inf if known is None else known, self._budget_left())
+        rest = "estimating the time left" if math.isinf(left) else f"{in_words(left)} left"
+        return f"{self._slots} at a time  {rest}"
 
     def _render(self) -> Table:
         grid = Table.grid()
-        grid.add_row(self._progress)
-        if self._best is not None:
-            grid.add_row(f"best grown: {self._best[0]:.4f} (trial {self._best[1]})")
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        if self._time_left is not None:
+            self._bar.update(self._task, note=self._note())
+            grid.add_row(self._bar)
+        if self._best is not None and self._words is not None:
+            grid.add_row(f"best  {self._words.objective(self._best[2])} (trial {self._best[1]})")
         for number, (role, metrics) in self._running.items():
-            state = "starting"
-            if metrics:
-                state = (
-                    f"{metrics['progress']:4.0%}  accuracy {metrics['validation_accuracy']:.4f}  "
-                    f"{metrics['parameters']:,} parameters  {metrics['num_events']} growth events"
-                )
-            grid.add_row(f"  trial {number:<4} {role:9} {state}")
+            state = self._words.of_running(metrics) if metrics and self._words is not None else "starting"
+            grid.add_row(f"{_head(number, role)} {state}")
+        if self._is_in_phase:
+            what, start = self._phases[-1]
+            self._spinner.update(text=f"{what}  {time.monotonic() - start:.0f} s")
+            grid.add_row(self._spinner)
         return grid
 
 
-def _line(number: int, role: str, result: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """One line for a trial that has ended."""
-    if result["status"] == "failed":
-        return f"trial {number:<4} {role:9} failed: {result.get('reason', 'unknown')}"
-    return (
-        f"trial {number:<4} {role:9} {result['status']:9} accuracy {metrics['validation_accuracy']:.4f}  "
-        f"gap {metrics['generalization_gap']:+.4f}  {metrics['train_seconds']:6.1f} s  "
-        f"{metrics['parameters']:>10,} parameters  {metrics['num_events']:>2} events"
-    )
+class _TrialWords:
+    """What one line says of a trial: the first objective of the search that trials report while they run, and sizes."""
+
+    def __init__(self, plan: "SearchPlan") -> None:
+        from autogrow.report import formats
+
+        self._formats = formats
+        self._task = plan.settings.task
+        self._first = plan.objectives[0]
+
+    def objective(self, metrics: Mapping[str, Any]) -> str:
+        """The first objective's short name and value; nothing where it is measured at the end alone."""
+        if self._first.metric not in metrics:
+            return ""
+        value = self._formats.metric(self._first.metric, metrics[self._first.metric], self._task)
+        unit = self._first.unit_of(self._task)
+        return f"{self._formats.short_title(self._first, self._task)} {value}{f' {unit}' if unit else ''}"
+
+    def of_running(self, metrics: Mapping[str, Any]) -> str:
+        return f"{metrics['progress']:7.0%} {self._sizes(metrics)}"
+
+    def of_ended(self, result: Mapping[str, Any]) -> str:
+        if result["status"] == "failed":
+            return f"failed: {result.get('reason', 'unknown')}"
+        state = "done" if result["status"] == "complete" else result["status"]
+        return f"{state:>7} {self._sizes(result['metrics'])}"
+
+    def better(
+        self, best: tuple[float, int, Mapping[str, Any]] | None, number: int, role: str, result: Mapping[str, Any]
+    ) -> tuple[float, int, Mapping[str, Any]] | None:
+        """The better of the best so far and a trial that has ended, by the first objective. The static control is none,
+        nor is a network above a limit."""
+        value = result.get("metrics", {}).get(self._first.metric)
+        is_within_limits = all(excess <= 0 for excess in result.get("constraints", {}).values())
+        if result["status"] != "complete" or role == "static" or value is None or not is_within_limits:
+            return best
+        candidate = (self._first.sign * value, number, result["metrics"])
+        return candidate if best is None or candidate[0] > best[0] else best
+
+    def _sizes(self, metrics: Mapping[str, Any]) -> str:
+        events = metrics["num_events"]
+        return (
+            f"{self.objective(metrics):16}  {self._train_time(metrics['train_seconds']):>7}  "
+            f"{self._formats.count(metrics['parameters']):>5} params  {events} {'event' if events == 1 else 'events'}"
+        )
+
+    def _train_time(self, seconds: float | None) -> str:
+        is_long = seconds is not None and seconds >= 10_000
+        return in_words(seconds) if is_long else f"{self._formats.seconds(seconds)} s"
+
+
+def _head(number: int, role: str) -> str:
+    return f"trial {number:<3} {role:11}"

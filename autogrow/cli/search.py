@@ -114,33 +114,58 @@ def search(ctx: click.Context, /, **options: Any) -> int:
     first, then, after a third of the trials or of the time, the network at full size from the start and the policy of
     the thesis autogrow comes from. Ctrl-C saves; --resume goes on.
     """
-    from autogrow.study.finding_runs import named_run, next_run_name
+    from autogrow.cli.progress import ProgressDisplay
 
     if options["resume"] and options["name"] is None:
         raise UsageError("--resume needs the --name of the run to go on with")
-    name = next_run_name(options["out"], options["dataset"]) if options["name"] is None else options["name"]
-    folder = named_run(options["out"], name)
-    if not options["dry_run"]:
-        folder.refuse_if_in_use()  # before PyTorch is imported, which takes seconds
-    from autogrow.study.search import run_search
-
-    plan = _resumed_plan(ctx, folder, options) if options["resume"] else _new_plan(folder, options)
-    if not options["quiet"]:
-        say_data(plan.dataset, plan.target_scale)
-    for note in plan.warnings:
-        click.echo(f"autogrow: note: {note}", err=True)
+    with ProgressDisplay(quiet=options["quiet"] or options["as_json"]) as monitor:
+        monitor.phase("loading PyTorch")
+        folder, plan = _planned(ctx, options, monitor)
+        if not options["dry_run"]:
+            result, summary = _searched(plan, folder, options["resume"], monitor)
     if options["dry_run"]:
         _print_plan(plan, folder, options["as_json"])
         return 0
-    from autogrow.cli.progress import ProgressDisplay
-
-    with ProgressDisplay(quiet=options["quiet"]) as monitor:
-        result = run_search(plan, folder, resume=options["resume"], monitor=monitor)
-    _print_result(folder, options["as_json"])
+    _print_result(folder, summary, options["as_json"])
     if result.waiting:
         out = without_secrets(options["out"])
         click.echo(f"saved; go on with: autogrow search --resume --name {folder.name} --out {out}", err=True)
     return 130 if result.interrupted else 0
+
+
+def _planned(ctx: click.Context, options: dict[str, Any], monitor: Any) -> tuple[Any, Any]:
+    """The run's folder, and what is going to be done in it, everything checked."""
+    from autogrow.study.finding_runs import named_run, next_run_name
+
+    name = next_run_name(options["out"], options["dataset"]) if options["name"] is None else options["name"]
+    folder = named_run(options["out"], name)
+    if not options["dry_run"]:
+        folder.refuse_if_in_use()  # before PyTorch is imported, which takes seconds
+    import autogrow.api  # noqa: F401
+
+    monitor.phase("reading data")
+    plan = _resumed_plan(ctx, folder, options) if options["resume"] else _new_plan(folder, options)
+    if not options["quiet"] and not options["as_json"]:
+        say_data(plan.dataset, plan.target_scale)
+    for note in plan.warnings:
+        click.echo(f"autogrow: note: {note}", err=True)
+    return folder, plan
+
+
+def _searched(plan: Any, folder: Any, resume: bool, monitor: Any) -> tuple[Any, Any]:
+    """How the search ended, and the summary that is also written as a page."""
+    from autogrow.report.html import write_html_report
+    from autogrow.report.summary import summarize
+    from autogrow.study.search import run_search
+
+    monitor.planned(plan)
+    result = run_search(plan, folder, resume=resume, monitor=monitor)
+    monitor.phase("writing the report")
+    summary = summarize(folder)
+    if folder.policy_file.exists():
+        write_html_report(folder, folder.report_file)
+        folder.publish()
+    return result, summary
 
 
 def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
@@ -217,19 +242,13 @@ def _print_plan(plan: Any, folder: Any, as_json: bool) -> None:
         click.echo(f"{key:26} {value}")
 
 
-def _print_result(folder: Any, as_json: bool) -> None:
-    """The report's tables, the HTML file, and where things are."""
+def _print_result(folder: Any, summary: Any, as_json: bool) -> None:
+    """The report's tables, and where things are."""
     import json
 
     from autogrow.printing import console
-    from autogrow.report.html import write_html_report
-    from autogrow.report.summary import summarize
     from autogrow.report.terminal import render
 
-    summary = summarize(folder)
-    if folder.policy_file.exists():
-        write_html_report(folder, folder.report_file)
-        folder.publish()
     if as_json:
         click.echo(json.dumps(summary.to_dict()))
         return
@@ -238,5 +257,5 @@ def _print_result(folder: Any, as_json: bool) -> None:
         policy = folder.place_of(folder.policy_file)
         click.echo(f"\nbest policy  {policy}\nreport       {folder.place_of(folder.report_file)}")
         train = f"train {policy}" if folder.is_here else f"export {folder.place} && autogrow train policy.yaml"
-        click.echo(f"retrain it   autogrow {train} --dataset {summary.dataset} --out model")
+        click.echo(f"retrain it   autogrow {train} --out model")
         click.echo(f"be sure      autogrow confirm {folder.place}  (the best again on other seeds: about 40 runs)")

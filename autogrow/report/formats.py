@@ -97,6 +97,21 @@ _METRICS: dict[str, Callable[[float | None], str]] = {
 }
 
 
+def short_title(objective: Objective, task: Task) -> str:
+    """What an objective is called where there is little room."""
+    return accuracy_name(task) if objective.metric == "validation_accuracy" else _SHORT_TITLES[objective.metric]
+
+
+_SHORT_TITLES = {
+    "generalization_gap": "gap",
+    "train_seconds": "train s",
+    "validation_loss": "loss",
+    "parameters": "params",
+    "flops": "FLOPs",
+    "latency_ms": "latency",
+}
+
+
 def difference_from(objective: Objective, value: float | None, other: float | None, task: Task) -> str:
     """How far a value lies above or below another one: in points, in percent of the other for costs, else as it is."""
     if value is None or other is None or (objective.is_cost and not other):

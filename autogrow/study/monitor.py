@@ -1,13 +1,17 @@
 """What a search tells its onlooker while it runs. The command line draws it; the default says nothing."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from autogrow.study.sampling import Proposal
+if TYPE_CHECKING:  # onlookers are there before Optuna is imported
+    from autogrow.study.sampling import Proposal
 
 
 class SearchMonitor:
     """Called from the driver's thread; must return quickly."""
+
+    def phase(self, what: str) -> None:
+        """Something begins that takes seconds, in which no trial runs: "starting Ray"."""
 
     def search_started(self, num_trials: int, num_done: int, slots: int, seconds_left: Callable[[], float]) -> None:
         """The cluster is up: `num_done` of `num_trials` have ended already, `slots` can run at a time.
@@ -15,7 +19,7 @@ class SearchMonitor:
         `seconds_left` is the wall time that the budgets of time and compute leave; infinite where there is none.
         """
 
-    def trial_started(self, proposal: Proposal) -> None:
+    def trial_started(self, proposal: "Proposal") -> None:
         pass
 
     def trial_reported(self, number: int, metrics: Mapping[str, Any]) -> None:

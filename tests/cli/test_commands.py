@@ -125,7 +125,7 @@ def test_a_dry_run_writes_nothing(more, autogrow, workplace):
 
 def test_a_dry_run_warns_of_runs_that_are_too_short(autogrow):
     _, out, err = autogrow("search", "--dry-run", "--epochs", 1, "--json")
-    assert "takes only 8 samples" in err
+    assert "takes only 8 measurements" in err
     assert one_document(out)["samples_per_trial"] == 8
 
 
