@@ -35,8 +35,8 @@ def refused(autogrow, workplace):
 
     def check(*arguments):
         before = contents(workplace)
-        quiet = ["--quiet"] if arguments[0] == "search" and "--quiet" not in arguments else []  # it says what it begins
-        code, out, err = autogrow(*arguments, *quiet)
+        quiet = ["--quiet"] if arguments[:1] == ("search",) and "--quiet" not in arguments else []  # else it says more
+        code, out, err = autogrow(*arguments[:1], *quiet, *arguments[1:])
         assert (code, out) == (2, "")
         assert err.startswith("autogrow: error: ")
         assert err.endswith("\n")

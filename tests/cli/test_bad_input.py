@@ -306,7 +306,7 @@ class TestTrainAndEvaluate:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_does_not_start_ray(workplace):
     code = "import sys; from autogrow.cli.main import run; print(run(sys.argv[1:]), 'ray' in sys.modules)"
-    arguments = ["search", "--gpus-per-trial", "1"]
+    arguments = ["search", "--gpus-per-trial", "1", "--quiet"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=os.environ)
     assert done.stdout == "2 False\n"
     assert done.stderr.startswith("autogrow: error: --gpus-per-trial 1, but PyTorch sees no GPU here")

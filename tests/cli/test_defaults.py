@@ -135,10 +135,9 @@ class TestData:
         assert "which the policy was found with" not in err
         assert json.loads(Path("network/config.json").read_text())["dataset"]["name"] == "sine"
 
-    @pytest.mark.parametrize("dataset", [None, 3, ["digits"], {"name": None}])
     @pytest.mark.parametrize("command", ["train", "compare"])
-    def test_a_policy_that_names_none_needs_them_given(self, command, dataset, refused, found):
-        altered(found, dataset=dataset)
+    def test_a_policy_that_names_none_needs_them_given(self, command, refused, found):
+        altered(found, dataset=None)
         assert "no data set is given, and what was found or trained before names none" in refused(command, "found.yaml")
 
     def test_so_does_one_that_nobody_found(self, refused, policy_file):

@@ -66,7 +66,7 @@ def started(display, number=3, role="searched"):
 
 def test_the_first_line_needs_nothing_heavy(workplace):
     code = (
-        "import sys\nfor name in ('torch', 'ray', 'optuna', 'numpy', 'pydantic'): sys.modules[name] = None\n"
+        "import sys\nfor name in ('torch', 'ray', 'optuna', 'numpy'): sys.modules[name] = None\n"
         "from autogrow.cli.main import run\nrun(['search'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
