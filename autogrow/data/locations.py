@@ -4,6 +4,7 @@ The environment is not read here: the command line turns AUTOGROW_DATA or ``--da
 """
 
 import errno
+import getpass
 import os
 import stat
 import tempfile
@@ -34,6 +35,18 @@ def default_data_dir() -> Path:
         if folder.is_absolute():  # platformdirs 4.0 leaves a ~ that stands for nothing
             return folder
     return _folder_without_home()
+
+
+def stand_in_for_home() -> None:
+    """Name a home folder, and a user, to libraries that end without: the folder and the number that this user has."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(_folder_without_home())
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"user-{os.getuid()}"
 
 
 def _folder_without_home() -> Path:

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from autogrow.data.locations import stand_in_for_home
+
 # Read by Ray when it is imported: no banners, no second signal handler, no usage statistics, no memory monitor (one
 # kill by it ends a whole Tune run in 2.60), results handed on one by one, and time for a trial's thread to end (Tune
 # forgets the next trial if it does not).
@@ -27,6 +29,8 @@ os.environ.update(
     TUNE_PRINT_ALL_TRIAL_ERRORS="0",
     TUNE_WARN_THRESHOLD_S="60",
 )
+
+stand_in_for_home()  # Ray looks for a home folder, too, and ends where there is none
 
 import ray  # noqa: E402
 from ray._private import ray_constants  # noqa: E402

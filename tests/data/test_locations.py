@@ -1,10 +1,11 @@
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from autogrow.data import default_data_dir, open_dataset
-from autogrow.data.locations import disk_errors, resolve_data_dir
+from autogrow.data.locations import disk_errors, resolve_data_dir, stand_in_for_home
 from autogrow.errors import DataError
 
 
@@ -36,3 +37,34 @@ def test_a_file_is_no_data_folder(tmp_path):
 def test_a_full_disk_becomes_a_data_error(number):
     with pytest.raises(DataError, match="disk full while writing /full/path"), disk_errors(Path("/full/path")):
         raise OSError(number, "full")
+
+
+class TestWithoutAHome:
+    """A container that runs under any user number: no HOME, no entry among the users."""
+
+    @pytest.fixture
+    def nobody(self, tmp_path, monkeypatch):
+        def no_entry(number):
+            raise KeyError(number)
+
+        for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("pwd.getpwuid", no_entry)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        return tmp_path / f"autogrow-{os.getuid()}"
+
+    def test_data_lie_in_a_folder_that_only_they_enter(self, nobody):
+        assert default_data_dir() == default_data_dir() == nobody
+        assert nobody.stat().st_mode & 0o777 == 0o700
+
+    @pytest.mark.parametrize("kind", ["link", "file"])
+    def test_but_not_where_somebody_else_was_first(self, kind, nobody, tmp_path):
+        nobody.touch() if kind == "file" else nobody.symlink_to(tmp_path)
+        with pytest.raises(DataError, match="no home folder, and .*: set HOME, or give --data-dir"):
+            default_data_dir()
+
+    def test_libraries_are_told_one(self, nobody, monkeypatch):
+        monkeypatch.setattr(os, "environ", dict(os.environ))
+        stand_in_for_home()
+        assert os.environ["HOME"] == str(nobody)
+        assert os.environ["USER"] == f"user-{os.getuid()}"
