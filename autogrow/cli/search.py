@@ -233,7 +233,7 @@ def _print_plan(plan: Any, folder: Any, as_json: bool) -> None:
         "run": folder.place,
         "parameters_at_full_width": plan.num_parameters,
         "channel_groups": plan.num_groups,
-        "samples_per_trial": plan.num_samples,
+        "measurements_per_trial": plan.num_samples,
     }
     if as_json:
         click.echo(json.dumps(content))

@@ -49,10 +49,10 @@ def last_samples_table(
         rows.append((condition.title, *_cells(last_samples(results, condition.name, column), unit), *thesis))
     titles = ("mean", "median", "std in a run", "ratio", *(("thesis: mean", "std") if published else ()))
     note = (
-        f"Mean over seeds ± deviation between seeds; std in a run: of its last {NUM_SAMPLES} samples; ratio: of the "
-        f"mean to that of {results.design.title(results.design.unit)}."
+        f"Mean over seeds ± deviation between seeds; std in a run: of its last {NUM_SAMPLES} measurements; ratio: of "
+        f"the mean to that of {results.design.title(results.design.unit)}."
     )
-    caption = caption_of(f"{title.capitalize()} of the last {NUM_SAMPLES} samples", results)
+    caption = caption_of(f"{title.capitalize()} of the last {NUM_SAMPLES} measurements", results)
     return Table(caption, columns_of("network", *titles), tuple(rows), note)
 
 

@@ -69,7 +69,9 @@ def _matched_table(results: Results, matching: Matching, shown: Shown) -> Table:
             cells.append(shown.cell(spread(read) if read else None, results.task))
         rows.append((condition.title, *cells))
     titles = [f"at {formats.accuracy(level, results.task)}" for level in found]
-    note = f"Read at the first sample with that {matching.title} accuracy; the highest is one that every run reached."
+    note = (
+        f"Read at the first measurement with that {matching.title} accuracy; the highest is one that every run reached."
+    )
     caption = caption_of(f"{shown.title} at equal {matching.title} accuracy", results)
     return Table(caption, columns_of("network", *titles), tuple(rows), note)
 

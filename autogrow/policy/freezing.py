@@ -59,9 +59,9 @@ class Thaw(Freezing):
     """Held at first, so that the new units find their place, then let go little by little."""
 
     kind: ClassVar[str] = "thaw"
-    summary: ClassVar[str] = "older entries are held for some samples after an event, then released gradually"
+    summary: ClassVar[str] = "older entries are held for some measurements after an event, then released gradually"
     formula: ClassVar[str] = (
-        "share of their updates = clip((samples since the event - hold_samples) / release_samples, 0, 1)"
+        "share of their updates = clip((measurements since the event - hold_samples) / release_samples, 0, 1)"
     )
     source: ClassVar[str] = (
         "thesis (C. Lee 2017), 4.2; released as in gradual unfreezing, Howard and Ruder 2018, arXiv 1801.06146"

@@ -78,7 +78,7 @@ class MetricTrigger(Trigger):
     def decide(self, samples: Sequence[Sample], num_events: int = 0) -> Verdict:
         verdict = self._judge(samples[self.cooldown :])
         if not verdict.grow and self.max_wait is not None and len(samples) >= self.max_wait:
-            return Verdict(True, verdict.value, f"max_wait of {self.max_wait} samples reached")
+            return Verdict(True, verdict.value, f"max_wait of {self.max_wait} measurements reached")
         return verdict
 
     @abstractmethod
@@ -113,8 +113,8 @@ class StandingAverage(MetricTrigger):
     def _stood(self, samples: Sequence[Sample], patience: int) -> Verdict:
         average, age = self._standing(samples)
         if age is not None and age >= patience:
-            return Verdict(True, average, f"{self.metric} averaged over {self.window} stood for {age} samples")
-        return Verdict(False, average, f"{self.metric} improves, or too few samples")
+            return Verdict(True, average, f"{self.metric} averaged over {self.window} stood for {age} measurements")
+        return Verdict(False, average, f"{self.metric} improves, or too few measurements")
 
 
 @TRIGGERS.register("plateau")
@@ -125,7 +125,7 @@ class Plateau(StandingAverage):
     summary: ClassVar[str] = "a moving average of a metric has stopped improving"
     formula: ClassVar[str] = (
         "a = mean of the last window values; best = a whenever direction * (a - best) > min_delta * |best|; "
-        "grow when best has stood for patience samples"
+        "grow when best has stood for patience measurements"
     )
     source: ClassVar[str] = "thesis (C. Lee 2017), 4.1, made relative to the best"
 
@@ -142,9 +142,9 @@ class Slope(MetricTrigger):
     """
 
     kind: ClassVar[str] = "slope"
-    summary: ClassVar[str] = "a line through the last samples promises too little, its uncertainty allowed for"
+    summary: ClassVar[str] = "a line through the last measurements promises too little, its uncertainty allowed for"
     formula: ClassVar[str] = (
-        "grow when (direction * b + 1.64 s) * window <= threshold * |l| for patience samples in a row, "
+        "grow when (direction * b + 1.64 s) * window <= threshold * |l| for patience measurements in a row, "
         "l = mean, b = Sxy / Sxx, s = sqrt(RSS / ((window - 2) Sxx))"
     )
     source: ClassVar[str] = "ordinary least squares, one-sided 95 % limit of the slope; the rule is derived here"
@@ -162,8 +162,9 @@ class Slope(MetricTrigger):
         readings = [self._reading(values[end - self.window : end]) for end in ends]
         promise = readings[-1][0] if readings else 0.0
         if len(readings) == self.patience and all(promise <= limit for promise, limit in readings):
-            return Verdict(True, promise, f"{self.metric} promises at most {promise:.4g} over {self.window} samples")
-        return Verdict(False, promise, f"{self.metric} improves, or too few samples")
+            reason = f"{self.metric} promises at most {promise:.4g} over {self.window} measurements"
+            return Verdict(True, promise, reason)
+        return Verdict(False, promise, f"{self.metric} improves, or too few measurements")
 
     def _reading(self, values: Sequence[float]) -> tuple[float, float]:
         """The most that the metric may improve over a window, and the least that it should, in its own unit."""
@@ -187,10 +188,10 @@ class Schedule(Trigger):
     """Grow every so many samples, whatever the metrics say; with `growth` each interval is longer than the last."""
 
     kind: ClassVar[str] = "schedule"
-    summary: ClassVar[str] = "after so many samples, at equal intervals or at ones that grow"
-    formula: ClassVar[str] = "interval n (from 0) = round(every * growth^n) samples"
+    summary: ClassVar[str] = "after so many measurements, at equal intervals or at ones that grow"
+    formula: ClassVar[str] = "interval n (from 0) = round(every * growth^n) measurements"
     source: ClassVar[str] = (
-        "thesis (C. Lee 2017), 5.3 (25 samples of 100 steps); growth: Yuan et al. 2023, arXiv 2306.12700"
+        "thesis (C. Lee 2017), 5.3 (25 measurements, one every 100 steps); growth: Yuan et al. 2023, arXiv 2306.12700"
     )
 
     every: int = Field(default=25, ge=1, le=100_000)
@@ -201,7 +202,7 @@ class Schedule(Trigger):
     def decide(self, samples: Sequence[Sample], num_events: int = 0) -> Verdict:
         interval = self.interval(num_events)
         due = len(samples) >= interval
-        return Verdict(due, float(len(samples)), f"{len(samples)} of {interval} samples since the last event")
+        return Verdict(due, float(len(samples)), f"{len(samples)} of {interval} measurements since the last event")
 
     def interval(self, num_events: int) -> int:
         """Samples from event number `num_events` (0: the start) to the next one."""

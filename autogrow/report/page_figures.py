@@ -105,13 +105,13 @@ def _accuracy(snapshot: Snapshot, summary: RunSummary) -> Figure:
     return _figure(
         "accuracy",
         f"Validation {summary.accuracy_name} over training compute",
-        "Finished trials; those that were stopped early are apart, below. Circles mark growth events. Samples may look "
-        "at a part of the validation data, so a curve can end beside the number in the tables. A double click shows "
-        "the start of training as well, a click on a name hides its curves.",
-        f"Line plot of the samples of {len(curves)} trials over their cumulative training FLOPs; "
+        "Finished trials; those that were stopped early are apart, below. Circles mark growth events. Measurements on "
+        "the way may look at a part of the validation data, so a curve can end beside the number in the tables. A "
+        "double click shows the start of training as well, a click on a name hides its curves.",
+        f"Line plot of the measurements of {len(curves)} trials over their cumulative training FLOPs; "
         f"{sum(curve.kind == 'pruned' for curve in curves)} of them, stopped early, are in a panel of their own.",
         (lambda: accuracy_figure(curves, summary.task)) if curves else None,
-        "No trial has taken a sample.",
+        "No trial has been measured.",
     )
 
 

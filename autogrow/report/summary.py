@@ -42,6 +42,14 @@ _STATES = {
 }
 
 
+STATE_MEANINGS = {
+    PRUNED: "stopped early, because it was behind others at equal cost",
+    INFEASIBLE: "trained to its end, and breaks a limit",
+    SUPERSEDED: "interrupted, and resumed as another trial",
+}
+"""What states mean that do not say it themselves."""
+
+
 @dataclass(frozen=True)
 class TrialRow:
     """One trial. `metrics` are those it ended with; of one that runs or failed, those of its last sample."""
@@ -116,6 +124,12 @@ class RunSummary:
     def accuracy_name(self) -> str:
         """What the task's accuracy is called: accuracy, or R² for regression."""
         return accuracy_name(self.task)
+
+    @property
+    def legend(self) -> str:
+        """What the states mean in which there are trials; empty where all say it themselves."""
+        said = [f"{state}: {meaning}" for state, meaning in STATE_MEANINGS.items() if self.counts[state]]
+        return "; ".join(said) + "." if said else ""
 
     @property
     def chosen_objectives(self) -> tuple[Objective, ...]:

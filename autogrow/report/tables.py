@@ -172,7 +172,7 @@ def timeline_table(summary: RunSummary) -> Table:
     note = (
         "Units added per channel group, or blocks per stage; params and training FLOPs per example after the event; "
         "change: the largest of any output on a fixed batch; shock: the largest rise of the loss there in the next 50 "
-        f"steps; before, after: validation {summary.accuracy_name} at the samples around it."
+        f"steps; before, after: validation {summary.accuracy_name} at the measurements before and after it."
     )
     return Table(f"Growth of trial {best.number}" if best else "Growth", columns, rows, note)
 

@@ -126,7 +126,7 @@ def test_a_dry_run_writes_nothing(more, autogrow, workplace):
 def test_a_dry_run_warns_of_runs_that_are_too_short(autogrow):
     _, out, err = autogrow("search", "--dry-run", "--epochs", 1, "--json")
     assert "takes only 8 measurements" in err
-    assert one_document(out)["samples_per_trial"] == 8
+    assert one_document(out)["measurements_per_trial"] == 8
 
 
 def test_a_dry_run_of_a_resumption_takes_the_settings_of_the_run(autogrow, finished_run):

@@ -26,7 +26,7 @@ def test_help_names_everything(autogrow):
 def test_it_prints_tables_and_where_they_are(autogrow, workplace):
     code, out, err = autogrow(*SINE)
     assert code == 0
-    assert "Train loss of the last 10 samples: one seed" in out
+    assert "Train loss of the last 10 measurements: one seed" in out
     assert len(re.findall(r"^sine, seed 0 \(1 of 1\)", err, re.MULTILINE)) == 8
     assert "written to results/reproduce/sine-quick: reproduce.json" in out
     assert (workplace / "results" / "reproduce" / "sine-quick" / "train-loss.svg").exists()

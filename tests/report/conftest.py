@@ -76,7 +76,7 @@ def growth_event(index, at_sample, added, widths, parameters):
         flops_before=2.0 * parameters[0],
         flops_after=2.0 * parameters[1],
         trigger_value=0.5,
-        trigger_reason="4 of 4 samples since the last event",
+        trigger_reason="4 of 4 measurements since the last event",
         largest_output_change=1e-6,
         seconds=0.01,
     )

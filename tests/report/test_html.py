@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from autogrow.errors import RunFolderError
+from autogrow.report.figure_records import trial_points
+from autogrow.report.figures import pareto_figure
 from autogrow.report.html import html_report, write_html_report
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
@@ -117,6 +119,21 @@ def test_no_complete_trial(make_run):
     page = Page(html_report(run.folder))
     assert "No verdict yet" in page.text
     assert page.text.count("Not drawn") == 6
+
+
+def test_numbers_in_a_legend_are_not_taken_for_colours(full_summary):
+    """plotly.js does so with a colour axis, and warns of each in the browser's console."""
+    figure = pareto_figure(trial_points(full_summary), "classification")
+    assert not any(key.startswith("coloraxis") and value for key, value in figure.layout.to_plotly_json().items())
+    assert all(trace.marker.colorscale and trace.marker.coloraxis is None for trace in figure.data)
+    assert len({(trace.marker.cmin, trace.marker.cmax) for trace in figure.data}) == 1
+    assert sum(trace.marker.showscale is True for trace in figure.data) == 1
+
+
+def test_figures_are_painted_by_the_page_that_knows_light_and_dark(page):
+    figures = [script for script in page.scripts if "Plotly.newPlot" in script and len(script) < 1e6]
+    assert all('"paper_bgcolor":"rgba(0,0,0,0)"' in script for script in figures)
+    assert any("prefers-color-scheme: dark" in script and "Plotly.relayout" in script for script in page.scripts)
 
 
 def test_only_the_controls(make_run):

@@ -163,6 +163,20 @@ def test_status_before_anything_has_finished(make_run):
     assert content["spending"] == {"trials": 0, "train_seconds": 0, "training_flops": 0}
 
 
+def test_states_that_do_not_say_it_themselves_are_explained_once_where_they_occur(make_run):
+    run = make_run()
+    run.controls()
+    assert summarize(run.folder).legend == ""
+    run.prune(0.5)
+    run.complete_infeasible(0.9, {"max_parameters": 1.0})
+    run.start()
+    run.database.reconcile(run.folder)
+    assert summarize(run.folder).legend == (
+        "pruned: stopped early, because it was behind others at equal cost; infeasible: trained to its end, and breaks "
+        "a limit; superseded: interrupted, and resumed as another trial."
+    )
+
+
 def test_front_has_the_most_accurate_first(full_summary):
     summary = full_summary
     accuracies = [summary.trial(number).metrics["validation_accuracy"] for number in summary.front]

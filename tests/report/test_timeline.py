@@ -19,7 +19,7 @@ def test_numbers_of_each_event():
     assert (first.flops_before, first.flops_after) == (200.0, 360.0)
     assert first.added_units == {"a": 4}
     assert (first.accuracy_before, first.accuracy_after) == (0.4, 0.6)
-    assert first.reason == "4 of 4 samples since the last event"
+    assert first.reason == "4 of 4 measurements since the last event"
     assert second.added_units == {"a": 2, "b": 6}
 
 

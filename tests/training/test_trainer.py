@@ -32,7 +32,7 @@ def test_events_say_what_they_did():
         assert event.parameters_after > event.parameters_before
         assert event.flops_after > event.flops_before
         assert event.widths[next(iter(event.added_units))] > 0
-        assert "samples since the last event" in event.trigger_reason
+        assert "measurements since the last event" in event.trigger_reason
     assert run.events[0].parameters_after == run.events[1].parameters_before
     assert run.events[-1].widths == run.network.widths
 

@@ -68,7 +68,7 @@ def build(dataset: Dataset, request: Request) -> Arena:
     conditions = (
         Condition.fixed("static", "static", "full size, as in the thesis", FixedPlan(static_policy(), None, thesis)),
         Condition.fixed(
-            "thesis", "thesis policy", "tenths every 25 samples, as in the thesis",
+            "thesis", "thesis policy", "tenths every 25 measurements, as in the thesis",
             FixedPlan(thesis_policy(thesis_every), None, thesis),
         ),
         *_grown_and_controls(),

@@ -85,7 +85,7 @@ FREEZING = Study(
         Choice("none", "everything keeps training", {"freeze": {"kind": "none"}}),
         Choice("old", "older entries held for ever (the thesis)", {"freeze": {"kind": "old"}}),
         Choice(
-            "thaw", "older entries held for 5 samples, then released over 10",
+            "thaw", "older entries held for 5 measurements, then released over 10",
             {"freeze": {"kind": "thaw", "hold_samples": 5, "release_samples": 10}},
         ),
     ),
@@ -113,15 +113,15 @@ TRIGGER = Study(
     summary="When to grow: on a plateau, on a flat slope, or on a schedule",
     base=BASE,
     choices=(
-        Choice("schedule", "every 20 samples", {}),
+        Choice("schedule", "every 20 measurements", {}),
         Choice(
             "plateau",
-            "when a moving average has stood for 5 samples",
+            "when a moving average has stood for 5 measurements",
             {"trigger": {"kind": "plateau", "max_wait": None}},
         ),
         Choice(
             "slope",
-            "when a line through 8 samples promises too little",
+            "when a line through 8 measurements promises too little",
             {"trigger": {"kind": "slope", "max_wait": None}},
         ),
     ),
@@ -145,9 +145,9 @@ DEFAULT_POLICY = Study(
         Choice("falling_sooner", "the same, the rate constant until growing ends", FROM_HALF, FALLS_WITH_GROWTH),
         Choice("cosine", "the same, a cosine over the whole run", FROM_HALF, COSINE),
         Choice("quarters", "a quarter to full size in quarters", SOONER),
-        Choice("quarters_later", "that, after 20 samples at the latest and not 10", ENDS),
+        Choice("quarters_later", "that, after 20 measurements at the latest and not 10", ENDS),
         Choice(
-            "from_half_at_once", "half to full size in one event after 20 samples at the latest",
+            "from_half_at_once", "half to full size in one event after 20 measurements at the latest",
             {**ENDS, "initial_fraction": 0.5, "chunk_fraction": 0.5},
         ),
         Choice("full_cosine", "full size from the first step, a cosine over the whole run", FULL, COSINE),
