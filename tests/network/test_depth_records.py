@@ -144,7 +144,7 @@ FAILURES = [
     "autogrow.network.optimizer.optimizer_cohorts.start_afresh",
     "autogrow.network.expandable.measure_new_statistics",
     "autogrow.network.depth.deepening.OutputComparison.check",
-    "autogrow.network.expandable.measure_size",
+    "autogrow.network.measuring.size.measure_size",
 ]
 
 
