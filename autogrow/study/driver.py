@@ -17,6 +17,7 @@ from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import metrics_to_measure
 from autogrow.study.planning import SearchPlan
+from autogrow.study.ray_executor import Resources, run_trials
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer
 from autogrow.study.study_database import StudyDatabase
@@ -52,7 +53,7 @@ class Driver:
         self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
         self._stopping = False
         self._patience_ends = math.inf
-        self._umask = current_umask()  # before Ray is started, which has another
+        self._umask = current_umask()  # Ray's processes have another
         self._best: FrozenTrial | None = None
         """The trial in policy.yaml."""
 
