@@ -160,8 +160,14 @@ def _set_loggers(values: list[tuple[logging.Logger, int, bool, bool, list[loggin
         logger.disabled, logger.propagate, logger.handlers[:] = disabled, propagate, handlers
 
 
+def _environment() -> dict[str, str]:
+    """But for what PyTorch sets for itself, when more of it is imported."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TORCH", "TRITON"))}
+
+
 def _set_environment(values: dict[str, str]) -> None:
-    os.environ.clear()
+    for name in _environment().keys() - values.keys():
+        del os.environ[name]
     os.environ.update(values)
 
 
@@ -248,7 +254,7 @@ SETTINGS = (
     Setting("flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal),
     Setting("global module hooks", _hooks, _set_hooks),
     Setting("NumPy's error handling", np.geterr, lambda value: np.seterr(**value)),
-    Setting("environment", lambda: dict(os.environ), _set_environment),
+    Setting("environment", _environment, _set_environment),
     Setting("working directory", os.getcwd, os.chdir),
     Setting("locale", lambda: locale.setlocale(locale.LC_ALL), lambda value: locale.setlocale(locale.LC_ALL, value)),
     Setting("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),

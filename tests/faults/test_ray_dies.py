@@ -84,7 +84,7 @@ def test_a_model_that_hangs(start, records, workplace, temporary):
     check_nothing_left(search, temporary)
     assert "RUNNING" not in records.states()
     assert THESIS in records.to_resume()
-    search = start("--resume", "--quiet", "--trial-timeout", "15s")
+    search = start("--resume", "--model", "mine:network", "--quiet", "--trial-timeout", "15s")
     code, _, err = search.end()
     assert code == 0, err
     check_ended(records, 4)

@@ -85,11 +85,12 @@ BAD_END = """
 
 def test_what_a_model_changes_is_no_concern_of_the_next_one(search, records, workplace):
     """It raises what looks like Ctrl-C, with a default dtype that no other network could be trained in."""
-    (workplace / "processes").mkdir()
-    note = "Path('processes', os.environ.get('LEFT') or str(os.getpid())).touch()"
+    processes = workplace / "processes"
+    processes.mkdir()
+    note = f"Path({str(processes)!r}, os.environ.get('LEFT') or str(os.getpid())).touch()"
     trial = search(f"os.environ['LEFT'] = 'left'; torch.set_default_dtype(torch.float16); {BAD_END.strip()}", note=note)
     assert trial.user_attrs["reason"] == "KeyboardInterrupt: enough"
-    assert not (workplace / "processes" / "left").exists()
+    assert not (processes / "left").exists()
     (warning,) = json.loads((records.run / "trials" / "00002" / "result.json").read_text())["warnings"]
     assert "default dtype, environment (put back)" in warning
 

@@ -104,8 +104,7 @@ def test_a_change_is_put_back_and_named(name):
         tracing = sys.gettrace()
     assert tracing is None or name == "tracing" or tracing is before["tracing"]
     assert {setting.name: setting.read() for setting in SETTINGS} == before
-    assert (name in changed) == (name not in HARMLESS)
-    assert set(changed) <= {name, "environment"}  # PyTorch sets variables when more of it is imported
+    assert changed == ([] if name in HARMLESS else [name])
     assert process_state.is_spoilt() == bool(changed)
     sys.stdout.flush()
 
