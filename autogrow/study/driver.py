@@ -63,9 +63,6 @@ class Driver:
         if not self._work_left():
             return
         self._monitor.phase("starting Ray")
-        # Ray is imported here, so that everything before can fail without it and readers of a run never need it.
-        from autogrow.study.ray_executor import Resources, run_trials
-
         resources = Resources(
             settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent
         )
