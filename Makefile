@@ -4,6 +4,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 AUTOGROW_ARGS ?=
+# On a terminal pip draws the progress of each download; elsewhere one line is enough.
+PIP_OUTPUT := $(shell test -t 2 || echo --quiet)
+say_installing = @echo "installing torch, ray, optuna and what they need into .venv: hundreds of megabytes, a minute or more" >&2
 
 .PHONY: search test fast lint format bench clean
 
@@ -37,9 +40,11 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(call say_installing)
+	$(BIN)/python -m pip install $(PIP_OUTPUT) --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 .venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(call say_installing)
+	$(BIN)/python -m pip install $(PIP_OUTPUT) --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch .venv/installed $@

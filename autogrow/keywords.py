@@ -31,7 +31,8 @@ def refuses_unknown(
             known = {*named, *more()}
             for name in by_name:
                 if name not in known:
-                    raise UsageError(unknown_name(f"argument of {function.__name__}()", name, known))
+                    called = function.__qualname__.removesuffix(".__init__")
+                    raise UsageError(unknown_name(f"argument of {called}()", name, known))
             return function(*values, **by_name)
 
         return call

@@ -112,6 +112,8 @@ def misspelt():
             "modle": (lambda: autogrow.load("model", modle="x"), "model"),
             "datadir": (lambda: autogrow.evaluate("model", "digits", datadir="x"), "data_dir"),
             "tops": (lambda: study.confirm(tops=3), "top"),
+            "options_": (lambda: autogrow.ModelSpec("mlp", options_={}), "options"),
+            "verifi": (lambda: autogrow.ExpandableNetwork(None, None, verifi=False), "verify"),
             "prefers": (lambda: study.best_policy(prefers="gap"), "prefer"),
         }
 
@@ -120,7 +122,20 @@ def misspelt():
 
 @pytest.mark.parametrize(
     "name",
-    ["trails", "learning_rat", "sampeler", "trails ", "sede", "seed", "modle", "datadir", "tops", "prefers"],
+    [
+        "trails",
+        "learning_rat",
+        "sampeler",
+        "trails ",
+        "sede",
+        "seed",
+        "modle",
+        "datadir",
+        "tops",
+        "prefers",
+        "options_",
+        "verifi",
+    ],
 )
 def test_an_unknown_argument_gets_the_nearest_name(tmp_path, name):
     call, nearest = misspelt()(tmp_path)[name]

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from autogrow.errors import NetworkError, nearest, one_line, unknown_name
+from autogrow.keywords import refuses_unknown
 from autogrow.models import convnet, mlp, resnet  # noqa: F401  (registers the built-in models)
 from autogrow.models.registry import MODELS, ModelFactory
 from autogrow.models.size_bounds import MOST_PARAMETERS, check_options, check_parameters
@@ -71,6 +72,9 @@ class ModelSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":
         options = {key: tuple(value) if isinstance(value, list) else value for key, value in values["options"].items()}
         return cls(values["name"], options)
+
+
+ModelSpec.__init__ = refuses_unknown()(ModelSpec.__init__)  # type: ignore[method-assign]
 
 
 AUTOMATIC = "auto"

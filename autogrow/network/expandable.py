@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from autogrow.errors import NetworkError, unknown_name
+from autogrow.keywords import refuses_unknown
 from autogrow.network.depth.deepening import Deepening, DepthChange, OutputComparison, prepare_depth
 from autogrow.network.depth.stage_finding import find_stages, with_named_stages
 from autogrow.network.depth.stages import Stage, StageDesigns
@@ -69,6 +70,7 @@ class ExpandableNetwork:
         NetworkError: The model cannot be run or traced with this input.
     """
 
+    @refuses_unknown()
     @in_plain_mode
     def __init__(
         self,
