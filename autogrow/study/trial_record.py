@@ -8,13 +8,17 @@ attributes, and are read as well.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from autogrow.errors import PolicyError
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.part import validated
 from autogrow.policy.presets import CONTROLS
+from autogrow.policy.training_settings import TrainingSettings
 
 SEARCHED = "searched"
 INTERRUPTED = "interrupted"
@@ -122,8 +126,11 @@ class TrialRecord:
 
     @property
     def policy(self) -> dict[str, Any] | None:
-        """The recipe that it tries; None while nobody has said what that is."""
-        return self._mapping(_POLICY)
+        """The recipe that it tries; None while nobody has said what that is, or where it is none that is known here."""
+        found = self._mapping(_POLICY)
+        with suppress(PolicyError):
+            return None if found is None else GrowthPolicy.from_dict(found).recipe()
+        return None
 
     @property
     def is_described(self) -> bool:
@@ -137,8 +144,11 @@ class TrialRecord:
 
     @property
     def training(self) -> dict[str, Any] | None:
-        """The training settings that it trains with."""
-        return self._mapping(_TRAINING)
+        """The training settings that it trains with; None where there are none that are known here."""
+        found = self._mapping(_TRAINING)
+        with suppress(PolicyError):
+            return None if found is None else validated(TrainingSettings, found, "training").model_dump()
+        return None
 
     @property
     def metrics(self) -> dict[str, float | int]:

@@ -65,10 +65,10 @@ def change(draw, inside, key):
         for _ in range(draw(st.sampled_from([5, 40, 120]))):
             inside[key] = [inside[key]]
     elif isinstance(inside, dict):
-        value = inside.pop(key) if how == "rename" else draw(st.sampled_from(STRANGE))
+        value = inside.pop(key) if how == "rename" else copy.deepcopy(draw(st.sampled_from(STRANGE)))
         inside[draw(st.sampled_from(["unknown", "", "x" * 300, "a b", f"{key}s"]))] = value
     else:
-        inside.append(draw(st.sampled_from(STRANGE)))
+        inside.append(copy.deepcopy(draw(st.sampled_from(STRANGE))))
 
 
 @st.composite
