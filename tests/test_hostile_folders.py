@@ -148,7 +148,7 @@ class TestCode:
         builds = command[0] == "confirm" or "--resume" in command
         assert code == (2 if builds else 0)
         if builds:
-            assert f"name it with --model {EVIL}" in err and err.count("\n") == 1
+            assert f"name it with --model {EVIL}" in err and err.count("autogrow: error: ") == 1
 
     @pytest.mark.parametrize("command", ["search", "confirm"])
     def test_another_name_is_refused(self, command, coded, mark, autogrow):
@@ -212,7 +212,7 @@ class TestDatabases:
         code, _, err = autogrow(*command)
         assert code == 2
         assert f"its study is in sqlite:///{elsewhere}" in err and "--storage" in err
-        assert err.count("\n") == 1
+        assert err.count("autogrow: error: ") == 1
         assert list(elsewhere.parent.iterdir()) == []
 
     @pytest.mark.parametrize("command", ["status", "report", "export"])

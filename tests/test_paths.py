@@ -175,5 +175,5 @@ def test_and_so_do_those_of_python(at_home, tmp_path):
 )  # fmt: skip
 def test_what_is_no_path_is_one_line_everywhere(command, bad, workplace, autogrow):
     code, out, err = autogrow(*(part.format(bad) for part in command))
-    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert (code, out, err.count("autogrow: error: ")) == (2, "", 1)
     assert "pw" not in err
