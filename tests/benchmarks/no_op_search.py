@@ -41,7 +41,7 @@ def end_at_once(config):
 
 PROGRAM = ray_executor.PROGRAM.replace(
     "from autogrow.study.ray_process import main",
-    "from autogrow.study import ray_process; from tests.benchmarks.no_op_search import end_at_once; "
+    "from autogrow.study import ray_process; from no_op_search import end_at_once; "
     "ray_process.RayTrial = ray_process.wrap_function(end_at_once); main = ray_process.main",
 )
 
