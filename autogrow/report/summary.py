@@ -4,6 +4,7 @@ Computed from the study database alone (and, for trials that did not finish, the
 `autogrow.report.terminal` and `autogrow.report.html`.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -72,7 +73,11 @@ class TrialRow:
     @property
     def has_finished(self) -> bool:
         """Whether it was trained to its end; a trial that was added by hand has no metrics, and was not."""
-        return self.state in (COMPLETE, INFEASIBLE) and "validation_accuracy" in self.metrics
+        return self.state in (COMPLETE, INFEASIBLE) and self.metrics.keys() >= _MEASURED_AT_THE_END
+
+
+_MEASURED_AT_THE_END = {"validation_accuracy", "generalization_gap", "train_seconds", "parameters", "num_events"}
+"""What every finished trial has measured."""
 
 
 @dataclass(frozen=True)
@@ -316,4 +321,4 @@ def _settings_of_note(snapshot: Snapshot) -> dict[str, Any]:
 
 def _worst_accuracy_last(trial: FrozenTrial) -> tuple[float, float]:
     metrics = TrialRecord(trial).metrics
-    return -metrics["validation_accuracy"], metrics["train_seconds"]
+    return -metrics.get("validation_accuracy", -math.inf), metrics.get("train_seconds", math.inf)

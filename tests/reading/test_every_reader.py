@@ -13,6 +13,7 @@ import sqlite3
 import zipfile
 from contextlib import closing
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import fsspec
@@ -208,6 +209,7 @@ def test_the_request_of_a_training(place, data):
     outcome(lambda: _check_folder(place / "training", request))
 
 
+@cache
 def lines_of(name):
     return [json.loads(line) for line in (FIXTURE / "trials" / "00001" / name).read_text().splitlines()][:4]
 
