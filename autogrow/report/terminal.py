@@ -71,7 +71,7 @@ def _verdict(summary: RunSummary) -> RenderableType:
         text.append(f"\n{detail}", style="not bold")
     text.append(f"\n{verdict.caveat}", style="not bold dim")
     if verdict is not searched:
-        text.append(f"\nThe search itself: {searched.headline}", style="not bold")
+        text.append(f"\nThe search itself: {searched.reached}", style="not bold")
     colour = _COLOURS.get(verdict.kind, "yellow")
     return Panel(text, title="verdict", title_align="left", border_style=colour, box=box.ROUNDED)
 

@@ -49,6 +49,11 @@ class Verdict:
     standard_error: float | None = None
     """Of the mean difference over seeds, in its units."""
 
+    @property
+    def reached(self) -> str:
+        """What was read of both, or why there is nothing to compare."""
+        return self.details[0] if self.details else self.headline
+
 
 @dataclass(frozen=True)
 class Paired:
