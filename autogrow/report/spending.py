@@ -38,7 +38,8 @@ class Saving:
 
 def total_spending(metrics: Iterable[dict[str, float]]) -> Spending:
     """The sum over trials of what they have spent, by the metrics that they ended with or have reached."""
-    known = [entry for entry in metrics if entry.get("training_flops") is not None]
+    needed = ("training_flops", "train_seconds")
+    known = [entry for entry in metrics if all(entry.get(name) is not None for name in needed)]
     return Spending(
         len(known), sum(entry["train_seconds"] for entry in known), sum(entry["training_flops"] for entry in known)
     )
@@ -55,6 +56,8 @@ def remaining_flops(samples: Sequence[Sample], events: Sequence[GrowthEvent], ep
     last = samples[-1]
     before = samples[-2] if len(samples) > 1 else None
     steps = last.step - (before.step if before else 0)
+    if steps <= 0:
+        return None  # records that no run has written
     spent = last.training_flops - (before.training_flops if before else 0.0)
     choosing = sum(event.selection_flops for event in events if before is not None and event.sample == before.index)
     per_step = (spent - choosing) / steps
