@@ -5,6 +5,7 @@ is given. What is kept of it, in settings and in a trial's configuration, is abs
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from autogrow.errors import UsageError, shortened
@@ -37,6 +38,14 @@ def resolved(place: str | os.PathLike[str]) -> Path:
             f"path {_shortened(text)} counts from the current folder, which is gone: change to another one, or give a "
             "path that begins with /"
         ) from None
+
+
+def shown(path: Path) -> str:
+    """A path as messages give it: from the current folder where it lies in that, as its user would type it."""
+    with suppress(OSError):
+        if path.is_relative_to(Path.cwd()):
+            return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def resolved_place(place: str | os.PathLike[str]) -> str:

@@ -29,6 +29,7 @@ from autogrow.cli.options import (
 )
 from autogrow.cli.path_types import FILE, FOLDER
 from autogrow.errors import UsageError
+from autogrow.paths import shown
 
 
 @click.command()
@@ -100,15 +101,15 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
     confirmed, folder = confirmation.confirmed, confirmation.folder
     if as_json:
         content = folder.result()
-        click.echo(json.dumps({"out": str(folder.path), **content}))
+        click.echo(json.dumps({"out": shown(folder.path), **content}))
         return
     terminal = console()
     terminal.print(render_tables(confirmed.table_for_terminal()))
     for paragraph in confirmed.findings():
         terminal.print(paragraph)
-    click.echo(f"\nwritten to {folder.path}: {', '.join(path.name for path in folder.written)}")
+    click.echo(f"\nwritten to {shown(folder.path)}: {', '.join(path.name for path in folder.written)}")
     if confirmation.policy is not None:
-        click.echo(f"best policy  {folder.policy_file}")
+        click.echo(f"best policy  {shown(folder.policy_file)}")
 
 
 @click.command()
@@ -160,7 +161,7 @@ def compare(policy_file: Path, **options: Any) -> int:
             on_start=None if options["quiet"] else lambda data: say_data(experiment.dataset, data.target_scale),
         )
     if results is None:
-        click.echo(f"interrupted; the same command goes on from {out}", err=True)
+        click.echo(f"interrupted; the same command goes on from {shown(out)}", err=True)
         return 130
     _print_results(results, experiment.yardstick("test"), folder, options["as_json"])
     return 0 if results.of_condition(results.design.subject) else 1
@@ -220,13 +221,13 @@ def _print_results(results: Any, yardstick: Any, folder: Any, as_json: bool) -> 
 
     if as_json:
         content = folder.result()
-        click.echo(json.dumps({"out": str(folder.path), **content}))
+        click.echo(json.dumps({"out": shown(folder.path), **content}))
         return
     terminal = console()
     terminal.print(render_tables(*results_tables(results)))
     for paragraph in findings(results, yardstick):
         terminal.print(paragraph, highlight=False, markup=False)
-    click.echo(f"\nwritten to {folder.path}: {', '.join(path.name for path in folder.written)}")
+    click.echo(f"\nwritten to {shown(folder.path)}: {', '.join(path.name for path in folder.written)}")
 
 
 ALL = "all"
@@ -280,11 +281,11 @@ def reproduce(name: str, **options: Any) -> int:
         for reproduction, request in zip(chosen, requests, strict=True):
             report = reproduction.run(replace(request, interrupted=interrupted.is_set))
             if report is None:
-                click.echo(f"interrupted; the same command goes on from {request.out}", err=True)
+                click.echo(f"interrupted; the same command goes on from {shown(request.out)}", err=True)
                 return 130
             succeeded = succeeded and report.succeeded
             if options["as_json"]:
-                contents.append({"name": reproduction.name, "out": str(report.folder), "files": _read_json(report)})
+                contents.append({"name": reproduction.name, "out": shown(report.folder), "files": _read_json(report)})
             else:
                 _print_report(report)
     if options["as_json"]:
@@ -358,4 +359,4 @@ def _print_report(report: Any) -> None:
     for paragraph in report.paragraphs:
         terminal.print(paragraph)
     written = ", ".join(str(path.relative_to(report.folder)) for path in report.written)
-    click.echo(f"\nwritten to {report.folder}: {written}")
+    click.echo(f"\nwritten to {shown(report.folder)}: {written}")

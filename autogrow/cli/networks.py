@@ -25,6 +25,7 @@ from autogrow.cli.options import (
     say_dataset,
 )
 from autogrow.cli.path_types import FILE, FOLDER
+from autogrow.paths import shown
 
 MOST_THREADS = 4096
 
@@ -81,13 +82,13 @@ def train(policy_file: Path, **options: Any) -> int:
             on_start=None if options["quiet"] else lambda data: say_data(dataset, data.target_scale),
         )
     if result is None:
-        click.echo(f"interrupted; the same command goes on from {options['out']}", err=True)
+        click.echo(f"interrupted; the same command goes on from {shown(options['out'])}", err=True)
         return 130
     metrics = result.metrics()
     if options["as_json"]:
-        click.echo(json.dumps({"out": str(options["out"]), **metrics}))
+        click.echo(json.dumps({"out": shown(options["out"]), **metrics}))
         return 0
-    _print_metrics(metrics, str(options["out"]), result.held_out_validation)
+    _print_metrics(metrics, options["out"], result.held_out_validation)
     return 0
 
 
@@ -192,7 +193,7 @@ def _test_line(metrics: dict[str, Any]) -> str:
     return f"test accuracy {accuracy}, loss {loss}{reason}"
 
 
-def _print_metrics(metrics: dict[str, Any], out: str, held_out: bool) -> None:
+def _print_metrics(metrics: dict[str, Any], out: Path, held_out: bool) -> None:
     if held_out:
         click.echo("the policy's trigger watches validation metrics, so validation was kept apart")
     if "test_accuracy" in metrics:
@@ -204,4 +205,4 @@ def _print_metrics(metrics: dict[str, Any], out: str, held_out: bool) -> None:
         f"{metrics['num_events']} growth events, {metrics['train_seconds']:.1f} train seconds, "
         f"{metrics['compute']:.0%} of the full-size training FLOPs"
     )
-    click.echo(f"saved in {out}")
+    click.echo(f"saved in {shown(out)}")
