@@ -149,6 +149,7 @@ def compare(policy_file: Path, **options: Any) -> int:
     set_threads(options["threads"])
     experiment = _experiment(policy_file, options)
     out = options["out"] or Path("results") / "compare" / f"{policy_file.stem}-{Path(experiment.dataset.name).stem}"
+    is_silent = options["quiet"] or options["as_json"]
     folder = ExperimentFolder(out, KIND)
     with interruptible() as interrupted:
         results = compare_policy(
@@ -158,7 +159,7 @@ def compare(policy_file: Path, **options: Any) -> int:
             on_run=None if options["quiet"] else _run_printer(options["seeds"]),
             interrupted=interrupted.is_set,
             jobs=options["jobs"],
-            on_start=None if options["quiet"] else lambda data: say_data(experiment.dataset, data.target_scale),
+            on_start=None if is_silent else lambda data: say_data(experiment.dataset, data.target_scale),
         )
     if results is None:
         click.echo(f"interrupted; the same command goes on from {shown(out)}", err=True)

@@ -66,6 +66,7 @@ def train(policy_file: Path, **options: Any) -> int:
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
     set_threads(options["threads"])
+    is_silent = options["quiet"] or options["as_json"]
     with interruptible() as interrupted:
         result = train_policy(
             model_for(policy, dataset, options),
@@ -77,9 +78,9 @@ def train(policy_file: Path, **options: Any) -> int:
             device=device,
             execution=Execution(precision=options["precision"], compile=options["compile"]),
             out=options["out"],
-            on_sample=None if options["quiet"] or options["as_json"] else _sample_printer(settings),
+            on_sample=None if is_silent else _sample_printer(settings),
             interrupted=interrupted.is_set,
-            on_start=None if options["quiet"] else lambda data: say_data(dataset, data.target_scale),
+            on_start=None if is_silent else lambda data: say_data(dataset, data.target_scale),
         )
     if result is None:
         click.echo(f"interrupted; the same command goes on from {shown(options['out'])}", err=True)

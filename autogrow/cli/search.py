@@ -118,7 +118,7 @@ def search(ctx: click.Context, /, **options: Any) -> int:
 
     if options["resume"] and options["name"] is None:
         raise UsageError("--resume needs the --name of the run to go on with")
-    with ProgressDisplay(quiet=options["quiet"] or options["as_json"]) as monitor:
+    with ProgressDisplay(quiet=options["quiet"] or options["as_json"] or options["dry_run"]) as monitor:
         monitor.phase("loading PyTorch")
         folder, plan = _planned(ctx, options, monitor)
         if not options["dry_run"]:

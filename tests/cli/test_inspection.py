@@ -284,6 +284,7 @@ class TestBuiltIn:
                 }
                 for group in network.fixed
             ],
+            **({"problem_with_data": None} if "--dataset" in arguments else {}),
             "stages": [{"name": stage.name, "blocks": stage.num_blocks} for stage in network.stages],
         }
 

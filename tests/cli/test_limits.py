@@ -81,7 +81,7 @@ def train(autogrow, growing_policy, workplace):
         data = ("--dataset", "digits", "--train-size", 600)
         arguments = (growing_policy, *data, "--model", model, *options, "--out", "network", "--json", *limits)
         code, out, err = autogrow("train", *arguments)
-        assert code == 0 and err.startswith("autogrow: data: ") and err.count("\n") == 1
+        assert (code, err) == (0, "")
         config = json.loads((workplace / "network" / "config.json").read_text())
         assert one_document(out) == {"out": "network", **config["metrics"]}
         return library.load("network"), config

@@ -52,7 +52,7 @@ def test_json_is_one_document(autogrow):
         (["all", "--quick"], "dataset 'mnist' is not in"),
         (["sine", "--quick", "--jobs", 0], "0 is not in the range 1<=x<=1024"),
         (["sine", "--quick", "--device", "cuda"], "PyTorch sees no GPU here"),
-        (["sine", "--quick", "--out", "file"], "'file' is a file"),
+        (["sine", "--quick", "--out", "file"], "/file' is a file"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(refused, workplace, arguments, message):
