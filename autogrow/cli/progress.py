@@ -133,6 +133,8 @@ class ProgressDisplay(SearchMonitor):
 
     def _note(self) -> str:
         """How many trials at a time, and the time until they are done or a budget is used up, whichever is sooner."""
+        if self._bar.finished:
+            return ""
         known = self._time_left.seconds(time.monotonic()) if self._time_left is not None else None
         left = min(math.inf if known is None else known, self._budget_left())
         rest = "estimating the time left" if math.isinf(left) else f"{in_words(left)} left"
