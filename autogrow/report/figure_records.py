@@ -1,8 +1,9 @@
 """The small records that figures are drawn from: points, curves, importances, slices, spans. No plotly here."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -141,7 +142,9 @@ def importances(snapshot: Snapshot) -> tuple[tuple[Importances, ...], str]:
     found = []
     for index, objective in enumerate(snapshot.objectives):
         if len({trial.values[index] for trial in study.trials}) > 1:  # else Optuna gives every parameter an equal share
-            found.append(Importances(objective.title, _shares(study, index, objective)))
+            shares = _shares(study, index, objective)
+            named = {_shown(name, snapshot.settings.space): share for name, share in shares.items()}
+            found.append(Importances(objective.title, named))
     return tuple(
         found
     ), "" if found else "The trials do not differ in any objective, so no parameter explains anything."
@@ -180,7 +183,16 @@ def slices(snapshot: Snapshot) -> tuple[Slice, ...]:
     trials = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     made = [_slice(name, [trial for trial in trials if name in trial.params]) for name in names]
-    return tuple(entry for entry in made if len(set(entry.values)) > 1)
+    shown = [replace(entry, parameter=_shown(entry.parameter, snapshot.settings.space)) for entry in made]
+    return tuple(entry for entry in shown if len(set(entry.values)) > 1)
+
+
+def _shown(parameter: str, space: Mapping[str, Any]) -> str:
+    """A searched parameter's name; of one that is a share of another field, with that: policies have it multiplied."""
+    policy = space.get("policy")
+    field = policy.get(parameter) if isinstance(policy, Mapping) else None
+    whole = field.get("of") if isinstance(field, Mapping) else None
+    return f"{parameter} of {whole}" if whole else parameter
 
 
 def _slice(name: str, trials: Sequence[FrozenTrial]) -> Slice:

@@ -8,6 +8,8 @@ from autogrow.report import figure_records
 from autogrow.report.snapshot import read_snapshot
 from autogrow.report.summary import summarize_snapshot
 
+from .conftest import SPACE
+
 
 @pytest.fixture
 def six_are_enough(monkeypatch):
@@ -124,3 +126,16 @@ def test_a_waiting_trial_has_no_span(make_run):
     run.start()
     snapshot, summary = read(run)
     assert [span.state for span in figure_records.spans(snapshot, summary)] == ["running"]
+
+
+def test_a_share_of_another_field_is_called_that(make_run):
+    """`initial_fraction` of a policy is of the full width, whatever a space searches it by."""
+    run = make_run()
+    run.controls()
+    for accuracy in (0.9, 0.91, 0.92):
+        run.complete(accuracy)
+    field = {"low": 0.1, "high": 0.5, "of": "max_fraction"}
+    run.edit_config(space={**SPACE, "policy": {**SPACE["policy"], "chunk_fraction": field}})
+    names = [panel.parameter for panel in figure_records.slices(read_snapshot(run.folder))]
+    assert "chunk_fraction of max_fraction" in names
+    assert "chunk_fraction" not in names
