@@ -1,0 +1,54 @@
+"""What a comparison says of its subject: only paired seeds say ahead, and chance is no result."""
+
+from autogrow.experiments.comparison_findings import content, findings
+from autogrow.experiments.conditions import Condition, Design
+from autogrow.experiments.records import RunRecord
+from autogrow.experiments.results import Results
+from autogrow.network.shape import NetworkShape
+from autogrow.report.judging import Yardstick
+
+YARDSTICK = Yardstick("classification", False, 1000, 0.1)
+
+
+def results(**accuracies):
+    """By condition, the test accuracies of its seeds."""
+    conditions = tuple(Condition(name, name, "", lambda *given: "") for name in accuracies)
+    runs = tuple(
+        RunRecord(
+            seed, name, test_accuracy=accuracy, test_loss=1 - accuracy, train_accuracy=0.9, train_loss=0.1,
+            train_seconds=1.0, training_flops=2.0, steps=10, parameters=10, num_events=1, growth_ended_by="",
+            shape=NetworkShape({}),
+        )
+        for name, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    )  # fmt: skip
+    return Results("classification", Design(conditions, subject="grown", unit="full"), runs)
+
+
+def test_paired_seeds_say_ahead_behind_and_level():
+    found = results(
+        grown=[0.9, 0.91, 0.92], full=[0.91, 0.9, 0.92], final=[0.8, 0.812, 0.82], small=[0.95, 0.962, 0.97]
+    )
+    assert [each.split(" by ")[0].split(":")[0] for each in findings(found, YARDSTICK)] == [
+        "By test accuracy, Grown is level with full",
+        "By test accuracy, Grown is ahead of final",
+        "By test accuracy, Grown is behind small",
+    ]
+    assert {name: each["kind"] for name, each in content(found, YARDSTICK)["verdicts"].items()} == {
+        "full": "level", "final": "ahead", "small": "behind",
+    }  # fmt: skip
+
+
+def test_one_seed_says_how_many_examples():
+    assert findings(results(grown=[0.903], full=[0.9]), YARDSTICK) == (
+        "By test accuracy, Grown is higher than full by 3 of 1,000 examples, one seed.",
+    )
+
+
+def test_at_chance_nothing_is_compared():
+    assert findings(results(grown=[0.11] * 3, full=[0.1] * 3), YARDSTICK) == (
+        "Nothing was learned: Grown is not above chance (always naming the largest class has 10.00 %), so nothing is "
+        "compared.",
+    )
+    said = findings(results(grown=[0.9] * 3, full=[0.1] * 3), YARDSTICK)
+    assert said == ("Not compared, for they are not above chance (always naming the largest class has 10.00 %): full.",)
