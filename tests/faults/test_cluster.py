@@ -1,5 +1,7 @@
 """A Ray cluster of two nodes, here on one machine, of which one is lost."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.processes import LONG, check_ended, wait_until
@@ -13,8 +15,10 @@ def cluster(temporary, monkeypatch):
     """A head and a second node of one core each."""
     # Read by what Ray starts, and as in a search: its memory monitor would end whatever runs.
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    from ray._common.utils import get_default_ray_temp_dir
     from ray.cluster_utils import Cluster
 
+    Path(get_default_ray_temp_dir()).mkdir(exist_ok=True)  # a cluster notes its address there, wherever it lies
     head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": str(temporary / "r")}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
