@@ -72,7 +72,7 @@ def test_what_a_study_of_before_says_is_read():
     )
     record = TrialRecord(trial)
     assert record.metrics == METRICS
-    assert (record.role, record.policy, record.training) == ("default", attributes["policy"], {"epochs": 3})
+    assert (record.role, record.policy, record.training["epochs"]) == ("default", attributes["policy"], 3)
     assert (record.root, record.resume_of, record.goes_on) == (1, 1, True)
 
 
