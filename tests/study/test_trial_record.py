@@ -70,6 +70,7 @@ def test_what_a_study_of_before_says_is_read():
     trial = create_trial(
         state=TrialState.PRUNED, user_attrs={**attributes, "metrics": {**METRICS, "may_grow": True}, "resume_of": 1}
     )
+    trial.number = 5
     record = TrialRecord(trial)
     assert record.metrics == METRICS
     assert (record.role, record.policy, record.training["epochs"]) == ("default", attributes["policy"], 3)
