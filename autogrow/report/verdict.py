@@ -169,8 +169,10 @@ def judge_confirmation(paired: Paired) -> Verdict:
         if not yardstick.has_learned(accuracy)
     ]
     if lost:
+        who_lost = " and ".join(lost)
         headline = (
-            f"Nothing was learned over {seeds}: {' and '.join(lost)} are not above chance, and nothing is compared."
+            f"{who_lost[:1].upper()}{who_lost[1:]} learned nothing over {seeds} (not above chance), so nothing is "
+            "compared."
         )
         return Verdict("nothing_learned", "confirmation", headline, (reached,), caveat, paired.subject, paired.trial)
     judgement = judge_paired(paired)
