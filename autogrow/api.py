@@ -60,7 +60,7 @@ EPOCHS_OF_LARGE_SETS = 10
 
 def _settings_of_a_search() -> list[str]:
     """What `search` and `plan_new_search` take beside their own arguments."""
-    decided_here = {"fingerprint", "training", "working_directory"}
+    decided_here = {"fingerprint", "working_directory"}
     return [name for name in (*SearchSettings.model_fields, *_ARGUMENTS_OF_A_SEARCH) if name not in decided_here]
 
 
@@ -191,6 +191,7 @@ def plan_new_search(
     space: str | Mapping[str, Any] = "default",
     model_options: Mapping[str, Any] | None = None,
     objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
+    training: TrainingSettings | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -200,8 +201,15 @@ def plan_new_search(
     warm_start: Sequence[str] = (),
     **settings: Any,
 ) -> SearchPlan:
-    """Resolve and check every setting of a new search. `warm_start`: runs, and policy files, to begin with."""
+    """Resolve and check every setting of a new search.
+
+    training: in place of the defaults for a data set of this size; `epochs`, `batch_size` and `learning_rate` stand in
+        place of what it says.
+    warm_start: runs, and policy files, to begin with.
+    """
     data_dir = resolve_data_dir(data_dir)
+    if not isinstance(training, TrainingSettings | None):
+        raise UsageError(f"training is {shortened(repr(training), 80)}: write TrainingSettings(...)")
     content = read_space(space)
     opened = open_dataset(dataset, data_dir, task=task, layout=layout)
     spec = resolve_model(model, opened, model_options)
@@ -217,7 +225,7 @@ def plan_new_search(
         "space": content,
         "trials": trials,
         "objectives": tuple(objective.name for objective in parse_objectives(objectives)),
-        "training": training_settings(opened, None, epochs, batch_size, learning_rate),
+        "training": training_settings(opened, training, epochs, batch_size, learning_rate),
         "working_directory": os.getcwd(),
         "warm_start": read_warm_start(warm_start, content, settings.get("storage")),
         **settings,

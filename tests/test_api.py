@@ -50,6 +50,24 @@ def test_resuming_with_what_the_run_was_started_with_is_no_change(run, tmp_path)
     assert plan_resumed_search(run, model="mlp", objectives="accuracy", limits=SizeLimits()).settings == before
 
 
+def test_a_search_takes_training_settings_and_what_is_given_beside_them_stands_in_their_place(tmp_path):
+    training = autogrow.TrainingSettings(optimizer="sgd", epochs=9, sample_every=3)
+    given = {"training": training, "epochs": 4, "batch_size": 50}
+    plan = plan_new_search("digits", data_dir=tmp_path / "data", **given)
+    assert plan.settings.training == training.model_copy(update={"epochs": 4, "batch_size": 50})
+    folder = RunFolder(tmp_path / "run")
+    folder.create(plan.settings.model_dump(mode="json"))
+    assert plan_resumed_search(folder, **given).settings == plan.settings
+    with pytest.raises(UsageError, match="training.epochs cannot change in a resumed run: it is 4, not 9"):
+        plan_resumed_search(folder, training=training)
+
+
+@pytest.mark.parametrize("training", ["x", {"epochs": 3}])
+def test_training_settings_that_are_none(training):
+    with pytest.raises(UsageError, match=r"training is .*: write TrainingSettings\("):
+        plan_new_search("digits", training=training)
+
+
 DIFFERENT = {
     "dataset": ("sine", "dataset .*: it is 'digits', not 'sine'"),
     "model": ("convnet", "model .*: it is 'mlp', not 'convnet'"),
@@ -143,7 +161,7 @@ def test_an_unknown_argument_gets_the_nearest_name(tmp_path, name):
         call()
 
 
-@pytest.mark.parametrize("name", ["fingerprint", "training", "working_directory"])
+@pytest.mark.parametrize("name", ["fingerprint", "working_directory"])
 def test_what_a_search_finds_out_by_itself_is_no_argument(name):
     with pytest.raises(UsageError, match=f"unknown argument of search\\(\\) '{name}'"):
         autogrow.search("digits", **{name: "x"})

@@ -9,6 +9,7 @@ from autogrow.errors import UsageError
 from autogrow.models.building import ModelSpec, automatic_model
 from autogrow.paths import resolved_dataset
 from autogrow.policy.part import validated
+from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.objectives import parse_objectives
 from autogrow.study.search_space import read_space
 from autogrow.study.settings import SearchSettings
@@ -20,6 +21,8 @@ RESUMABLE_SETTINGS = (
     "fork_at_growth",
 )  # fmt: skip
 """What may change when a run goes on: its budget, and where it runs."""
+_ARGUMENTS_OF_TRAINING = ("epochs", "batch_size", "learning_rate")
+"""What stands in place of a field of the training settings, where both are given."""
 _LENGTHY = ("space", "warm_start")
 """Settings too long to be shown, of which only what was given is."""
 
@@ -53,7 +56,10 @@ def _resolved(name: str, value: Any, before: SearchSettings, given: Mapping[str,
         return {"objectives": tuple(objective.name for objective in parse_objectives(value))}
     if name == "warm_start":
         return {} if _names_the_same(value, before) else {"warm_start": read_warm_start(value, before.space)}
-    if name in ("epochs", "batch_size", "learning_rate"):
+    if name == "training" and isinstance(value, TrainingSettings):
+        named = {each: given[each] for each in _ARGUMENTS_OF_TRAINING if each in given}
+        return {"training": {**value.model_dump(), **named}}
+    if name in _ARGUMENTS_OF_TRAINING:
         return {"training": {**before.training.model_dump(), name: value}}
     if name in ("limits", "execution", "model_options") and isinstance(value, Mapping):
         return {name: {**before.model_dump()[name], **value}}
