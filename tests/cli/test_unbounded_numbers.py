@@ -1,4 +1,4 @@
-"""C6: a number that no machine has, on the command line or in Python, is one line before anything is started."""
+"""A number that no machine has, on the command line or in Python, is one line before anything is started."""
 
 import numpy as np
 import pytest

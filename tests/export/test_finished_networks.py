@@ -1,4 +1,4 @@
-"""A5: a finished network is never lost by what reading the test split does; what is undefined is null, with a word."""
+"""A finished network is never lost by what reading the test split does; what is undefined is null, with a word."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""E6: what a weights file can hold comes back bit for bit; what it cannot is refused by name, before training."""
+"""What a weights file can hold comes back bit for bit; what it cannot is refused by name, before training."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""C6: whatever a file holds, its reader gives plain data or one line of bounded length; never a traceback.
+"""Whatever a file holds, its reader gives plain data or one line of bounded length; never a traceback.
 
 ``AUTOGROW_FUZZ=4 python -m pytest tests/reading`` tries four times as many documents, others than are tried always:
 about 2,000 in all.

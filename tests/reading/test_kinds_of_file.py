@@ -1,4 +1,4 @@
-"""C6 and A6: what the readers of YAML, JSON and JSON lines give, and what they say of what they refuse."""
+"""What the readers of YAML, JSON and JSON lines give, and what they say of what they refuse."""
 
 import os
 import threading

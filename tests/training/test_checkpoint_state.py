@@ -1,4 +1,4 @@
-"""E6: a network whose state would not come back from a checkpoint is refused by name, before it is trained."""
+"""A network whose state would not come back from a checkpoint is refused by name, before it is trained."""
 
 import hashlib
 import io
