@@ -84,7 +84,7 @@ class Driver:
             self._plan.settings.trials, self._database.num_ended(), slots, self._budget.seconds_left
         )
 
-    def cluster_lost(self, reason: str) -> None:
+    def cluster_lost(self, reason: str, goes_on: bool) -> None:
         if self._plan.settings.address is not None:  # its processes may live on for a while, which we cannot end
             self._folder.ask_to_save()
             time.sleep(ORPHANS_SECONDS)
@@ -93,7 +93,7 @@ class Driver:
             self._budget.ended(trial.number, None)
         self._database.reconcile(self._folder)
         self._save_best_policy()
-        if not self._stopping:
+        if goes_on and not self._stopping:
             self._monitor.cluster_lost(reason)
 
     def next_trial(self) -> TrialConfig | None:

@@ -63,8 +63,11 @@ class TrialSource(Protocol):
     def cluster_started(self, slots: int) -> None:
         """So many trials can run at a time."""
 
-    def cluster_lost(self, reason: str) -> None:
-        """Ray has ended and nothing of it runs any more: the trials that ran have not ended, and never will."""
+    def cluster_lost(self, reason: str, goes_on: bool) -> None:
+        """Ray has ended and nothing of it runs any more: the trials that ran have not ended, and never will.
+
+        goes_on: Whether there is to be a new one.
+        """
 
     def next_trial(self) -> TrialConfig | None: ...
 
@@ -97,20 +100,28 @@ def run_trials(source: TrialSource, resources: Resources, trial_timeout_seconds:
         if reason is None:
             return
         session.fail_stalled()
-        source.cluster_lost(reason)
+        in_a_row = 1 if session.num_ended else in_a_row + 1
+        error = _given_up(resources, in_a_row, reason)
+        source.cluster_lost(reason, goes_on=error is None)
         if source.stopping():
             return
-        in_a_row = 1 if session.num_ended else in_a_row + 1
-        if resources.address is not None:
-            raise ClusterError(
-                f"the Ray cluster at {resources.address} is lost ({reason}): trials are saved as of their last "
-                "checkpoints; go on with --resume when it is back, or with another --address"
-            )
-        if in_a_row == MOST_LOSSES:
-            raise ClusterError(
-                f"Ray ended {MOST_LOSSES} times in a row before a trial had ({reason}): trials are saved as of their "
-                "last checkpoints; mend that, then go on with --resume"
-            )
+        if error is not None:
+            raise error
+
+
+def _given_up(resources: Resources, in_a_row: int, reason: str) -> ClusterError | None:
+    """Why there is to be no new Ray after one that was lost for that reason."""
+    if resources.address is not None:
+        return ClusterError(
+            f"the Ray cluster at {resources.address} is lost ({reason}): trials are saved as of their last "
+            "checkpoints; go on with --resume when it is back, or with another --address"
+        )
+    if in_a_row == MOST_LOSSES:
+        return ClusterError(
+            f"Ray ended {MOST_LOSSES} times in a row before a trial had ({reason}): trials are saved as of their "
+            "last checkpoints; mend that, then go on with --resume"
+        )
+    return None
 
 
 class RayProcess:

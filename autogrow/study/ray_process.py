@@ -8,15 +8,12 @@ Ray Tune places trials on slots and keeps their actors (a fresh one imports torc
 stopping early, checkpoints and resuming are the driver's.
 """
 
-import faulthandler
 import gc
 import json
 import os
 import queue
-import re
 import signal
 import threading
-from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +22,7 @@ from typing import Any, Self
 from autogrow.errors import AutogrowError, one_line
 from autogrow.study.ray_channel import Channel, Message
 from autogrow.study.ray_cluster import fitting_trials, ray_cluster, watch_cluster
+from autogrow.study.trial_deaths import MAX_FAILURES, keep_crashes, why_it_died
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -35,8 +33,6 @@ from ray.tune.trainable import wrap_function  # isort: skip
 METRIC = "validation_accuracy"
 QUEUED_AHEAD = 1
 """Trials that are proposed before a slot is free, so that none waits for the sampler and Ray Tune's next round."""
-MAX_FAILURES = 2
-"""How often a trial whose process died is started again, from its checkpoint."""
 REPLACED = "replaced"
 """Reported by a process in which a trial has changed what others would see, before it makes room for another."""
 
@@ -160,7 +156,7 @@ def _ray_trial(config: dict[str, Any]) -> None:
 
     trial = TrialConfig.model_validate_json(config["trial"])
     if trial.scratch is not None:
-        _keep_crashes(Path(trial.scratch), trial.number)
+        keep_crashes(Path(trial.scratch), trial.number)
     result = run_trial(trial, report)
     tune.report({METRIC: result.get("metrics", {}).get(METRIC, 0.0), "result": json.dumps(result)})
 
@@ -194,6 +190,8 @@ class _StudySearcher(_NotPickled, Searcher):
         """The numbers of the trials that Ray Tune has, by its own names for them."""
         self.reasons: dict[int, str] = {}
         """Why trials were made to fail."""
+        self.errors: dict[str, str | None] = {}
+        """What Ray Tune wrote down of the failures of trials that it gives up."""
         self._limit = limit
         self._folder = folder
 
@@ -218,38 +216,14 @@ class _StudySearcher(_NotPickled, Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False, **_: Any
     ) -> None:
-        number = self.live.pop(trial_id, None)
+        number, errors = self.live.pop(trial_id, None), self.errors.pop(trial_id, None)
         if number is not None:
-            reason = self.reasons.get(number) or why_it_died(self._folder, number)
+            reason = self.reasons.get(number) or why_it_died(self._folder, number, errors)
             ending = _ending(result, reason if error else None)
             self.driver.say("ended", number=number, result=ending)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study database is the state. Ray's own `restore` refuses, as it should."""
-
-
-def _keep_crashes(folder: Path, number: int) -> None:
-    """Have the interpreter write down where it crashes, if it does: in native code, for example."""
-    if folder.is_dir():  # on the machine of the driver
-        faulthandler.enable(_crash_file(folder, number).open("a"), all_threads=False)
-
-
-def _crash_file(folder: Path, number: int) -> Path:
-    return folder / f"crash-{number}.txt"
-
-
-def why_it_died(folder: Path, number: int) -> str:
-    """What is known of a trial's process that died again and again."""
-    with suppress(OSError):
-        crash = _crash_file(folder, number).read_text(encoding="utf-8", errors="replace")
-        if kind := re.search("Fatal Python error: (.+)", crash):
-            place = re.search('File "(.+)", line ([0-9]+) in (.+)', crash)
-            where = f" at line {place[2]} of {place[1]}, in {place[3]}" if place else ""
-            return f"its process crashed {MAX_FAILURES + 1} times: {kind[1]}{where}"
-    return (
-        f"its process ended {MAX_FAILURES + 1} times without a word: it was killed (if for lack of memory, set "
-        "--memory-per-trial), or its code ended it, as os._exit does"
-    )
 
 
 def _ending(result: dict[str, Any] | None, failure: str | None) -> dict[str, Any]:
@@ -265,7 +239,7 @@ def _ending(result: dict[str, Any] | None, failure: str | None) -> dict[str, Any
 
 
 class _AskingScheduler(FIFOScheduler):
-    """Passes every report on and stops the trials that are told to stop."""
+    """Passes every report on, stops the trials that are told to stop, and keeps the errors of those that fail."""
 
     def __init__(self, searcher: _StudySearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -276,6 +250,9 @@ class _AskingScheduler(FIFOScheduler):
             trial.max_failures += 1  # the process ends, which is not the trial's fault
         goes_on = self._searcher.goes_on(trial.trial_id, result)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._searcher.errors[trial.trial_id] = trial.get_error()  # the searcher is told next, and not of this
 
 
 class _Starts(_NotPickled, tune.Callback):

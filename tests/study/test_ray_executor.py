@@ -46,8 +46,8 @@ class Source:
     def cluster_started(self, slots):
         self.told.append(("slots", slots))
 
-    def cluster_lost(self, reason):
-        self.told.append(("lost", reason))
+    def cluster_lost(self, reason, goes_on):
+        self.told.append(("lost", reason, goes_on))
 
     def next_trial(self):
         return self.configs.pop(0) if self.configs else None
@@ -113,7 +113,7 @@ def test_one_that_dies_again_and_again_is_given_up(program, reason, ray_does, so
     trials = source(1)
     with pytest.raises(ClusterError, match=f"Ray ended {MOST_LOSSES} times in a row before a trial had .{reason}"):
         run_trials(trials, HERE, 0.0)
-    assert trials.told == MOST_LOSSES * [("lost", reason)]
+    assert trials.told == [("lost", reason, True)] * (MOST_LOSSES - 1) + [("lost", reason, False)]
 
 
 def test_it_may_die_as_often_as_it_likes_as_long_as_trials_end(ray_does, source):
@@ -140,7 +140,7 @@ def test_a_cluster_that_was_joined_is_not_started_again(ray_does, source):
     trials = source(1)
     with pytest.raises(ClusterError, match="cluster at head:6379 is lost .gone.*go on with --resume"):
         run_trials(trials, Resources("head:6379", 1, 0.0, None), 0.0)
-    assert trials.told == [("lost", "gone")]
+    assert trials.told == [("lost", "gone", False)]
 
 
 def test_what_is_refused_is_the_users_to_mend(ray_does, source):

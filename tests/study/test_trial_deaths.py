@@ -1,0 +1,68 @@
+"""A trial that Ray Tune gave up fails with what was wrong, as far as anything tells."""
+
+import pytest
+
+from autogrow.study.trial_deaths import why_it_died
+
+RAISED = """Failure # 1 (occurred at 2026-11-27_17-00-00)
+\x1b[36mray::RayTrial.train()\x1b[39m (pid=7, ip=127.0.0.1, actor_id=1, repr=_ray_trial)
+  File "/somewhere/ray_process.py", line 4, in _ray_trial
+    trial = first(config)
+OSError: something else
+Failure # 2 (occurred at 2026-11-27_17-00-02)
+\x1b[36mray::RayTrial.train()\x1b[39m (pid=8, ip=127.0.0.1, actor_id=2, repr=_ray_trial)
+  File "/somewhere/ray/tune/trainable/trainable.py", line 331, in train
+    raise skipped from exception_cause(skipped)
+  File "/somewhere/ray_process.py", line 5, in _ray_trial
+    trial = second(config)
+            ^^^^^^^^^^^^^^
+{error}
+"""
+NOT_BUILT = """Failure # 1 (occurred at 2026-11-27_17-00-00)
+The actor died because of an error raised in its creation task, \x1b[36mray::RayTrial.__init__()\x1b[39m (pid=7)
+RuntimeError: The actor with name RayTrial failed to import on the worker. This may be because needed library \
+dependencies are not installed in the worker environment:
+
+Traceback (most recent call last):
+  File "/somewhere/function_manager.py", line 9, in _load_actor_class_from_gcs
+    actor_class = pickle.loads(pickled_class)
+ModuleNotFoundError: No module named 'mine'
+"""
+KILLED = """Failure # 3 (occurred at 2026-11-27_17-00-00)
+The actor died unexpectedly before finishing this task.
+\tclass_name: RayTrial
+\tactor_id: 1
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("ValueError: no such thing", "ValueError: no such thing"),
+        ("KeyError", "KeyError"),
+        (
+            "ValidationError: 2 are wrong\nfirst\n  as it says\nsecond",
+            "ValidationError: 2 are wrong first as it says second",
+        ),
+    ],
+)
+def test_the_last_error_that_was_raised_there(error, told, tmp_path):
+    assert why_it_died(tmp_path, 3, RAISED.format(error=error)) == told
+
+
+def test_why_a_process_could_not_begin(tmp_path):
+    assert why_it_died(tmp_path, 3, NOT_BUILT) == "ModuleNotFoundError: No module named 'mine'"
+
+
+@pytest.mark.parametrize("errors", [None, "", KILLED])
+def test_a_process_that_said_nothing(errors, tmp_path):
+    assert why_it_died(tmp_path, 3, errors).startswith("its process ended 3 times without a word: it was killed")
+
+
+def test_a_crash_says_where(tmp_path):
+    crash = 'Fatal Python error: Segmentation fault\n\nCurrent thread 0x7:\n  File "net.py", line 8 in go\n'
+    (tmp_path / "crash-3.txt").write_text(crash)
+    told = why_it_died(tmp_path, 3, KILLED)
+    assert told == "its process crashed 3 times: Segmentation fault at line 8 of net.py, in go"
+    assert "without a word" in why_it_died(tmp_path, 4, KILLED)
