@@ -285,7 +285,7 @@ def test_locks(place, data):
 
 X, Y = np.arange(48.0).reshape(24, 2), np.arange(24) % 2
 ARRAYS = {
-    "strings": np.array([["a", "b"]] * 24), "dates": np.array(["2024-01-01"] * 24, dtype="M8[D]"), 
+    "strings": np.array([["a", "b"]] * 24), "dates": np.array(["2024-01-01"] * 24, dtype="M8[D]"),
     "nothing": np.empty(0),
     "one": np.array(3), "complex": X * 1j, "wide": np.zeros((24, 0)), "deep": np.zeros((24,) + (1,) * 20),
     "records": np.zeros(24, dtype=[("a", "f8"), ("b", "i4")]), "objects": np.array([{}] * 24), "nan": X * np.nan,
