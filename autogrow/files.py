@@ -71,6 +71,17 @@ def append_text(path: Path, text: str) -> None:
         raise unwritable(path, error) from error
 
 
+def refuse_folder(folder: Path) -> None:
+    """Raise `RunFolderError` where nothing can be written in a folder, which may be missing and is not made here."""
+    above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not above.exists():
+        raise RunFolderError(f"{above} is a link that leads nowhere: choose another --out, or make what it points to")
+    if not above.is_dir():
+        raise RunFolderError(f"{above} is a file, not a folder: choose another --out")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise RunFolderError(f"folder {above} is not writable: choose another --out")
+
+
 def unwritable(path: Path, error: OSError) -> RunFolderError:
     """The error for a path that cannot be written, with the fix that fits its cause."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -31,13 +31,20 @@ def help_alone(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+def _nearest_option(given: str, known: list[str]) -> str:
+    """As `nearest`, by the names alone: dashes that all options share make none of them alike."""
+    by_name = {option.lstrip("-"): option for option in known if option.startswith("--")}
+    hint = nearest(given.lstrip("-"), by_name)
+    return next((hint.replace(repr(name), repr(by_name[name])) for name in by_name if repr(name) in hint), "")
+
+
 def usage_line(error: click.ClickException) -> str:
     """What is wrong with a command line, in one line, with the nearest option or where to read on."""
     message = " ".join(error.format_message().split())
     ctx = getattr(error, "ctx", None)
     if isinstance(error, click.NoSuchOption):
         known = [] if ctx is None else [name for parameter in ctx.command.params for name in parameter.opts]
-        message = f"unknown option {error.option_name!r}{nearest(error.option_name, known)}"
+        message = f"unknown option {error.option_name!r}{_nearest_option(error.option_name, known)}"
     if ctx is None or "did you mean" in message:
         return message
     return f"{message.rstrip('.')}; see {ctx.command_path} --help"

@@ -170,10 +170,8 @@ def _searched(plan: Any, folder: Any, resume: bool, monitor: Any) -> tuple[Any, 
 
 def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
     from autogrow.api import plan_new_search
-    from autogrow.errors import RunFolderError
 
-    if folder.exists:
-        raise RunFolderError(f"run folder {folder.place} exists: go on with it with --resume, or choose another --name")
+    folder.refuse_what_is_no_run()
     given = {name: value for name, value in _settings(options).items() if value is not None}
     return plan_new_search(**given)
 

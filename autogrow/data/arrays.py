@@ -120,5 +120,5 @@ def _count_classes(labels: Array, origin: str) -> int:
             "renumber them without a gap"
         )
     if len(present) < 2:
-        raise DataError(f"{origin}: y_train holds a single class, at least 2 are needed: use float targets to regress")
+        raise DataError(f"{origin}: y_train holds a single class, at least 2 are needed: check the data")
     return len(present)

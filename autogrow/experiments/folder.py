@@ -20,7 +20,7 @@ from autogrow.errors import RunFolderError
 from autogrow.experiments.pages import Pages
 from autogrow.experiments.records import Outcome, read_outcome
 from autogrow.export.retraining import REQUEST, discard_training
-from autogrow.files import write_json_atomically, write_text_atomically
+from autogrow.files import refuse_folder, write_json_atomically, write_text_atomically
 from autogrow.locking import FolderLock
 from autogrow.paths import resolved
 from autogrow.reading.json_files import read_json
@@ -60,8 +60,7 @@ class ExperimentFolder:
 
     def check(self, settings: dict[str, Any]) -> None:
         """Raises `RunFolderError` unless the folder is empty, or holds an experiment of the same settings."""
-        if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"{self.path} is a file: choose a folder for --out")
+        refuse_folder(self.path)
         if self.result_file.exists():
             if self._is_begun and self._read(self.result_file).get("settings") != _plain(settings):
                 raise RunFolderError(f"{self.path} holds results of other settings: choose another --out, or remove it")

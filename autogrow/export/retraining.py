@@ -20,7 +20,7 @@ from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.saved_network import CONFIG, WEIGHTS, add_metrics, network_config, save_network
 from autogrow.export.testing import NOT_READ, plain_test_metrics, read_test_split, unread
 from autogrow.export.weights import check_weights
-from autogrow.files import write_json_atomically
+from autogrow.files import refuse_folder, write_json_atomically
 from autogrow.locking import LOCK, FolderLock
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
@@ -107,8 +107,7 @@ def _holding_its_folder(train: Callable[Arguments, Returned]) -> Callable[Argume
         out = options.get("out")
         if not isinstance(out, Path):
             return train(*arguments, **options)
-        if out.exists() and not out.is_dir():
-            raise RunFolderError(f"{out} is a file: choose a folder for --out")
+        refuse_folder(out)
         with FolderLock(out, f"folder {out}").held():
             return train(*arguments, **options)
 

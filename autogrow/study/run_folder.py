@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from autogrow.errors import RunFolderError, UsageError
-from autogrow.files import unwritable, write_text_atomically
+from autogrow.files import refuse_folder, unwritable, write_text_atomically
 from autogrow.locking import LOCK, FolderLock
 from autogrow.paths import is_within, resolved
 from autogrow.policy.part import validated
@@ -181,13 +181,12 @@ class RunFolder:
         return self._lock.held()
 
     def refuse_what_is_no_run(self) -> None:
-        """Raise `RunFolderError` where a new run would come to lie among other files, or one is there already."""
+        """Raise `RunFolderError` where a new run cannot be made, or would lie among other files, or one is there."""
         if self.exists:
             raise RunFolderError(
                 f"run folder {self.place} exists: go on with it with --resume, or choose another --name"
             )
-        if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"{self.place} is a file: choose another --name or --out")
+        refuse_folder(self.path)
         if self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
             raise RunFolderError(f"{self.place} exists and is not a run folder: choose another --name or --out")
 

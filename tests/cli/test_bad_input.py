@@ -82,6 +82,7 @@ BAD_VALUES = {
     "resume without a name": (["--resume"], "--resume needs the --name"),
     "resume of nothing": (["--resume", "--name", "absent"], "no run at"),
     "data folder is a file": (["--data-dir", "policy.yaml"], "is a file"),
+    "out below a file": (["--out", "policy.yaml/runs"], "policy.yaml is a file, not a folder: choose another --out"),
 }
 
 
@@ -103,6 +104,29 @@ def test_a_bad_value_of_search(arguments, message, refused, policy_file):
 )
 def test_a_bad_value_of_train(arguments, message, refused, policy_file):
     assert message in refused("train", policy_file, "--dataset", "digits", *arguments)
+
+
+def test_a_dry_run_refuses_the_places_that_the_search_would(refused, workplace):
+    (workplace / "results" / "mine").mkdir(parents=True)
+    (workplace / "results" / "mine" / "notes.txt").write_text("mine")
+    (workplace / "astray").symlink_to("nowhere")
+    assert "exists and is not a run folder" in refused("search", "--dry-run", "--name", "mine")
+    assert "astray is a link that leads nowhere" in refused("search", "--dry-run", "--out", "astray")
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_link_that_leads_nowhere_is_no_folder(command, refused, policy_file, workplace):
+    (workplace / "astray").symlink_to("nowhere")
+    message = refused(command, policy_file, "--dataset", "digits", "--out", "astray/deep")
+    assert "astray is a link that leads nowhere: choose another --out" in message
+    assert not (workplace / "nowhere").exists()
+
+
+@pytest.mark.parametrize(("given", "meant"), [("--epoch", "--epochs"), ("--outdir", "--out"), ("--overwrite", None)])
+def test_an_option_that_is_like_none_gets_no_name(given, meant, refused, policy_file):
+    message = refused("train", policy_file, given, "1")
+    assert ("did you mean" in message) == (meant is not None)
+    assert meant is None or f"did you mean {meant!r}" in message
 
 
 class TestPolicyFiles:
@@ -158,7 +182,7 @@ class TestData:
         [
             ({"x_train": FEATURES, "y_train": LABELS[:50]}, "60 inputs in x_train but 50 labels in y_train"),
             ({"x_train": np.where(FEATURES > 2, np.nan, FEATURES), "y_train": LABELS}, "NaN or infinite values"),
-            ({"x_train": FEATURES, "y_train": LABELS * 0}, "a single class, at least 2 are needed"),
+            ({"x_train": FEATURES, "y_train": LABELS * 0}, "a single class, 0 in all 60 examples, at least 2 are needed: check the data"),
             ({"x_train": np.zeros((60, 3, 5, 4)), "y_train": LABELS}, "say which with --layout"),
         ],
     )

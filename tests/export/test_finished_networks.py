@@ -111,10 +111,10 @@ def test_the_commands_say_so(changed, names, reason, numbers, tmp_path, autogrow
     arguments = ("--model", "mlp", "--model-option", "hidden=[64]", "--epochs", "2", "--out", tmp_path / "network")
     code, out, err = autogrow("train", tmp_path / "policy.yaml", *data, *arguments, "--quiet")
     assert code == 0, err
-    assert re.search(f"test accuracy undefined, loss .*: {reason}", out)
+    assert re.search(f"test R² undefined, loss .*: {reason}", out)
     code, out, err = autogrow("evaluate", tmp_path / "network", *data)
     assert code == 0, err
-    assert re.search(f"test accuracy undefined, loss .*: {reason}", out)
+    assert re.search(f"test R² undefined, loss .*: {reason}", out)
     code, out, err = autogrow("evaluate", tmp_path / "network", *data, "--json")
     content = json.loads(out, parse_constant=pytest.fail)
     assert [name for name, value in content.items() if value is None] == [name for name in names if "train" not in name]
