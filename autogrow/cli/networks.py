@@ -179,7 +179,8 @@ def _sample_printer(settings: Any, accuracy_name: str) -> Any:
         if sample.index % 10 == 0 or sample.parameters != last_parameters:
             click.echo(
                 f"epoch {sample.epoch:6.2f} {end.format(sample.step)}  loss {sample.train_loss:.4g}  "
-                f"{accuracy_name} {sample.train_accuracy:.4f}  {sample.parameters:,} parameters  {sample.train_seconds:.1f} s",
+                f"{accuracy_name} {sample.train_accuracy:.4f}  {sample.parameters:,} parameters  "
+                f"{sample.train_seconds:.1f} s",
                 err=True,
             )
         last_parameters = sample.parameters

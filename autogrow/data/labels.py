@@ -42,8 +42,8 @@ def classes_of(y_train: Array, origin: str) -> tuple[tuple[ClassName, ...], IntA
     names: tuple[ClassName, ...] = tuple(found.tolist())
     if len(names) == 1:
         raise DataError(
-            f"{origin}: y_train holds a single class, {names[0]!r} in all {len(values)} examples, at least 2 are needed: "
-            "check the data"
+            f"{origin}: y_train holds a single class, {names[0]!r} in all {len(values)} examples, at least 2 are "
+            "needed: check the data"
         )
     return names, numbers.reshape(-1).astype(np.int64)
 

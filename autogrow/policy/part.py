@@ -3,10 +3,11 @@
 A part is data and pure functions of data. It never sees a module or a tensor.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from autogrow.errors import PolicyError
 from autogrow.reading.typed import typed
@@ -33,6 +34,14 @@ class PolicyPart(BaseModel, metaclass=_Checked):
     # The docstring under a field is its description, which `autogrow list` shows.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_is_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python's true is also the number 1, and a YAML file's `yes` would silently be a fraction of 1.0.
+        if isinstance(value, bool) and _takes_numbers(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(f"{info.field_name} is {value}: write a number")
+        return value
+
 
 class PolicyChoice(PolicyPart):
     """A part of which several kinds exist; written as ``{kind: NAME, ...}`` or, with its defaults, as ``NAME``."""
@@ -54,6 +63,21 @@ class PolicyChoice(PolicyPart):
 
 Choice = TypeVar("Choice", bound=PolicyChoice)
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _takes_numbers(annotation: Any) -> bool:
+    """Whether numbers, but no truth values, fit a field."""
+    kinds = set(_kinds(annotation))
+    return bool not in kinds and not kinds.isdisjoint({int, float})
+
+
+def _kinds(annotation: Any) -> Iterator[type]:
+    """The types that an annotation names: itself, or those of a union, with or without bounds."""
+    if isinstance(annotation, type):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, Annotated):
+        for inside in get_args(annotation):
+            yield from _kinds(inside)
 
 
 def choice_parser(registry: Registry[type[Choice]]) -> Callable[[Any], Choice]:

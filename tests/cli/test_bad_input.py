@@ -138,6 +138,10 @@ class TestPolicyFiles:
             ("format: autogrow-policy/2\nchunk_fraction: 0.2", "newer than 'autogrow-policy/1'"),
             ("format: autogrow-space/1\npolicy: {}", "expected 'autogrow-policy/1'"),
             ("format: autogrow-policy/1\nchunk_fraction: 1.5", "chunk_fraction is 1.5"),
+            ("format: autogrow-policy/1\nchunk_fraction: true", "chunk_fraction is True: write a number"),
+            ("format: autogrow-policy/1\nmin_gain: true", "min_gain is True: write a number"),
+            ("format: autogrow-policy/1\nlimits: {max_parameters: true}", "max_parameters is True: write a number"),
+            ("format: autogrow-policy/1\ntrigger: {kind: plateau, window: true}", "window is True: write a number"),
             ("format: autogrow-policy/1\nmodel: os:system", "unknown field 'model'"),
             ("format: !!python/object/apply:os.system ['touch pwned']", "YAML tags (!name) are not read"),
         ],
@@ -182,7 +186,10 @@ class TestData:
         [
             ({"x_train": FEATURES, "y_train": LABELS[:50]}, "60 inputs in x_train but 50 labels in y_train"),
             ({"x_train": np.where(FEATURES > 2, np.nan, FEATURES), "y_train": LABELS}, "NaN or infinite values"),
-            ({"x_train": FEATURES, "y_train": LABELS * 0}, "a single class, 0 in all 60 examples, at least 2 are needed: check the data"),
+            (
+                {"x_train": FEATURES, "y_train": LABELS * 0},
+                "a single class, 0 in all 60 examples, at least 2 are needed: check the data",
+            ),
             ({"x_train": np.zeros((60, 3, 5, 4)), "y_train": LABELS}, "say which with --layout"),
         ],
     )

@@ -105,7 +105,10 @@ GOOD_TEST = {**GOOD, "x_test": FEATURES, "y_test": LABELS}
         ({**GOOD, "x_train": nan_in(FEATURES)}, r"x_train holds 1 NaN or infinite values .*row 2"),
         ({**GOOD, "x_train": FEATURES * 1e300}, "x_train holds 11 NaN or infinite values as float32"),
         ({**GOOD, "y_train": np.array([0, 1, 2, np.inf, 0, 0])}, r"y_train holds 1 NaN .*row 3"),
-        ({**GOOD, "y_train": np.zeros(6, int)}, "a single class, 0 in all 6 examples, at least 2 are needed: check the data"),
+        (
+            {**GOOD, "y_train": np.zeros(6, int)},
+            "a single class, 0 in all 6 examples, at least 2 are needed",
+        ),
         ({**GOOD, "y_train": np.ones((6, 2), int)}, r"several ones in a row .*--task regression"),
         ({**GOOD, "y_train": np.zeros((6, 2, 2))}, r"targets are \(N,\) or \(N, width\)"),
         ({"x_train": FEATURES[:0], "y_train": LABELS[:0]}, "empty, at least 1"),
