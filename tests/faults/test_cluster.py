@@ -7,7 +7,7 @@ import pytest
 from tests.processes import LONG, check_ended, wait_until
 
 pytestmark = pytest.mark.slow
-TRIALS = 4
+TRIALS = 3
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def up_to(step, samples):
 @pytest.mark.parametrize("out", ["results", "file://{}/results"])
 def test_a_node_is_lost(out, cluster, start, records, workplace):
     node = cluster.add_node(num_cpus=1)
-    arguments = ["--trials", TRIALS, "--space", "quick", *LONG, "--out", out.format(workplace)]
+    arguments = ["--trials", TRIALS, "--space", "quick", *LONG, "--epochs", 120, "--out", out.format(workplace)]
     search = start(*arguments, "--address", cluster.address)
-    wait_until(lambda: len(records.ended()) >= 1 and len(records.to_resume()) == 2)
+    wait_until(lambda: len(records.to_resume()) == 2)
     trained = {root: up_to(step, records.samples(root)) for root, step in records.to_resume().items()}
     cluster.remove_node(node, allow_graceful=False)
     code, out, err = search.end()

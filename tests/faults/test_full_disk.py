@@ -40,7 +40,7 @@ def fill(path):
 
 @pytest.mark.slow
 def test_a_search_says_which_file_and_goes_on(small_disk, start, records, autogrow, temporary):
-    search = start("--trials", 8, *LONG)
+    search = start("--trials", 4, *LONG, "--epochs", 100)
     wait_until(lambda: records.finished() and records.to_resume())
     fill(small_disk / "ballast")
     code, out, err = search.end()
@@ -61,7 +61,7 @@ def test_a_search_says_which_file_and_goes_on(small_disk, start, records, autogr
     (small_disk / "ballast").unlink()
     code, _, err = start("--resume", "--quiet").end()
     assert code == 0, err
-    check_ended(records, 8)
+    check_ended(records, 4)
     assert {number: records.finished()[number] for number in before} == before
     assert not list(records.run.rglob(".*.tmp*"))
 

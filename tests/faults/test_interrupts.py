@@ -33,7 +33,7 @@ def has_gone(search):
 
 
 def test_ctrl_c_once_saves_and_the_search_goes_on(start, records, temporary):
-    search = start("--trials", 3, *LONG, "--epochs", 150)
+    search = start("--trials", 3, *LONG, "--epochs", 100)
     wait_until(lambda: training(records))
     search.interrupt()
     code, _, err = search.end()

@@ -12,7 +12,7 @@ TRIALS = 6
 
 @pytest.fixture
 def killed(workplace, temporary):
-    search = KilledSearch(workplace, temporary, ["--trials", TRIALS, "--space", "quick", *LONG, "--epochs", 100])
+    search = KilledSearch(workplace, temporary, ["--trials", TRIALS, "--space", "quick", *LONG, "--epochs", 60])
     yield search
     search.crash()
 
@@ -50,7 +50,7 @@ def found(records):
 
 
 def test_a_killed_search_goes_on(start, records):
-    search = start("--trials", 4, *LONG)
+    search = start("--trials", 3, *LONG, "--epochs", 100)
     wait_until(lambda: records.ended() and records.to_resume())
     search.crash()
     assert "RUNNING" in records.states()
@@ -60,7 +60,7 @@ def test_a_killed_search_goes_on(start, records):
     assert all(trained.values())
     code, _, err = start("--resume", "--quiet").end()
     assert code == 0, err
-    check_ended(records, 4)
+    check_ended(records, 3)
     after = {trial.number: trial for trial in records.trials()}
     assert {number: after[number] for number in before} == before
     assert checkpoints.keys() <= {trial.user_attrs["root"] for trial in after.values() if "root" in trial.user_attrs}

@@ -37,7 +37,7 @@ def search_from(workplace, there, temporary):
 
 
 def test_a_machine_dies_and_another_goes_on(search_from, there, temporary, workplace):
-    first = search_from("first", "--trials", 4, "--space", "quick", *LONG)
+    first = search_from("first", "--trials", 3, "--space", "quick", *LONG, "--epochs", 100)
     wait_until(lambda: there.ended() and there.to_resume())
     second = search_from("second", "--resume")
     assert (second.end()[0], first.process.poll()) == (3, None)
@@ -49,7 +49,7 @@ def test_a_machine_dies_and_another_goes_on(search_from, there, temporary, workp
     code, out, err = second.end()
     assert code == 0, err
     assert f"report       file://{there.run}/report.html" in out
-    check_ended(there, 4)
+    check_ended(there, 3)
     assert {number: there.finished()[number] for number in before} == before
     resumed = {trial.user_attrs["root"] for trial in there.trials() if "root" in trial.user_attrs}
     assert checkpoints.keys() <= resumed
@@ -63,7 +63,7 @@ def test_a_machine_dies_and_another_goes_on(search_from, there, temporary, workp
 
 
 def test_sigterm_saves_there_and_the_search_goes_on_elsewhere(search_from, there, temporary):
-    first = search_from("first", "--trials", 3, *LONG)
+    first = search_from("first", "--trials", 3, *LONG, "--epochs", 100)
     wait_until(there.to_resume)
     first.interrupt(signal.SIGTERM)
     code, _, err = first.end()

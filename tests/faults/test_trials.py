@@ -104,6 +104,28 @@ def test_a_model_that_crashes(search):
     assert trial.user_attrs["reason"].endswith("in string_at")
 
 
+OURS = """
+from autogrow.cli.main import main
+from autogrow.study import ray_executor
+
+ray_executor.PROGRAM = ray_executor.PROGRAM.replace(
+    "from autogrow.study.ray_process import main",
+    "from autogrow.study.ray_process import main; from autogrow.study import ray_process; "
+    "ray_process.RayTrial = ray_process.wrap_function(lambda config: config['nothing'])",
+)
+main()
+"""
+"""A search whose trials raise an error where no model has a part in it."""
+
+
+def test_an_error_that_is_ours(start, records, temporary):
+    each = start("--trials", 1, "--quiet", program=("-c", OURS))
+    code, _, err = each.end()
+    assert code == 1, err
+    assert [trial.user_attrs["reason"] for trial in records.trials()] == ["KeyError: 'nothing'"]
+    check_nothing_left(each, temporary)
+
+
 @pytest.mark.parametrize("limit", [[], ["--memory-per-trial", "600M"]])
 def test_a_trial_that_takes_the_memory_of_its_machine(limit, search, records):
     """Pieces that are never written to: should nothing stop it, the machine keeps its memory."""
