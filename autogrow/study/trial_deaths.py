@@ -37,11 +37,17 @@ def why_it_died(folder: Path, number: int, errors: str | None) -> str:
 def _raised(errors: str) -> str:
     """The last error that was raised in the process: what stands below the last frame of its traceback, if any."""
     _, _, last_failure = errors.rpartition("\nFailure # ")
-    _, frame, below = last_failure.rpartition('\n  File "')
-    lines = below.splitlines()[1:] if frame else []
-    while lines and lines[0].startswith("    "):  # the frame's source, and marks below it
-        del lines[0]
-    return as_line("\n".join(lines))
+    lines = last_failure.splitlines()
+    below = 0
+    for number, line in enumerate(lines, 1):
+        # Ray begins a traceback with what was called where, and leaves out frames of its own: all of them, sometimes.
+        if line.startswith('  File "') or ("ray::" in line and "(pid=" in line):
+            below = number
+    if below == 0:
+        return ""
+    while below < len(lines) and lines[below].startswith("    "):  # the frame's source, and marks below it
+        below += 1
+    return as_line("\n".join(lines[below:]))
 
 
 def _crash_file(folder: Path, number: int) -> Path:

@@ -28,6 +28,10 @@ Traceback (most recent call last):
     actor_class = pickle.loads(pickled_class)
 ModuleNotFoundError: No module named 'mine'
 """
+OF_RAY_ITSELF = """Failure # 1 (occurred at 2026-11-27_17-00-00)
+\x1b[36mray::RayTrial.train()\x1b[39m (pid=7, ip=127.0.0.1, actor_id=1, repr=_ray_trial)
+AttributeError: it cannot be read here
+"""
 KILLED = """Failure # 3 (occurred at 2026-11-27_17-00-00)
 The actor died unexpectedly before finishing this task.
 \tclass_name: RayTrial
@@ -52,6 +56,7 @@ def test_the_last_error_that_was_raised_there(error, told, tmp_path):
 
 
 def test_why_a_process_could_not_begin(tmp_path):
+    assert why_it_died(tmp_path, 3, OF_RAY_ITSELF) == "AttributeError: it cannot be read here"
     assert why_it_died(tmp_path, 3, NOT_BUILT) == "ModuleNotFoundError: No module named 'mine'"
 
 
