@@ -52,13 +52,14 @@ def test_a_node_is_lost(out, cluster, start, records, workplace):
 
 
 def test_the_cluster_is_lost(cluster, start, records):
-    search = start("--trials", 50, "--space", "quick", *LONG, "--quiet", "--address", cluster.address)
+    address = cluster.address  # which it forgets when it is killed
+    search = start("--trials", 50, "--space", "quick", *LONG, "--quiet", "--address", address)
     wait_until(lambda: records.to_resume())
     cluster.head_node.kill_gcs_server()
     code, out, err = search.end(timeout=60)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert err.startswith(f"autogrow: error: the Ray cluster at {cluster.address} is lost (its control service (GCS)")
+    assert err.startswith(f"autogrow: error: the Ray cluster at {address} is lost (its control service (GCS)")
     assert "go on with --resume" in err
     assert "RUNNING" not in records.states()
     assert records.to_resume()
