@@ -60,7 +60,7 @@ EPOCHS_OF_LARGE_SETS = 10
 
 def _settings_of_a_search() -> list[str]:
     """What `search` and `plan_new_search` take beside their own arguments."""
-    decided_here = {"fingerprint", "working_directory"}
+    decided_here = {"fingerprint", "working_directory", "num_validation", "largest_class_share"}
     return [name for name in (*SearchSettings.model_fields, *_ARGUMENTS_OF_A_SEARCH) if name not in decided_here]
 
 
@@ -198,7 +198,7 @@ def plan_new_search(
     data_dir: str | Path | None = None,
     task: TaskName | None = None,
     layout: Layout | None = None,
-    warm_start: Sequence[str] = (),
+    warm_start: str | Sequence[str] = (),
     **settings: Any,
 ) -> SearchPlan:
     """Resolve and check every setting of a new search.

@@ -104,6 +104,17 @@ def test_the_sources_of_a_warm_start_are_compared_by_their_names(tmp_path, monke
         plan_resumed_search(folder, warm_start=())
 
 
+def test_a_single_source_of_a_warm_start_is_given_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    autogrow.GrowthPolicy(initial_fraction=0.5).save("best.yaml")
+    plan = plan_new_search("digits", data_dir=tmp_path / "data", warm_start="best.yaml")
+    assert plan.settings == plan_new_search("digits", data_dir=tmp_path / "data", warm_start=["best.yaml"]).settings
+    assert [entry.origin for entry in plan.settings.warm_start] == ["best.yaml"]
+    folder = RunFolder(tmp_path / "run")
+    folder.create(plan.settings.model_dump(mode="json"))
+    assert plan_resumed_search(folder, warm_start="best.yaml").settings == plan.settings
+
+
 def test_a_file_is_the_same_by_whatever_path(tmp_path, monkeypatch):
     data = tmp_path / "mine.npz"
     generator = np.random.default_rng(0)
@@ -161,7 +172,7 @@ def test_an_unknown_argument_gets_the_nearest_name(tmp_path, name):
         call()
 
 
-@pytest.mark.parametrize("name", ["fingerprint", "working_directory"])
+@pytest.mark.parametrize("name", ["fingerprint", "working_directory", "num_validation", "largest_class_share"])
 def test_what_a_search_finds_out_by_itself_is_no_argument(name):
     with pytest.raises(UsageError, match=f"unknown argument of search\\(\\) '{name}'"):
         autogrow.search("digits", **{name: "x"})

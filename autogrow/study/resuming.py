@@ -13,7 +13,7 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.objectives import parse_objectives
 from autogrow.study.search_space import read_space
 from autogrow.study.settings import SearchSettings
-from autogrow.study.warm_start import POLICY_SUFFIXES, read_warm_start
+from autogrow.study.warm_start import POLICY_SUFFIXES, each_source, read_warm_start
 
 RESUMABLE_SETTINGS = (
     "trials", "time_budget_seconds", "compute_budget_seconds", "max_consecutive_failures", "trial_timeout_seconds",
@@ -78,7 +78,8 @@ def _resolved_model(model: str | ModelSpec, before: SearchSettings) -> ModelSpec
 def _names_the_same(sources: Any, before: SearchSettings) -> bool:
     """Whether the run began with these policy files and runs, whatever has become of them since."""
     origins = {entry.origin.rpartition(", trial ")[0] or entry.origin for entry in before.warm_start}
-    return {str(each) if Path(each).suffix in POLICY_SUFFIXES else Path(each).name for each in sources} == origins
+    names = {str(each) if Path(each).suffix in POLICY_SUFFIXES else Path(each).name for each in each_source(sources)}
+    return names == origins
 
 
 def _differences(now: Any, before: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -16,7 +16,7 @@ POLICY_SUFFIXES = (".yaml", ".yml")
 
 
 def read_warm_start(
-    sources: Sequence[str], space: dict[str, Any], storage: str | None = None
+    sources: str | Sequence[str], space: dict[str, Any], storage: str | None = None
 ) -> tuple[dict[str, Any], ...]:
     """The policies that `sources` name, policy files or runs, each with where it comes from.
 
@@ -26,13 +26,18 @@ def read_warm_start(
     storage: URL of a database that the caller has named: a run's study may be there, as this one's.
     """
     found: list[dict[str, Any]] = []
-    for source in sources:
+    for source in each_source(sources):
         for entry in (
             _from_file(source) if Path(source).suffix in POLICY_SUFFIXES else _from_run(source, space, storage)
         ):
             if entry["policy"] not in [other["policy"] for other in found]:
                 found.append(entry)
     return tuple(found)
+
+
+def each_source(sources: str | Sequence[str]) -> Sequence[str]:
+    """A single one may be given as it is."""
+    return (sources,) if isinstance(sources, str) else sources
 
 
 def _from_file(source: str) -> list[dict[str, Any]]:
