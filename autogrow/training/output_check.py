@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autogrow.errors import AutogrowError, NetworkError, one_line
+from autogrow.network.running.undisturbed import same_random_numbers
 from autogrow.training.batches import DeviceExamples
 from autogrow.training.task import Task
 from autogrow.training.training_data import TrainingData
@@ -61,10 +62,8 @@ def check_outputs(
 def _run(module: nn.Module, inputs: Tensor, mode: str, *, gradients: bool = False, seed: int = 0) -> object:
     """What the network returns, with copies in the place of its buffers, and noise of its own."""
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    devices = [inputs.device] if inputs.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(gradients):
-            torch.manual_seed(seed)
+        with same_random_numbers(module, seed), torch.set_grad_enabled(gradients):
             return torch.func.functional_call(module, buffers, (inputs,))
     except AutogrowError:
         raise

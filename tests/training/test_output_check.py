@@ -1,5 +1,7 @@
 """What a network returns is held against the data before the first step, and the network is left as it was."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from autogrow.data.preprocessing import measure_normalization
 from autogrow.data.splits import TrainSplit
 from autogrow.errors import NetworkError
+from autogrow.network.running.undisturbed import random_position
 from autogrow.training.output_check import check_outputs
 from autogrow.training.task import Task
 from autogrow.training.training_data import TrainingData
@@ -96,6 +99,7 @@ def test_outputs_that_do_not_fit_targets(outputs, form, width, message):
         (Net(1, lambda y: y.squeeze(-1)), "regression", 1),
         (Net(2), "regression", 2),
         (Net(3, lambda y: y + torch.rand_like(y)), "classification", 3),  # random in eval mode, too
+        (Net(3, lambda y: y * (random.random() + np.random.rand() + 0.1)), "classification", 3),
         (Net(3).layers, "classification", 3),
     ],
 )
@@ -104,9 +108,9 @@ def test_outputs_that_fit_leave_no_trace(network, task, outputs):
     list(network.modules())[-1].eval()  # a mode of its own
     modes = [module.training for module in network.modules()]
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    state = torch.get_rng_state()
+    state = random_position()
     check_outputs(network, data(task, outputs))
-    assert torch.equal(torch.get_rng_state(), state)
+    assert random_position() == state
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
