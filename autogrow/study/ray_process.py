@@ -190,7 +190,7 @@ class _StudySearcher(_NotPickled, Searcher):
         """The numbers of the trials that Ray Tune has, by its own names for them."""
         self.reasons: dict[int, str] = {}
         """Why trials were made to fail."""
-        self.errors: dict[str, str | None] = {}
+        self.errors: dict[str, str] = {}
         """What Ray Tune wrote down of the failures of trials that it gives up."""
         self._limit = limit
         self._folder = folder
@@ -216,7 +216,7 @@ class _StudySearcher(_NotPickled, Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False, **_: Any
     ) -> None:
-        number, errors = self.live.pop(trial_id, None), self.errors.pop(trial_id, None)
+        number, errors = self.live.pop(trial_id, None), self.errors.pop(trial_id, "")
         if number is not None:
             reason = self.reasons.get(number) or why_it_died(self._folder, number, errors)
             ending = _ending(result, reason if error else None)
@@ -252,7 +252,10 @@ class _AskingScheduler(FIFOScheduler):
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._searcher.errors[trial.trial_id] = trial.get_error()  # the searcher is told next, and not of this
+        # The searcher is told next, and not of this; Tune's own reader looks where the file is copied to later.
+        if trial.error_file is not None:
+            errors = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+            self._searcher.errors[trial.trial_id] = errors
 
 
 class _Starts(_NotPickled, tune.Callback):

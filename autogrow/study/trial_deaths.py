@@ -17,10 +17,10 @@ def keep_crashes(folder: Path, number: int) -> None:
         faulthandler.enable(_crash_file(folder, number).open("a"), all_threads=False)
 
 
-def why_it_died(folder: Path, number: int, errors: str | None) -> str:
+def why_it_died(folder: Path, number: int, errors: str) -> str:
     """What is known of a trial that Ray Tune gave up, in one line.
 
-    errors: What Ray Tune wrote down of its failures, one below the other.
+    errors: What Ray Tune wrote down of its failures, one below the other; may be empty.
     """
     with suppress(OSError):
         crash = _crash_file(folder, number).read_text(encoding="utf-8", errors="replace")
@@ -28,7 +28,7 @@ def why_it_died(folder: Path, number: int, errors: str | None) -> str:
             place = re.search('File "(.+)", line ([0-9]+) in (.+)', crash)
             where = f" at line {place[2]} of {place[1]}, in {place[3]}" if place else ""
             return f"its process crashed {MAX_FAILURES + 1} times: {kind[1]}{where}"
-    return _raised(errors or "") or (
+    return _raised(errors) or (
         f"its process ended {MAX_FAILURES + 1} times without a word: it was killed (if for lack of memory, set "
         "--memory-per-trial), or its code ended it, as os._exit does"
     )

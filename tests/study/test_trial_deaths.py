@@ -60,7 +60,7 @@ def test_why_a_process_could_not_begin(tmp_path):
     assert why_it_died(tmp_path, 3, NOT_BUILT) == "ModuleNotFoundError: No module named 'mine'"
 
 
-@pytest.mark.parametrize("errors", [None, "", KILLED])
+@pytest.mark.parametrize("errors", ["", KILLED])
 def test_a_process_that_said_nothing(errors, tmp_path):
     assert why_it_died(tmp_path, 3, errors).startswith("its process ended 3 times without a word: it was killed")
 
