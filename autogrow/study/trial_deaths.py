@@ -47,7 +47,8 @@ def _raised(errors: str) -> str:
         return ""
     while below < len(lines) and lines[below].startswith("    "):  # the frame's source, and marks below it
         below += 1
-    return as_line("\n".join(lines[below:]))
+    end = lines.index("", below) if "" in lines[below:] else len(lines)  # Ray may add words of its own
+    return as_line("\n".join(lines[below:end]))
 
 
 def _crash_file(folder: Path, number: int) -> Path:

@@ -41,9 +41,11 @@ def end_at_once(config):
 
 PROGRAM = ray_executor.PROGRAM.replace(
     "from autogrow.study.ray_process import main",
-    "from autogrow.study import ray_process; from no_op_search import end_at_once; "
-    "ray_process.RayTrial = ray_process.wrap_function(end_at_once); main = ray_process.main",
+    "import no_op_search; from autogrow.study import ray_process; from ray import cloudpickle; "
+    "cloudpickle.register_pickle_by_value(no_op_search); "
+    "ray_process.RayTrial = ray_process.wrap_function(no_op_search.end_at_once); main = ray_process.main",
 )
+"""The actors get the function itself: they do not find this file."""
 
 
 class Memory(SearchMonitor):

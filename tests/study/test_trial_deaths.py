@@ -19,14 +19,17 @@ Failure # 2 (occurred at 2026-11-27_17-00-02)
 {error}
 """
 NOT_BUILT = """Failure # 1 (occurred at 2026-11-27_17-00-00)
-The actor died because of an error raised in its creation task, \x1b[36mray::RayTrial.__init__()\x1b[39m (pid=7)
-RuntimeError: The actor with name RayTrial failed to import on the worker. This may be because needed library \
-dependencies are not installed in the worker environment:
-
-Traceback (most recent call last):
+The actor died unexpectedly before finishing this task.
+\tclass_name: RayTrial
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker exits \
+unexpectedly. Worker exits with an exit code None. Traceback (most recent call last):
+  File "python/ray/_raylet.pyx", line 2198, in ray._raylet.execute_task
   File "/somewhere/function_manager.py", line 9, in _load_actor_class_from_gcs
     actor_class = pickle.loads(pickled_class)
+                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^
 ModuleNotFoundError: No module named 'mine'
+
+An unexpected internal error occurred while the worker was executing a task.
 """
 OF_RAY_ITSELF = """Failure # 1 (occurred at 2026-11-27_17-00-00)
 \x1b[36mray::RayTrial.train()\x1b[39m (pid=7, ip=127.0.0.1, actor_id=1, repr=_ray_trial)
