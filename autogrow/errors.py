@@ -16,6 +16,10 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e
 """Control characters but tab and line feed, what turns the direction of writing, and what cannot be encoded."""
 
 
+RAISED_BY_OTHERS = (Exception, SystemExit, GeneratorExit)
+"""What a user's own code may raise: anything. KeyboardInterrupt is left out, which is the user's wish to stop."""
+
+
 class AutogrowError(Exception):
     """Base of every error that a user can cause and mend. Its text is one line of bounded length."""
 

@@ -47,10 +47,12 @@ def inspect(model: str, **options: Any) -> None:
         input_shape, num_outputs, task = dataset.input_shape, dataset.num_outputs, dataset.task
     spec = automatic_model(input_shape, task) if model == "auto" else ModelSpec(model)
     spec = ModelSpec(spec.name, {**spec.options, **parse_model_options(options["model_options"])}).given_by_caller()
-    module = build_model(spec, input_shape, num_outputs, seed=0)
+    module = build_model(spec, input_shape, num_outputs, seed=0, gives_sizes=False)  # its input may be tokens
     try:
         network = ExpandableNetwork(module, _example(input_shape, options["tokens"]))
     except NetworkError as error:
+        if dataset is not None:
+            raise
         fix = "give the shape that it takes with --input-shape, or --tokens N where it takes whole numbers below N"
         raise NetworkError(f"{error}: {fix}") from error
     content = _content(network, model, input_shape)

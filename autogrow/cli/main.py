@@ -100,6 +100,12 @@ def _run(arguments: list[str]) -> int:
             raise
         print(f"autogrow: error: {error.strerror}: {error.filename}", file=sys.stderr)
         return AutogrowError.exit_code
+    except SystemExit as error:
+        # Of a user's own model, or a library: it would end the command with a code of its own, without a word.
+        if "--debug" in arguments:
+            raise
+        print(f"autogrow: error: {one_line(error)}, raised by a model or a library; see --debug", file=sys.stderr)
+        return AutogrowError.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("autogrow: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -25,6 +25,7 @@ from autogrow.locking import LOCK, FolderLock
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.running.copying import copied
+from autogrow.network.running.lazy_layers import give_sizes
 from autogrow.network.shape import NetworkShape
 from autogrow.paths import resolved_dataset
 from autogrow.policy.execution import Execution
@@ -161,6 +162,7 @@ def train_policy(
     module = copied(model) if isinstance(model, nn.Module) else build_model(
         model, dataset.input_shape, dataset.num_outputs, seed
     )  # fmt: skip
+    give_sizes(module, example_input(dataset.input_shape, torch.device("cpu")))  # what has none cannot be saved
     target = torch.device(device)
     if out is not None:
         check_weights(module)

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from autogrow.errors import NetworkError, nearest, one_line, unknown_name
+from autogrow.errors import RAISED_BY_OTHERS, NetworkError, nearest, one_line, unknown_name
 from autogrow.keywords import refuses_unknown
 from autogrow.models import convnet, mlp, resnet  # noqa: F401  (registers the built-in models)
 from autogrow.models.registry import MODELS, ModelFactory
 from autogrow.models.size_bounds import MOST_PARAMETERS, check_options, check_parameters
+from autogrow.network.running.lazy_layers import give_sizes
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,11 @@ def build_model(
     seed: int,
     *,
     most_parameters: int = MOST_PARAMETERS,
+    gives_sizes: bool = True,
 ) -> nn.Module:
     """The network at full width, its weights drawn from `seed` without touching the global random state.
+
+    Lazy layers take their sizes and weights from a pass here, unless `gives_sizes` leaves them to the caller.
 
     Raises `NetworkError` for an unknown model, unknown options, a factory that fails or returns something else, one
     that the caller has not named, and a built-in one of more than `most_parameters`.
@@ -112,7 +116,7 @@ def build_model(
     spec.refuse_unnamed()
     factory = MODELS[spec.name] if spec.is_built_in else _import_factory(spec.name)
     arguments = _arguments(factory, spec, input_shape, num_outputs)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():  # whatever a factory sets of these is put back
         torch.manual_seed(seed)
         try:
             if spec.is_built_in:
@@ -121,10 +125,12 @@ def build_model(
             model = factory(**arguments)
         except NetworkError:
             raise
-        except (Exception, SystemExit, GeneratorExit) as error:  # a user's own code may raise anything
+        except RAISED_BY_OTHERS as error:
             raise NetworkError(f"model {spec.name!r} cannot be built with {arguments}: {one_line(error)}") from error
-    if not isinstance(model, nn.Module):
-        raise NetworkError(f"model {spec.name!r} returned a {type(model).__name__}, expected a torch.nn.Module")
+        if not isinstance(model, nn.Module):
+            raise NetworkError(f"model {spec.name!r} returned a {type(model).__name__}, expected a torch.nn.Module")
+        if gives_sizes:
+            give_sizes(model, torch.randn(2, *input_shape))  # norms need two examples
     return model
 
 
@@ -157,7 +163,7 @@ def _import_factory(name: str) -> ModelFactory:
         sys.path.insert(0, os.getcwd())  # as `python -m` would: a user's module usually lies where they stand
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit, GeneratorExit) as error:  # so may a user's own module while it is imported
+    except RAISED_BY_OTHERS as error:
         where = ": change to the folder that it lies in" if isinstance(error, ModuleNotFoundError) else ""
         raise NetworkError(f"model {name!r}: cannot import {module_name!r}: {one_line(error)}{where}") from error
     factory = getattr(module, attribute, None)

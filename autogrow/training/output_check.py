@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from autogrow.errors import AutogrowError, NetworkError, one_line
+from autogrow.errors import RAISED_BY_OTHERS, AutogrowError, NetworkError, one_line
 from autogrow.network.running.undisturbed import same_random_numbers
 from autogrow.training.batches import DeviceExamples
 from autogrow.training.task import Task
@@ -67,7 +67,7 @@ def _run(module: nn.Module, inputs: Tensor, mode: str, *, gradients: bool = Fals
             return torch.func.functional_call(module, buffers, (inputs,))
     except AutogrowError:
         raise
-    except Exception as error:  # noqa: BLE001 - a user's network may raise anything
+    except RAISED_BY_OTHERS as error:
         raise NetworkError(
             f"the network fails in {mode} mode on inputs {tuple(inputs.shape)} of the data: {one_line(error)}"
         ) from error

@@ -364,7 +364,7 @@ def test_a_module_by_a_relative_name(refused, own):
     ("name", "value", "reason"),
     [
         ("Crashing", "cannot be traced with an input of shape (2, 5)", "LookupError: no entry for this sum"),
-        ("Deciding", "the network returns Tensor", "expected tensors of floating point numbers"),
+        ("Deciding", "the network returns torch.", "expected tensors of floating point numbers"),
     ],
 )
 def test_a_network_that_cannot_be_traced(name, value, reason, refused, own):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from autogrow.errors import NetworkError
+from autogrow.errors import RAISED_BY_OTHERS, NetworkError, as_line, message_of
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import prepare_resizing
 from autogrow.network.resizing.tensor_places import find_places
@@ -64,9 +64,9 @@ class Probe:
         with self._widened(added):
             try:
                 after = self._trained() if in_train_mode else self._evaluated()
-            except Exception as error:  # noqa: BLE001  whatever the user's code raises at another width
+            except RAISED_BY_OTHERS as error:  # whatever the user's code raises at another width
                 mode = " in train mode" if in_train_mode else ""
-                return f"the forward pass fails{mode} when it is wider: {' '.join(str(error).split())[:120]}"
+                return f"the forward pass fails{mode} when it is wider: {as_line(message_of(error))[:120]}"
         before = self._trained_before if in_train_mode else self._before
         if [tensor.shape for tensor in before] != [tensor.shape for tensor in after]:
             return "the network's output takes its width"
@@ -103,7 +103,10 @@ class Probe:
         with same_random_numbers(self._twin, seed), undisturbed(self._twin):
             outputs = run(self._twin, self._input)
         if not (numbers := _numbers(outputs)):
-            kinds = ", ".join(sorted({type(leaf).__name__ for leaf in tree_leaves(outputs)}))
+            leaves = tree_leaves(outputs)
+            kinds = ", ".join(
+                sorted({f"{leaf.dtype}" if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in leaves})
+            )
             raise NetworkError(f"the network returns {kinds}, expected tensors of floating point numbers")
         return numbers
 

@@ -3,7 +3,7 @@
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from autogrow.errors import NetworkError, one_line
+from autogrow.errors import RAISED_BY_OTHERS, NetworkError, one_line
 from autogrow.network.running.copying import copied
 from autogrow.network.running.evaluating import evaluating
 from autogrow.network.running.model_input import ModelInput, run, shapes
@@ -30,7 +30,7 @@ def _run(model: nn.Module, example_input: ModelInput) -> None:
     try:
         with evaluating(model):
             run(model, example_input)
-    except Exception as error:
+    except RAISED_BY_OTHERS as error:
         raise NetworkError(
             f"lazy layers cannot take their sizes from an input of {shapes(example_input)}: {one_line(error)[:300]}"
         ) from error

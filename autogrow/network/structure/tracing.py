@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from autogrow.errors import NetworkError
+from autogrow.errors import RAISED_BY_OTHERS, NetworkError, as_line, message_of
 from autogrow.network.running.copying import copied
 from autogrow.network.running.evaluating import evaluating
 from autogrow.network.running.model_input import ModelInput, run, shapes
@@ -79,14 +79,14 @@ def _trace(model: nn.Module, example_input: ModelInput, training_input: ModelInp
         try:
             with evaluating(twin):
                 _run(twin, example_input, recorder, "it is the network's output")
-        except Exception as error:
+        except RAISED_BY_OTHERS as error:
             raise NetworkError(
                 f"the network cannot be traced with an input of {shapes(example_input)}: {_line(error)}"
             ) from error
         if training_input is not None:
             try:
                 _train(twin, training_input, recorder)
-            except Exception as error:
+            except RAISED_BY_OTHERS as error:
                 raise _TrainingFails(_line(error)) from error
     found.attributes, found.choices = recorder.attributes, recorder.choices
     found.norm_of, found.unused = recorder.norm_of(), frozenset(recorder.unused)
@@ -126,7 +126,7 @@ def _twice(example_input: ModelInput) -> ModelInput:
 
 
 def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {as_line(message_of(error))[:300]}"
 
 
 @contextmanager
