@@ -15,6 +15,7 @@ from pathlib import Path
 from autogrow.errors import UsageError
 from autogrow.files import unwritable, write_text_atomically
 from autogrow.paths import resolved
+from autogrow.printing import naming_failures
 
 STREAM_FOLDERS = ("/dev", "/proc")
 """Where what looks like a file may be an open stream of this process."""
@@ -47,7 +48,7 @@ def write_output(path: Path, text: str) -> None:
         return
     if (descriptor := _standard_stream(path)) is not None:
         sys.stdout.flush()
-        with open(os.dup(descriptor), "w", encoding="utf-8") as stream:
+        with naming_failures(), open(os.dup(descriptor), "w", encoding="utf-8") as stream:
             stream.write(text)
         return
     try:

@@ -9,13 +9,14 @@ Where an encoding lacks a character (ASCII, Latin-1), what is nearest to it is w
 
 import codecs
 import io
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from autogrow.errors import printable
+from autogrow.errors import AutogrowError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,19 +26,31 @@ NEAREST = "autogrow.nearest"
 _LOOKALIKES = {"–": "-", "—": "-", "…": "~", "±": "+-", "×": "x", "·": ".", "−": "-", "“": '"', "”": '"', "’": "'"}
 
 
-class PrintableStream(io.TextIOBase):
-    """Another text stream, to which no control character gets through."""
+class OutputError(AutogrowError):
+    """What is printed cannot be written."""
+
+
+class ReaderGoneError(OutputError):
+    """Nobody reads what is printed any more (``autogrow report | head``), which is no fault."""
+
+    exit_code = 0
+
+
+class CheckedStream(io.TextIOBase):
+    """Another text stream, whose failures are errors of ours: click and rich end the program at some of them."""
 
     # No `buffer`: click would write UTF-8 to it where the encoding is ASCII, past all of this.
     def __init__(self, stream: TextIO) -> None:
         self.inner = stream
 
     def write(self, text: str) -> int:
-        self.inner.write(printable(text))
+        with naming_failures():
+            self.inner.write(text)
         return len(text)
 
     def flush(self) -> None:
-        self.inner.flush()
+        with naming_failures():
+            self.inner.flush()
 
     def isatty(self) -> bool:
         return self.inner.isatty()
@@ -60,16 +73,39 @@ class PrintableStream(io.TextIOBase):
         return self.inner.errors
 
 
+class PrintableStream(CheckedStream):
+    """Another text stream, to which no control character gets through."""
+
+    def write(self, text: str) -> int:
+        super().write(printable(text))
+        return len(text)
+
+
+@contextmanager
+def naming_failures() -> Iterator[None]:
+    """Failures to print inside the block are an `OutputError`."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError("nobody reads what is printed") from error
+    except OSError as error:
+        raise OutputError(f"cannot write what is printed: {error.strerror}: print to another place") from error
+
+
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Standard output and standard error are printable inside the block."""
-    out, err = sys.stdout, sys.stderr
-    with _written_by_nearest(out), _written_by_nearest(err):
+    """Standard output and standard error are printable inside the block. A closed one takes all and keeps nothing."""
+    before = sys.stdout, sys.stderr
+    with ExitStack() as undo:
+        # Python has None for a stream that was closed before it began.
+        out, err = (stream or undo.enter_context(open(os.devnull, "w")) for stream in before)
+        for stream in (out, err):
+            undo.enter_context(_written_by_nearest(stream))
         sys.stdout, sys.stderr = PrintableStream(out), PrintableStream(err)
         try:
             yield
         finally:
-            sys.stdout, sys.stderr = out, err
+            sys.stdout, sys.stderr = before
 
 
 def console(*, err: bool = False, **options: Any) -> "Console":
@@ -85,7 +121,8 @@ def console(*, err: bool = False, **options: Any) -> "Console":
 
     stream = sys.stderr if err else sys.stdout
     inner = stream.inner if isinstance(stream, PrintableStream) else stream
-    return PrintableConsole(file=inner, **{"markup": False, "emoji": False, "highlight": False, **options})
+    file = cast(TextIO, CheckedStream(inner))
+    return PrintableConsole(file=file, **{"markup": False, "emoji": False, "highlight": False, **options})
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 import io
 import json
 import logging
+import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autogrow.errors import printable
-from autogrow.printing import console, printable_output
+from autogrow.printing import OutputError, console, printable_output
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\r\u202e[bold red]name[/]"
 FIXTURE = Path(__file__).parent / "fixtures" / "run-format-1"
@@ -119,3 +121,25 @@ def test_the_page_escapes_it(hostile_run, workplace, autogrow):
     page = (hostile_run / "report.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
+
+
+FULL = "autogrow: error: cannot write what is printed: No space left on device: print to another place\n"
+
+
+@pytest.mark.parametrize("command", ["list", "data"])
+@pytest.mark.parametrize(("place", "code", "said"), [("> /dev/full", 2, FULL), (">&-", 0, ""), ("| true", 0, "")])
+def test_output_that_cannot_be_printed(command, place, code, said):
+    """Wherever click, rich or Python itself would end the program with a traceback, or a code of their own."""
+    run = f"set -o pipefail; {shlex.quote(sys.executable)} -m autogrow {command} {place}"
+    done = subprocess.run(["bash", "-c", run], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_tables_go_through_the_same_check(monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sys.stdout", Full())
+    with pytest.raises(OutputError, match="cannot write what is printed: No space left on device"), printable_output():
+        console().print("a table")

@@ -18,7 +18,7 @@ from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
 from autogrow.cli.search import search
 from autogrow.errors import AutogrowError, as_line, one_line
-from autogrow.printing import printable_output
+from autogrow.printing import OutputError, ReaderGoneError, printable_output
 from autogrow.urls import without_secrets
 
 INTERRUPTED = 130
@@ -83,17 +83,18 @@ def run(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name="autogrow", standalone_mode=False)
+        sys.stdout.flush()  # here, where what goes wrong is told
         return code if isinstance(code, int) else 0
     except (AutogrowError, click.ClickException) as error:
         if "--debug" in arguments:
             raise
+        if isinstance(error, OutputError):
+            _give_up_output()
+        if isinstance(error, ReaderGoneError):
+            return error.exit_code
         message = usage_line(error) if isinstance(error, click.ClickException) else one_line(error)
         print(f"autogrow: error: {as_line(without_secrets(message, keeps_user=True))}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of stdout has gone (`autogrow report | head`); Python would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         # What nobody turned into an error of ours: a file that may not be read, a disk that fails.
         if "--debug" in arguments or error.filename is None:
@@ -109,3 +110,8 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("autogrow: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _give_up_output() -> None:
+    """Send standard output nowhere: Python would complain again of what it holds when it flushes it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
