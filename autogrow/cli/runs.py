@@ -100,8 +100,10 @@ def export(
     """Write a trial's policy to a file that trains anywhere. Without RUN, of the newest run in results."""
     from autogrow.export.policies import export_policy, save_policy
     from autogrow.outputs import is_standard_output
+    from autogrow.report.formats import accuracy_name
 
-    policy = export_policy(chosen_run(run_path, storage), trial=trial, prefer=prefer)
+    run = chosen_run(run_path, storage)
+    policy = export_policy(run, trial=trial, prefer=prefer)
     save_policy(policy, target, overwrite=overwrite)
     if is_standard_output(target):
         return  # the policy alone
@@ -110,7 +112,8 @@ def export(
         return
     found = policy.found_by or {}
     metrics = found.get("metrics", {})
+    name = accuracy_name(run.settings().task)
     click.echo(
-        f"{target}: trial {found.get('trial')}, validation accuracy {metrics['validation_accuracy']:.4f}, "
+        f"{target}: trial {found.get('trial')}, validation {name} {metrics['validation_accuracy']:.4f}, "
         f"gap {metrics['generalization_gap']:+.4f}, {metrics['train_seconds']:.1f} train seconds"
     )

@@ -228,3 +228,12 @@ def test_the_version_is_printed(autogrow):
     from autogrow import __version__
 
     assert autogrow("--version") == (0, f"autogrow {__version__}\n", "")
+
+
+@pytest.mark.parametrize(("task", "name"), [("classification", "validation accuracy"), ("regression", "validation R²")])
+def test_an_exported_trial_is_described_in_the_words_of_its_task(task, name, autogrow, finished_run):
+    config = finished_run.read_config()
+    finished_run.write_config({**config, "task": task})
+    code, out, err = autogrow("export", finished_run.path, "--trial", 3)
+    assert code == 0, err
+    assert f"trial 3, {name} " in out
