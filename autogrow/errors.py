@@ -85,6 +85,12 @@ def unknown_name(kind: str, value: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {value!r}: known are {', '.join(names)}{nearest(value, names)}"
 
 
+def kind_of(value: object) -> str:
+    """The value's type with its article: "an int", "a list"."""
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
 def shortened(text: str, length: int) -> str:
     """The text with its middle left out where it is longer."""
     if len(text) <= length:

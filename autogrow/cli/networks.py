@@ -200,6 +200,7 @@ def _test_line(metrics: dict[str, Any], accuracy_name: str) -> str:
 
 
 def _print_metrics(metrics: dict[str, Any], accuracy_name: str, out: Path, held_out: bool) -> None:
+    events = metrics["num_events"]
     if held_out:
         click.echo("the policy's trigger watches validation metrics, so validation was kept apart")
     if "test_accuracy" in metrics:
@@ -208,7 +209,7 @@ def _print_metrics(metrics: dict[str, Any], accuracy_name: str, out: Path, held_
         click.echo("the data set has no test split")
     click.echo(
         f"train {accuracy_name} {metrics['train_accuracy']:.4f}; {metrics['parameters']:,} parameters, "
-        f"{metrics['num_events']} growth events, {metrics['train_seconds']:.1f} train seconds, "
+        f"{events} growth event{'s' if events != 1 else ''}, {metrics['train_seconds']:.1f} train seconds, "
         f"{metrics['compute']:.0%} of the full-size training FLOPs"
     )
     click.echo(f"saved in {shown(out)}")

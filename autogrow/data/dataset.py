@@ -54,7 +54,8 @@ class Dataset:
     def describe(self, target_scale: Normalization | None = None) -> str:
         """How the data are read, in one line: numbers, shape, layout, task, classes, what targets are scaled by."""
         shape = " x ".join(map(str, self.input_shape))
-        what = f"{shape} features" if self.layout == "features" else f"images of {shape} ({_LAYOUT_WORDS[self.layout]})"
+        features = f"{shape} feature{'s' if self.input_shape != (1,) else ''}"
+        what = features if self.layout == "features" else f"images of {shape} ({_LAYOUT_WORDS[self.layout]})"
         targets = f"{self.num_outputs} target{'s' if self.num_outputs > 1 else ''}"
         if self.task == "classification":
             targets = f"{self.num_outputs} classes ({shown_classes(self.classes)})"

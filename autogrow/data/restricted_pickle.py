@@ -14,7 +14,7 @@ from typing import Any, Literal, Never
 
 import numpy as np
 
-from autogrow.errors import DataError, one_line
+from autogrow.errors import DataError, kind_of, one_line
 
 
 def load_cifar_pickle(content: bytes, origin: Path) -> dict[bytes, Any]:
@@ -26,7 +26,7 @@ def load_cifar_pickle(content: bytes, origin: Path) -> dict[bytes, Any]:
         # The files were written by Python 2, whose strings are bytes: pixels must not be decoded as text.
         loaded = _RestrictedUnpickler(io.BytesIO(content), encoding="bytes").load()
         if not isinstance(loaded, dict):
-            raise pickle.UnpicklingError(f"a {type(loaded).__name__}, expected a dictionary")
+            raise pickle.UnpicklingError(f"{kind_of(loaded)}, expected a dictionary")
         return {key: value.array() if isinstance(value, _ArrayState) else value for key, value in loaded.items()}
     except _RefusedGlobalError as error:
         raise DataError(

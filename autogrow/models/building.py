@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autogrow.errors import RAISED_BY_OTHERS, NetworkError, nearest, one_line, unknown_name
+from autogrow.errors import RAISED_BY_OTHERS, NetworkError, kind_of, nearest, one_line, unknown_name
 from autogrow.keywords import refuses_unknown
 from autogrow.models import convnet, mlp, resnet  # noqa: F401  (registers the built-in models)
 from autogrow.models.registry import MODELS, ModelFactory
@@ -128,7 +128,7 @@ def build_model(
         except RAISED_BY_OTHERS as error:
             raise NetworkError(f"model {spec.name!r} cannot be built with {arguments}: {one_line(error)}") from error
         if not isinstance(model, nn.Module):
-            raise NetworkError(f"model {spec.name!r} returned a {type(model).__name__}, expected a torch.nn.Module")
+            raise NetworkError(f"model {spec.name!r} returned {kind_of(model)}, expected a torch.nn.Module")
         if gives_sizes:
             give_sizes(model, torch.randn(2, *input_shape))  # norms need two examples
     return model

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-from autogrow.errors import AutogrowError
+from autogrow.errors import AutogrowError, kind_of
 from autogrow.reading import plain
 from autogrow.reading.texts import MEBIBYTE, decoded, read_bytes
 
@@ -31,7 +31,7 @@ def parse_json(content: bytes | str, where: str, error: type[AutogrowError], *, 
     try:
         value = _parsed(text)
         if not isinstance(value, dict):
-            raise plain.NotPlainError(f"a {type(value).__name__}, not an object {{...}}")
+            raise plain.NotPlainError(f"{kind_of(value)}, not an object {{...}}")
     except ValueError as failure:
         raise error(f"{where} is damaged, {_problem(failure)}: {fix}") from None
     return value
@@ -52,7 +52,7 @@ def read_json_lines(path: Path, what: str, error: type[AutogrowError]) -> list[d
         try:
             value = _parsed(line.decode())
             if not isinstance(value, dict):
-                raise plain.NotPlainError(f"a {type(value).__name__}, not an object {{...}}")
+                raise plain.NotPlainError(f"{kind_of(value)}, not an object {{...}}")
         except ValueError as failure:
             # What is cut short is neither whole JSON nor, perhaps, whole characters.
             if number == len(lines) and isinstance(failure, json.JSONDecodeError | UnicodeDecodeError):

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from autogrow.errors import kind_of
+
 MAX_DEPTH = 32
 """Levels of lists and mappings inside each other; Python's own limits are reached by a few hundred."""
 MAX_DIGITS = 400
@@ -84,4 +86,4 @@ def _checked_scalar(value: Any) -> Any:
         return checked_float(value)
     if isinstance(value, int):
         return checked_integer(value)
-    raise NotPlainError(f"a {type(value).__name__}, which is neither number nor text, list nor mapping")
+    raise NotPlainError(f"{kind_of(value)}, which is neither number nor text, list nor mapping")

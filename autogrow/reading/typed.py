@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from autogrow.errors import AutogrowError, nearest, shortened
+from autogrow.errors import AutogrowError, kind_of, nearest, shortened
 
 Record = TypeVar("Record")
 MAX_VALUE_LENGTH = 80
@@ -52,7 +52,7 @@ def _shown(value: Any) -> str:
     try:
         return shortened(repr(value), MAX_VALUE_LENGTH)
     except Exception:  # noqa: BLE001 - a caller's own object may fail to describe itself in any way
-        return f"a {type(value).__name__}"
+        return kind_of(value)
 
 
 def _fields_at(record: type, path: Sequence[int | str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import yaml
 from yaml.constructor import SafeConstructor
 
-from autogrow.errors import AutogrowError
+from autogrow.errors import AutogrowError, kind_of
 from autogrow.reading import plain
 from autogrow.reading.texts import read_text
 
@@ -38,7 +38,7 @@ def read_yaml(path: Path, what: str, error: type[AutogrowError], *, max_bytes: i
     """
     content = parse_yaml(read_text(path, what, error, max_bytes=max_bytes), str(path), error)
     if not isinstance(content, dict):
-        found = "empty" if content is None else f"a {type(content).__name__}"
+        found = "empty" if content is None else kind_of(content)
         raise error(f"{path}: it is {found}, a {what} is a YAML mapping of names to values")
     return content
 

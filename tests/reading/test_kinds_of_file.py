@@ -124,7 +124,7 @@ def test_a_last_line_that_was_cut_short_is_left_out(torn, tmp_path):
     ("lines", "message"),
     [
         (b'{"a": 1}\n{"a"\n{"a": 2}\n', "line 2 is not JSON; restore the file or remove the line"),
-        (b'{"a": 1}\n3\n', "line 2 is no record, it holds a int"),
+        (b'{"a": 1}\n3\n', "line 2 is no record, it holds an int"),
         (b'{"a": 1}\n\n{"a": 2}\n', "line 2 is not JSON"),
         (b'{"a": NaN}\n', "line 1 is no record, it holds NaN"),
         (b'{"a": "\xff"}\n{}\n', "line 1 is no record, it is not UTF-8 text"),
