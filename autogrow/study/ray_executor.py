@@ -236,7 +236,8 @@ class _Session:
         self._source.cluster_started(message["slots"])
 
     def _next(self, message: Message) -> None:
-        config = self._source.next_trial()
+        # Asked before it could hear that the search stops: the end of the trial before may have been the reason.
+        config = None if self._source.stopping() else self._source.next_trial()
         if config is not None:
             memory = self._memory_bytes if config.memory_bytes is None else config.memory_bytes
             config = config.model_copy(update={"memory_bytes": memory, "scratch": str(self._folder)})

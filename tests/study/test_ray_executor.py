@@ -190,3 +190,22 @@ def test_what_the_source_raises_ends_it(ray_does, source, tmp_path):
     trials.next_trial = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
         run_trials(trials, HERE, 0.0)
+
+
+def test_no_trial_is_given_once_the_search_stops(ray_does, source):
+    """The process asks for the next trial before it can have heard that the end of the last one was the reason."""
+    ray_does(
+        TRIAL_OF_ITS_LIFE
+        + """
+say("ended", number=number, result={"status": "failed"})
+say("next")
+while "trial" not in (answer := hear()):
+    pass
+say("finished") if answer["trial"] is None else os._exit(1)
+"""
+    )
+    trials = source(0, 1)
+    trials.stopping = lambda: any(what == "ended" for what, *_ in trials.told)
+    trials.out_of_patience = lambda: False
+    run_trials(trials, HERE, 60)
+    assert [config.number for config in trials.configs] == [1]
