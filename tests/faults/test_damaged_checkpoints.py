@@ -20,7 +20,8 @@ def flip_one_bit(path):
     path.write_bytes(content)
 
 
-def test_the_previous_one_is_used_or_else_the_trial_restarts(start, records):
+@pytest.mark.parametrize("damage", [truncate, flip_one_bit])
+def test_the_previous_one_is_used_or_else_the_trial_restarts(damage, start, records):
     # Without forks, so that a trial that restarts does so at its first step; long, so that two have two checkpoints.
     search = start("--trials", 3, *LONG, "--epochs", 200, "--no-fork-at-growth")
     wait_until(lambda: len(with_previous(records)) >= min(2, available_cores()))
@@ -30,10 +31,10 @@ def test_the_previous_one_is_used_or_else_the_trial_restarts(start, records):
     before = {root: records.samples(root) for root in live}
     root, *others = live
     previous, newest = live[root]
-    truncate(newest)
+    damage(newest)
     for other in others:
-        for path, damage in zip(live[other], (truncate, flip_one_bit), strict=True):
-            damage(path)
+        for path, each in zip(live[other], (truncate, flip_one_bit), strict=True):
+            each(path)
     code, _, err = start("--resume", "--quiet").end()
     assert code == 0, err
     check_ended(records, 3)

@@ -19,7 +19,7 @@ print("locked", flush=True)
 time.sleep(float(sys.argv[2]))
 connection.execute("ROLLBACK")
 """
-LOCKED_SECONDS = 12
+LOCKED_SECONDS = 30
 """SQLite by itself waits for five."""
 
 
