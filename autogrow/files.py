@@ -1,8 +1,10 @@
 """Writing files whole or not at all: a temporary file beside the target, flushed to disk, then renamed."""
 
 import errno
+import fnmatch
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +21,7 @@ def atomic_target(path: Path) -> Iterator[Path]:
     Raises `RunFolderError` naming the full path when the file cannot be written (no space, no permission).
     """
     try:
-        if path.exists() and not path.is_file():
+        if _is_no_file(path):
             raise RunFolderError(f"{path} is no file, but a folder, a device or a pipe: remove it, or write elsewhere")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -40,6 +42,13 @@ def atomic_target(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def _is_no_file(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)  # asked once: it may go between two questions
+    except OSError:
+        return False
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     with atomic_target(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -57,6 +66,20 @@ def file_stamp(path: Path) -> tuple[int, ...]:
     """
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
+
+
+def paths_present(folder: Path, *names: str) -> Iterator[Path]:
+    """What lies below a folder under some names, a pattern for each level; where others add and remove meanwhile, too.
+
+    `Path.glob` raises where a folder that it has just seen is gone when it looks inside.
+    """
+    pattern, *deeper = names
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for name in fnmatch.filter(os.listdir(folder), pattern):
+            if deeper:
+                yield from paths_present(folder / name, *deeper)
+            else:
+                yield folder / name
 
 
 def append_text(path: Path, text: str) -> None:

@@ -117,7 +117,7 @@ class RemoteFolder:
             removing: Also remove what was published from the copy, or fetched for it, and is not there any more.
         """
         present: dict[str, Stamp] = {}
-        for path in sorted(copy.rglob("*")):
+        for path in sorted(Path(place, name) for place, _, names in os.walk(copy) for name in names):
             with suppress(FileNotFoundError):  # replaced or removed just now
                 stamp = file_stamp(path)
                 parts = path.relative_to(copy).parts

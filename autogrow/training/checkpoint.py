@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from autogrow.errors import NetworkError, one_line
-from autogrow.files import atomic_target
+from autogrow.files import atomic_target, paths_present
 from autogrow.training.checkpoint_files import CHECKPOINTS
 
 FORMAT_VERSION = 2
@@ -91,4 +91,6 @@ def _comes_back(value: object) -> bool:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("step-*.pt") if re.fullmatch(CHECKPOINTS, path.name)), reverse=True)
+    return sorted(
+        (path for path in paths_present(folder, "step-*.pt") if re.fullmatch(CHECKPOINTS, path.name)), reverse=True
+    )

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from autogrow.errors import RunFolderError
+from autogrow.files import paths_present
 from autogrow.policy.records import Sample
 from autogrow.removal import remove_written
 from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
@@ -40,6 +41,8 @@ LEAST_SECONDS = 0.1
 """Train seconds below which a fork is not worth writing: that takes 10 ms for small networks, 90 ms for a ResNet-18."""
 MOST_BYTES = 256 * 2**20
 """Disk space that the forks of one search may take; those that were not used for longest go first."""
+STEP_FOLDERS = "[0-9]" * 10
+"""A pattern of the names of steps' folders."""
 _log = logging.getLogger(__name__)
 
 
@@ -97,7 +100,7 @@ class ForkStore:
         own sample came to it: the state is that before it acts.
         """
         latest_step: float = float("inf")
-        for place in sorted(self._folder.glob(f"{start}/{'[0-9]' * 10}"), reverse=True):
+        for place in sorted(paths_present(self._folder / start, STEP_FOLDERS), reverse=True):
             if int(place.name) > latest_step:
                 continue
             state = self._load(place, device)
@@ -116,11 +119,13 @@ class ForkStore:
 
     def _load(self, place: Path, device: torch.device) -> dict[str, Any] | None:
         """The state of a fork; one that cannot be used is removed, so that it can be left anew."""
+        found = list(paths_present(place, "*.pt"))
         try:
             state = load_checkpoint(place, device)
         except FileNotFoundError:  # another trial has just made room
             return None
-        if state is None:
+        # Not where room was made meanwhile: what would be removed there is a fork that another has just left anew.
+        if state is None and any(path.exists() for path in found):
             remove_written(place, CHECKPOINTS, self._folder)
         return state
 
@@ -151,7 +156,7 @@ def start_digest(model: nn.Module, circumstances: Mapping[str, Any]) -> str:
 
 def _used_now(place: Path) -> bool:
     """Mark a fork as used; False where there is none."""
-    for path in place.glob("*.pt"):
+    for path in paths_present(place, "*.pt"):
         try:
             os.utime(path)
         except FileNotFoundError:
@@ -163,7 +168,7 @@ def _used_now(place: Path) -> bool:
 def _sizes(folder: Path) -> list[tuple[float, int, Path]]:
     """Time of last use, bytes and path of every fork; others may come and go meanwhile."""
     found = []
-    for path in folder.glob(f"*/{'[0-9]' * 10}/step-*.pt"):
+    for path in paths_present(folder, "*", STEP_FOLDERS, "step-*.pt"):
         try:
             status = path.stat()
         except FileNotFoundError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from autogrow.errors import RunFolderError
-from autogrow.files import append_text, write_json_atomically, write_text_atomically
+from autogrow.files import append_text, paths_present, write_json_atomically, write_text_atomically
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.reading.json_files import read_json, read_json_lines
 from autogrow.reading.typed import typed
@@ -73,7 +73,7 @@ class TrialFolder:
     def signs_of_life(self) -> object:
         """Equal to what it was before when the trial has written nothing since."""
         found = {}
-        for path in (self._samples, self._events, self._log, self._result, *self.checkpoints.glob("*")):
+        for path in (self._samples, self._events, self._log, self._result, *paths_present(self.checkpoints, "*")):
             with suppress(OSError):  # it comes and goes
                 status = path.stat()
                 found[path.name] = (status.st_size, status.st_mtime_ns)
