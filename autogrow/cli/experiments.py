@@ -202,9 +202,9 @@ def _run_printer(num_seeds: int, first_seed: int = 0) -> Any:
         if isinstance(record, FailedRun):
             click.echo(f"{seed}  {name:12}  failed: {record.reason}", err=True)
             return
-        split = "validation" if record.test_accuracy is None else "test"
-        value = formats.accuracy_with_unit(getattr(record, f"{split}_accuracy"), task)
-        accuracy = f"{split} {formats.accuracy_name(task)} {value}" if record.undefined is None else record.undefined
+        split = "validation" if record.test_score is None else "test"
+        value = formats.score_with_unit(getattr(record, f"{split}_score"), task)
+        accuracy = f"{split} {formats.score_name(task)} {value}" if record.undefined is None else record.undefined
         how = f"{record.train_seconds:.1f} train s" if trained_now else "was there already"
         if record.same_run_as is not None:
             how = f"the same network, and run, as {record.same_run_as.replace('_', ' ')}"

@@ -64,7 +64,7 @@ def train(policy_file: Path, **options: Any) -> int:
     dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
     if options["dataset"] is None:
         say_dataset(dataset.name, "which the policy was found with")
-    accuracy_name = Task(dataset.task).accuracy_name
+    score_name = Task(dataset.task).score_name
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
     set_threads(options["threads"])
@@ -80,7 +80,7 @@ def train(policy_file: Path, **options: Any) -> int:
             device=device,
             execution=Execution(precision=options["precision"], compile=options["compile"]),
             out=options["out"],
-            on_sample=None if is_silent else _sample_printer(settings, accuracy_name),
+            on_sample=None if is_silent else _sample_printer(settings, score_name),
             interrupted=interrupted.is_set,
             on_start=None if is_silent else lambda data: say_data(dataset, data.target_scale),
         )
@@ -91,7 +91,7 @@ def train(policy_file: Path, **options: Any) -> int:
     if options["as_json"]:
         click.echo(json.dumps({"out": shown(options["out"]), **metrics}))
         return 0
-    _print_metrics(metrics, accuracy_name, options["out"], result.held_out_validation)
+    _print_metrics(metrics, score_name, options["out"], result.held_out_validation)
     return 0
 
 
@@ -114,7 +114,7 @@ def evaluate(folder: Path, dataset: str | None, as_json: bool, **options: Any) -
     if dataset is None:
         say_dataset(recorded_dataset(config), "which the network was trained with")
     content = plain_test_metrics(evaluate_saved(folder, dataset, **options))
-    click.echo(json.dumps(content) if as_json else _test_line(content, Task(config["task"]).accuracy_name))
+    click.echo(json.dumps(content) if as_json else _test_line(content, Task(config["task"]).score_name))
 
 
 def model_for(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
@@ -166,7 +166,7 @@ def interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _sample_printer(settings: Any, accuracy_name: str) -> Any:
+def _sample_printer(settings: Any, score_name: str) -> Any:
     """Prints every tenth sample, and every one at which the network has another size."""
     from autogrow.training.trainer import Signal
 
@@ -179,7 +179,7 @@ def _sample_printer(settings: Any, accuracy_name: str) -> Any:
         if sample.index % 10 == 0 or sample.parameters != last_parameters:
             click.echo(
                 f"epoch {sample.epoch:6.2f} {end.format(sample.step)}  loss {sample.train_loss:.4g}  "
-                f"{accuracy_name} {sample.train_accuracy:.4f}  {sample.parameters:,} parameters  "
+                f"{score_name} {sample.train_score:.4f}  {sample.parameters:,} parameters  "
                 f"{sample.train_seconds:.1f} s",
                 err=True,
             )
@@ -189,26 +189,26 @@ def _sample_printer(settings: Any, accuracy_name: str) -> Any:
     return show
 
 
-def _test_line(metrics: dict[str, Any], accuracy_name: str) -> str:
+def _test_line(metrics: dict[str, Any], score_name: str) -> str:
     """Test metrics, by the task's own name; in the place of one that is undefined, this word, and why at the end."""
     accuracy, loss = (
         "undefined" if metrics[name] is None else f"{metrics[name]:{digits}}"
-        for name, digits in (("test_accuracy", ".4f"), ("test_loss", ".4g"))  # a loss has the user's unit, any size
+        for name, digits in (("test_score", ".4f"), ("test_loss", ".4g"))  # a loss has the user's unit, any size
     )
     reason = f": {metrics['test_undefined']}" if "test_undefined" in metrics else ""
-    return f"test {accuracy_name} {accuracy}, loss {loss}{reason}"
+    return f"test {score_name} {accuracy}, loss {loss}{reason}"
 
 
-def _print_metrics(metrics: dict[str, Any], accuracy_name: str, out: Path, held_out: bool) -> None:
+def _print_metrics(metrics: dict[str, Any], score_name: str, out: Path, held_out: bool) -> None:
     events = metrics["num_events"]
     if held_out:
         click.echo("the policy's trigger watches validation metrics, so validation was kept apart")
-    if "test_accuracy" in metrics:
-        click.echo(f"{_test_line(metrics, accuracy_name)} (read once, at the end)")
+    if "test_score" in metrics:
+        click.echo(f"{_test_line(metrics, score_name)} (read once, at the end)")
     else:
         click.echo("the data set has no test split")
     click.echo(
-        f"train {accuracy_name} {metrics['train_accuracy']:.4f}; {metrics['parameters']:,} parameters, "
+        f"train {score_name} {metrics['train_score']:.4f}; {metrics['parameters']:,} parameters, "
         f"{events} growth event{'s' if events != 1 else ''}, {metrics['train_seconds']:.1f} train seconds, "
         f"{metrics['compute']:.0%} of the full-size training FLOPs"
     )

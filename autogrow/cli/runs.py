@@ -100,7 +100,7 @@ def export(
     """Write a trial's policy to a file that trains anywhere. Without RUN, of the newest run in results."""
     from autogrow.export.policies import export_policy, save_policy
     from autogrow.outputs import is_standard_output
-    from autogrow.report.formats import accuracy_name
+    from autogrow.report.formats import score_name
 
     run = chosen_run(run_path, storage)
     policy = export_policy(run, trial=trial, prefer=prefer)
@@ -112,8 +112,8 @@ def export(
         return
     found = policy.found_by or {}
     metrics = found.get("metrics", {})
-    name = accuracy_name(run.settings().task)
+    name = score_name(run.settings().task)
     click.echo(
-        f"{target}: trial {found.get('trial')}, validation {name} {metrics['validation_accuracy']:.4f}, "
+        f"{target}: trial {found.get('trial')}, validation {name} {metrics['validation_score']:.4f}, "
         f"gap {metrics['generalization_gap']:+.4f}, {metrics['train_seconds']:.1f} train seconds"
     )

@@ -13,8 +13,8 @@ def judged(results: Results, yardstick: Yardstick) -> dict[str, Judgement]:
     """The subject beside every control that it can be compared with, by accuracy."""
     found = {}
     for control in results.design.controls:
-        difference = results.difference(control.name, results.accuracy_metric)
-        spread = results.spread(control.name, results.accuracy_metric)
+        difference = results.difference(control.name, results.score_metric)
+        spread = results.spread(control.name, results.score_metric)
         if difference is not None and spread is not None and not _at_chance(results, control.name, yardstick):
             found[control.name] = judge_seeds(
                 difference.mean, difference.standard_error, difference.num_seeds, spread.mean, yardstick
@@ -25,7 +25,7 @@ def judged(results: Results, yardstick: Yardstick) -> dict[str, Judgement]:
 def findings(results: Results, yardstick: Yardstick) -> tuple[str, ...]:
     """A line for the subject beside every control; one alone where the subject has learned nothing."""
     subject, title = results.design.subject, results.design.title(results.design.subject).capitalize()
-    name = f"By {results.design.split} {formats.accuracy_name(results.task)}"
+    name = f"By {results.design.split} {formats.score_name(results.task)}"
     if _at_chance(results, subject, yardstick):
         return (f"Nothing was learned: {title} is not above chance ({yardstick.chance}), so nothing is compared.",)
     verdicts = judged(results, yardstick)
@@ -43,5 +43,5 @@ def content(results: Results, yardstick: Yardstick) -> Mapping[str, Any]:
 
 
 def _at_chance(results: Results, condition: str, yardstick: Yardstick) -> bool:
-    spread = results.spread(condition, results.accuracy_metric)
+    spread = results.spread(condition, results.score_metric)
     return spread is not None and not yardstick.has_learned(spread.mean)

@@ -19,7 +19,7 @@ from autogrow.experiments.conditions import Condition, Design, Experiment, Fixed
 from autogrow.experiments.confirmation_results import TUNED, Confirmed
 from autogrow.experiments.controls import FULL
 from autogrow.experiments.folder import ExperimentFolder
-from autogrow.experiments.pages import Pages, accuracy_figure
+from autogrow.experiments.pages import Pages, score_figure
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page
@@ -41,7 +41,7 @@ from autogrow.study.trial_record import SEARCHED, TrialRecord
 KIND = "confirmation"
 DEFAULT_TOP, MOST_TOP = 5, 20
 DEFAULT_SEEDS = 5
-METRICS = {"accuracy": "validation_accuracy", "loss": "validation_loss"}
+METRICS = {"accuracy": "validation_score", "loss": "validation_loss"}
 """What a policy may be chosen by."""
 SEED_LIMIT = 2**32
 
@@ -148,7 +148,7 @@ def confirm_policies(
         heading = f"{run.name} on other seeds"
         confirmed = found.read(results, metric, yardstick)
         page = markdown_page(heading, (confirmed.table(), confirmed.policies_table()), confirmed.findings())
-        figures = accuracy_figure(results, heading)
+        figures = score_figure(results, heading)
         return Pages(page, figures, _data(found, confirmed), _best_policy(found, confirmed))
 
     folder.check(experiment_settings(experiment, design))

@@ -7,7 +7,7 @@ from typing import Any
 from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import PairedDifference
-from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, loss_cell, p_value_cell, seconds_cell
+from autogrow.experiments.tables import caption_of, columns_of, loss_cell, p_value_cell, score_cell, seconds_cell
 from autogrow.policy.presets import DEFAULT
 from autogrow.report import formats
 from autogrow.report.judging import Yardstick, judge_seeds
@@ -41,13 +41,13 @@ class Confirmed:
     """Whether the default policy keeps to the run's limits; it cannot be chosen where not."""
 
     @property
-    def by_accuracy(self) -> bool:
-        return self.metric == self.results.accuracy_metric
+    def by_score(self) -> bool:
+        return self.metric == self.results.score_metric
 
     @property
     def best(self) -> str | None:
         """The policy with the best mean of those that failed under no seed. The full network is none."""
-        number, sign = len(self.results.seeds), 1 if self.by_accuracy else -1
+        number, sign = len(self.results.seeds), 1 if self.by_score else -1
         eligible = (DEFAULT, *self.candidates) if self.default_is_feasible else self.candidates
         values = {name: self.results.values(name, self.metric) for name in eligible}
         scores = {name: sign * sum(each) for name, each in values.items() if len(each) == number}
@@ -78,7 +78,7 @@ class Confirmed:
         means = {name: spread.mean for name in rivals if (spread := self.results.spread(name, self.metric)) is not None}
         if best is None or not means:
             return None
-        rival = (max if self.by_accuracy else min)(means, key=lambda name: means[name])
+        rival = (max if self.by_score else min)(means, key=lambda name: means[name])
         difference = self.results.between(best, rival, self.metric)
         return None if difference is None else self._paired(best, rival, difference)
 
@@ -94,11 +94,11 @@ class Confirmed:
             subject=subject_of(mean(best, "num_events") or 0.0, *sizes),
             other=self._title(rival),
             task=self.results.task,
-            by_loss=not self.by_accuracy,
+            by_loss=not self.by_score,
             mean=mean(best, self.metric) or 0.0,
             other_mean=mean(rival, self.metric) or 0.0,
-            accuracy=mean(best, self.results.accuracy_metric),
-            other_accuracy=mean(rival, self.results.accuracy_metric),
+            score=mean(best, self.results.score_metric),
+            other_score=mean(rival, self.results.score_metric),
             difference=difference.mean,
             standard_error=difference.standard_error,
             num_seeds=difference.num_seeds,
@@ -119,7 +119,7 @@ class Confirmed:
         results = self.results
         difference = f"{self._metric_name} - default"
         columns = columns_of(
-            "policy", self._accuracy_title, "loss", "in search", "train s", "compute", difference, "s.e.", "p"
+            "policy", self._score_title, "loss", "in search", "train s", "compute", difference, "s.e.", "p"
         )
         rows = tuple(self._row(condition) for condition in results.design.conditions)
         failures = "".join(
@@ -131,7 +131,7 @@ class Confirmed:
     def table_for_terminal(self) -> Table:
         """The same without what has no room there: seconds, and what policies are not chosen by."""
         whole = self.table()
-        hidden = ("train s", "loss" if self.by_accuracy else self._accuracy_title)
+        hidden = ("train s", "loss" if self.by_score else self._score_title)
         shown = [place for place, column in enumerate(whole.columns) if column.title not in hidden]
         rows = tuple(tuple(row[place] for place in shown) for row in whole.rows)
         return replace(whole, columns=tuple(whole.columns[place] for place in shown), rows=rows)
@@ -164,7 +164,7 @@ class Confirmed:
         p_value = None if difference is None else difference.p_value
         return (
             condition.title,
-            accuracy_cell(results.spread(name, results.accuracy_metric), results.task),
+            score_cell(results.spread(name, results.score_metric), results.task),
             loss_cell(results.spread(name, results.loss_metric)),
             self._value(self.searched.get(name)),
             seconds_cell(results.spread(name, "train_seconds")),
@@ -178,7 +178,7 @@ class Confirmed:
         number, mean = len(self.results.seeds), self.results.spread(best, self.metric)
         seeds = "one other seed" if number == 1 else f"{number} other seeds"
         value = f"{self._value(None if mean is None else mean.mean)}{self._unit}"
-        where = f"the {'highest' if self.by_accuracy else 'lowest'} mean {self._metric_name} over {seeds}, {value}"
+        where = f"the {'highest' if self.by_score else 'lowest'} mean {self._metric_name} over {seeds}, {value}"
         if best == DEFAULT:
             return f"Of the policies, the default one has {where}: none that the search found has more."
         said = f"Of the policies, {self.results.design.title(best)} has {where}"
@@ -216,7 +216,7 @@ class Confirmed:
         if not default:
             return f"{said}."
         fell, shared = _mean_change(pairs), _mean_change(default)
-        is_luck = fell < min(0.0, shared) if self.by_accuracy else fell > max(0.0, shared)
+        is_luck = fell < min(0.0, shared) if self.by_score else fell > max(0.0, shared)
         luck = " What they lost beyond it is the luck of being chosen." if is_luck else ""
         return f"{said}; the default policy, which was not chosen, {self._in_both(default)}.{luck}"
 
@@ -237,22 +237,22 @@ class Confirmed:
         return judgement.beside(self._title(other))
 
     @property
-    def _accuracy_title(self) -> str:
-        return formats.accuracy_name(self.results.task) + (" %" if self.results.task == "classification" else "")
+    def _score_title(self) -> str:
+        return formats.score_name(self.results.task) + (" %" if self.results.task == "classification" else "")
 
     @property
     def _metric_name(self) -> str:
-        return formats.accuracy_name(self.results.task) if self.by_accuracy else "loss"
+        return formats.score_name(self.results.task) if self.by_score else "loss"
 
     @property
     def _unit(self) -> str:
-        return " %" if self.by_accuracy and self.results.task == "classification" else ""
+        return " %" if self.by_score and self.results.task == "classification" else ""
 
     def _value(self, value: float | None) -> str:
-        return formats.accuracy(value, self.results.task) if self.by_accuracy else formats.significant(value)
+        return formats.score(value, self.results.task) if self.by_score else formats.significant(value)
 
     def _signed(self, value: float) -> str:
-        return formats.gap(value, self.results.task) if self.by_accuracy else f"{value:+.3g}"
+        return formats.gap(value, self.results.task) if self.by_score else f"{value:+.3g}"
 
 
 def _mean_change(pairs: list[tuple[float, float]]) -> float:

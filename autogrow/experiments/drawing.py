@@ -34,7 +34,7 @@ def figure_record(results: Results) -> tuple[Mark, ...]:
     marks = []
     for condition in results.design.conditions:
         compute = results.by_seed(condition.name, "compute")
-        accuracy = results.by_seed(condition.name, results.accuracy_metric)
+        accuracy = results.by_seed(condition.name, results.score_metric)
         shown = [seed for seed in compute if seed in accuracy]  # an accuracy may be undefined
         points = tuple((compute[seed], formats.in_points(accuracy[seed], results.task)) for seed in shown)
         if not points:
@@ -50,7 +50,7 @@ def draw_results(results: Results, heading: str) -> str:
     across, up = _scales(marks)
     shifts = _shifts([across(mark.mean[0]) for mark in marks])
     unit = results.design.title(results.design.unit)
-    title = _accuracy_title(results.task, results.design.split)
+    title = _score_title(results.task, results.design.split)
     parts = [
         *svg.axes(across, up, title, f"training FLOPs, 1 being those of {unit}"),
         *(_mark(mark, svg.colour_of(index), shifts[index], across, up) for index, mark in enumerate(marks)),
@@ -114,5 +114,5 @@ def _explanation(num_seeds: int, any_shifted: bool) -> list[str]:
     return lines
 
 
-def _accuracy_title(task: Task, split: str) -> str:
+def _score_title(task: Task, split: str) -> str:
     return f"{split} accuracy (%)" if task == "classification" else f"{split} R²"

@@ -11,7 +11,7 @@ from autogrow.data.catalogue import Task
 from autogrow.experiments.records import Curve
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import Spread, spread
-from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, loss_cell
+from autogrow.experiments.tables import caption_of, columns_of, loss_cell, score_cell
 from autogrow.report import formats
 from autogrow.report.tables import Table
 
@@ -40,16 +40,16 @@ class Matching:
 
 
 def _gap(reading: Reading) -> float:
-    return reading["train_accuracy"] - reading["validation_accuracy"]
+    return reading["train_score"] - reading["validation_score"]
 
 
 VALIDATION_LOSS = Shown(
     "Validation loss", lambda reading: reading["validation_loss"], lambda found, task: loss_cell(found)
 )
-VALIDATION_ACCURACY = Shown("Validation accuracy", lambda reading: reading["validation_accuracy"], accuracy_cell)
-GAP = Shown("Generalization gap", _gap, lambda found, task: accuracy_cell(found, task, signed=True))
-AT_EQUAL_TRAIN_ACCURACY = Matching("train_accuracy", "train", (VALIDATION_LOSS, VALIDATION_ACCURACY))
-AT_EQUAL_VALIDATION_ACCURACY = Matching("validation_accuracy", "validation", (GAP,))
+VALIDATION_SCORE = Shown("Validation accuracy", lambda reading: reading["validation_score"], score_cell)
+GAP = Shown("Generalization gap", _gap, lambda found, task: score_cell(found, task, signed=True))
+AT_EQUAL_TRAIN_SCORE = Matching("train_score", "train", (VALIDATION_LOSS, VALIDATION_SCORE))
+AT_EQUAL_VALIDATION_SCORE = Matching("validation_score", "validation", (GAP,))
 
 
 def matched_tables(results: Results, matching: Matching) -> tuple[Table, ...]:
@@ -68,7 +68,7 @@ def _matched_table(results: Results, matching: Matching, shown: Shown) -> Table:
             read = [shown.read(reading) for reading in readings]
             cells.append(shown.cell(spread(read) if read else None, results.task))
         rows.append((condition.title, *cells))
-    titles = [f"at {formats.accuracy(level, results.task)}" for level in found]
+    titles = [f"at {formats.score(level, results.task)}" for level in found]
     note = (
         f"Read at the first measurement with that {matching.title} accuracy; the highest is one that every run reached."
     )

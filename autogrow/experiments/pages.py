@@ -26,9 +26,9 @@ class Pages:
 
 def default_pages(results: Results, heading: str) -> Pages:
     """All tables, and accuracy over compute."""
-    return Pages(markdown(results, heading), accuracy_figure(results, heading))
+    return Pages(markdown(results, heading), score_figure(results, heading))
 
 
-def accuracy_figure(results: Results, heading: str) -> dict[str, str]:
+def score_figure(results: Results, heading: str) -> dict[str, str]:
     """By its name; nothing where the runs that compute is measured by have all failed."""
     return {"figure": draw_results(results, heading)} if figure_record(results) else {}

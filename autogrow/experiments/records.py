@@ -7,12 +7,13 @@ from typing import Any, Self
 from autogrow.errors import RunFolderError
 from autogrow.export.retraining import TrainResult
 from autogrow.export.testing import plain
+from autogrow.former_names import with_present_names
 from autogrow.network.shape import NetworkShape
 from autogrow.reading.typed import typed
 from autogrow.training.trainer import validation_problem
 
 CURVE_COLUMNS = (
-    "step", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "train_seconds",
+    "step", "train_loss", "validation_loss", "train_score", "validation_score", "train_seconds",
     "training_flops", "parameters",
 )  # fmt: skip
 """What is kept of every sample: train and validation of the same weights, at the same step."""
@@ -60,10 +61,10 @@ class RunRecord:
 
     seed: int
     condition: str
-    test_accuracy: float | None
+    test_score: float | None
     """None where results are read on validation, or where it is undefined."""
     test_loss: float | None
-    train_accuracy: float
+    train_score: float
     train_loss: float
     train_seconds: float
     training_flops: float
@@ -73,7 +74,7 @@ class RunRecord:
     growth_ended_by: str
     """Why the network grew no more, in words."""
     shape: NetworkShape
-    validation_accuracy: float | None = None
+    validation_score: float | None = None
     """None where training took the validation examples too."""
     validation_loss: float | None = None
     largest_shock: float | None = None
@@ -88,14 +89,14 @@ class RunRecord:
     """Metrics along the way, where the experiment keeps them."""
 
     @property
-    def train_minus_test_accuracy(self) -> float | None:
+    def train_minus_test_score(self) -> float | None:
         """The gap, as long as nothing was decided on the test split."""
-        return None if self.test_accuracy is None else self.train_accuracy - self.test_accuracy
+        return None if self.test_score is None else self.train_score - self.test_score
 
     @property
-    def train_minus_validation_accuracy(self) -> float | None:
+    def train_minus_validation_score(self) -> float | None:
         """The gap that training itself may see."""
-        return None if self.validation_accuracy is None else self.train_accuracy - self.validation_accuracy
+        return None if self.validation_score is None else self.train_score - self.validation_score
 
     @classmethod
     def of(
@@ -109,13 +110,13 @@ class RunRecord:
         return cls(
             seed=seed,
             condition=condition,
-            test_accuracy=plain(result.test.accuracy) if result.test else None,
+            test_score=plain(result.test.score) if result.test else None,
             test_loss=plain(result.test.loss) if result.test else None,
-            validation_accuracy=plain(result.validation.accuracy) if result.validation else None,
+            validation_score=plain(result.validation.score) if result.validation else None,
             validation_loss=plain(result.validation.loss) if result.validation else None,
             undefined=undefined,
             largest_shock=max(shocks, default=None),
-            train_accuracy=result.train.accuracy,
+            train_score=result.train.score,
             train_loss=result.train.loss,
             train_seconds=result.train_seconds,
             training_flops=result.training_flops,
@@ -133,7 +134,7 @@ class RunRecord:
         return {name: value for name, value in {**asdict(self), **gaps}.items() if name not in _OPTIONAL or value}
 
 
-_GAPS = ("train_minus_test_accuracy", "train_minus_validation_accuracy")
+_GAPS = ("train_minus_test_score", "train_minus_validation_score")
 _OPTIONAL = ("curve", "undefined")
 """Not written where there is none."""
 
@@ -143,4 +144,4 @@ Outcome = RunRecord | FailedRun
 def read_outcome(values: Mapping[str, Any], where: str) -> Outcome:
     """What `to_dict` of either wrote. Raises `RunFolderError`, beginning with `where`, for what is neither."""
     kind: type[Outcome] = FailedRun if values.get("failed") else RunRecord
-    return typed(kind, values, where, RunFolderError)
+    return typed(kind, with_present_names(values), where, RunFolderError)

@@ -10,7 +10,7 @@ from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.experiments.statistics import PairedDifference, Spread, paired_difference, spread
 
 TRAIN_METRICS = (
-    "train_accuracy", "train_loss", "train_seconds", "training_flops", "compute", "steps", "parameters", "num_events",
+    "train_score", "train_loss", "train_seconds", "training_flops", "compute", "steps", "parameters", "num_events",
     "largest_shock",
 )  # fmt: skip
 
@@ -31,9 +31,9 @@ class Results:
         return cls(task, design, runs, tuple(outcome for outcome in outcomes if isinstance(outcome, FailedRun)))
 
     @property
-    def accuracy_metric(self) -> str:
+    def score_metric(self) -> str:
         """The accuracy that conditions are judged by, and so on."""
-        return f"{self.design.split}_accuracy"
+        return f"{self.design.split}_score"
 
     @property
     def loss_metric(self) -> str:
@@ -41,12 +41,12 @@ class Results:
 
     @property
     def gap_metric(self) -> str:
-        return f"train_minus_{self.design.split}_accuracy"
+        return f"train_minus_{self.design.split}_score"
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """All that is summarized over seeds."""
-        return self.accuracy_metric, self.loss_metric, self.gap_metric, *TRAIN_METRICS
+        return self.score_metric, self.loss_metric, self.gap_metric, *TRAIN_METRICS
 
     @property
     def seeds(self) -> list[int]:

@@ -19,18 +19,18 @@ def results_tables(results: Results) -> tuple[Table, ...]:
 
 def quality_table(results: Results) -> Table:
     """Held-out and train metrics, one row per condition; what no run has defined is called that."""
-    task, accuracy, split = results.task, _accuracy_title(results.task), results.design.split
+    task, accuracy, split = results.task, _score_title(results.task), results.design.split
     titles = (f"{split} {accuracy}", f"{split} loss", f"train {accuracy}", "gap")
-    metrics = results.accuracy_metric, results.loss_metric, "train_accuracy", results.gap_metric
+    metrics = results.score_metric, results.loss_metric, "train_score", results.gap_metric
     rows = []
     for condition in results.design.conditions:
         held_out, loss, train, gap = (results.spread(condition.name, name) for name in metrics)
         absent = UNDEFINED if results.of_condition(condition.name) else formats.MISSING
         cells = (
-            absent if held_out is None else accuracy_cell(held_out, task),
+            absent if held_out is None else score_cell(held_out, task),
             absent if loss is None else loss_cell(loss),
-            accuracy_cell(train, task),
-            absent if gap is None else accuracy_cell(gap, task, signed=True),
+            score_cell(train, task),
+            absent if gap is None else score_cell(gap, task, signed=True),
         )
         rows.append((condition.title, *cells))
     caption = caption_of(f"On the {split} split", results)
@@ -79,10 +79,10 @@ def differences_table(results: Results) -> Table:
     subject = results.design.title(results.design.subject)
     rows, notes = [], []
     for control in results.design.controls:
-        by_accuracy, by_loss = (results.difference(control.name, name) for name in results.metrics[:2])
-        number = "0" if by_accuracy is None else str(by_accuracy.num_seeds)
-        rows.append((control.title, *_difference(by_accuracy, results.task), *_difference(by_loss, None), number))
-        notes += [each.note for each in (by_accuracy, by_loss) if each is not None and each.note]
+        by_score, by_loss = (results.difference(control.name, name) for name in results.metrics[:2])
+        number = "0" if by_score is None else str(by_score.num_seeds)
+        rows.append((control.title, *_difference(by_score, results.task), *_difference(by_loss, None), number))
+        notes += [each.note for each in (by_score, by_loss) if each is not None and each.note]
     legend = "s.e.: standard error of the mean; p: two-sided paired t-test over n seeds, not corrected for several."
     note = " ".join([legend, *(f"–: {text}." for text in dict.fromkeys(notes))])
     return Table(
@@ -98,7 +98,7 @@ def _difference(difference: PairedDifference | None, task: Task | None) -> tuple
     if task is None:
         cells = f"{difference.mean:+.3g}", formats.significant(error)
     else:
-        cells = formats.gap(difference.mean, task), formats.accuracy(error, task)
+        cells = formats.gap(difference.mean, task), formats.score(error, task)
     return *cells, formats.MISSING if p_value is None else p_value_cell(p_value)
 
 
@@ -151,16 +151,16 @@ def _note(results: Results) -> str:
     return f"{lines}."
 
 
-def _accuracy_title(task: Task) -> str:
+def _score_title(task: Task) -> str:
     return "accuracy %" if task == "classification" else "R²"
 
 
-def accuracy_cell(spread: Spread | None, task: Task, *, signed: bool = False) -> str:
+def score_cell(spread: Spread | None, task: Task, *, signed: bool = False) -> str:
     """Mean and deviation of an accuracy, or of a gap, which has a sign."""
     if spread is None:
         return formats.MISSING
-    mean = formats.gap(spread.mean, task) if signed else formats.accuracy(spread.mean, task)
-    return _with_spread(mean, None if spread.std is None else formats.accuracy(spread.std, task))
+    mean = formats.gap(spread.mean, task) if signed else formats.score(spread.mean, task)
+    return _with_spread(mean, None if spread.std is None else formats.score(spread.std, task))
 
 
 def loss_cell(spread: Spread | None) -> str:

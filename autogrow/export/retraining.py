@@ -88,7 +88,7 @@ class TrainResult:
         """Plain numbers, as config.json and ``--json`` give them; None for what is undefined, with a word why."""
         tested = {} if self.test is None else plain_test_metrics(self.test, self.train)
         return {
-            "train_accuracy": self.train.accuracy,
+            "train_score": self.train.score,
             "train_loss": self.train.loss,
             **tested,
             "parameters": self.parameters,

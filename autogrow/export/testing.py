@@ -23,12 +23,12 @@ def read_test_split(
     task = Task(dataset.task, None if target_scale is None else target_scale.std)
     examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"), target_scale)
     found = task.evaluate(module, examples)
-    if not math.isfinite(found.loss) or math.isinf(found.accuracy):
+    if not math.isfinite(found.loss) or math.isinf(found.score):
         return unread(f"the test loss is {found.loss:g}: inputs or targets of the test split are out of range")
-    if math.isnan(found.accuracy):
+    if math.isnan(found.score):
         number = len(examples)
         which = "of one test example" if number == 1 else f"of {number} test examples with one and the same target"
-        return Metrics(found.loss, math.nan, f"the {task.accuracy_name} {which} is undefined")
+        return Metrics(found.loss, math.nan, f"the {task.score_name} {which} is undefined")
     return found
 
 
@@ -47,12 +47,12 @@ def plain_test_metrics(test: Metrics, train: Metrics | None = None) -> dict[str,
     Args:
         train: For the gap; without it, there is none.
     """
-    accuracy = plain(test.accuracy)
+    accuracy = plain(test.score)
     gap = {}
     if train is not None:
-        gap = {"train_minus_test_accuracy": None if accuracy is None else train.accuracy - accuracy}
+        gap = {"train_minus_test_score": None if accuracy is None else train.score - accuracy}
     why = {} if test.undefined is None else {"test_undefined": test.undefined}
-    return {"test_accuracy": accuracy, "test_loss": plain(test.loss), **gap, **why}
+    return {"test_score": accuracy, "test_loss": plain(test.loss), **gap, **why}
 
 
 def plain(value: float) -> float | None:

@@ -1,9 +1,10 @@
 """Where a policy comes from, as its file says it: what commands take from there where they are not told."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from autogrow.former_names import with_present_names
 from autogrow.reading.fields import PlainTable
 
 
@@ -20,5 +21,5 @@ class Origin(BaseModel):
     train_size: int | None = None
     model: str | None = None
     model_options: PlainTable | None = None
-    metrics: PlainTable | None = None
+    metrics: Annotated[PlainTable | None, BeforeValidator(with_present_names)] = None
     confirmed: PlainTable | None = None

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from autogrow.former_names import with_present_names
+
 SMALLEST_LEVEL = 1e-12
 """What a change is related to where the level itself is smaller."""
 
@@ -16,6 +18,7 @@ class _Record:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        values = with_present_names(values)
         known = {entry.name for entry in fields(cls)}  # type: ignore[arg-type]
         return cls(**{name: value for name, value in values.items() if name in known})
 
@@ -35,8 +38,8 @@ class Sample(_Record):
     train_loss: float
     validation_loss: float | None
     """None where a run has no validation split, as when a found policy is retrained on everything."""
-    train_accuracy: float
-    validation_accuracy: float | None
+    train_score: float
+    validation_score: float | None
     train_seconds: float
     training_flops: float
     parameters: int
@@ -54,7 +57,7 @@ class Sample(_Record):
     @property
     def generalization_gap(self) -> float | None:
         """Train accuracy minus validation accuracy."""
-        return None if self.validation_accuracy is None else self.train_accuracy - self.validation_accuracy
+        return None if self.validation_score is None else self.train_score - self.validation_score
 
     def to_dict(self) -> dict[str, Any]:
         fields = {name: value for name, value in super().to_dict().items() if name not in _IF_ANY or value is not None}
@@ -63,7 +66,7 @@ class Sample(_Record):
 
 _IF_ANY = ("standardized_train_loss", "standardized_validation_loss")
 """Left out of a record where there are none."""
-SAMPLE_METRICS = {"train_loss": -1, "validation_loss": -1, "train_accuracy": 1, "validation_accuracy": 1}
+SAMPLE_METRICS = {"train_loss": -1, "validation_loss": -1, "train_score": 1, "validation_score": 1}
 """The metrics a trigger may watch, with the direction that is better."""
 
 

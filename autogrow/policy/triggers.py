@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from autogrow.errors import PolicyError
+from autogrow.former_names import FORMER_METRICS
 from autogrow.policy.part import PolicyChoice, choice_parser
 from autogrow.policy.records import SAMPLE_METRICS, Sample
 from autogrow.registry import Registry
@@ -55,7 +56,10 @@ TRIGGERS: Registry[type[Trigger]] = Registry("trigger", PolicyError)
 class MetricTrigger(Trigger):
     """A trigger that watches one metric, after a cooldown, and waits for so long and no longer."""
 
-    metric: Literal["train_loss", "validation_loss", "train_accuracy", "validation_accuracy"] = "train_loss"
+    metric: Annotated[
+        Literal["train_loss", "validation_loss", "train_score", "validation_score"],
+        BeforeValidator(lambda name: FORMER_METRICS.get(name, name) if isinstance(name, str) else name),
+    ] = "train_loss"
     """What is watched."""
     window: int = Field(default=5, ge=1, le=10_000)
     """Samples in the moving average."""

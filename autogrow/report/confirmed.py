@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from autogrow.errors import AutogrowError, RunFolderError
+from autogrow.former_names import with_present_names
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.reading.json_files import read_json
 from autogrow.reading.texts import MEBIBYTE
@@ -31,7 +32,7 @@ def confirmed_verdict(snapshot: Snapshot) -> Verdict | None:
         content = read_json(path, "confirmation", RunFolderError, fix="run confirm again", max_bytes=MAX_BYTES)
         if content.get(PAIRED) is None or _fingerprint(content) != snapshot.settings.fingerprint:
             return None
-        paired = typed(Paired, content[PAIRED], str(path), RunFolderError)
+        paired = typed(Paired, with_present_names(content[PAIRED]), str(path), RunFolderError)
         return judge_confirmation(paired) if _is_of(snapshot, paired, content.get(RECIPE)) else None
     except AutogrowError:
         return None  # what it says is lost, and the report of the run is not

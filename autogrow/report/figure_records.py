@@ -33,7 +33,7 @@ class TrialPoint:
     """static, default, thesis; else front or grown."""
     on_front: bool
     train_seconds: float
-    accuracy: float
+    score: float
     gap: float
     policy: str
 
@@ -46,9 +46,9 @@ class Curve:
     kind: str
     """best, static, default, thesis, front or pruned."""
     flops: tuple[float, ...]
-    accuracy: tuple[float, ...]
+    score: tuple[float, ...]
     event_flops: tuple[float, ...]
-    event_accuracy: tuple[float, ...]
+    event_score: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
             kind=row.role if row.role in CONTROLS else "front" if row.number in front else "grown",
             on_front=row.number in front,
             train_seconds=row.metrics["train_seconds"],
-            accuracy=row.metrics["validation_accuracy"],
+            score=row.metrics["validation_score"],
             gap=row.metrics["generalization_gap"],
             policy=row.policy,
         )
@@ -101,7 +101,7 @@ def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
     )
 
 
-def accuracy_curves(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...]:
+def score_curves(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...]:
     """Curves of pruned trials first, then the front, the controls and the best, so that the best is drawn on top."""
     best = summary.best["accuracy"]
     controls = {role: row for role, row in summary.controls.items() if row is not None and row != best}
@@ -117,16 +117,16 @@ def accuracy_curves(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...
 
 def _curve(snapshot: Snapshot, kind: str, row: TrialRow) -> Curve:
     folder = snapshot.run.trial(row.root)
-    samples = [sample for sample in folder.samples() if sample.validation_accuracy is not None]
+    samples = [sample for sample in folder.samples() if sample.validation_score is not None]
     at_event = {event.sample for event in folder.events()}
     events = [sample for sample in samples if sample.index in at_event]
     return Curve(
         trial=row.number,
         kind=kind,
         flops=tuple(sample.training_flops for sample in samples),
-        accuracy=tuple(sample.validation_accuracy or 0.0 for sample in samples),
+        score=tuple(sample.validation_score or 0.0 for sample in samples),
         event_flops=tuple(sample.training_flops for sample in events),
-        event_accuracy=tuple(sample.validation_accuracy or 0.0 for sample in events),
+        event_score=tuple(sample.validation_score or 0.0 for sample in events),
     )
 
 
@@ -179,7 +179,7 @@ def _study_of(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) 
 
 def slices(snapshot: Snapshot) -> tuple[Slice, ...]:
     """One slice per searched parameter that has more than one value, in the order in which they were proposed."""
-    trials = [trial for trial in _searched(snapshot.trials) if "validation_accuracy" in TrialRecord(trial).metrics]
+    trials = [trial for trial in _searched(snapshot.trials) if "validation_score" in TrialRecord(trial).metrics]
     trials = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     made = [_slice(name, [trial for trial in trials if name in trial.params]) for name in names]
@@ -204,7 +204,7 @@ def _slice(name: str, trials: Sequence[FrozenTrial]) -> Slice:
         is_log=bool(getattr(trials[0].distributions[name], "log", False)),
         trials=tuple(trial.number for trial in trials),
         values=tuple(values if is_number and not categorical else map(str, values)),
-        accuracies=tuple(TrialRecord(trial).metrics["validation_accuracy"] for trial in trials),
+        accuracies=tuple(TrialRecord(trial).metrics["validation_score"] for trial in trials),
         complete=tuple(trial.state == TrialState.COMPLETE for trial in trials),
     )
 

@@ -62,7 +62,7 @@ def pareto_figure(points: Sequence[TrialPoint], task: Task) -> go.Figure:
         shows_bar = not figure.data
         figure.add_scatter(
             x=[point.train_seconds for point in chosen],
-            y=[formats.in_points(point.accuracy, task) for point in chosen],
+            y=[formats.in_points(point.score, task) for point in chosen],
             mode="markers",
             name=title,
             marker={
@@ -77,11 +77,11 @@ def pareto_figure(points: Sequence[TrialPoint], task: Task) -> go.Figure:
             hovertemplate="%{text}<extra></extra>",
         )
     figure.update_xaxes(title="train seconds", rangemode="tozero")
-    figure.update_yaxes(title=_accuracy_title(task))
+    figure.update_yaxes(title=_score_title(task))
     return _styled(figure, 460)
 
 
-def accuracy_figure(curves: Sequence[Curve], task: Task) -> go.Figure:
+def score_figure(curves: Sequence[Curve], task: Task) -> go.Figure:
     """Validation accuracy over cumulative training FLOPs, growth events marked; stopped trials in a panel below."""
     scale, unit = _flops_scale(max((curve.flops[-1] for curve in curves), default=1.0))
     stopped = [curve for curve in curves if curve.kind == "pruned"]
@@ -97,10 +97,10 @@ def accuracy_figure(curves: Sequence[Curve], task: Task) -> go.Figure:
     )
     for row, (_, shown) in enumerate(panels, start=1):
         _draw_curves(figure, shown, scale, unit, task, row)
-        figure.update_yaxes(title=_accuracy_title(task, short=row > 1), row=row, col=1)
+        figure.update_yaxes(title=_score_title(task, short=row > 1), row=row, col=1)
     _mark_growth(figure, finished, scale, task)
     _mark_stops(figure, stopped, scale, task)
-    figure.update_yaxes(range=_accuracy_range(finished, task), row=1, col=1)
+    figure.update_yaxes(range=_score_range(finished, task), row=1, col=1)
     figure.update_xaxes(rangemode="tozero")
     figure.update_xaxes(title=f"training compute so far ({unit})", row=len(panels), col=1)
     figure.update_annotations(font_size=13)
@@ -114,7 +114,7 @@ def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit:
         many = curve.kind in ("pruned", "front")
         figure.add_scatter(
             x=[flops / scale for flops in curve.flops],
-            y=[formats.in_points(accuracy, task) for accuracy in curve.accuracy],
+            y=[formats.in_points(accuracy, task) for accuracy in curve.score],
             mode="lines",
             name=title if many else f"{title} (trial {curve.trial})",
             legendgroup=curve.kind,
@@ -137,7 +137,7 @@ def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, task:
         colour = _KINDS[curve.kind][2]
         figure.add_scatter(
             x=[flops / scale for flops in curve.event_flops],
-            y=[formats.in_points(accuracy, task) for accuracy in curve.event_accuracy],
+            y=[formats.in_points(accuracy, task) for accuracy in curve.event_score],
             mode="markers",
             name="growth event",
             legendgroup="growth event",
@@ -154,7 +154,7 @@ def _mark_stops(figure: go.Figure, stopped: Sequence[Curve], scale: float, task:
     if stopped:
         figure.add_scatter(
             x=[curve.flops[-1] / scale for curve in stopped],
-            y=[formats.in_points(curve.accuracy[-1], task) for curve in stopped],
+            y=[formats.in_points(curve.score[-1], task) for curve in stopped],
             customdata=[curve.trial for curve in stopped],
             mode="markers",
             name="stopped",
@@ -279,7 +279,7 @@ def slice_figure(panels: Sequence[Slice], task: Task) -> go.Figure:
                 col=column,
             )
         figure.update_xaxes(**_axis(panel), row=row, col=column)
-    figure.update_yaxes(title=_accuracy_title(task, short=True), col=1)
+    figure.update_yaxes(title=_score_title(task, short=True), col=1)
     figure.update_annotations(font_size=12.5)
     # Room on top for the tool bar, which would lie on a panel's title.
     return _styled(figure, 120 + _SLICE_ROW_HEIGHT * num_rows).update_layout(margin_t=70)
@@ -329,15 +329,15 @@ def _whole(span: int) -> dict[str, Any]:
     return {"tickformat": "d", "tick0": 0, "dtick": max(1, -(-span // 10))}
 
 
-def _accuracy_title(task: Task, short: bool = False) -> str:
-    name = formats.accuracy_name(task) + (" (%)" if task == "classification" else "")
+def _score_title(task: Task, short: bool = False) -> str:
+    name = formats.score_name(task) + (" (%)" if task == "classification" else "")
     return name if short else f"validation {name}"
 
 
-def _accuracy_range(curves: Sequence[Curve], task: Task) -> list[float] | None:
+def _score_range(curves: Sequence[Curve], task: Task) -> list[float] | None:
     """Where the curves are after a third of their samples: the climb (for R² from far below zero) would flatten what
     tells them apart."""
-    late = [accuracy for curve in curves for accuracy in curve.accuracy[len(curve.accuracy) // 3 :]]
+    late = [accuracy for curve in curves for accuracy in curve.score[len(curve.score) // 3 :]]
     if not late or min(late) == max(late):
         return None
     low, high = formats.in_points(min(late), task), formats.in_points(max(late), task)
@@ -355,7 +355,7 @@ def _point_label(point: TrialPoint, task: Task) -> str:
     policy = point.policy if len(point.policy) <= _MAX_CHARACTERS else point.policy[: _MAX_CHARACTERS - 1] + "…"
     title = _KINDS[point.kind][0]
     front = ", on the Pareto front" if point.on_front and point.kind != "front" else ""
-    accuracy = formats.accuracy_with_unit(point.accuracy, task)
+    accuracy = formats.score_with_unit(point.score, task)
     numbers = f"{accuracy}, gap {formats.gap(point.gap, task)}, {formats.seconds(point.train_seconds)} s"
     return f"<b>trial {point.trial}</b> ({title}{front})<br>{numbers}<br>{escape(policy)}"
 

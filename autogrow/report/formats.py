@@ -12,7 +12,7 @@ _SHOWN_FIELDS = {"plateau": ("metric", "window", "patience"), "schedule": ("ever
 """The fields of a policy's part that its one line names; all of them for kinds that are not listed."""
 
 
-def accuracy_name(task: Task) -> str:
+def score_name(task: Task) -> str:
     return "accuracy" if task == "classification" else "R²"
 
 
@@ -21,15 +21,15 @@ def in_points(value: float, task: Task) -> float:
     return 100 * value if task == "classification" else value
 
 
-def accuracy(value: float | None, task: Task) -> str:
+def score(value: float | None, task: Task) -> str:
     """The bare number of a table cell: percent, or R²."""
     if value is None:
         return MISSING
     return f"{100 * value:.2f}" if task == "classification" else f"{value:.4f}"
 
 
-def accuracy_with_unit(value: float, task: Task) -> str:
-    return accuracy(value, task) + (" %" if task == "classification" else "")
+def score_with_unit(value: float, task: Task) -> str:
+    return score(value, task) + (" %" if task == "classification" else "")
 
 
 def gap(value: float | None, task: Task) -> str:
@@ -78,8 +78,8 @@ def significant(value: float | None) -> str:
 
 def metric(name: str, value: float | None, task: Task) -> str:
     """The bare number of a trial's metric, as table cells give it."""
-    if name == "validation_accuracy":
-        return accuracy(value, task)
+    if name == "validation_score":
+        return score(value, task)
     if name == "generalization_gap":
         return gap(value, task)
     return _METRICS[name](value)
@@ -99,7 +99,7 @@ _METRICS: dict[str, Callable[[float | None], str]] = {
 
 def short_title(objective: Objective, task: Task) -> str:
     """What an objective is called where there is little room."""
-    return accuracy_name(task) if objective.metric == "validation_accuracy" else _SHORT_TITLES[objective.metric]
+    return score_name(task) if objective.metric == "validation_score" else _SHORT_TITLES[objective.metric]
 
 
 _SHORT_TITLES = {

@@ -51,7 +51,7 @@ class Yardstick:
         """What a network has that looks at no input, in words."""
         if self.task == "regression":
             return "always answering the mean has R² 0"
-        share = formats.accuracy_with_unit(self.largest_class_share or 0.0, self.task)
+        share = formats.score_with_unit(self.largest_class_share or 0.0, self.task)
         return f"always naming the largest class has {share}"
 
     def amount(self, difference: float) -> str:

@@ -33,7 +33,7 @@ def page_figures(snapshot: Snapshot, summary: RunSummary) -> list[Figure]:
     return [
         _pareto(summary),
         _progress(summary),
-        _accuracy(snapshot, summary),
+        _score(snapshot, summary),
         _growth(snapshot, summary),
         _importances(snapshot),
         _slices(snapshot, summary),
@@ -47,7 +47,7 @@ def _pareto(summary: RunSummary) -> Figure:
     points = figure_records.trial_points(summary)
     return _figure(
         "pareto",
-        f"Validation {summary.accuracy_name}, train seconds and gap",
+        f"Validation {summary.score_name}, train seconds and gap",
         "Every feasible finished trial, and the controls. Large outlined markers are on the Pareto front; colour is "
         "the generalization gap, train minus validation. The policy shows on hovering.",
         f"Scatter plot of {len(points)} finished trials; the table of the Pareto front gives the same numbers.",
@@ -98,19 +98,19 @@ def _first(values: Sequence[float | None]) -> float:
     return next(value for value in values if value is not None)
 
 
-def _accuracy(snapshot: Snapshot, summary: RunSummary) -> Figure:
-    from autogrow.report.figures import accuracy_figure
+def _score(snapshot: Snapshot, summary: RunSummary) -> Figure:
+    from autogrow.report.figures import score_figure
 
-    curves = figure_records.accuracy_curves(snapshot, summary)
+    curves = figure_records.score_curves(snapshot, summary)
     return _figure(
         "accuracy",
-        f"Validation {summary.accuracy_name} over training compute",
+        f"Validation {summary.score_name} over training compute",
         "Finished trials; those that were stopped early are apart, below. Circles mark growth events. Measurements on "
         "the way may look at a part of the validation data, so a curve can end beside the number in the tables. A "
         "double click shows the start of training as well, a click on a name hides its curves.",
         f"Line plot of the measurements of {len(curves)} trials over their cumulative training FLOPs; "
         f"{sum(curve.kind == 'pruned' for curve in curves)} of them, stopped early, are in a panel of their own.",
-        (lambda: accuracy_figure(curves, summary.task)) if curves else None,
+        (lambda: score_figure(curves, summary.task)) if curves else None,
         "No trial has been measured.",
     )
 
@@ -152,7 +152,7 @@ def _slices(snapshot: Snapshot, summary: RunSummary) -> Figure:
     from autogrow.report.figures import slice_figure
 
     panels = figure_records.slices(snapshot)
-    name = summary.accuracy_name
+    name = summary.score_name
     return _figure(
         "slices",
         f"Searched parameters and validation {name}",

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autogrow.data.catalogue import Task
 from autogrow.policy.presets import CONTROLS, STATIC
 from autogrow.report.confirmed import confirmed_verdict
-from autogrow.report.formats import accuracy_name, policy_line
+from autogrow.report.formats import policy_line, score_name
 from autogrow.report.judging import Yardstick
 from autogrow.report.search_progress import SearchProgress, search_progress
 from autogrow.report.snapshot import Snapshot, read_snapshot
@@ -76,7 +76,7 @@ class TrialRow:
         return self.state in (COMPLETE, INFEASIBLE) and self.metrics.keys() >= _MEASURED_AT_THE_END
 
 
-_MEASURED_AT_THE_END = {"validation_accuracy", "generalization_gap", "train_seconds", "parameters", "num_events"}
+_MEASURED_AT_THE_END = {"validation_score", "generalization_gap", "train_seconds", "parameters", "num_events"}
 """What every finished trial has measured."""
 
 
@@ -126,9 +126,9 @@ class RunSummary:
     trials: tuple[TrialRow, ...]
 
     @property
-    def accuracy_name(self) -> str:
+    def score_name(self) -> str:
         """What the task's accuracy is called: accuracy, or R² for regression."""
-        return accuracy_name(self.task)
+        return score_name(self.task)
 
     @property
     def legend(self) -> str:
@@ -189,7 +189,7 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
         best=best,
         best_timeline=read_timeline(snapshot.run.trial(most_accurate.root)) if most_accurate is not None else None,
         controls=controls,
-        front=tuple(trial.number for trial in sorted(front, key=_worst_accuracy_last)),
+        front=tuple(trial.number for trial in sorted(front, key=_worst_score_last)),
         failures=_failures(rows),
         spending=total_spending(row.metrics for row in rows if row.state != SUPERSEDED),
         saving=_saving(trials, rows, snapshot.run),
@@ -250,7 +250,7 @@ def _metrics_so_far(run: RunFolder, root: int, training: Mapping[str, Any]) -> d
         return {}
     last = samples[-1]
     return {
-        "validation_accuracy": last.validation_accuracy,
+        "validation_score": last.validation_score,
         "generalization_gap": last.generalization_gap,
         "train_seconds": last.train_seconds,
         "training_flops": last.training_flops,
@@ -319,6 +319,6 @@ def _settings_of_note(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _worst_accuracy_last(trial: FrozenTrial) -> tuple[float, float]:
+def _worst_score_last(trial: FrozenTrial) -> tuple[float, float]:
     metrics = TrialRecord(trial).metrics
-    return -metrics.get("validation_accuracy", -math.inf), metrics.get("train_seconds", math.inf)
+    return -metrics.get("validation_score", -math.inf), metrics.get("train_seconds", math.inf)

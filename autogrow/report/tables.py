@@ -33,7 +33,7 @@ _HEADINGS = {
     "memory_bytes": "memory",
     "num_events": "events",
 }
-_ALWAYS = ("validation_accuracy", "generalization_gap", "train_seconds", "parameters")
+_ALWAYS = ("validation_score", "generalization_gap", "train_seconds", "parameters")
 _WHERE_THERE_IS_ROOM = ("compute", "num_events")
 """Left out of narrow tables where the objectives need the columns."""
 _WHEN_LIMITED = ("latency_ms", "memory_bytes")
@@ -172,7 +172,7 @@ def timeline_table(summary: RunSummary) -> Table:
     note = (
         "Units added per channel group, or blocks per stage; params and training FLOPs per example after the event; "
         "change: the largest of any output on a fixed batch; shock: the largest rise of the loss there in the next 50 "
-        f"steps; before, after: validation {summary.accuracy_name} at the measurements before and after it."
+        f"steps; before, after: validation {summary.score_name} at the measurements before and after it."
     )
     return Table(f"Growth of trial {best.number}" if best else "Growth", columns, rows, note)
 
@@ -267,11 +267,11 @@ def _narrow_metrics(summary: RunSummary) -> tuple[str, ...]:
     wanted = {*_ALWAYS, *(objective.metric for objective in summary.chosen_objectives)}
     if wanted == set(_ALWAYS):
         wanted |= set(_WHERE_THERE_IS_ROOM)
-    return tuple(name for name in ("validation_accuracy", *_HEADINGS) if name in wanted)
+    return tuple(name for name in ("validation_score", *_HEADINGS) if name in wanted)
 
 
 def _heading(metric: str, task: Task) -> str:
-    return formats.accuracy_name(task) if metric == "validation_accuracy" else _HEADINGS[metric]
+    return formats.score_name(task) if metric == "validation_score" else _HEADINGS[metric]
 
 
 def titled(objective: Objective, task: Task) -> str:
@@ -317,8 +317,8 @@ def _event_cells(event: TimelineEvent, task: Task) -> tuple[str, ...]:
         formats.small(event.largest_output_change),
         formats.MISSING if event.shock is None else formats.percent(event.shock),
         formats.seconds(event.seconds),
-        formats.accuracy(event.accuracy_before, task),
-        formats.accuracy(event.accuracy_after, task),
+        formats.score(event.score_before, task),
+        formats.score(event.score_after, task),
         event.reason,
     )
 

@@ -31,9 +31,9 @@ class TimelineEvent:
     shock: float | None
     """Largest relative rise of the loss on a fixed batch in the 50 steps after."""
     seconds: float
-    accuracy_before: float | None
+    score_before: float | None
     """At the sample that the event followed, on the same weights."""
-    accuracy_after: float | None
+    score_after: float | None
     """At the next sample; None where training ended before it."""
 
 
@@ -61,7 +61,7 @@ def read_timeline(folder: TrialFolder) -> GrowthTimeline:
 
 def growth_timeline(samples: Sequence[Sample], events: Sequence[GrowthEvent]) -> GrowthTimeline:
     """Join events with the samples around them. A sample is taken just before the event of the same step."""
-    accuracy = {sample.index: sample.validation_accuracy for sample in samples}
+    accuracy = {sample.index: sample.validation_score for sample in samples}
     joined = tuple(
         TimelineEvent(
             index=event.index,
@@ -77,8 +77,8 @@ def growth_timeline(samples: Sequence[Sample], events: Sequence[GrowthEvent]) ->
             largest_output_change=event.largest_output_change,
             shock=event.shock,
             seconds=event.seconds,
-            accuracy_before=accuracy.get(event.sample),
-            accuracy_after=accuracy.get(event.sample + 1),
+            score_before=accuracy.get(event.sample),
+            score_after=accuracy.get(event.sample + 1),
         )
         for event in events
     )

@@ -38,7 +38,7 @@ class Verdict:
     grown: int | None = None
     """The best trial; None where that is a policy which the search did not try."""
     static: int | None = None
-    accuracy_difference: float | None = None
+    score_difference: float | None = None
     """Best minus static, in percentage points; for regression in R². The same units in `gap_difference`."""
     gap_difference: float | None = None
     train_seconds_ratio: float | None = None
@@ -69,8 +69,8 @@ class Paired:
     by_loss: bool
     mean: float
     other_mean: float
-    accuracy: float | None
-    other_accuracy: float | None
+    score: float | None
+    other_score: float | None
     difference: float
     standard_error: float | None
     num_seeds: int
@@ -119,17 +119,17 @@ def judge(
     early = f"One seed ({seed}) and validation data only."
     if best is None:
         return Verdict("undecided", "search", "No verdict yet: no grown trial has finished.", (), early)
-    reached = f"Trial {best.number} has {_accuracy(best, yardstick.task)} {_validation(yardstick.task)}"
+    reached = f"Trial {best.number} has {_score(best, yardstick.task)} {_validation(yardstick.task)}"
     if static is None or not static.has_finished:
         state = f"is {static.state}" if static is not None else "was not tried"
         headline = f"No verdict: the static control {state}, so there is nothing to compare the best trial with."
         return Verdict("undecided", "search", headline, (f"{reached} so far.",), early, grown=best.number)
     subject = subject_of(best.metrics["num_events"], best.metrics["parameters"], static.metrics["parameters"])
-    reached = f"{reached}, the static control {_accuracy(static, yardstick.task)}."
-    lost = [row for row in (best, static) if not yardstick.has_learned(row.metrics["validation_accuracy"])]
+    reached = f"{reached}, the static control {_score(static, yardstick.task)}."
+    lost = [row for row in (best, static) if not yardstick.has_learned(row.metrics["validation_score"])]
     if lost:
         return _nothing_learned(lost, reached, yardstick, early, subject, best, static)
-    judgement = judge_values(best.metrics["validation_accuracy"], static.metrics["validation_accuracy"], yardstick)
+    judgement = judge_values(best.metrics["validation_score"], static.metrics["validation_score"], yardstick)
     who = _SUBJECTS[subject].format(f"trial {best.number}")
     advice = f"run autogrow confirm {shlex.quote(place)}"
     gap = best.metrics["generalization_gap"] - static.metrics["generalization_gap"]
@@ -143,7 +143,7 @@ def judge(
         subject=subject,
         grown=best.number,
         static=static.number,
-        accuracy_difference=formats.in_points(judgement.difference, yardstick.task),
+        score_difference=formats.in_points(judgement.difference, yardstick.task),
         gap_difference=formats.in_points(gap, yardstick.task),
         train_seconds_ratio=ratios["train_seconds"],
         compute_ratio=ratios["training_flops"],
@@ -155,7 +155,7 @@ def judge(
 def judge_confirmation(paired: Paired) -> Verdict:
     """What the seeds of a confirmation say, which the search did not use."""
     yardstick = paired.yardstick
-    name = "loss" if paired.by_loss else formats.accuracy_name(paired.task)
+    name = "loss" if paired.by_loss else formats.score_name(paired.task)
     seeds = "one other seed" if paired.num_seeds == 1 else f"{paired.num_seeds} other seeds"
     caveat = (
         f"Read on the validation data that the search chose by, over {seeds}; the test split is autogrow compare's."
@@ -165,7 +165,7 @@ def judge_confirmation(paired: Paired) -> Verdict:
     reached = f"Mean validation {name}: {paired.title} {values[0]}, {paired.other} {values[1]}."
     lost = [
         title
-        for title, accuracy in ((paired.title, paired.accuracy), (paired.other, paired.other_accuracy))
+        for title, accuracy in ((paired.title, paired.score), (paired.other, paired.other_score))
         if not yardstick.has_learned(accuracy)
     ]
     if lost:
@@ -188,7 +188,7 @@ def judge_confirmation(paired: Paired) -> Verdict:
         caveat=caveat + several,
         subject=paired.subject,
         grown=paired.trial,
-        accuracy_difference=None if paired.by_loss else scale * paired.difference,
+        score_difference=None if paired.by_loss else scale * paired.difference,
         num_seeds=paired.num_seeds,
         standard_error=None if paired.standard_error is None else scale * paired.standard_error,
     )
@@ -247,7 +247,7 @@ def _quickest_as_accurate(finished: Sequence[_Row], static: _Row) -> _Row | None
         row
         for row in finished
         if row.number != static.number
-        and row.metrics["validation_accuracy"] >= limit["validation_accuracy"] - _NO_DIFFERENCE
+        and row.metrics["validation_score"] >= limit["validation_score"] - _NO_DIFFERENCE
         and row.metrics["train_seconds"] < limit["train_seconds"]
     ]
     return min(matching, key=lambda row: float(row.metrics["train_seconds"]), default=None)
@@ -264,16 +264,16 @@ def _ratio(row: _Row, other: _Row, metric: str) -> float | None:
     return row.metrics[metric] / other.metrics[metric] if other.metrics[metric] else None
 
 
-def _accuracy(row: _Row, task: Task) -> str:
-    return formats.accuracy_with_unit(row.metrics["validation_accuracy"], task)
+def _score(row: _Row, task: Task) -> str:
+    return formats.score_with_unit(row.metrics["validation_score"], task)
 
 
 def _validation(task: Task) -> str:
-    return f"validation {formats.accuracy_name(task)}"
+    return f"validation {formats.score_name(task)}"
 
 
 def _value(paired: Paired, value: float) -> str:
-    return formats.significant(value) if paired.by_loss else formats.accuracy_with_unit(value, paired.task)
+    return formats.significant(value) if paired.by_loss else formats.score_with_unit(value, paired.task)
 
 
 def _sentence(text: str) -> str:

@@ -47,7 +47,7 @@ class Objective:
 OBJECTIVES: Registry[Objective] = Registry("objective", UsageError)
 
 for _objective in (
-    Objective("accuracy", "maximize", "validation_accuracy", "validation accuracy", "%", is_share=True),
+    Objective("accuracy", "maximize", "validation_score", "validation accuracy", "%", is_share=True),
     Objective("generalization_gap", "minimize", "generalization_gap", "generalization gap", "points", is_share=True),
     Objective("train_seconds", "minimize", "train_seconds", "train seconds", is_cost=True),
     Objective("loss", "minimize", "validation_loss", "validation loss"),

@@ -30,7 +30,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # isort: skip
 from ray.tune.search import Searcher  # isort: skip
 from ray.tune.trainable import wrap_function  # isort: skip
 
-METRIC = "validation_accuracy"
+METRIC = "validation_score"
 QUEUED_AHEAD = 1
 """Trials that are proposed before a slot is free, so that none waits for the sampler and Ray Tune's next round."""
 REPLACED = "replaced"

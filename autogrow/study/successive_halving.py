@@ -36,7 +36,7 @@ FIRST_PROGRESS = 1 / 6
 LATEST_UNGROWN = 0.5
 """Share of a run before which a policy is not compared unless it has grown, or grows no more."""
 LEAST_MULTIPLE = 2.0**-20
-METRIC = "validation_accuracy"
+METRIC = "validation_score"
 
 
 @dataclass(frozen=True)

@@ -275,11 +275,11 @@ def final_metrics(outcome: TrainingOutcome, trainer: Trainer, measured: Collecti
     size = trainer.size(memory="memory_bytes" in measured, latency="latency_ms" in measured)
     costly = {"memory_bytes": size.memory_bytes, "latency_ms": size.latency_ms}
     return {
-        "validation_accuracy": outcome.validation.accuracy,
+        "validation_score": outcome.validation.score,
         "validation_loss": outcome.validation.loss,
-        "train_accuracy": outcome.train.accuracy,
+        "train_score": outcome.train.score,
         "train_loss": outcome.train.loss,
-        "generalization_gap": outcome.train.accuracy - outcome.validation.accuracy,
+        "generalization_gap": outcome.train.score - outcome.validation.score,
         "train_seconds": outcome.train_seconds,
         "training_flops": outcome.training_flops,
         "compute": outcome.training_flops / trainer.full_training_flops,
@@ -323,9 +323,9 @@ class _Reporter:
 
     def metrics(self, sample: Sample) -> dict[str, Any]:
         return {
-            "validation_accuracy": sample.validation_accuracy,
+            "validation_score": sample.validation_score,
             "validation_loss": sample.validation_loss,
-            "train_accuracy": sample.train_accuracy,
+            "train_score": sample.train_score,
             "generalization_gap": sample.generalization_gap,
             "train_seconds": sample.train_seconds,
             "training_flops": sample.training_flops,

@@ -15,6 +15,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from autogrow.errors import PolicyError
+from autogrow.former_names import FORMER_METRICS
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.presets import CONTROLS
@@ -155,7 +156,8 @@ class TrialRecord:
         """What was measured, by the names that objectives use."""
         before = self.trial.user_attrs.get("metrics")  # a mapping, in a study of before
         flat = {name: value for name, value in self.trial.user_attrs.items() if name not in _NOT_METRICS}
-        return measured({**(before if isinstance(before, Mapping) else {}), **flat})
+        found = {**(before if isinstance(before, Mapping) else {}), **flat}
+        return measured({FORMER_METRICS.get(name, name): value for name, value in found.items()})
 
     @property
     def trial_seconds(self) -> float:

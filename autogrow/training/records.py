@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from autogrow.errors import RunFolderError
 from autogrow.files import append_text, paths_present, write_json_atomically, write_text_atomically
+from autogrow.former_names import with_present_names
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.reading.json_files import read_json, read_json_lines
 from autogrow.reading.typed import typed
@@ -100,7 +101,10 @@ class TrialFolder:
 
 def _records(path: Path, kind: type[Record]) -> list[Record]:
     lines = read_json_lines(path, "record of a trial", RunFolderError)
-    return [typed(kind, fields, f"{path}: line {number}", RunFolderError) for number, fields in enumerate(lines, 1)]
+    return [
+        typed(kind, with_present_names(fields), f"{path}: line {number}", RunFolderError)
+        for number, fields in enumerate(lines, 1)
+    ]
 
 
 def _lines(records: Iterable[Sample | GrowthEvent]) -> str:

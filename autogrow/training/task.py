@@ -24,7 +24,7 @@ class Metrics:
 
     loss: float
     """In the user's unit, squared, for a regression."""
-    accuracy: float
+    score: float
     undefined: str | None = None
     """Why one of them is NaN, in words, where that is no fault of the network."""
     standardized_loss: float | None = None
@@ -32,7 +32,7 @@ class Metrics:
 
     @property
     def is_finite(self) -> bool:
-        return math.isfinite(self.loss) and math.isfinite(self.accuracy)
+        return math.isfinite(self.loss) and math.isfinite(self.score)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Task:
     """What 1 of every standardized target is in the user's unit: its standard deviation. None: targets as they are."""
 
     @property
-    def accuracy_name(self) -> str:
+    def score_name(self) -> str:
         return "accuracy" if self.kind == "classification" else "R²"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def end_at_once(config):
     chance = random.Random(json.dumps(trial.policy, sort_keys=True))
     accuracy, train_seconds = chance.random(), chance.random()
     metrics = {
-        "validation_accuracy": accuracy, "validation_loss": 1 - accuracy, "train_accuracy": 1.0, "train_loss": 0.0,
+        "validation_score": accuracy, "validation_loss": 1 - accuracy, "train_score": 1.0, "train_loss": 0.0,
         "generalization_gap": 1 - accuracy, "train_seconds": train_seconds, "trial_seconds": train_seconds,
         "training_flops": 1e9, "compute": 0.5, "parameters": 1000, "flops": 1000.0, "num_events": 3, "steps": 100,
     }  # fmt: skip

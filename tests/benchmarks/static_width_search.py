@@ -87,7 +87,7 @@ def run_trial(
 
 
 def score(task: Task, metrics: Metrics) -> float:
-    return metrics.accuracy if task.kind == "classification" else -metrics.loss
+    return metrics.score if task.kind == "classification" else -metrics.loss
 
 
 class Recorder(tune.Callback):

@@ -86,8 +86,8 @@ def test_of_losses_the_lower_is_better(runs):
 def test_a_run_keeps_validation_apart_and_its_own_training_settings():
     found = GrowthPolicy(initial_fraction=0.0625, max_fraction=0.125, training={"epochs": 40, "learning_rate": 0.005})
     validation, test = trained(Run("digits", None, 1000, found.model_dump(mode="json", exclude={"found_by"})))
-    assert 0.8 < validation.accuracy < 1
-    assert 0.8 < test.accuracy < 1
+    assert 0.8 < validation.score < 1
+    assert 0.8 < test.score < 1
 
 
 @pytest.mark.slow
@@ -95,5 +95,5 @@ def test_a_static_network_trains_in_its_own_widths():
     widths = {f"hidden.{place}": width for place, width in enumerate((32, 24, 16))}
     rates = {"learning_rate": 0.005, "learning_rate_schedule": "constant_then_cosine"}
     validation, test = trained(Run("digits", None, 1000, widths={**widths, **rates}))
-    assert 0.8 < validation.accuracy < 1
-    assert 0.8 < test.accuracy < 1
+    assert 0.8 < validation.score < 1
+    assert 0.8 < test.score < 1

@@ -91,7 +91,7 @@ class TestJson:
         assert code == 0
         code, out, _ = autogrow("evaluate", "network", "--dataset", "digits", "--json")
         assert code == 0
-        assert one_document(out) == {key: trained[key] for key in ("test_accuracy", "test_loss")}
+        assert one_document(out) == {key: trained[key] for key in ("test_score", "test_loss")}
 
     @pytest.mark.usefixtures("one_thread")
     def test_train_by_steps_says_which_of_how_many(self, autogrow, workplace):

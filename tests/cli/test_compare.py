@@ -38,7 +38,7 @@ def test_json_is_one_document_with_every_run(autogrow, policy_file):
     content = json.loads(out, parse_constant=pytest.fail)
     assert (code, err, out.count("\n"), content["out"]) == (0, "", 1, "mine")
     assert len(content["runs"]) == 5
-    assert content["summary"]["grown_minus"]["full"]["test_accuracy"]["p_value"] is None
+    assert content["summary"]["grown_minus"]["full"]["test_score"]["p_value"] is None
     again = autogrow("compare", policy_file, *QUICK, "--seeds", 1, "--json", "--out", "mine")
     assert json.loads(again[1]) == content
     assert again[2].count("was there already") == 5
@@ -139,4 +139,4 @@ def test_the_real_command(autogrow, policy_file, workplace):
     assert code == 0
     content = json.loads((workplace / "results" / "compare" / "policy-digits" / "compare.json").read_text())
     assert content["settings"]["training"]["epochs"] == 3
-    assert content["summary"]["conditions"]["full"]["test_accuracy"]["mean"] > 0.9
+    assert content["summary"]["conditions"]["full"]["test_score"]["mean"] > 0.9

@@ -15,7 +15,7 @@ from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.warm_start import TRANSFERRED
 
 METRICS = {
-    "validation_accuracy": 0.97221,
+    "validation_score": 0.97221,
     "validation_loss": 0.123456,
     "generalization_gap": 0.0123,
     "train_seconds": 123456.7,

@@ -108,4 +108,4 @@ class TestAll:
                 path = everything / "studies" / f"{name}-quick" / dataset / "study.json"
                 runs = json.loads(path.read_text())["runs"]
                 assert [run["condition"] for run in runs] == ["static", *(choice.name for choice in study.choices)]
-                assert all(run["test_accuracy"] is None for run in runs)
+                assert all(run["test_score"] is None for run in runs)

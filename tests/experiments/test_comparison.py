@@ -279,14 +279,14 @@ class TestDivergence:
             return train(model, dataset, policy, settings, seed=seed, **options)
 
         monkeypatch.setattr(workers, "train_policy", diverge)
-        assert compare(1).spread(GROWN, "test_accuracy") is not None
+        assert compare(1).spread(GROWN, "test_score") is not None
         written = {path.name for path in (tmp_path / "compared").iterdir()}
         assert written >= {"compare.json", "table.md"} and "figure.svg" not in written
 
     def test_where_every_seed_diverges_the_table_says_so(self, diverging, compare):
         results = compare(1)
-        assert results.spread(GROWN, "test_accuracy") is None
-        assert results.difference(FULL, "test_accuracy") is None
+        assert results.spread(GROWN, "test_score") is None
+        assert results.difference(FULL, "test_score") is None
         quality, cost, differences = results_tables(results)
         assert quality.rows[0] == ("grown", "–", "–", "–", "–")
         assert set(cost.rows[0][1:]) == {"–"}

@@ -15,7 +15,7 @@ def results(**accuracies):
     conditions = tuple(Condition(name, name, "", lambda *given: "") for name in accuracies)
     runs = tuple(
         RunRecord(
-            seed, name, test_accuracy=accuracy, test_loss=1 - accuracy, train_accuracy=0.9, train_loss=0.1,
+            seed, name, test_score=accuracy, test_loss=1 - accuracy, train_score=0.9, train_loss=0.1,
             train_seconds=1.0, training_flops=2.0, steps=10, parameters=10, num_events=1, growth_ended_by="",
             shape=NetworkShape({}),
         )

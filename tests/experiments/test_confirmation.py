@@ -236,8 +236,8 @@ def confirmed(losses, *, metric="validation_loss", failures=(), searched=None):
     conditions = tuple(Condition(name, name.replace("_", " "), "", lambda *given: "") for name in NAMES)
     runs = [
         RunRecord(
-            seed, name, test_accuracy=None, test_loss=None, validation_accuracy=1 - loss, validation_loss=loss,
-            train_accuracy=0.9, train_loss=0.1, train_seconds=1.0, training_flops=2.0, steps=10, parameters=10,
+            seed, name, test_score=None, test_loss=None, validation_score=1 - loss, validation_loss=loss,
+            train_score=0.9, train_loss=0.1, train_seconds=1.0, training_flops=2.0, steps=10, parameters=10,
             num_events=1, growth_ended_by="", shape=NetworkShape({}),
         )
         for name, values in losses.items()
@@ -284,7 +284,7 @@ class TestWords:
 
     def test_of_one_that_the_seeds_do_not_tell(self):
         losses = {**LOSSES, "trial_1": [0.9, 0.9, 0.9], "trial_2": [0.1, 0.35, 0.3]}
-        _, first, _, last = confirmed(losses, metric="validation_accuracy", searched={"trial_2": 0.7}).findings()
+        _, first, _, last = confirmed(losses, metric="validation_score", searched={"trial_2": 0.7}).findings()
         assert first.startswith(
             "Of the policies, trial 2 has the highest mean accuracy over 3 other seeds, 75.00 %: level with the "
             "default policy: +5.00 points (standard error 7."
@@ -305,12 +305,12 @@ class TestWords:
         assert [row[0] for row in found.table().rows] == ["static", "default", "trial 1", "trial 2"]
         assert "Trial 1 failed under seed 2: the loss is nan." in found.table().note
 
-    @pytest.mark.parametrize("metric", ["validation_loss", "validation_accuracy"])
+    @pytest.mark.parametrize("metric", ["validation_loss", "validation_score"])
     def test_the_terminals_table_keeps_what_is_chosen_by(self, metric):
         found = confirmed(LOSSES, metric=metric)
         titles = [column.title for column in found.table_for_terminal().columns]
         assert ("loss" in titles) == (metric == "validation_loss")
-        assert ("accuracy %" in titles) == (metric == "validation_accuracy")
+        assert ("accuracy %" in titles) == (metric == "validation_score")
         assert all(len(row) == len(titles) for row in found.table_for_terminal().rows)
 
 

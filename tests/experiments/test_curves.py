@@ -8,8 +8,8 @@ from autogrow.experiments.conditions import Condition, Design
 from autogrow.experiments.curve_drawing import Picture, curve_lines, draw_curves
 from autogrow.experiments.last_samples import last_samples, last_samples_table, to_dict
 from autogrow.experiments.matched_metrics import (
-    AT_EQUAL_TRAIN_ACCURACY,
-    AT_EQUAL_VALIDATION_ACCURACY,
+    AT_EQUAL_TRAIN_SCORE,
+    AT_EQUAL_VALIDATION_SCORE,
     first_at,
     levels,
     matched_tables,
@@ -27,8 +27,8 @@ def curve(level, growth=(), **columns):
     falling = [2 * level, 1.5 * level, *[level] * 10]
     rising = [number / 12 for number in range(1, 13)]
     defaults = {
-        "step": STEPS, "train_loss": falling, "train_accuracy": rising,
-        "validation_loss": [2 * value for value in falling], "validation_accuracy": [value / 2 for value in rising],
+        "step": STEPS, "train_loss": falling, "train_score": rising,
+        "validation_loss": [2 * value for value in falling], "validation_score": [value / 2 for value in rising],
     }  # fmt: skip
     return Curve({**defaults, **columns}, list(growth))
 
@@ -39,7 +39,7 @@ def results(curves):
     design = Design(conditions, subject=list(curves)[-1], unit=list(curves)[0], keeps_curves=True)
     runs = [
         RunRecord(
-            seed, name, test_accuracy=0.9, test_loss=0.1, train_accuracy=0.9, train_loss=0.1, train_seconds=1.0,
+            seed, name, test_score=0.9, test_loss=0.1, train_score=0.9, train_loss=0.1, train_seconds=1.0,
             training_flops=1.0, steps=120, parameters=10, num_events=0, growth_ended_by="", shape=NetworkShape({}),
             curve=each,
         )
@@ -73,23 +73,23 @@ class TestLastSamples:
 
 class TestEqualTraining:
     def test_it_is_read_at_the_first_sample_that_has_it(self):
-        reading = first_at(curve(1.0), "train_accuracy", 3 / 12)
+        reading = first_at(curve(1.0), "train_score", 3 / 12)
         assert (reading["step"], reading["train_loss"]) == (30.0, 1.0)
-        assert first_at(curve(1.0), "train_accuracy", 1.1) is None
+        assert first_at(curve(1.0), "train_score", 1.1) is None
 
     def test_levels_are_those_that_every_run_reached(self):
-        slow = curve(1.0, train_accuracy=[0.05 * number for number in range(1, 13)])
-        assert levels(results({"a": [curve(1.0), slow], "b": [curve(1.0)]}), "train_accuracy") == pytest.approx(
+        slow = curve(1.0, train_score=[0.05 * number for number in range(1, 13)])
+        assert levels(results({"a": [curve(1.0), slow], "b": [curve(1.0)]}), "train_score") == pytest.approx(
             [0.15, 0.3, 0.45, 0.6]
         )
 
-    def test_tables_hold_loss_accuracy_and_gap(self):
+    def test_tables_hold_loss_score_and_gap(self):
         made = results({"a": [curve(1.0)], "b": [curve(2.0)]})
-        loss, accuracy = matched_tables(made, AT_EQUAL_TRAIN_ACCURACY)
+        loss, accuracy = matched_tables(made, AT_EQUAL_TRAIN_SCORE)
         assert [column.title for column in loss.columns] == ["network", "at 25.00", "at 50.00", "at 75.00", "at 100.00"]
         assert loss.rows[1] == ("the b", *["4.00"] * 4)
         assert accuracy.rows[0][1] == "12.50"
-        (gap,) = matched_tables(made, AT_EQUAL_VALIDATION_ACCURACY)
+        (gap,) = matched_tables(made, AT_EQUAL_VALIDATION_SCORE)
         assert gap.rows[0][-1] == "+50.00"
 
 
@@ -108,9 +108,7 @@ class TestPictures:
         (line,) = curve_lines(results({"a": [curve(1.0), other]}), self.LOSS)
         assert line.median == ()
 
-    @pytest.mark.parametrize(
-        "picture", [LOSS, Picture("train_accuracy", "validation_accuracy", "accuracy", factor=100)]
-    )
+    @pytest.mark.parametrize("picture", [LOSS, Picture("train_score", "validation_score", "accuracy", factor=100)])
     def test_everything_lies_within_the_axes(self, picture):
         made = results({"a": [curve(1e-6, growth=[50])], "b": [curve(0.0), curve(3.0)]})
         tree = ElementTree.fromstring(draw_curves(made, picture, "a <b>"))

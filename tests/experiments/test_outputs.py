@@ -19,9 +19,9 @@ COMPUTES = {"grown": 0.5, "full": 1.0, "final": 0.6, "same_compute": 0.5, "small
 
 def record(seed, condition, **fields):
     defaults = {
-        "test_accuracy": ACCURACIES[condition] + 0.01 * seed * (1 + (condition == "grown")),
+        "test_score": ACCURACIES[condition] + 0.01 * seed * (1 + (condition == "grown")),
         "test_loss": 0.1 + 0.02 * seed,
-        "train_accuracy": 0.99, "train_loss": 0.01, "train_seconds": 12.0 + seed, "training_flops": COMPUTES[condition],
+        "train_score": 0.99, "train_loss": 0.01, "train_seconds": 12.0 + seed, "training_flops": COMPUTES[condition],
         "steps": 100, "parameters": 26_600, "num_events": 3 * (condition == "grown"), "growth_ended_by": "",
         "shape": NetworkShape({"1": 24}),
     }  # fmt: skip
@@ -91,7 +91,7 @@ class TestPicture:
 
     @pytest.mark.parametrize("num_seeds", [1, 2, 7])
     @pytest.mark.parametrize("task", ["classification", "regression"])
-    def test_marks_lie_within_the_axes_and_higher_where_accuracy_is(self, num_seeds, task):
+    def test_marks_lie_within_the_axes_and_higher_where_score_is(self, num_seeds, task):
         found = results(num_seeds, task)
         tree = ElementTree.fromstring(draw_results(found, "a <b> & c"))
         groups = tree.findall("{*}g")
@@ -113,7 +113,7 @@ class TestPicture:
         assert abs(places["grown"] - places["same compute"]) == pytest.approx(14)
 
     def test_equal_results_can_be_drawn(self):
-        assert ElementTree.fromstring(draw_results(results(test_accuracy=1.0, training_flops=1.0), "")) is not None
+        assert ElementTree.fromstring(draw_results(results(test_score=1.0, training_flops=1.0), "")) is not None
 
     @pytest.mark.parametrize(("low", "high"), [(0, 1.08), (85, 98), (0.1, 0.10002), (-3, 4000), (97.2, 97.21)])
     def test_ticks_are_round_and_within(self, low, high):

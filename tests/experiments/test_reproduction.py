@@ -70,7 +70,7 @@ class TestSettingsOfTheThesis:
         arena = built(THESIS["mnist"], request_for(quick=False))
         policy = plan(arena, "thesis").policy
         assert [policy.initial_width(1024), policy.added_units(102, 1024), policy.max_width(1024)] == [102, 103, 1024]
-        assert policy.trigger.metric == "train_accuracy"
+        assert policy.trigger.metric == "train_score"
         layers = [(49, 32), (32 * 49, 64), (64 * 49, 1024), (1024, 10)]  # inputs and outputs, each output with a bias
         assert num_parameters(arena, "standard") == sum((inputs + 1) * outputs for inputs, outputs in layers)
 
@@ -172,7 +172,7 @@ class TestRunning:
         assert page.count("\n| digits |") == page.count("\n| sine |") == 4
         assert all(paragraph in page for paragraph in report.paragraphs)
         runs = json.loads((report.folder / "digits" / "study.json").read_text())["runs"]
-        assert {run["test_accuracy"] for run in runs} == {None}
+        assert {run["test_score"] for run in runs} == {None}
         assert all(run["validation_loss"] > 0 for run in runs)
         assert [run["num_events"] > 0 for run in runs] == [False, True, True, True] * 2
         assert all(run["largest_shock"] is not None for run in runs if run["num_events"])

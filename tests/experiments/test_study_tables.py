@@ -17,8 +17,8 @@ def results(losses, failures=()):
     design = Design(conditions, subject="baseline", unit=STATIC, split="validation")
     runs = [
         RunRecord(
-            seed, name, test_accuracy=None, test_loss=None, validation_accuracy=0.9 - loss, validation_loss=loss,
-            train_accuracy=0.9, train_loss=0.1, train_seconds=1.0, training_flops=2.0, steps=10, parameters=10,
+            seed, name, test_score=None, test_loss=None, validation_score=0.9 - loss, validation_loss=loss,
+            train_score=0.9, train_loss=0.1, train_seconds=1.0, training_flops=2.0, steps=10, parameters=10,
             num_events=1, growth_ended_by="", shape=NetworkShape({}), largest_shock=0.25,
         )
         for name, values in losses.items()

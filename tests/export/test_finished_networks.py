@@ -62,7 +62,7 @@ def test_what_reading_can_go_wrong_with(numbers, tmp_path):
     result = train(numbers(), tmp_path / "network")
     assert result.test.undefined is None and result.test.is_finite
     metrics = config_of(tmp_path / "network")["metrics"]
-    assert metrics["test_accuracy"] == result.test.accuracy
+    assert metrics["test_score"] == result.test.score
     assert "test_undefined" not in metrics
 
 
@@ -75,17 +75,17 @@ def outlier(numbers):
 UNDEFINED = {
     "one example": (
         lambda numbers: {"x_test": numbers.x[:1], "y_test": numbers.y[:1]},
-        ["test_accuracy", "train_minus_test_accuracy"],
+        ["test_score", "train_minus_test_score"],
         "the R² of one test example is undefined",
     ),
     "equal targets": (
         lambda numbers: {"y_test": np.full((20, 1), 7.0, "f4")},
-        ["test_accuracy", "train_minus_test_accuracy"],
+        ["test_score", "train_minus_test_score"],
         "the R² of 20 test examples with one and the same target is undefined",
     ),
     "an input out of range": (
         outlier,
-        ["test_accuracy", "test_loss", "train_minus_test_accuracy"],
+        ["test_score", "test_loss", "train_minus_test_score"],
         "the test loss is (inf|nan|.*e.*): inputs or targets of the test split are out of range",
     ),
 }
@@ -99,7 +99,7 @@ def test_an_undefined_test_metric_is_null_with_a_word(changed, names, reason, nu
     assert [name for name, value in metrics.items() if value is None] == names
     assert re.search(reason, metrics["test_undefined"])
     assert metrics == result.metrics()
-    assert math.isnan(result.test.accuracy)
+    assert math.isnan(result.test.score)
     assert autogrow.load(out)(torch.ones(1, 4)).isfinite().all()
 
 
@@ -170,7 +170,7 @@ def test_a_run_that_is_killed_while_it_saves_goes_on(place, numbers, tmp_path, m
     monkeypatch.undo()
     again = train(dataset, out)
     assert autogrow.evaluate(out, dataset) == again.test
-    assert config_of(out)["metrics"]["test_accuracy"] == train(dataset).test.accuracy
+    assert config_of(out)["metrics"]["test_score"] == train(dataset).test.score
 
 
 def test_a_comparison_keeps_all_runs_where_the_test_metric_is_undefined(numbers, tmp_path):
@@ -179,7 +179,7 @@ def test_a_comparison_keeps_all_runs_where_the_test_metric_is_undefined(numbers,
     experiment = Experiment(dataset, SMALL, POLICY, SETTINGS)
     results = compare_policy(experiment, 1, folder=folder)
     assert not results.failures
-    assert {run.test_accuracy for run in results.runs} == {None}
+    assert {run.test_score for run in results.runs} == {None}
     assert all(math.isfinite(run.test_loss) for run in results.runs)
     content = json.loads(folder.result_file.read_text(), parse_constant=pytest.fail)
     assert {run["undefined"] for run in content["runs"]} == {"the R² of one test example is undefined"}
@@ -204,7 +204,7 @@ def test_a_validation_metric_that_is_undefined_at_the_end_leaves_the_network(num
     result = train_policy(SMALL, dataset, POLICY, settings, hold_out_validation=True, out=tmp_path / "network")
     assert not result.validation.is_finite
     assert result.test.is_finite
-    assert config_of(tmp_path / "network")["metrics"]["test_accuracy"] == result.test.accuracy
+    assert config_of(tmp_path / "network")["metrics"]["test_score"] == result.test.score
 
 
 def sampled_validation(dataset, settings):

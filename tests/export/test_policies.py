@@ -34,7 +34,7 @@ def test_a_policy_says_where_it_was_found(finished_run, digits):
     assert (found["study"], found["trial"], found["role"]) == ("done", MOST_ACCURATE, "searched")
     assert (found["dataset"], found["fingerprint"]) == ("digits", digits.fingerprint)
     assert found["model"] == "mlp"
-    assert found["metrics"]["validation_accuracy"] == ENDINGS[MOST_ACCURATE][1]
+    assert found["metrics"]["validation_score"] == ENDINGS[MOST_ACCURATE][1]
     assert {"autogrow", "torch", "optuna"} <= found["versions"].keys()
 
 

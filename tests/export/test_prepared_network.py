@@ -52,8 +52,8 @@ def test_names_are_predicted_from_inputs_as_they_are(of_pictures):
     result, folder, x_test, y_test = of_pictures
     predicted = autogrow.predict(folder, x_test)
     assert predicted.dtype.kind == "U" and predicted.shape == y_test.shape
-    assert (predicted == y_test).mean() == pytest.approx(result.test.accuracy) and result.test.accuracy > 0.9
-    assert autogrow.evaluate(folder, str(folder.parent / "mine.npz")).accuracy == result.test.accuracy
+    assert (predicted == y_test).mean() == pytest.approx(result.test.score) and result.test.score > 0.9
+    assert autogrow.evaluate(folder, str(folder.parent / "mine.npz")).score == result.test.score
     assert (result.prepared.predict(x_test.tolist()) == predicted).all()
     probabilities = autogrow.predict(autogrow.load(folder), torch.from_numpy(x_test.astype(int)), probabilities=True)
     assert np.allclose(probabilities.sum(1), 1) and (KINDS[probabilities.argmax(1)] == predicted).all()
@@ -123,7 +123,7 @@ def test_networks_that_were_saved_before_say_less(digits, tmp_path):
     config = json.loads(path.read_text())
     test = open_test_split(digits)
     expected = autogrow.predict(tmp_path / "network", test.inputs)
-    assert (expected == test.targets).mean() == pytest.approx(result.test.accuracy)
+    assert (expected == test.targets).mean() == pytest.approx(result.test.score)
     for key in ("layout", "classes", "takes_bytes"):
         del config[key]
     path.write_text(json.dumps(config))

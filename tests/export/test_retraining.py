@@ -67,7 +67,7 @@ def times_opened(monkeypatch):
 def test_evaluate_repeats_what_train_measured(train, digits, tmp_path):
     result = train(tmp_path / "network")
     metrics = autogrow.evaluate(tmp_path / "network", digits)
-    assert (metrics.accuracy, metrics.loss) == (result.test.accuracy, result.test.loss)
+    assert (metrics.score, metrics.loss) == (result.test.score, result.test.loss)
 
 
 def test_a_loaded_network_is_plain_and_computes_the_same(train, tmp_path):
@@ -106,7 +106,7 @@ def test_it_trains_on_train_and_validation(train, digits, monkeypatch):
     "fields",
     [
         {"trigger": {"kind": "plateau", "metric": "validation_loss"}},
-        {"trigger": {"kind": "slope", "metric": "validation_accuracy"}},
+        {"trigger": {"kind": "slope", "metric": "validation_score"}},
         {"trigger": {"kind": "gap", "window": 1, "patience": 1, "cooldown": 0, "max_wait": 3}},
         {"depth": {"trigger": "gap"}},
     ],

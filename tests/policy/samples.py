@@ -7,8 +7,8 @@ def sample(index: int, **metrics: float) -> Sample:
     values = {
         "train_loss": 1.0,
         "validation_loss": 1.0,
-        "train_accuracy": 0.5,
-        "validation_accuracy": 0.5,
+        "train_score": 0.5,
+        "validation_score": 0.5,
         "train_seconds": 0.0,
         "training_flops": 0.0,
         "learning_rate": 1e-3,

@@ -45,12 +45,12 @@ class TestEveryTrigger:
 
     def test_needs_no_validation_split_unless_it_says_so(self, kind):
         trigger = TRIGGERS[kind]()
-        without = [sample(n, validation_loss=None, validation_accuracy=None) for n in range(100)]
+        without = [sample(n, validation_loss=None, validation_score=None) for n in range(100)]
         assert first_growth(trigger, without) is not None
         assert trigger.watches_validation == (kind == "gap")
 
     def test_says_that_it_watches_validation(self, kind):
-        for metric in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+        for metric in ("train_loss", "train_score", "validation_loss", "validation_score"):
             if "metric" in TRIGGERS[kind].model_fields:
                 expected = kind == "gap" or metric.startswith("validation")
                 assert TRIGGERS[kind](metric=metric).watches_validation == expected
@@ -83,9 +83,9 @@ class TestPlateau:
         assert first_growth(trigger, falling) is None
 
     def test_accuracies_improve_upwards(self):
-        trigger = self.plain.model_copy(update={"metric": "train_accuracy"})
-        rising = [sample(n, train_accuracy=n / 100) for n in range(40)]
-        falling = [sample(n, train_accuracy=1 - n / 100) for n in range(40)]
+        trigger = self.plain.model_copy(update={"metric": "train_score"})
+        rising = [sample(n, train_score=n / 100) for n in range(40)]
+        falling = [sample(n, train_score=1 - n / 100) for n in range(40)]
         assert first_growth(trigger, rising) is None
         assert first_growth(trigger, falling) == 5
 
@@ -159,9 +159,9 @@ class TestSlope:
         assert first_growth(patient, flat_then_drop) > 13
 
     def test_accuracies_improve_upwards(self):
-        trigger = self.plain.model_copy(update={"metric": "train_accuracy"})
-        rising = [sample(n, train_accuracy=0.1 + n / 50) for n in range(30)]
-        falling = [sample(n, train_accuracy=0.9 - n / 50) for n in range(30)]
+        trigger = self.plain.model_copy(update={"metric": "train_score"})
+        rising = [sample(n, train_score=0.1 + n / 50) for n in range(30)]
+        falling = [sample(n, train_score=0.9 - n / 50) for n in range(30)]
         assert first_growth(trigger, rising) is None
         assert first_growth(trigger, falling) == 6
 
@@ -181,7 +181,7 @@ class TestGap:
 
     @staticmethod
     def flat(gap):
-        return [sample(n, train_accuracy=0.9, validation_accuracy=0.9 - gap) for n in range(100)]
+        return [sample(n, train_score=0.9, validation_score=0.9 - gap) for n in range(100)]
 
     @pytest.mark.parametrize(("gap", "patience"), [(-0.5, 4), (0.0, 4), (0.1, 6), (0.2, 8)])
     def test_patience_grows_with_the_gap(self, gap, patience):
@@ -193,11 +193,11 @@ class TestGap:
         assert gap == first_growth(Plateau(**self.fields), history) is not None
 
     def test_the_newest_gap_counts(self):
-        history = [sample(n, train_accuracy=0.9, validation_accuracy=0.4 if n < 6 else 0.9) for n in range(20)]
+        history = [sample(n, train_score=0.9, validation_score=0.4 if n < 6 else 0.9) for n in range(20)]
         assert first_growth(Gap(gap_weight=5.0, **self.fields), history) == 7
 
     def test_without_a_validation_split_the_gap_counts_as_none(self):
-        history = [sample(n, validation_accuracy=None, validation_loss=None) for n in range(20)]
+        history = [sample(n, validation_score=None, validation_loss=None) for n in range(20)]
         assert first_growth(Gap(**self.fields), history) == 6
 
 

@@ -238,9 +238,9 @@ def test_what_trials_were_compared_by(place, data):
 
 
 RUN = {
-    "seed": 0, "condition": "grown", "test_accuracy": 0.9, "test_loss": 0.1, "train_accuracy": 0.9, "train_loss": 0.1,
+    "seed": 0, "condition": "grown", "test_score": 0.9, "test_loss": 0.1, "train_score": 0.9, "train_loss": 0.1,
     "train_seconds": 1.0, "training_flops": 1e9, "steps": 3, "parameters": 10, "num_events": 1, "growth_ended_by": "",
-    "shape": {"widths": {"0": 3}, "blocks": {}, "norm_eps": {}}, "validation_accuracy": None, "trained_on": {},
+    "shape": {"widths": {"0": 3}, "blocks": {}, "norm_eps": {}}, "validation_score": None, "trained_on": {},
     "curve": {"columns": {"step": [1.0]}, "growth_steps": [1]},
 }  # fmt: skip
 

@@ -32,9 +32,9 @@ FULL_FLOPS = 1e12
 def metrics_of(accuracy, *, gap=0.02, seconds=10.0, compute=0.6, parameters=300_000, num_events=2, **measured):
     """What a finished trial reports; `measured` is what only some do, as `latency_ms`."""
     return {
-        "validation_accuracy": accuracy,
+        "validation_score": accuracy,
         "validation_loss": 0.4,
-        "train_accuracy": accuracy + gap,
+        "train_score": accuracy + gap,
         "train_loss": 0.3,
         "generalization_gap": gap,
         "train_seconds": seconds,
@@ -55,8 +55,8 @@ def sample(index, accuracy, flops):
         epoch=float(index + 1),
         train_loss=1.0 / (index + 1),
         validation_loss=1.1 / (index + 1),
-        train_accuracy=accuracy + 0.01,
-        validation_accuracy=accuracy,
+        train_score=accuracy + 0.01,
+        validation_score=accuracy,
         train_seconds=index + 1.0,
         training_flops=flops,
         parameters=300_000,
@@ -133,12 +133,12 @@ class MadeRun:
         assert proposal is not None
         return proposal
 
-    def write_records(self, root, final_accuracy, grows=True, num_samples=10):
+    def write_records(self, root, final_score, grows=True, num_samples=10):
         """Ten samples, one per epoch, that end at the accuracy, and two growth events."""
         folder = self.folder.trial(root)
         folder.rewrite([], [])
         for index in range(num_samples):
-            accuracy = final_accuracy - 0.03 * (num_samples - 1 - index)
+            accuracy = final_score - 0.03 * (num_samples - 1 - index)
             folder.append_sample(sample(index, accuracy, (index + 1) * 0.06 * FULL_FLOPS))
         if grows:
             first, second = {"features.0": 8, "features.3": 4}, {"features.0": 8, "features.3": 0}

@@ -33,12 +33,12 @@ def test_points_are_the_finished_trials(full_run):
 
 def test_curves_end_with_the_best_and_name_every_trial_once(full_run):
     snapshot, summary = read(full_run)
-    curves = figure_records.accuracy_curves(snapshot, summary)
+    curves = figure_records.score_curves(snapshot, summary)
     numbers = [curve.trial for curve in curves]
     assert len(numbers) == len(set(numbers))
     assert (curves[0].kind, curves[-1].kind, curves[-1].trial) == ("pruned", "best", 22)
     assert {"static", "default", "thesis"} <= {curve.kind for curve in curves}
-    assert curves[-1].accuracy[-1] == pytest.approx(0.9165)
+    assert curves[-1].score[-1] == pytest.approx(0.9165)
     assert curves[-1].event_flops == (curves[-1].flops[2], curves[-1].flops[5])
 
 
@@ -46,7 +46,7 @@ def test_a_control_that_is_the_best_is_drawn_once(make_run):
     run = make_run()
     run.controls(default=0.99)
     snapshot, summary = read(run)
-    kinds = {curve.trial: curve.kind for curve in figure_records.accuracy_curves(snapshot, summary)}
+    kinds = {curve.trial: curve.kind for curve in figure_records.score_curves(snapshot, summary)}
     assert kinds == {0: "static", 1: "best", 2: "thesis"}
 
 
@@ -96,9 +96,9 @@ def test_importances_explain_the_best_trials_whichever_way_an_objective_goes(mak
     for index in range(12):
         accuracy = 0.5 + 0.4 * math.sin(index) ** 2
         run.complete(accuracy, seconds=10 - 10 * accuracy)
-    accuracy_shares, seconds_shares = (entry.shares for entry in figure_records.importances(read(run)[0])[0])
-    assert accuracy_shares == pytest.approx(seconds_shares)
-    assert max(accuracy_shares.values()) > 0.34
+    score_shares, seconds_shares = (entry.shares for entry in figure_records.importances(read(run)[0])[0])
+    assert score_shares == pytest.approx(seconds_shares)
+    assert max(score_shares.values()) > 0.34
 
 
 def test_slices_hold_searched_trials_alone(full_run):

@@ -53,11 +53,11 @@ def test_differences_are_in_points_or_in_percent_of_a_cost(objective, value, oth
 
 
 def test_accuracies_and_gaps():
-    assert formats.accuracy(0.98958, "classification") == "98.96"
-    assert formats.accuracy(-0.25, "regression") == "-0.2500"
+    assert formats.score(0.98958, "classification") == "98.96"
+    assert formats.score(-0.25, "regression") == "-0.2500"
     assert formats.gap(0.0104, "classification") == "+1.04"
     assert formats.gap(-0.00001, "classification") == "+0.00"
-    assert formats.accuracy(None, "classification") == formats.gap(None, "regression") == formats.MISSING
+    assert formats.score(None, "classification") == formats.gap(None, "regression") == formats.MISSING
 
 
 def test_a_long_name_keeps_both_ends():

@@ -149,7 +149,7 @@ def test_best_trial_that_never_grew(make_run):
     run.complete(0.9)
     proposal = run.start()
     run.write_records(proposal.root, 0.91, grows=False)
-    run.database.tell_complete(proposal.number, {**metrics_without_events(run), "validation_accuracy": 0.91})
+    run.database.tell_complete(proposal.number, {**metrics_without_events(run), "validation_score": 0.91})
     page = Page(html_report(run.folder))
     assert "The most accurate trial never grew." in page.text
 

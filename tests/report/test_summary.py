@@ -38,7 +38,7 @@ def test_counts_and_roles(full_summary):
 def test_the_best_are_grown_trials_and_agree_with_the_verdict(full_summary):
     summary = full_summary
     assert summary.best["accuracy"].number == 22
-    assert summary.best["accuracy"].metrics["validation_accuracy"] == pytest.approx(0.9165)
+    assert summary.best["accuracy"].metrics["validation_score"] == pytest.approx(0.9165)
     assert summary.verdict.kind == "higher"
     assert summary.verdict.grown == 22
     assert [event.step for event in summary.best_timeline.events] == [30, 60]
@@ -179,7 +179,7 @@ def test_states_that_do_not_say_it_themselves_are_explained_once_where_they_occu
 
 def test_front_has_the_most_accurate_first(full_summary):
     summary = full_summary
-    accuracies = [summary.trial(number).metrics["validation_accuracy"] for number in summary.front]
+    accuracies = [summary.trial(number).metrics["validation_score"] for number in summary.front]
     assert len(accuracies) > 1
     assert accuracies == sorted(accuracies, reverse=True)
 
@@ -221,7 +221,7 @@ def test_a_resumed_trial_is_not_a_failure(make_run):
     run.database.reconcile(run.folder)
     resumed = run.start()
     run.write_records(interrupted.root, 0.93)
-    run.database.tell_complete(resumed.number, {**summarize(run.folder).trial(0).metrics, "validation_accuracy": 0.93})
+    run.database.tell_complete(resumed.number, {**summarize(run.folder).trial(0).metrics, "validation_score": 0.93})
     summary = summarize(run.folder)
     assert summary.counts["failed"] == 0
     assert summary.counts["superseded"] == 1
@@ -237,7 +237,7 @@ def test_a_running_trial_shows_its_last_sample(make_run):
     proposal = run.start()
     run.write_records(proposal.root, 0.8, grows=False)
     metrics = summarize(run.folder).trial(proposal.number).metrics
-    assert metrics["validation_accuracy"] == pytest.approx(0.8)
+    assert metrics["validation_score"] == pytest.approx(0.8)
     assert metrics["progress"] == pytest.approx(1.0)
 
 
@@ -276,9 +276,9 @@ def test_one_objective(make_run):
     assert summarize(run.folder).front == (best,)
 
 
-def test_the_task_names_the_accuracy(make_run):
-    assert summarize(make_run(dataset="sine").folder).accuracy_name == "R²"
-    assert summarize(make_run(dataset="digits").folder).accuracy_name == "accuracy"
+def test_the_task_names_the_score(make_run):
+    assert summarize(make_run(dataset="sine").folder).score_name == "R²"
+    assert summarize(make_run(dataset="digits").folder).score_name == "accuracy"
 
 
 def test_reading_changes_nothing(full_run):

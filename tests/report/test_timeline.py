@@ -18,14 +18,14 @@ def test_numbers_of_each_event():
     assert (first.step, first.parameters_before, first.parameters_after) == (20, 100, 180)
     assert (first.flops_before, first.flops_after) == (200.0, 360.0)
     assert first.added_units == {"a": 4}
-    assert (first.accuracy_before, first.accuracy_after) == (0.4, 0.6)
+    assert (first.score_before, first.score_after) == (0.4, 0.6)
     assert first.reason == "4 of 4 measurements since the last event"
     assert second.added_units == {"a": 2, "b": 6}
 
 
-def test_an_event_after_the_last_sample_has_no_accuracy_after():
+def test_an_event_after_the_last_sample_has_no_score_after():
     timeline = growth_timeline(SAMPLES, [SECOND])
-    assert (timeline.events[0].accuracy_before, timeline.events[0].accuracy_after) == (0.8, None)
+    assert (timeline.events[0].score_before, timeline.events[0].score_after) == (0.8, None)
 
 
 def test_nothing_grew():

@@ -42,7 +42,7 @@ class TestOneSeed:
         found = verdict(row(3, 0.85, gap=0.05), static_row(0.90, gap=0.03))
         assert found.kind == "lower"
         assert "lower than the static control by 50 of 1,000 examples, one seed" in found.headline
-        assert found.accuracy_difference == pytest.approx(-5.0)
+        assert found.score_difference == pytest.approx(-5.0)
         assert any("2.00 points larger" in detail for detail in found.details)
 
     @pytest.mark.parametrize("yardstick", [IMAGES, BEFORE, R_SQUARED])
@@ -112,7 +112,7 @@ class TestNothingLearned:
         assert found.kind == "nothing_learned"
         assert found.headline == "Nothing was learned: trial 3 is not above chance, so nothing is compared."
         assert found.details[-1].startswith("Always naming the largest class has 12.00 %: train longer")
-        assert found.accuracy_difference is None
+        assert found.score_difference is None
 
     def test_just_beyond_chance_is_compared(self):
         assert verdict(row(3, 0.145), static_row(0.150)).kind == "lower"
@@ -141,7 +141,7 @@ class TestUndecided:
         found = verdict(row(3, 0.92), static_row(0.99, state=state))
         assert found.kind == "undecided"
         assert f"the static control is {state}" in found.headline
-        assert (found.accuracy_difference, found.grown) == (None, 3)
+        assert (found.score_difference, found.grown) == (None, 3)
 
     def test_without_a_grown_trial(self):
         assert verdict(None, static_row(0.9)).headline == "No verdict yet: no grown trial has finished."
@@ -196,7 +196,7 @@ class TestConfirmation:
             "paired seeds)."
         )
         assert (found.kind, found.source) == ("ahead", "confirmation")
-        assert (found.accuracy_difference, found.standard_error) == (pytest.approx(1.0), pytest.approx(0.2))
+        assert (found.score_difference, found.standard_error) == (pytest.approx(1.0), pytest.approx(0.2))
         assert "best of 4 by these very seeds" in found.caveat
 
     def test_of_a_network_that_never_grew(self):
@@ -209,4 +209,4 @@ class TestConfirmation:
         assert "by 10 of 1,000 examples, one seed" in found.headline
 
     def test_at_chance_nothing_is_compared(self):
-        assert judge_confirmation(replace(PAIRED, accuracy=0.121)).kind == "nothing_learned"
+        assert judge_confirmation(replace(PAIRED, score=0.121)).kind == "nothing_learned"

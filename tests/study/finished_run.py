@@ -48,8 +48,8 @@ def _fill(database: StudyDatabase, plan: SearchPlan) -> None:
             continue
         accuracy, gap, seconds = values
         metrics = {
-            "validation_accuracy": accuracy,
-            "train_accuracy": accuracy + gap,
+            "validation_score": accuracy,
+            "train_score": accuracy + gap,
             "generalization_gap": gap,
             "train_seconds": seconds,
         }

@@ -21,7 +21,7 @@ TWO = parse_objectives("accuracy,train_seconds")
 
 
 def trial(number, accuracy, gap, seconds, *, role="searched", state=TrialState.COMPLETE, constraints=None, **more):
-    metrics = {"validation_accuracy": accuracy, "generalization_gap": gap, "train_seconds": seconds, **more}
+    metrics = {"validation_score": accuracy, "generalization_gap": gap, "train_seconds": seconds, **more}
     values = [accuracy, gap, seconds] if state == TrialState.COMPLETE else None
     attributes = {"role": role, "metrics": metrics}
     made = create_trial(state=state, values=values, user_attrs=attributes, constraints=constraints)

@@ -189,7 +189,7 @@ def test_what_could_not_be_tried_before_does_not_change_what_is_proposed_after(t
                 database = StudyDatabase.create(tmp_path / f"{name}.db", objectives, [])
                 proposer = Proposer(database, SearchSpace(SPACE, "space"), chosen, 100)
             proposal = proposer.next()
-            metrics = {"validation_accuracy": proposal.policy.initial_fraction}
+            metrics = {"validation_score": proposal.policy.initial_fraction}
             database.tell_complete(proposal.number, metrics | {"generalization_gap": 0.1, "train_seconds": 1.0})
             points[name].append(database.trials()[proposal.number].params)
     assert points["whole"] == points["parts"]

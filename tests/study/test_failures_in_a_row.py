@@ -15,8 +15,8 @@ COMPLETE = {
     "status": "complete",
     "metrics": {
         **METRICS,
-        "validation_accuracy": 0.9,
-        "train_accuracy": 0.9,
+        "validation_score": 0.9,
+        "train_score": 0.9,
         "generalization_gap": 0.0,
         "train_seconds": 1.0,
     },

@@ -7,7 +7,7 @@ from autogrow.policy.limits import SizeLimits
 from autogrow.study.objectives import OBJECTIVES, metrics_to_measure, parse_objectives
 
 METRICS = {
-    "validation_accuracy": 0.9,
+    "validation_score": 0.9,
     "generalization_gap": 0.02,
     "train_seconds": 12.5,
     "validation_loss": 0.3,

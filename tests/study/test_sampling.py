@@ -24,7 +24,7 @@ ONE = {"format": "autogrow-space/1", "policy": {"initial_fraction": {"low": 0.1,
 def metrics_of(policy):
     """Whatever a training would give: it depends on the policy alone."""
     accuracy = 1 - (policy.initial_fraction - 0.4) ** 2
-    return {"validation_accuracy": accuracy, "generalization_gap": policy.chunk_fraction, "train_seconds": 1.0}
+    return {"validation_score": accuracy, "generalization_gap": policy.chunk_fraction, "train_seconds": 1.0}
 
 
 class OneSlot:
@@ -123,7 +123,7 @@ class TestInfeasible:
                 result = {"status": "failed", "reason": "out of memory", "infeasible": infeasible}
                 database.tell_result(proposal.number, result)
             else:
-                metrics = {**metrics_of(proposal.policy), "validation_accuracy": fraction}
+                metrics = {**metrics_of(proposal.policy), "validation_score": fraction}
                 database.tell_result(proposal.number, {"status": "complete", "metrics": metrics})
         first, last = searched[:12], searched[-12:]
         assert sum(each > 0.5 for each in last) < sum(each > 0.5 for each in first)

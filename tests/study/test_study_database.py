@@ -16,7 +16,7 @@ from autogrow.study.trial_record import TrialRecord
 
 
 def metrics(number, **changes):
-    found = {"validation_accuracy": 0.5 + number / 100, "generalization_gap": 0.1 - number / 200, "train_seconds": 3.0}
+    found = {"validation_score": 0.5 + number / 100, "generalization_gap": 0.1 - number / 200, "train_seconds": 3.0}
     return {**found, **changes}
 
 

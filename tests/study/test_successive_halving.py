@@ -9,7 +9,7 @@ from autogrow.study.successive_halving import SuccessiveHalving
 
 def report(accuracy, compute=0.2, num_events=1, seconds=1.0, progress=0.25, may_grow=True):
     return {
-        "validation_accuracy": accuracy,
+        "validation_score": accuracy,
         "compute": compute,
         "num_events": num_events,
         "train_seconds": seconds,

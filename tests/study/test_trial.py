@@ -21,7 +21,7 @@ from autogrow.training.trainer import Signal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-OBJECTIVE_METRICS = {"validation_accuracy", "generalization_gap", "train_seconds"}
+OBJECTIVE_METRICS = {"validation_score", "generalization_gap", "train_seconds"}
 TIMED = ("train_seconds",)
 
 
@@ -56,7 +56,7 @@ def test_its_records_agree_with_its_result(trial_config):
     assert samples[-1].parameters == metrics["parameters"]
     assert len(events) == metrics["num_events"] > 0
     assert events[-1].parameters_after == metrics["parameters"]
-    assert metrics["generalization_gap"] == metrics["train_accuracy"] - metrics["validation_accuracy"]
+    assert metrics["generalization_gap"] == metrics["train_score"] - metrics["validation_score"]
     assert 0 < metrics["compute"] < 1
 
 
@@ -135,7 +135,7 @@ def test_a_stopped_trial_keeps_what_it_had_reached(trial_config):
     assert result["status"] == "stopped"
     assert result == folder_of(config).result()
     assert 0.4 < result["metrics"]["progress"] < 0.6
-    assert result["metrics"]["validation_accuracy"] == folder_of(config).samples()[-1].validation_accuracy
+    assert result["metrics"]["validation_score"] == folder_of(config).samples()[-1].validation_score
 
 
 class TestFailures:

@@ -15,7 +15,7 @@ from autogrow.study.study_database import StudyDatabase
 from autogrow.study.study_location import FORMER_STUDY_NAME
 from autogrow.study.trial_record import LABELS, TrialRecord
 
-METRICS = {"validation_accuracy": 0.9, "generalization_gap": 0.01, "train_seconds": 3.0, "parameters": 1234}
+METRICS = {"validation_score": 0.9, "generalization_gap": 0.01, "train_seconds": 3.0, "parameters": 1234}
 LONGEST_VALUE = 100
 """Characters of a user attribute: optuna-dashboard writes each in one line, however wide the page becomes."""
 
@@ -78,7 +78,7 @@ def test_what_a_study_of_before_says_is_read():
 
 
 def test_a_trial_that_no_search_has_written_is_not_exported_as_the_default_policy(finished, folder, search_settings):
-    finished.study.add_trial(create_trial(values=[0.99, 0.0, 1.0], user_attrs={**METRICS, "validation_accuracy": 0.99}))
+    finished.study.add_trial(create_trial(values=[0.99, 0.0, 1.0], user_attrs={**METRICS, "validation_score": 0.99}))
     added = best_trial(finished.trials(), parse_objectives("accuracy"), "accuracy")
     with pytest.raises(PolicyError, match="trial 6 has no growth policy in the study"):
         policy_of(added, folder, search_settings())
@@ -86,7 +86,7 @@ def test_a_trial_that_no_search_has_written_is_not_exported_as_the_default_polic
 
 def test_an_objective_that_is_not_defined_is_the_reason_of_a_failure(database, propose):
     number = propose(database).number
-    database.tell_complete(number, {**METRICS, "validation_accuracy": None})
+    database.tell_complete(number, {**METRICS, "validation_score": None})
     record = TrialRecord(database.trials()[number])
     assert (record.trial.state, record.reason) == (TrialState.FAIL, "the validation accuracy is not defined")
 

@@ -119,7 +119,7 @@ def test_seconds_and_flops_are_those_of_the_whole_run(tmp_path):
 
 
 @pytest.mark.parametrize("trigger", [
-    {"kind": "plateau", **WATCHING}, {"kind": "plateau", **WATCHING, "metric": "validation_accuracy"},
+    {"kind": "plateau", **WATCHING}, {"kind": "plateau", **WATCHING, "metric": "validation_score"},
     {"kind": "slope", "window": 4, "threshold": 0.9, "patience": 1}, {"kind": "gap", **WATCHING, "gap_weight": 10},
     {"kind": "schedule", "every": 6, "growth": 2},
 ])  # fmt: skip

@@ -93,7 +93,7 @@ def test_bfloat16_ends_within_noise_of_float32():
 def _accuracy(seed, execution):
     run = trainer_on_gpu(**RESNET, seed=seed, execution=execution)
     run.run()
-    return run.samples[-1].validation_accuracy
+    return run.samples[-1].validation_score
 
 
 def test_steps_are_captured_again_after_an_event():

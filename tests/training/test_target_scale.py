@@ -57,13 +57,13 @@ def trained(targets, epochs=8, **options):
 @pytest.mark.parametrize(("scale", "shift"), [(1e-4, 0.0), (1e5, 3e5), (1e-9, 1.0), (1.0, 1e8), (-3.0, 0.0)])
 def test_the_unit_of_a_target_changes_nothing_but_the_loss(scale, shift):
     (plain, plain_outcome), (other, outcome) = trained_as_they_are(1), trained(TARGETS[:, :1] * scale + shift)
-    assert plain_outcome.validation.accuracy > 0.8
+    assert plain_outcome.validation.score > 0.8
     if scale < 0:  # another starting point: as good an end
-        assert outcome.validation.accuracy > 0.8
+        assert outcome.validation.score > 0.8
         return
     assert [event.step for event in other.events] == [event.step for event in plain.events] != []
     for found, expected in zip(other.samples, plain.samples, strict=True):
-        assert found.train_accuracy == pytest.approx(expected.train_accuracy, abs=1e-4)
+        assert found.train_score == pytest.approx(expected.train_score, abs=1e-4)
         assert found.train_loss == pytest.approx(expected.train_loss * scale**2, rel=1e-3)
         assert found.watched("train_loss") == pytest.approx(expected.watched("train_loss"), rel=1e-3)
     assert outcome.validation.loss == pytest.approx(plain_outcome.validation.loss * scale**2, rel=1e-3)
@@ -71,7 +71,7 @@ def test_the_unit_of_a_target_changes_nothing_but_the_loss(scale, shift):
 
 def test_targets_in_different_units_count_alike():
     (_, plain), (_, mixed) = trained_as_they_are(2), trained(TARGETS * [1e-3, 1e4])
-    assert mixed.validation.accuracy == pytest.approx(plain.validation.accuracy, abs=1e-4)
+    assert mixed.validation.score == pytest.approx(plain.validation.score, abs=1e-4)
     assert mixed.validation.loss > 1e6 * plain.validation.loss
 
 
@@ -125,5 +125,5 @@ def test_wide_inputs_are_standardized_before_they_are_narrowed():
 def test_r_squared_takes_the_outputs_as_trained():
     targets = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
     metrics = Task("regression", (10.0,))._metrics(torch.full((4,), 2.5), targets)  # (N,) for (N, 1)
-    assert metrics.accuracy == pytest.approx(0.0)
+    assert metrics.score == pytest.approx(0.0)
     assert (metrics.loss, metrics.standardized_loss) == (pytest.approx(125.0), pytest.approx(1.25))

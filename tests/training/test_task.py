@@ -4,16 +4,16 @@ import torch
 from autogrow.training.task import Task
 
 
-def test_regression_accuracy_is_r_squared():
+def test_regression_score_is_r_squared():
     task = Task("regression")
     targets = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
-    assert task._metrics(targets, targets).accuracy == 1.0
+    assert task._metrics(targets, targets).score == 1.0
     mean = task._metrics(torch.full((4, 1), 2.5), targets)
-    assert mean.accuracy == pytest.approx(0.0) and mean.loss == pytest.approx(1.25)
+    assert mean.score == pytest.approx(0.0) and mean.loss == pytest.approx(1.25)
 
 
 def test_classification_metrics():
     outputs = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [0.0, 2.0]])
     metrics = Task("classification")._metrics(outputs, torch.tensor([0, 1, 1, 1]))
-    assert metrics.accuracy == 0.75
+    assert metrics.score == 0.75
     assert metrics.loss == pytest.approx((3 * 0.126928 + 2.126928) / 4, rel=1e-4)

@@ -18,7 +18,7 @@ def test_a_run_grows_learns_and_records(tmp_path):
     assert outcome.signal is Signal.CONTINUE and outcome.steps == 48
     assert [event.step for event in run.events] == [4, 8, 12]
     assert run.samples[-1].train_loss < 0.5 * run.samples[0].train_loss
-    assert outcome.validation.accuracy > 0.8
+    assert outcome.validation.score > 0.8
     assert outcome.shape.widths == {group.name: group.full_width for group in run.network.groups}
     assert TrialFolder(tmp_path).samples() == run.samples
     assert TrialFolder(tmp_path).events() == run.events
@@ -62,7 +62,7 @@ def test_samples_match_train_and_validation():
     measuring = run._measuring
     assert len(measuring.train_indices) == len(measuring.validation_indices) == 64
     for sample in run.samples:
-        assert sample.generalization_gap == pytest.approx(sample.train_accuracy - sample.validation_accuracy)
+        assert sample.generalization_gap == pytest.approx(sample.train_score - sample.validation_score)
     assert [sample.step for sample in run.samples] == list(range(1, 25))
 
 
@@ -142,7 +142,7 @@ def test_without_validation_samples_have_none():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_run_on_the_gpu_grows_and_learns():
     run = trainer(the_settings=settings(epochs=8, learning_rate=0.01))
-    assert run.run().validation.accuracy > 0.8
+    assert run.run().validation.score > 0.8
 
 
 def test_metrics_of_a_constant_network_are_those_of_guessing():

@@ -9,7 +9,7 @@ from autogrow.data.dataset import Dataset
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
 from autogrow.experiments.controls import FULL, GROWN, SAME_COMPUTE, plan_full, plan_grown, plan_same_compute
 from autogrow.experiments.curve_drawing import Picture
-from autogrow.experiments.matched_metrics import AT_EQUAL_TRAIN_ACCURACY, AT_EQUAL_VALIDATION_ACCURACY
+from autogrow.experiments.matched_metrics import AT_EQUAL_TRAIN_SCORE, AT_EQUAL_VALIDATION_SCORE
 from autogrow.experiments.reproduction.base import REPRODUCTIONS, Arena, Request
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 from autogrow.models.building import ModelSpec
@@ -118,13 +118,13 @@ def _length(training: TrainingSettings, request: Request) -> TrainingSettings:
 
 PICTURES = {
     "validation-loss": Picture("step", "validation_loss", "validation loss", logarithmic=True),
-    "accuracy": Picture("step", "validation_accuracy", "validation accuracy (%)", factor=100),
+    "accuracy": Picture("step", "validation_score", "validation accuracy (%)", factor=100),
     "loss-at-equal-training": Picture(
-        "train_accuracy", "validation_loss", "validation loss", below="train accuracy", logarithmic=True
+        "train_score", "validation_loss", "validation loss", below="train accuracy", logarithmic=True
     ),
 }
 COLUMNS = {"validation_loss": "validation loss", "train_loss": "train loss"}
-MATCHINGS = (AT_EQUAL_TRAIN_ACCURACY, AT_EQUAL_VALIDATION_ACCURACY)
+MATCHINGS = (AT_EQUAL_TRAIN_SCORE, AT_EQUAL_VALIDATION_SCORE)
 
 CIFAR100 = REPRODUCTIONS.register("cifar100")(
     ThesisExperiment(

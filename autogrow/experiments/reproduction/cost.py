@@ -23,6 +23,7 @@ from autogrow.experiments.reproduction.base import KIND, REPRODUCTIONS, Report, 
 from autogrow.experiments.reproduction.mnist import NETWORK, thesis_policy
 from autogrow.experiments.statistics import spread
 from autogrow.experiments.tables import columns_of, markdown_page, seconds_cell
+from autogrow.former_names import with_present_names
 from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -60,7 +61,7 @@ class GrownRun:
     num_events: int
     width_share: float
     """The sum of all widths at the end, relative to full ones."""
-    validation_accuracy: float
+    validation_score: float
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Round:
     static_seconds: float
     overhead: float
     """Median over blocks of the seconds with the mechanism over those of the plain loop."""
-    static_accuracy: float
+    static_score: float
     on_stall: GrownRun
     on_schedule: GrownRun
 
@@ -162,7 +163,7 @@ class Cost(Reproduction):
             for seed in range(request.num_seeds):
                 kept = folder.part(f"{seed}-round")
                 done = (
-                    typed(Round, kept, f"round {seed} in {folder.path}", RunFolderError)
+                    typed(Round, with_present_names(kept), f"round {seed} in {folder.path}", RunFolderError)
                     if kept
                     else _round(bench, seed)
                 )
@@ -228,7 +229,7 @@ def _round(bench: _Bench, seed: int) -> Round | None:
                 flops_ratio=done.training_flops / outcome.training_flops,
                 num_events=done.num_events,
                 width_share=sum(width for width, _ in widths) / sum(full for _, full in widths),
-                validation_accuracy=done.validation.accuracy,
+                validation_score=done.validation.score,
             )
         )
     counted = blocks[WARM_UP_BLOCKS:]
@@ -236,7 +237,7 @@ def _round(bench: _Bench, seed: int) -> Round | None:
         plain_seconds=sum(plain_seconds for _, plain_seconds in blocks),
         static_seconds=outcome.train_seconds,
         overhead=statistics.median(mechanism / plain_seconds for mechanism, plain_seconds in counted),
-        static_accuracy=outcome.validation.accuracy,
+        static_score=outcome.validation.score,
         on_stall=grown[0],
         on_schedule=grown[1],
     )
@@ -262,7 +263,7 @@ def cost_table(rounds: Sequence[Round]) -> Table:
             seconds_cell(spread([each.static_seconds for each in rounds])),
             f"{_median([each.overhead for each in rounds], 3)} of the plain loop",
             "1.000",
-            formats.accuracy(statistics.mean(each.static_accuracy for each in rounds), "classification"),
+            formats.score(statistics.mean(each.static_score for each in rounds), "classification"),
             "0",
             "100 %",
             f"{PUBLISHED_OVERHEAD:.3f}",
@@ -283,7 +284,7 @@ def _grown_cells(runs: Sequence[GrownRun]) -> tuple[str, ...]:
         seconds_cell(spread([run.seconds for run in runs])),
         f"{_median([run.seconds_ratio for run in runs], 3)} of static",
         _median([run.flops_ratio for run in runs], 3),
-        formats.accuracy(statistics.mean(run.validation_accuracy for run in runs), "classification"),
+        formats.score(statistics.mean(run.validation_score for run in runs), "classification"),
         f"{statistics.mean(run.num_events for run in runs):.1f}",
         formats.percent(statistics.mean(run.width_share for run in runs)),
     )

@@ -42,7 +42,7 @@ def thesis_policy() -> GrowthPolicy:
             "chunk_fraction": 0.1,
             "width_multiple": 1,
             "trigger": {
-                "kind": "plateau", "metric": "train_accuracy", "window": 5, "patience": 1, "min_delta": 0.0,
+                "kind": "plateau", "metric": "train_score", "window": 5, "patience": 1, "min_delta": 0.0,
                 "cooldown": 0, "max_wait": None,
             },
             "initialization": "xavier",

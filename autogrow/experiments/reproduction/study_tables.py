@@ -6,7 +6,7 @@ from autogrow.data.catalogue import Task
 from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import PairedDifference
-from autogrow.experiments.tables import accuracy_cell, caption_of, columns_of, loss_cell, p_value_cell, seconds_cell
+from autogrow.experiments.tables import caption_of, columns_of, loss_cell, p_value_cell, score_cell, seconds_cell
 from autogrow.report import formats
 from autogrow.report.tables import Table
 
@@ -72,7 +72,7 @@ def _cells(results: Results, condition: Condition) -> tuple[str, ...]:
     compute, events, shock = (spreads[metric] for metric in ("compute", "num_events", "largest_shock"))
     difference = None if name == results.design.subject else _minus_baseline(results, name, results.loss_metric)
     return (
-        accuracy_cell(spreads[results.accuracy_metric], task),
+        score_cell(spreads[results.score_metric], task),
         loss_cell(spreads[results.loss_metric]),
         seconds_cell(spreads["train_seconds"]),
         formats.MISSING if compute is None else f"{compute.mean:.3f}",
@@ -134,7 +134,7 @@ def _how_much(results: Results, condition: str) -> str:
     shared = [seed for seed in losses if seed in base]
     whole = sum(base[seed] for seed in shared)
     ratio = f"loss {sum(losses[seed] for seed in shared) / whole:.2f} times, " if whole else ""
-    accuracy = _minus_baseline(results, condition, results.accuracy_metric)
+    accuracy = _minus_baseline(results, condition, results.score_metric)
     assert accuracy is not None  # where there is a loss, there is an accuracy
     return ratio + _in_words(accuracy.mean, results.task)
 

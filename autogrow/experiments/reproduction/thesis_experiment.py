@@ -8,7 +8,7 @@ from autogrow.experiments.curve_drawing import Picture, draw_curves
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.last_samples import last_samples_table, to_dict
 from autogrow.experiments.matched_metrics import Matching, matched_tables
-from autogrow.experiments.pages import Pages, accuracy_figure
+from autogrow.experiments.pages import Pages, score_figure
 from autogrow.experiments.reproduction.base import KIND, BuildArena, Report, Reproduction, Request
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import run_experiment
@@ -73,7 +73,7 @@ class ThesisExperiment(Reproduction):
         return *last, *results_tables(results), *matched
 
     def _pages(self, results: Results, heading: str) -> Pages:
-        figures = accuracy_figure(results, heading)
+        figures = score_figure(results, heading)
         if results.runs:
             figures |= {name: draw_curves(results, picture, heading) for name, picture in self.pictures.items()}
         page = markdown_page(heading, self._tables(results), (self.summary, *self._paragraphs))
