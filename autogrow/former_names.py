@@ -20,7 +20,12 @@ FORMER_FIELDS = {
 
 
 def with_present_names(record: Any) -> Any:
-    """A record as it would be written today, and the records inside it; what is no record comes back as it is."""
+    """A record as it would be written today, and the records inside it; what is no record comes back as it is.
+
+    So does a text that names a metric: what a trigger watches, for example.
+    """
+    if isinstance(record, str):
+        return FORMER_METRICS.get(record, record)
     if not isinstance(record, Mapping):
         return record
     return {FORMER_FIELDS.get(name, name): with_present_names(value) for name, value in record.items()}

@@ -21,6 +21,7 @@ from autogrow.experiments.pages import Pages
 from autogrow.experiments.records import Outcome, read_outcome
 from autogrow.export.retraining import REQUEST, discard_training
 from autogrow.files import refuse_folder, write_json_atomically, write_text_atomically
+from autogrow.former_names import with_present_names
 from autogrow.locking import FolderLock
 from autogrow.paths import resolved
 from autogrow.reading.json_files import read_json
@@ -62,7 +63,8 @@ class ExperimentFolder:
         """Raises `RunFolderError` unless the folder is empty, or holds an experiment of the same settings."""
         refuse_folder(self.path)
         if self.result_file.exists():
-            if self._is_begun and self._read(self.result_file).get("settings") != _plain(settings):
+            before = with_present_names(self._read(self.result_file).get("settings"))
+            if self._is_begun and before != with_present_names(_plain(settings)):
                 raise RunFolderError(f"{self.path} holds results of other settings: choose another --out, or remove it")
         elif self.path.exists() and any(entry.name != "lock" for entry in self.path.iterdir()):
             raise RunFolderError(f"{self.path} is not empty: choose another --out")

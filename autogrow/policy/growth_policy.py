@@ -73,9 +73,10 @@ class GrowthPolicy(PolicyPart):
     @field_validator("found_by")
     @classmethod
     def _has_an_origin(cls, found_by: dict[str, Any] | None) -> dict[str, Any] | None:
-        if found_by is not None:
-            typed(Origin, found_by, "found_by", PolicyError)
-        return found_by
+        if found_by is None:
+            return None
+        origin = typed(Origin, found_by, "found_by", PolicyError)
+        return {**found_by, "metrics": origin.metrics} if origin.metrics is not None else found_by
 
     @field_validator("new_unit_lr", mode="before")
     @classmethod
