@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from autogrow.data.catalogue import Task
-from autogrow.experiments.records import Curve
+from autogrow.experiments.records import RunCurve
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import Spread, spread
 from autogrow.experiments.tables import caption_of, columns_of, loss_cell, score_cell
@@ -83,7 +83,7 @@ def levels(results: Results, column: str) -> list[float]:
     return [min(reached) * number / NUM_LEVELS for number in range(1, NUM_LEVELS + 1)] if reached else []
 
 
-def first_at(curve: Curve, column: str, level: float) -> Reading | None:
+def first_at(curve: RunCurve, column: str, level: float) -> Reading | None:
     """The first sample whose column is at `level` or above."""
     for place, value in enumerate(curve.columns[column]):
         if value >= level - ROUNDING:

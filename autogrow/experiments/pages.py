@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autogrow.experiments.drawing import draw_results, figure_record
+from autogrow.experiments.drawing import draw_scores, score_marks
 from autogrow.experiments.results import Results
 from autogrow.experiments.tables import markdown
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -25,10 +25,10 @@ class Pages:
 
 
 def default_pages(results: Results, heading: str) -> Pages:
-    """All tables, and accuracy over compute."""
+    """All tables, and the score over compute."""
     return Pages(markdown(results, heading), score_figure(results, heading))
 
 
 def score_figure(results: Results, heading: str) -> dict[str, str]:
     """By its name; nothing where the runs that compute is measured by have all failed."""
-    return {"figure": draw_results(results, heading)} if figure_record(results) else {}
+    return {"figure": draw_scores(results, heading)} if score_marks(results) else {}

@@ -20,7 +20,7 @@ CURVE_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Curve:
+class RunCurve:
     """What a run's samples read, by `CURVE_COLUMNS`, and when the network grew."""
 
     columns: dict[str, list[float]]
@@ -85,7 +85,7 @@ class RunRecord:
     """The condition whose run this is, too: where both are the same network, trained alike."""
     trained_on: dict[str, Any] = field(default_factory=dict, compare=False)
     """Versions and machine, as `Experiment.circumstances` gives them."""
-    curve: Curve | None = None
+    curve: RunCurve | None = None
     """Metrics along the way, where the experiment keeps them."""
 
     @property
@@ -126,7 +126,7 @@ class RunRecord:
             growth_ended_by=result.growth_ended_by,
             shape=result.shape,
             trained_on=trained_on,
-            curve=Curve.of(result) if keeps_curve else None,
+            curve=RunCurve.of(result) if keeps_curve else None,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 """What is made of metrics along the way: last samples, equal training, pictures. All of made-up runs."""
 
-from xml.etree import ElementTree
-
 import pytest
 
 from autogrow.experiments.conditions import Condition, Design
-from autogrow.experiments.curve_drawing import Picture, curve_lines, draw_curves
+from autogrow.experiments.drawing import CurvePicture, curve_lines, draw_curves
 from autogrow.experiments.last_samples import last_samples, last_samples_table, to_dict
 from autogrow.experiments.matched_metrics import (
     AT_EQUAL_TRAIN_SCORE,
@@ -14,10 +12,10 @@ from autogrow.experiments.matched_metrics import (
     levels,
     matched_tables,
 )
-from autogrow.experiments.records import Curve, RunRecord
+from autogrow.experiments.records import RunCurve, RunRecord
 from autogrow.experiments.results import Results
-from autogrow.experiments.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, decades
 from autogrow.network.shape import NetworkShape
+from tests.experiments.drawings import Drawing
 
 STEPS = [10.0 * number for number in range(1, 13)]
 
@@ -30,7 +28,7 @@ def curve(level, growth=(), **columns):
         "step": STEPS, "train_loss": falling, "train_score": rising,
         "validation_loss": [2 * value for value in falling], "validation_score": [value / 2 for value in rising],
     }  # fmt: skip
-    return Curve({**defaults, **columns}, list(growth))
+    return RunCurve({**defaults, **columns}, list(growth))
 
 
 def results(curves):
@@ -65,7 +63,7 @@ class TestLastSamples:
         assert len(last_samples_table(made, "train_loss", "train loss", {}).columns) == 5
 
     def test_what_was_not_read_is_missing(self):
-        without = Curve({"step": STEPS, "train_loss": STEPS}, [])
+        without = RunCurve({"step": STEPS, "train_loss": STEPS}, [])
         made = results({"a": [without]})
         assert last_samples_table(made, "validation_loss", "loss", {}).rows[0][1:] == ("–",) * 4
         assert to_dict(made, ["validation_loss"]) == {"a": {"validation_loss": None}}
@@ -94,7 +92,7 @@ class TestEqualTraining:
 
 
 class TestPictures:
-    LOSS = Picture("step", "train_loss", "loss", logarithmic=True)
+    LOSS = CurvePicture("step", "train_loss", "loss", logarithmic=True)
 
     def test_lines_have_every_seed_the_median_and_where_it_grew(self):
         made = results({"a": [curve(1.0, growth=[30, 60]), curve(2.0), curve(5.0)]})
@@ -104,29 +102,38 @@ class TestPictures:
         assert line.growth == (30, 60)
 
     def test_places_at_which_seeds_differ_have_no_median(self):
-        other = Curve({"step": [5.0 * number for number in range(1, 13)], "train_loss": [1.0] * 12}, [])
+        other = RunCurve({"step": [5.0 * number for number in range(1, 13)], "train_loss": [1.0] * 12}, [])
         (line,) = curve_lines(results({"a": [curve(1.0), other]}), self.LOSS)
         assert line.median == ()
 
-    @pytest.mark.parametrize("picture", [LOSS, Picture("train_score", "validation_score", "accuracy", factor=100)])
-    def test_everything_lies_within_the_axes(self, picture):
+    @pytest.mark.parametrize("picture", [LOSS, CurvePicture("train_score", "validation_score", "accuracy", factor=100)])
+    def test_every_seed_the_medians_and_growth_are_drawn_within_the_axes(self, picture):
         made = results({"a": [curve(1e-6, growth=[50])], "b": [curve(0.0), curve(3.0)]})
-        tree = ElementTree.fromstring(draw_curves(made, picture, "a <b>"))
-        assert [group.findtext("{*}title") for group in tree.findall("{*}g")] == ["the a", "the b"]
-        lines = tree.findall("{*}g/{*}polyline")
-        assert len(lines) == 3 + (picture.across == "step")  # the median of both seeds
-        for line in lines:
-            for point in line.get("points").split():
-                x, y = map(float, point.split(","))
-                assert LEFT - 0.1 <= x <= WIDTH - RIGHT + 0.1
-                assert TOP - 0.1 <= y <= HEIGHT - BOTTOM + 0.1
+        drawn = Drawing(draw_curves(made, picture, "a <b> & $c$"))
+        assert {"a <b> & $c$", "the a", "the b", picture.title, picture.below} <= set(drawn.texts)
+        over_steps = picture.across == "step"
+        # One seed is drawn in bold; two are thin under their median, or bold where there is none.
+        assert len(drawn.lines("line-0")) == 1 and len(drawn.lines("seed-0")) == 0
+        assert (len(drawn.lines("line-1")), len(drawn.lines("seed-1"))) == ((1, 2) if over_steps else (2, 0))
+        assert len(drawn.groups("growth-0")) == over_steps and not drawn.groups("growth-1")
+        for line in (line for name in ("line-0", "line-1", "seed-1") for line in drawn.lines(name)):
+            assert all(drawn.is_within_axes(*point) for point in line)
+
+    def test_a_lower_loss_is_drawn_lower(self):
+        drawn = Drawing(draw_curves(results({"a": [curve(1.0)], "b": [curve(0.01)]}), self.LOSS, ""))
+        (high,), (low,) = drawn.lines("line-0"), drawn.lines("line-1")
+        assert all(above[1] < below[1] for above, below in zip(high, low, strict=True))  # SVG counts downwards
+
+    def test_the_same_results_are_the_same_document(self):
+        made = results({"a": [curve(1.0, growth=[50]), curve(2.0)]})
+        assert draw_curves(made, self.LOSS, "a") == draw_curves(made, self.LOSS, "a")
+
+    @pytest.mark.parametrize(("low", "high"), [(1e-6, 1.0), (0.1, 1.0), (0.5, 0.8)])
+    def test_logarithmic_axes_have_readable_ticks(self, low, high):
+        falling = [high - (high - low) * number / 11 for number in range(12)]
+        drawn = Drawing(draw_curves(results({"a": [curve(1.0, train_loss=falling)]}), self.LOSS, ""))
+        assert 2 <= len(drawn.tick_labels("y")) <= 9
 
     def test_runs_without_curves_cannot_be_drawn(self):
         with pytest.raises(ValueError, match="no run has kept its curve"):
             draw_curves(results({"a": [None]}), self.LOSS, "")
-
-    def test_logarithmic_scales_have_decades_or_steps_within_one(self):
-        assert decades(1e-4, 0.2) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
-        assert decades(0.15, 1.1) == pytest.approx([0.2, 0.5, 1.0])
-        assert decades(0.2, 0.9) == pytest.approx([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
-        assert Scale(0.01, 100, 0, 400, logarithmic=True)(1.0) == pytest.approx(200)

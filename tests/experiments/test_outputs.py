@@ -1,17 +1,16 @@
 """Tables and the picture: what they say of made-up results."""
 
 import re
-from xml.etree import ElementTree
 
 import pytest
 
 from autogrow.experiments.controls import COMPARISON, FULL, GROWN_AND_CONTROLS
-from autogrow.experiments.drawing import draw_results, figure_record
+from autogrow.experiments.drawing import draw_scores, moved_apart, score_marks
 from autogrow.experiments.records import RunRecord, read_outcome
 from autogrow.experiments.results import Results
-from autogrow.experiments.svg import HEIGHT, LEFT, RIGHT, TOP, WIDTH, ticks
 from autogrow.experiments.tables import markdown, results_tables
 from autogrow.network.shape import NetworkShape
+from tests.experiments.drawings import Drawing
 
 ACCURACIES = {"grown": 0.97, "full": 0.98, "final": 0.975, "same_compute": 0.96, "small": 0.90}
 COMPUTES = {"grown": 0.5, "full": 1.0, "final": 0.6, "same_compute": 0.5, "small": 0.1}
@@ -83,7 +82,7 @@ def test_a_record_is_read_as_it_was_written():
 
 class TestPicture:
     def test_the_record_has_means_deviations_and_every_seed(self):
-        grown, full = figure_record(results())[:2]
+        grown, full = score_marks(results())[:2]
         assert grown.mean == pytest.approx((0.5, 98.0))
         assert grown.deviation == pytest.approx(2**0.5)
         assert grown.seeds == (pytest.approx((0.5, 97.0)), pytest.approx((0.5, 99.0)))
@@ -92,31 +91,42 @@ class TestPicture:
     @pytest.mark.parametrize("num_seeds", [1, 2, 7])
     @pytest.mark.parametrize("task", ["classification", "regression"])
     def test_marks_lie_within_the_axes_and_higher_where_score_is(self, num_seeds, task):
-        found = results(num_seeds, task)
-        tree = ElementTree.fromstring(draw_results(found, "a <b> & c"))
-        groups = tree.findall("{*}g")
-        assert [group.findtext("{*}title") for group in groups] == [each.title for each in GROWN_AND_CONTROLS]
-        for group in groups:
-            circles = group.findall("{*}circle")
-            assert len(circles) == num_seeds + 1
-            assert all(LEFT <= float(circle.get("cx")) <= WIDTH - RIGHT for circle in circles)
-            assert all(TOP <= float(circle.get("cy")) <= HEIGHT for circle in circles)
-        heights = {group.findtext("{*}title"): float(group.find("{*}circle").get("cy")) for group in groups}
-        assert heights["full"] < heights["same compute"] < heights["small"]
-        assert "a <b> & c" in [text.text for text in tree.findall("{*}text")]
+        drawn = Drawing(draw_scores(results(num_seeds, task), "a <b> & $c$"))
+        titles = [each.title for each in GROWN_AND_CONTROLS]
+        assert {"a <b> & $c$", *titles} <= set(drawn.texts)
+        heights = {}
+        for index, title in enumerate(titles):
+            seeds, (mean,) = drawn.markers(f"seeds-{index}"), drawn.markers(f"mean-{index}")
+            assert len(seeds) == num_seeds
+            assert all(drawn.is_within_axes(*place) for place in (mean, *seeds))
+            assert mean[1] == pytest.approx(sum(y for _, y in seeds) / num_seeds)
+            assert mean[0] < min(x for x, _ in seeds)  # seeds do not cover it
+            heights[title] = mean[1]
+        assert heights["full"] < heights["same compute"] < heights["small"]  # SVG counts downwards
 
-    def test_means_at_the_same_place_stand_beside_each_other(self):
-        tree = ElementTree.fromstring(draw_results(results(), ""))
-        places = {
-            group.findtext("{*}title"): float(group.find("{*}circle").get("cx")) for group in tree.findall("{*}g")
-        }
-        assert abs(places["grown"] - places["same compute"]) == pytest.approx(14)
+    def test_means_at_the_same_place_are_moved_apart(self):
+        assert moved_apart([0.5, 1.0, 0.6, 0.5, 0.1], 0.2) == pytest.approx([
+            # 0.5, 0.5 and 0.6 stand at 0.2 from each other, about their mean
+            1.6 / 3 - 0.2 - 0.5, 0.0, 1.6 / 3 + 0.2 - 0.6, 1.6 / 3 - 0.5, 0.0,
+        ])  # fmt: skip
+        drawn = Drawing(draw_scores(results(), ""))
+        (grown,), (same_compute,) = (
+            drawn.markers(f"mean-{list(ACCURACIES).index(name)}") for name in ("grown", "same_compute")
+        )
+        assert abs(grown[0] - same_compute[0]) > 12  # points
 
-    def test_equal_results_can_be_drawn(self):
-        assert ElementTree.fromstring(draw_results(results(test_score=1.0, training_flops=1.0), "")) is not None
+    @pytest.mark.parametrize("score", [1.0, 0.0, 0.972])
+    def test_equal_results_can_be_drawn(self, score):
+        drawn = Drawing(draw_scores(results(test_score=score, training_flops=1.0), ""))
+        assert drawn.is_within_axes(*drawn.markers("mean-0")[0])
+        assert len(drawn.tick_labels("y")) >= 2
 
-    @pytest.mark.parametrize(("low", "high"), [(0, 1.08), (85, 98), (0.1, 0.10002), (-3, 4000), (97.2, 97.21)])
-    def test_ticks_are_round_and_within(self, low, high):
-        found = ticks(low, high)
-        assert 2 <= len(found) <= 8
-        assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
+    def test_results_without_a_score_cannot_be_drawn(self):
+        with pytest.raises(ValueError, match="no run has a score"):
+            draw_scores(results(test_score=None), "")
+
+    @pytest.mark.parametrize("spread", [1e-5, 1e-3, 0.1])
+    def test_ticks_are_told_apart(self, spread):
+        runs = [record(seed, name, test_score=0.97 + spread * seed) for seed in range(2) for name in ACCURACIES]
+        labels = Drawing(draw_scores(Results("classification", COMPARISON, tuple(runs)), "")).tick_labels("y")
+        assert 2 <= len(set(labels)) == len(labels)

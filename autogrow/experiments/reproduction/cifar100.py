@@ -8,7 +8,7 @@ published figures are those to beat. Both are meant for a GPU: on a CPU a run ta
 from autogrow.data.dataset import Dataset
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
 from autogrow.experiments.controls import FULL, GROWN, SAME_COMPUTE, plan_full, plan_grown, plan_same_compute
-from autogrow.experiments.curve_drawing import Picture
+from autogrow.experiments.drawing import CurvePicture
 from autogrow.experiments.matched_metrics import AT_EQUAL_TRAIN_SCORE, AT_EQUAL_VALIDATION_SCORE
 from autogrow.experiments.reproduction.base import REPRODUCTIONS, Arena, Request
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
@@ -117,9 +117,9 @@ def _length(training: TrainingSettings, request: Request) -> TrainingSettings:
 
 
 PICTURES = {
-    "validation-loss": Picture("step", "validation_loss", "validation loss", logarithmic=True),
-    "accuracy": Picture("step", "validation_score", "validation accuracy (%)", factor=100),
-    "loss-at-equal-training": Picture(
+    "validation-loss": CurvePicture("step", "validation_loss", "validation loss", logarithmic=True),
+    "accuracy": CurvePicture("step", "validation_score", "validation accuracy (%)", factor=100),
+    "loss-at-equal-training": CurvePicture(
         "train_score", "validation_loss", "validation loss", below="train accuracy", logarithmic=True
     ),
 }

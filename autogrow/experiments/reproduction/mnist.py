@@ -10,7 +10,7 @@ from collections.abc import Callable
 from autogrow.data.dataset import Dataset
 from autogrow.experiments.conditions import Condition, Design, Experiment, Finished, FixedPlan, TrainingPlan
 from autogrow.experiments.controls import GROWN, plan_grown
-from autogrow.experiments.curve_drawing import Picture
+from autogrow.experiments.drawing import CurvePicture
 from autogrow.experiments.reproduction.base import REPRODUCTIONS, Arena, Request
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 from autogrow.models.building import ModelSpec
@@ -128,8 +128,8 @@ MNIST = REPRODUCTIONS.register("mnist")(
         build=build,
         columns={"validation_loss": "validation loss", "train_loss": "train loss"},
         pictures={
-            "validation-loss": Picture("step", "validation_loss", "validation loss", logarithmic=True),
-            "train-loss": Picture("step", "train_loss", "train loss", logarithmic=True),
+            "validation-loss": CurvePicture("step", "validation_loss", "validation loss", logarithmic=True),
+            "train-loss": CurvePicture("step", "train_loss", "train loss", logarithmic=True),
         },
         published=PUBLISHED,
         published_column="validation_loss",

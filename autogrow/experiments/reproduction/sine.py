@@ -7,7 +7,7 @@ learning rate is not what anybody would use today, a policy and both static netw
 
 from autogrow.data.dataset import Dataset
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
-from autogrow.experiments.curve_drawing import Picture
+from autogrow.experiments.drawing import CurvePicture
 from autogrow.experiments.reproduction.base import REPRODUCTIONS, Arena, Request
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 from autogrow.models.building import ModelSpec
@@ -137,8 +137,8 @@ SINE = REPRODUCTIONS.register("sine")(
         build=build,
         columns={"train_loss": "train loss", "validation_loss": "validation loss"},
         pictures={
-            "train-loss": Picture("step", "train_loss", "train loss (mean squared error)", logarithmic=True),
-            "validation-loss": Picture("step", "validation_loss", "validation loss", logarithmic=True),
+            "train-loss": CurvePicture("step", "train_loss", "train loss (mean squared error)", logarithmic=True),
+            "validation-loss": CurvePicture("step", "validation_loss", "validation loss", logarithmic=True),
         },
         published=PUBLISHED,
     )

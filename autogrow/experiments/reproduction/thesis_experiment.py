@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autogrow.data.opening import open_dataset
-from autogrow.experiments.curve_drawing import Picture, draw_curves
+from autogrow.experiments.drawing import CurvePicture, draw_curves
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.last_samples import last_samples_table, to_dict
 from autogrow.experiments.matched_metrics import Matching, matched_tables
@@ -26,7 +26,7 @@ class ThesisExperiment(Reproduction):
     build: BuildArena
     columns: Mapping[str, str]
     """Columns of curves whose last samples are compared, with their titles."""
-    pictures: Mapping[str, Picture]
+    pictures: Mapping[str, CurvePicture]
     """By file name, without the ending."""
     published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """The thesis' mean and deviation of the last ten samples, by condition."""
