@@ -10,8 +10,7 @@ import optuna
 import torch
 from torch import nn
 
-from autogrow.data.arrays import Array, Layout
-from autogrow.data.catalogue import Task as TaskName
+from autogrow.data.arrays import Layout
 from autogrow.data.dataset import Dataset
 from autogrow.data.locations import default_data_dir
 from autogrow.data.opening import open_dataset
@@ -36,6 +35,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.reading.arrays import Array
 from autogrow.study.finding_runs import find_run, named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
@@ -47,7 +47,8 @@ from autogrow.study.search_space import read_space
 from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.warm_start import read_warm_start
-from autogrow.training.task import Metrics
+from autogrow.tasks import TASKS
+from autogrow.training.evaluation import Metrics
 from autogrow.training.trainer import Signal
 
 DEFAULT_DATASET = "digits"
@@ -196,7 +197,7 @@ def plan_new_search(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     data_dir: str | Path | None = None,
-    task: TaskName | None = None,
+    task: str | None = None,
     layout: Layout | None = None,
     warm_start: str | Sequence[str] = (),
     **settings: Any,
@@ -219,7 +220,7 @@ def plan_new_search(
         "fingerprint": opened.fingerprint,
         "task": opened.task,
         "layout": opened.layout,
-        "standardizes_targets": opened.task == "regression",
+        "standardizes_targets": TASKS[opened.task].standardizes_targets,
         "model": spec.name,
         "model_options": dict(spec.options),
         "space": content,
@@ -243,7 +244,7 @@ def train(
     epochs: int | None = None,
     train_size: int | None = None,
     data_dir: str | Path | None = None,
-    task: TaskName | None = None,
+    task: str | None = None,
     layout: Layout | None = None,
     device: str = "auto",
     execution: Execution = Execution(),
@@ -291,7 +292,7 @@ def compare(
     epochs: int | None = None,
     train_size: int | None = None,
     data_dir: str | Path | None = None,
-    task: TaskName | None = None,
+    task: str | None = None,
     layout: Layout | None = None,
     device: str = "auto",
     execution: Execution = Execution(),
@@ -350,7 +351,7 @@ def evaluate(
     *,
     model: str | None = None,
     data_dir: str | Path | None = None,
-    task: TaskName | None = None,
+    task: str | None = None,
     layout: Layout | None = None,
 ) -> Metrics:
     """Metrics of a saved network on a data set's test split, which is read as the network's own data were.
@@ -367,7 +368,7 @@ def evaluate(
 def open_data(
     dataset: str | Dataset | None,
     data_dir: str | Path | None,
-    task: TaskName | None = None,
+    task: str | None = None,
     layout: Layout | None = None,
     before: Mapping[str, Any] | None = None,
 ) -> Dataset:

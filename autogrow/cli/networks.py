@@ -57,14 +57,14 @@ def train(policy_file: Path, **options: Any) -> int:
     from autogrow.export.retraining import train_policy
     from autogrow.policy.execution import Execution
     from autogrow.policy.growth_policy import GrowthPolicy
-    from autogrow.training.task import Task
+    from autogrow.tasks import TASKS
 
     policy = GrowthPolicy.load(policy_file)
     before = read_before(policy, options["dataset"])
     dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
     if options["dataset"] is None:
         say_dataset(dataset.name, "which the policy was found with")
-    score_name = Task(dataset.task).score_name
+    score_name = TASKS[dataset.task].score_title
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
     set_threads(options["threads"])
@@ -108,13 +108,13 @@ def evaluate(folder: Path, dataset: str | None, as_json: bool, **options: Any) -
     from autogrow.data.reopening import recorded_dataset
     from autogrow.export.saved_network import read_config
     from autogrow.export.testing import plain_test_metrics
-    from autogrow.training.task import Task
+    from autogrow.tasks import TASKS
 
     config = read_config(folder)
     if dataset is None:
         say_dataset(recorded_dataset(config), "which the network was trained with")
     content = plain_test_metrics(evaluate_saved(folder, dataset, **options))
-    click.echo(json.dumps(content) if as_json else _test_line(content, Task(config["task"]).score_name))
+    click.echo(json.dumps(content) if as_json else _test_line(content, TASKS[config["task"]].score_title))
 
 
 def model_for(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:

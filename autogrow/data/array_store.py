@@ -15,14 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from autogrow.data.arrays import Array, ClassName, DecodedArrays, Layout, check_arrays
-from autogrow.data.catalogue import Augmentation, Task
+from autogrow.data.arrays import DecodedArrays, Layout, check_arrays
+from autogrow.data.catalogue import Augmentation
 from autogrow.data.locations import ARRAYS_FOLDER, default_data_dir, disk_errors, is_not_writable, unfinished_path
 from autogrow.data.sources import FORMAT_NUMBER, Source
 from autogrow.errors import DataError
+from autogrow.reading.arrays import Array
 from autogrow.reading.json_files import read_json
 from autogrow.reading.typed import typed
 from autogrow.removal import remove_written
+from autogrow.tasks import TASKS
+from autogrow.tasks.labels import ClassName
+from autogrow.tasks.registry import TaskName
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ class StoredMeta:
     """What ``meta.json`` holds. `shapes` and `dtypes` have one entry per array file that must be there."""
 
     format: int
-    task: Task
+    task: TaskName
     num_outputs: int
     layout: Layout
     classes: tuple[ClassName, ...]
@@ -137,9 +141,7 @@ def _layout_of(arrays: DecodedArrays) -> Layout:
 
 
 def _classes_of(arrays: DecodedArrays, num_outputs: int) -> tuple[ClassName, ...]:
-    if arrays.task == "regression":
-        return ()
-    return tuple(range(num_outputs)) if arrays.classes is None else arrays.classes
+    return TASKS[arrays.task].class_names(num_outputs) if arrays.classes is None else arrays.classes
 
 
 def _write_array(path: Path, array: Array) -> None:

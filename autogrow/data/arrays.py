@@ -3,30 +3,31 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
-from autogrow.data.catalogue import Augmentation, Task
+from autogrow.data.catalogue import Augmentation
 from autogrow.errors import DataError
+from autogrow.reading.arrays import Array
+from autogrow.reading.number_precision import check_finite
+from autogrow.tasks import TASKS
+from autogrow.tasks.labels import ClassName
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Layout = Literal["features", "grey_images", "channels_first", "channels_last"]
 """How the inputs of a file lie: (N, features), (N, H, W), (N, C, H, W) or (N, H, W, C)."""
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-ClassName = int | str | bool
-"""What a user calls a class."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecodedArrays:
     """One dataset in memory.
 
-    `x_train`, `x_test`: (N, features) or (N, C, H, W), uint8, float32 or float64. `y_train`, `y_test`: (N,) int64
-    classes, or (N, width) float32 or float64 targets. Both test arrays are None where the dataset has no test split.
+    `x_train`, `x_test`: (N, features) or (N, C, H, W), uint8, float32 or float64. `y_train`, `y_test`: stored as
+    their task encodes them. Both test arrays are None where the dataset has no test split.
     """
 
-    task: Task
+    task: str
     x_train: Array
     y_train: Array
     x_test: Array | None = None
@@ -67,15 +68,7 @@ def check_arrays(arrays: DecodedArrays, origin: str) -> int:
         _check_part(arrays.x_test, arrays.y_test, "test", origin)
         _check_same_form(arrays.x_train, arrays.x_test, "x", origin)
         _check_same_form(arrays.y_train, arrays.y_test, "y", origin)
-    if arrays.task == "regression":
-        return int(arrays.y_train.shape[1])
-    num_classes = _count_classes(arrays.y_train, origin)
-    if arrays.y_test is not None and arrays.y_test.max() >= num_classes:
-        raise DataError(
-            f"{origin}: y_test holds class {arrays.y_test.max()}, y_train only 0..{num_classes - 1}: "
-            "drop those test examples, or add training examples of that class"
-        )
-    return num_classes
+    return TASKS[arrays.task].count_outputs(arrays.y_train, arrays.y_test, origin)
 
 
 def _check_part(x: Array, y: Array, part: str, origin: str) -> None:
@@ -85,21 +78,6 @@ def _check_part(x: Array, y: Array, part: str, origin: str) -> None:
         raise DataError(f"{origin}: {len(x)} inputs in x_{part} but {len(y)} labels in y_{part}: make them agree")
     for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
         check_finite(array, name, origin)
-    if y.dtype.kind == "i" and y.min() < 0:
-        raise DataError(f"{origin}: y_{part} holds the negative label {y.min()}: classes are numbered from 0")
-
-
-def check_finite(array: Array, name: str, origin: str) -> None:
-    """Raises `DataError` for NaN or infinite values, with the row of the first."""
-    if array.dtype.kind != "f":
-        return
-    finite = np.isfinite(array)
-    if not finite.all():
-        row = np.unravel_index(int(np.argmin(finite)), array.shape)[0]
-        raise DataError(
-            f"{origin}: {name} holds {array.size - np.count_nonzero(finite)} NaN or infinite values as {array.dtype} "
-            f"(first in row {row}): remove or replace them"
-        )
 
 
 def _check_same_form(train: Array, test: Array, letter: str, origin: str) -> None:
@@ -108,17 +86,3 @@ def _check_same_form(train: Array, test: Array, letter: str, origin: str) -> Non
             f"{origin}: one example is {train.dtype} {train.shape[1:]} in {letter}_train but "
             f"{test.dtype} {test.shape[1:]} in {letter}_test: shape and kind must agree"
         )
-
-
-def _count_classes(labels: Array, origin: str) -> int:
-    # np.unique and not np.bincount: a stray label of 10**9 must not cost memory.
-    present = np.unique(labels)
-    gaps = np.flatnonzero(present != np.arange(len(present)))
-    if len(gaps):
-        raise DataError(
-            f"{origin}: no example of class {gaps[0]} in y_train: the labels must cover 0..{present[-1]}; "
-            "renumber them without a gap"
-        )
-    if len(present) < 2:
-        raise DataError(f"{origin}: y_train holds a single class, at least 2 are needed: check the data")
-    return len(present)

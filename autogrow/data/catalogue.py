@@ -7,10 +7,10 @@ https://github.com/zalandoresearch/fashion-mnist, https://www.cs.toronto.edu/~kr
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal
 
-Task = Literal["classification", "regression"]
-TASKS: tuple[Task, ...] = get_args(Task)
+Task = str
+"""The name of one of `autogrow.tasks.TASKS`."""
 Augmentation = Literal["none", "pad_crop_flip"]
 
 _MIB = 2**20
@@ -66,7 +66,7 @@ class DatasetEntry:
     """What is known of a built-in dataset before any of its files is opened."""
 
     title: str
-    task: Task
+    task: str
     input_shape: tuple[int, ...]
     num_outputs: int
     num_train: int

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from autogrow.data.array_store import array_path
-from autogrow.data.arrays import Array, ClassName, Layout
-from autogrow.data.catalogue import Augmentation, Task
-from autogrow.data.labels import shown_classes
+from autogrow.data.arrays import Layout
+from autogrow.data.catalogue import Augmentation
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit, split_indices
 from autogrow.errors import DataError
+from autogrow.reading.arrays import Array
+from autogrow.tasks import TASKS
+from autogrow.tasks.labels import ClassName
 
 _SHOWN_TARGETS = 3
 _LAYOUT_WORDS = {
@@ -30,7 +32,8 @@ class Dataset:
 
     name: str
     """As given to `open_dataset`."""
-    task: Task
+    task: str
+    """Its name among `autogrow.tasks.TASKS`."""
     input_shape: tuple[int, ...]
     """Of one example: (features,) or (C, H, W)."""
     num_outputs: int
@@ -56,9 +59,7 @@ class Dataset:
         shape = " x ".join(map(str, self.input_shape))
         features = f"{shape} feature{'s' if self.input_shape != (1,) else ''}"
         what = features if self.layout == "features" else f"images of {shape} ({_LAYOUT_WORDS[self.layout]})"
-        targets = f"{self.num_outputs} target{'s' if self.num_outputs > 1 else ''}"
-        if self.task == "classification":
-            targets = f"{self.num_outputs} classes ({shown_classes(self.classes)})"
+        targets = TASKS[self.task].describe(self.num_outputs, self.classes)
         if target_scale is not None:
             targets += f", standardized by {_shown(target_scale)}"
         numbers = f"{self.num_train} training and {self.num_test or 'no'} test examples"
@@ -67,32 +68,29 @@ class Dataset:
     def training_arrays(self) -> tuple[Array, Array]:
         """All training inputs and targets, memory-mapped and read-only.
 
-        inputs: (num_train, *input_shape) uint8, float32 or float64; targets: (num_train,) int64 classes or
-        (num_train, num_outputs) float32 or float64. Raises `DataError` when the folder has gone.
+        inputs: (num_train, *input_shape) uint8, float32 or float64; targets: (num_train, ...) as their task
+        stores them. Raises `DataError` when the folder has gone.
         """
         return open_array(self.arrays_folder, "x_train"), open_array(self.arrays_folder, "y_train")
 
-    def largest_class_share(self) -> float | None:
-        """Share of the training examples that is of the commonest class: what a network gets right that looks at
-        nothing. None for a regression."""
-        if self.task != "classification":
-            return None
+    def chance_level(self) -> float | None:
+        """The score on the training examples of the best answer that looks at no input; None where there is none."""
         _, targets = self.training_arrays()
-        return float(np.bincount(np.asarray(targets)).max() / self.num_train)
+        return TASKS[self.task].chance_level(targets)
 
     def split(
         self, *, seed: int, validation_fraction: float | None = None, train_size: int | None = None
     ) -> tuple[TrainSplit, ValidationSplit]:
-        """Divide the training set, stratified by class; equal arguments always give equal splits.
+        """Divide the training set, stratified as its task says; equal arguments always give equal splits.
 
         `validation_fraction` defaults to 0.2 below 10,000 training examples, else to 0.1. `train_size` keeps that many
         of the remaining examples, and at most max(train_size // 2, 500, classes) validation examples. Both splits are
         copies in memory. Raises `UsageError` for arguments out of range (see `autogrow.data.splits` for the rule).
         """
         inputs, targets = self.training_arrays()
-        labels = np.asarray(targets) if self.task == "classification" else np.zeros(self.num_train, dtype=np.int64)
+        strata = TASKS[self.task].strata(targets)
         train, validation = split_indices(
-            labels, seed=seed, validation_fraction=validation_fraction, train_size=train_size
+            strata, seed=seed, validation_fraction=validation_fraction, train_size=train_size
         )
         return (
             TrainSplit(inputs[train], targets[train], train),

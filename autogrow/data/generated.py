@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 
-from autogrow.data.arrays import Array, DecodedArrays
+from autogrow.data.arrays import DecodedArrays
 from autogrow.data.catalogue import ENTRIES
 from autogrow.data.sources import Source
 from autogrow.data.splits import proportional_counts, shuffled_by_class, take_per_class
 from autogrow.data.stable_random import uniform
+from autogrow.reading.arrays import Array
 
 _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_TEST_SEED = 20_240_901

@@ -1,7 +1,8 @@
 """Which axis of four-dimensional inputs holds the channels: decided where a shape allows one answer, else asked for."""
 
-from autogrow.data.arrays import Array, Layout
+from autogrow.data.arrays import Layout
 from autogrow.errors import DataError
+from autogrow.reading.arrays import Array
 
 _OF_DIMENSIONS: dict[int, tuple[Layout, ...]] = {
     2: ("features",),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from autogrow.data.catalogue import ENTRIES, CifarFiles, DatasetEntry, IdxFiles, Task
+from autogrow.data.catalogue import ENTRIES, CifarFiles, DatasetEntry, IdxFiles
 from autogrow.data.locations import resolve_data_dir
 from autogrow.data.opening import find_source
 from autogrow.errors import DataError
@@ -15,7 +15,7 @@ class DatasetListing:
 
     name: str
     title: str
-    task: Task
+    task: str
     input_shape: tuple[int, ...]
     num_outputs: int
     num_train: int

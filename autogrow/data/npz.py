@@ -1,8 +1,8 @@
 """A user's own data: one ``.npz`` file with `x_train`, `y_train` and, if there is a test split, `x_test`, `y_test`.
 
 Inputs of 2 dimensions are features, of 3 grey images (N, H, W), of 4 images (N, C, H, W) or (N, H, W, C), see
-`image_layout`. uint8 is kept; every other number becomes a float, see `number_precision`. What targets mean is said in
-`labels`.
+`image_layout`. uint8 is kept; every other number becomes a float, see `number_precision`. What targets mean is said by
+their task.
 """
 
 from functools import partial
@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from autogrow.data.arrays import Array, ClassName, DecodedArrays, Layout
-from autogrow.data.catalogue import Task
+from autogrow.data.arrays import DecodedArrays, Layout
 from autogrow.data.image_layout import channels_first, decide_layout
-from autogrow.data.labels import classes_of, decide_task, is_one_hot, numbers_of, targets_of
-from autogrow.data.number_precision import as_floats, num_constant_columns
 from autogrow.data.sources import Source
 from autogrow.errors import DataError
 from autogrow.paths import resolved
-from autogrow.reading.arrays import read_npz
+from autogrow.reading.arrays import Array, read_npz
+from autogrow.reading.number_precision import as_floats, num_constant_columns
+from autogrow.tasks import TASKS
+from autogrow.tasks.registry import decide_task
 
 _REQUIRED = ("x_train", "y_train")
 _OPTIONAL = ("x_test", "y_test")
 
 
-def find_npz(name: str, task: Task | None = None, layout: Layout | None = None) -> Source:
+def find_npz(name: str, task: str | None = None, layout: Layout | None = None) -> Source:
     """The source for the path `name`, read for `task` and `layout` where they are given.
 
     Raises `DataError` when there is no such file.
@@ -36,44 +36,26 @@ def find_npz(name: str, task: Task | None = None, layout: Layout | None = None) 
     return Source(str(path), (path,), partial(_decode, path, task, layout), variant)
 
 
-def _decode(path: Path, task: Task | None, layout: Layout | None) -> DecodedArrays:
+def _decode(path: Path, task: str | None, layout: Layout | None) -> DecodedArrays:
     loaded = _load(path)
     _check_filled(loaded, path)
     layout = decide_layout(loaded["x_train"].shape, layout, "x_train", str(path))
     x_train = _inputs(loaded["x_train"], "x_train", layout, path)
     x_test = _inputs(loaded["x_test"], "x_test", layout, path, x_train) if "x_test" in loaded else None
     task = decide_task(loaded["y_train"], task, str(path))
-    classes, y_train, y_test = (_targets if task == "regression" else _labels)(loaded, str(path))
+    encoded = TASKS[task].encode(loaded["y_train"], loaded.get("y_test"), str(path))
     constant = num_constant_columns(x_train)
     kind = "feature" if layout == "features" else "channel"
     return DecodedArrays(
         task=task,
         x_train=x_train,
-        y_train=y_train,
+        y_train=encoded.y_train,
         x_test=x_test,
-        y_test=y_test,
+        y_test=encoded.y_test,
         layout=layout,
-        classes=classes,
+        classes=encoded.classes,
         notes=(f"{constant} of {x_train.shape[1]} {kind}s never vary and say nothing",) if constant else (),
     )
-
-
-_Targets = tuple[tuple[ClassName, ...] | None, Array, Array | None]
-"""The names of the classes, and what is stored for training and test examples."""
-
-
-def _labels(loaded: dict[str, Array], origin: str) -> _Targets:
-    classes, y_train = classes_of(loaded["y_train"], origin)
-    width = loaded["y_train"].shape[1] if is_one_hot(loaded["y_train"]) else None
-    y_test = numbers_of(loaded["y_test"], "y_test", classes, width, origin) if "y_test" in loaded else None
-    return classes, y_train, y_test
-
-
-def _targets(loaded: dict[str, Array], origin: str) -> _Targets:
-    y_train = as_floats(targets_of(loaded["y_train"], "y_train", origin), "y_train", origin)
-    if "y_test" not in loaded:
-        return None, y_train, None
-    return None, y_train, as_floats(targets_of(loaded["y_test"], "y_test", origin), "y_test", origin, y_train.dtype)
 
 
 def _inputs(array: Array, name: str, layout: Layout, path: Path, train: Array | None = None) -> Array:

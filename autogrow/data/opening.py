@@ -4,7 +4,7 @@ from pathlib import Path
 
 from autogrow.data.array_store import StoredMeta, stored_arrays
 from autogrow.data.arrays import LAYOUTS, Layout
-from autogrow.data.catalogue import DATASET_NAMES, ENTRIES, TASKS, CifarFiles, IdxFiles, Task
+from autogrow.data.catalogue import DATASET_NAMES, ENTRIES, CifarFiles, IdxFiles
 from autogrow.data.cifar import find_cifar
 from autogrow.data.dataset import Dataset
 from autogrow.data.generated import find_generated
@@ -14,10 +14,11 @@ from autogrow.data.npz import find_npz
 from autogrow.data.sources import Source
 from autogrow.errors import DataError, UsageError, unknown_name
 from autogrow.paths import is_npz_name
+from autogrow.tasks import TASKS
 
 
 def open_dataset(
-    name: str, data_dir: Path | None = None, *, task: Task | None = None, layout: Layout | None = None
+    name: str, data_dir: Path | None = None, *, task: str | None = None, layout: Layout | None = None
 ) -> Dataset:
     """Open a built-in dataset (see `DATASET_NAMES`) or a path that ends in ``.npz``.
 
@@ -26,7 +27,7 @@ def open_dataset(
     `fetch_dataset`. Raises `DataError` for an unknown name, for files that are missing, damaged or inconsistent, and
     for a task or layout that they cannot have.
     """
-    for what, wanted, known in (("task", task, TASKS), ("layout", layout, LAYOUTS)):
+    for what, wanted, known in (("task", task, tuple(TASKS)), ("layout", layout, LAYOUTS)):
         if wanted is not None and wanted not in known:
             raise UsageError(unknown_name(what, str(wanted), known))
     folder = resolve_data_dir(data_dir)
@@ -52,7 +53,7 @@ def open_dataset(
     )
 
 
-def _check_form(name: str, meta: StoredMeta, task: Task | None, layout: Layout | None) -> None:
+def _check_form(name: str, meta: StoredMeta, task: str | None, layout: Layout | None) -> None:
     """Raises `DataError` where a built-in dataset is asked to be what it is not."""
     for what, wanted, found in (("task", task, meta.task), ("layout", layout, meta.layout)):
         if wanted not in (None, found):

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from autogrow.data.arrays import Array
 from autogrow.data.splits import TrainSplit
 from autogrow.data.stable_random import IntArray
 from autogrow.errors import DataError
+from autogrow.reading.arrays import Array
 
 MAX_MEASURED_EXAMPLES = 10_000
 UINT8_SCALE = 255.0

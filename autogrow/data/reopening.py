@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from autogrow.data.arrays import Layout
-from autogrow.data.catalogue import Task
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.errors import DataError, UsageError
 
 
 def reopen_dataset(
-    record: Mapping[str, Any], data_dir: Path, *, task: Task | None = None, layout: Layout | None = None
+    record: Mapping[str, Any], data_dir: Path, *, task: str | None = None, layout: Layout | None = None
 ) -> Dataset:
     """The data set of a policy's ``found_by`` or a saved network's configuration, read as it was read then.
 

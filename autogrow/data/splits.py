@@ -3,7 +3,7 @@
 The rule. The examples of every class are put into a random order of their own (fixed by the split's seed). Validation
 takes the first of each class, in proportion by largest remainder. A smaller training set (`train_size`) takes a prefix
 of the rest in an order in which every prefix is stratified, so the subset of 1,000 contains the subset of 500, and the
-validation set hardly depends on it. A regression set is one single class.
+validation set hardly depends on it. What a class is says the task: a regression set is one single one.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from autogrow.data.arrays import Array
 from autogrow.data.stable_random import IntArray, permutation
 from autogrow.errors import DataError, UsageError
+from autogrow.reading.arrays import Array
 
 SMALL_TRAINING_SET = 10_000
 SMALL_VALIDATION_FRACTION = 0.2

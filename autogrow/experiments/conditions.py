@@ -21,6 +21,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.report.judging import Yardstick
 from autogrow.study.settings import SPLIT_SEED, available_cores, versions
+from autogrow.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Experiment:
 
     @property
     def _scales_targets(self) -> bool:
-        return self.standardizes_targets and self.dataset.task == "regression"
+        return self.standardizes_targets and TASKS[self.dataset.task].standardizes_targets
 
     def yardstick(self, split: Literal["test", "validation"], *, by_loss: bool = False) -> Yardstick:
         """What results that are read on a split are compared by."""
@@ -61,7 +62,7 @@ class Experiment:
             number = self.dataset.num_test
         else:
             number = len(self.dataset.split(seed=SPLIT_SEED, train_size=self.train_size)[1])
-        return Yardstick(self.dataset.task, by_loss, number, self.dataset.largest_class_share())
+        return Yardstick(self.dataset.task, by_loss, number, self.dataset.chance_level())
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, as plain data without paths."""

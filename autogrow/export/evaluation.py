@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from autogrow.data.dataset import Dataset
-from autogrow.data.labels import shown_classes
 from autogrow.errors import NetworkError
 from autogrow.export.saved_network import SavedNetwork
 from autogrow.export.testing import read_test_split
-from autogrow.training.task import Metrics
+from autogrow.tasks.labels import shown_classes
+from autogrow.training.evaluation import Metrics
 
 
 def evaluate_network(saved: SavedNetwork, dataset: Dataset, folder: Path) -> Metrics:

@@ -2,15 +2,17 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from autogrow.data.arrays import ClassName, Layout
+from autogrow.data.arrays import Layout
 from autogrow.errors import NetworkError
 from autogrow.network.shape import NetworkShape
 from autogrow.reading.json_files import read_json
 from autogrow.reading.typed import typed
+from autogrow.tasks.labels import ClassName
+from autogrow.tasks.registry import TaskName
 
 FORMAT_NAME = "autogrow-network"
 FORMAT_VERSION = 1
@@ -56,7 +58,7 @@ class NetworkRecord(_Part):
     model: SavedModel
     input_shape: tuple[_Count, ...] = Field(min_length=1, max_length=8)
     num_outputs: _Count
-    task: Literal["classification", "regression"]
+    task: TaskName
     widths: dict[str, _Count]
     blocks: dict[str, _Count] | None = None
     """Older files lack these two."""

@@ -11,11 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autogrow.data.arrays import LAYOUTS, Array, ClassName, check_finite
+from autogrow.data.arrays import LAYOUTS
 from autogrow.data.preprocessing import UINT8_SCALE, Normalization
 from autogrow.errors import DataError, NetworkError
 from autogrow.network.running.evaluating import evaluating
-from autogrow.training.task import EVALUATION_BATCH
+from autogrow.reading.arrays import Array
+from autogrow.reading.number_precision import check_finite
+from autogrow.tasks import TASKS, Task
+from autogrow.tasks.labels import ClassName
+from autogrow.training.evaluation import EVALUATION_BATCH
 
 
 class PreparedNetwork(nn.Module):
@@ -24,10 +28,11 @@ class PreparedNetwork(nn.Module):
     Args:
         network: Takes standardized float32 inputs, (N, features) or (N, C, H, W).
         normalization: Of the inputs.
-        target_scale: Of the targets of a regression, where they were standardized.
+        target_scale: Of the targets, where they were standardized.
         input_shape: Of one example as the network takes it.
         layout: How a user's inputs lie.
-        classes: Names of the outputs; empty for a regression.
+        task: What it was trained for.
+        classes: Names of the outputs; empty where they are no classes.
         takes_bytes: Whether it was trained on uint8 inputs, which are divided by 255. Inputs of floating-point numbers
             are then taken to lie between 0 and 1. None: not known, as of networks saved before it was recorded.
     """
@@ -45,6 +50,7 @@ class PreparedNetwork(nn.Module):
         *,
         input_shape: tuple[int, ...],
         layout: str,
+        task: Task,
         classes: tuple[ClassName, ...],
         takes_bytes: bool | None,
     ) -> None:
@@ -52,6 +58,7 @@ class PreparedNetwork(nn.Module):
         self.network = network
         self.input_shape = input_shape
         self.layout = layout
+        self.task = task
         self.classes = classes
         self.takes_bytes = takes_bytes
         self._is_scaled = target_scale is not None
@@ -67,7 +74,9 @@ class PreparedNetwork(nn.Module):
     def of(cls, network: nn.Module, config: Mapping[str, Any], origin: str) -> Self:
         """Around a network that was read with its configuration. Raises `NetworkError` (naming `origin`)."""
         shape, outputs = tuple(config["input_shape"]), config["num_outputs"]
-        classes, layout = _classes(config), config.get("layout") or _plain_layout(shape)
+        task = TASKS[config["task"]]
+        classes = tuple(config.get("classes") or task.class_names(outputs))
+        layout = config.get("layout") or _plain_layout(shape)
         try:
             normalization = Normalization.from_dict(config["preprocessing"])
             record = config.get("target_scale")
@@ -77,7 +86,7 @@ class PreparedNetwork(nn.Module):
         fits = (
             len(normalization.mean) == shape[0]
             and layout in LAYOUTS
-            and len(classes) == (outputs if config["task"] == "classification" else 0)
+            and len(classes) == len(task.class_names(outputs))
             and (target_scale is None or len(target_scale.mean) == outputs)
         )
         if not fits:
@@ -89,6 +98,7 @@ class PreparedNetwork(nn.Module):
             target_scale,
             input_shape=shape,
             layout=layout,
+            task=task,
             classes=classes,
             takes_bytes=config.get("takes_bytes"),
         )
@@ -106,10 +116,7 @@ class PreparedNetwork(nn.Module):
         is_bytes = inputs.dtype == torch.uint8 or self.takes_bytes and not inputs.is_floating_point()
         scale = UINT8_SCALE if is_bytes and self.takes_bytes is not False else 1.0
         outputs: Tensor = self.network(((inputs.to(self.mean.dtype) / scale - self.mean) / self.std).float())
-        if self.classes:
-            return outputs
-        if outputs.ndim == 1:
-            outputs = outputs.unsqueeze(1)
+        outputs = self.task.in_rows(outputs)
         return outputs.to(self.target_std.dtype) * self.target_std + self.target_mean if self._is_scaled else outputs
 
     def predict(self, inputs: Any, *, probabilities: bool = False) -> Array:
@@ -121,8 +128,6 @@ class PreparedNetwork(nn.Module):
 
         Raises `DataError` for inputs of another shape or kind.
         """
-        if probabilities and not self.classes:
-            raise DataError("probabilities are of classes, and this network was trained for a regression: leave it out")
         array = self._checked(inputs)
         device = self.mean.device
         with evaluating(self), torch.inference_mode():
@@ -132,14 +137,9 @@ class PreparedNetwork(nn.Module):
             ]
             outputs = torch.cat(parts)
             if probabilities:
-                outputs = outputs.softmax(1)
-            values: Array = outputs.cpu().numpy()
-        if probabilities:
-            return values
-        if self.classes:
-            named: Array = np.asarray(self.classes)[values.argmax(axis=1)]
-            return named
-        return values[:, 0] if values.shape[1] == 1 else values
+                of_classes: Array = self.task.probabilities(outputs).cpu().numpy()
+                return of_classes
+            return self.task.answers(outputs, self.classes)
 
     def _checked(self, inputs: Any) -> Array:
         """The inputs as an array that `forward` reads as it should. Raises `DataError`."""
@@ -163,12 +163,6 @@ class PreparedNetwork(nn.Module):
                 )
             return np.array(array, dtype=np.float64 if array.dtype.kind == "f" else np.uint8)
         return np.array(array, dtype=np.uint8 if array.dtype == np.uint8 else np.float64)
-
-
-def _classes(config: Mapping[str, Any]) -> tuple[ClassName, ...]:
-    if config["task"] != "classification":
-        return ()
-    return tuple(config.get("classes") or range(config["num_outputs"]))
 
 
 def _plain_layout(input_shape: tuple[int, ...]) -> str:

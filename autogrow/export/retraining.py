@@ -35,10 +35,11 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.reading.json_files import read_json
 from autogrow.removal import refuse_links, temporary_names
 from autogrow.study.settings import SPLIT_SEED, versions
+from autogrow.tasks import TASKS
+from autogrow.training.evaluation import Metrics
 from autogrow.training.example_input import example_input
 from autogrow.training.output_check import check_outputs
 from autogrow.training.records import TrialFolder
-from autogrow.training.task import Metrics
 from autogrow.training.trainer import Signal, Trainer, TrainingOutcome
 from autogrow.training.training_data import TrainingData
 
@@ -149,7 +150,7 @@ def train_policy(
     if not 0 <= seed < 2**32:
         raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}")
     spec = model if isinstance(model, ModelSpec) else None
-    scales_targets = standardizes_targets and dataset.task == "regression"
+    scales_targets = standardizes_targets and TASKS[dataset.task].standardizes_targets
     request = _request(spec, dataset, policy, settings, seed, train_size)
     if scales_targets:
         request["standardizes_targets"] = True
@@ -240,6 +241,7 @@ def _result(
             data.target_scale,
             input_shape=dataset.input_shape,
             layout=dataset.layout,
+            task=data.task,
             classes=dataset.classes,
             takes_bytes=data.train.inputs.dtype == np.uint8,
         ).eval(),

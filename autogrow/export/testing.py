@@ -9,8 +9,9 @@ from torch import nn
 from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.test_split import open_test_split
+from autogrow.tasks import TASKS
 from autogrow.training.batches import DeviceExamples
-from autogrow.training.task import Metrics, Task
+from autogrow.training.evaluation import Metrics, evaluate
 
 
 def read_test_split(
@@ -20,15 +21,15 @@ def read_test_split(
 
     One that is undefined is NaN, and `undefined` says why. Raises `DataError` where there is no test split.
     """
-    task = Task(dataset.task, None if target_scale is None else target_scale.std)
+    task = TASKS[dataset.task]
     examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"), target_scale)
-    found = task.evaluate(module, examples)
+    found = evaluate(task, module, examples)
     if not math.isfinite(found.loss) or math.isinf(found.score):
         return unread(f"the test loss is {found.loss:g}: inputs or targets of the test split are out of range")
     if math.isnan(found.score):
         number = len(examples)
-        which = "of one test example" if number == 1 else f"of {number} test examples with one and the same target"
-        return Metrics(found.loss, math.nan, f"the {task.score_name} {which} is undefined")
+        which = "of one test example" if number == 1 else f"of {number} test examples {task.undefined_for}"
+        return Metrics(found.loss, math.nan, f"the {task.score_title} {which} is undefined")
     return found
 
 

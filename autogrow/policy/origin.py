@@ -1,6 +1,6 @@
 """Where a policy comes from, as its file says it: what commands take from there where they are not told."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -15,7 +15,7 @@ class Origin(BaseModel):
 
     study: str | None = None
     dataset: str | None = None
-    task: Literal["classification", "regression"] | None = None
+    task: str | None = None
     layout: str | None = None
     fingerprint: str | None = None
     train_size: int | None = None

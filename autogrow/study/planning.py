@@ -26,16 +26,15 @@ from autogrow.study.session_folder import authentication_problem, place_for_ray
 from autogrow.study.settings import LOCAL, SPLIT_SEED, SearchSettings, available_cores
 from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
+from autogrow.tasks import TASKS
 from autogrow.training.batches import BatchOrder
 from autogrow.training.checkpoint import check_checkpoints
-from autogrow.training.constant_targets import refuse_constant_targets
 from autogrow.training.example_input import example_input
 from autogrow.training.measuring import expected_samples
 from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
-from autogrow.training.task import Task
 from autogrow.training.trainer import TIMED_BATCH
-from autogrow.training.training_data import TrainingData
+from autogrow.training.training_data import TrainingData, refuse_unlearnable
 
 CONNECT_SECONDS = 5.0
 FEWEST_SAMPLES = 30
@@ -99,8 +98,8 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     dataset = open_dataset(settings.dataset, Path(settings.data_dir), task=settings.task, layout=settings.layout)
     train, validation = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
     for part in (train, validation):
-        refuse_constant_targets(Task(dataset.task), part)
-    read_on = {"num_validation": len(validation), "largest_class_share": dataset.largest_class_share()}
+        refuse_unlearnable(TASKS[dataset.task], part)
+    read_on = {"num_validation": len(validation), "largest_class_share": dataset.chance_level()}
     settings = settings.model_copy(update=read_on)
     module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
     check_checkpoints(module)

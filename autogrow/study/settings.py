@@ -16,6 +16,8 @@ from autogrow.policy.limits import SizeLimits
 from autogrow.policy.part import PolicyPart
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.reading.fields import MOST_BYTES, MOST_SECONDS, Count, PlainTable, Seconds
+from autogrow.tasks import TASKS
+from autogrow.tasks.registry import TaskName
 
 DEFAULT_TRIALS = 20
 LOCAL = "local"
@@ -40,7 +42,7 @@ class SearchSettings(PolicyPart):
     data_dir: str
     fingerprint: str
     """Of the data set's contents; a resumed search refuses other data."""
-    task: Literal["classification", "regression"]
+    task: TaskName
     layout: Literal["features", "grey_images", "channels_first", "channels_last"] | None = None
     """How the inputs lie in a user's file; None in runs from before it was recorded."""
     standardizes_targets: bool = False
@@ -112,7 +114,7 @@ SAME_EXPERIMENT = (
 def experiment_digest(settings: SearchSettings) -> str:
     """Equal for searches whose trials can be compared: drivers that share a study must agree in it."""
     content = settings.model_dump(mode="json", include=set(SAME_EXPERIMENT))
-    if settings.standardizes_targets and settings.task == "regression":
+    if settings.standardizes_targets and TASKS[settings.task].standardizes_targets:
         content["standardizes_targets"] = True  # not in searches from before, whose digest stays what it was
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

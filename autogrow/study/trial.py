@@ -21,7 +21,6 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from autogrow.data.arrays import Layout
-from autogrow.data.catalogue import Task as TaskName
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.errors import RunFolderError, one_line
@@ -59,7 +58,7 @@ class TrialConfig(BaseModel):
     training: dict[str, Any]
     dataset: str
     data_dir: str
-    task: TaskName | None = None
+    task: str | None = None
     layout: Layout | None = None
     standardizes_targets: bool = True
     model: str

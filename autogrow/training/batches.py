@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autogrow.data.arrays import Array
 from autogrow.data.preprocessing import Normalization, standardize
 from autogrow.data.splits import Examples
+from autogrow.reading.arrays import Array
 from autogrow.training.augmentation import NUM_DRAWS, Augmentation
 
 SMALL_BYTES = 16 * 2**20
@@ -41,6 +41,9 @@ class DeviceExamples:
         """Height, width and channels."""
         targets = examples.targets if target_scale is None else standardize(examples.targets, target_scale)
         self.targets = torch.from_numpy(_writeable(_narrow(targets))).to(device)
+        scales = None if target_scale is None else torch.tensor(target_scale.std, dtype=torch.float64, device=device)
+        self.target_units = scales
+        """(width,) what 1 of every standardized target is in the user's unit; None: targets as they are."""
         # What needs 64 bits has to be standardized in them.
         is_wide = examples.inputs.dtype == np.float64
         inputs = standardize(examples.inputs, normalization) if is_wide else examples.inputs

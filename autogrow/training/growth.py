@@ -18,10 +18,10 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.layer_selection import Probe
 from autogrow.policy.records import GroupStatistics, GrowthEvent, Sample
 from autogrow.policy.triggers import Verdict
+from autogrow.tasks import Task
 from autogrow.training.batches import stream_seed
 from autogrow.training.probing import probe_groups
 from autogrow.training.size_fitting import FittingSizes
-from autogrow.training.task import Task
 
 FLOPS_EXAMPLES = 2
 """Examples that FLOPs are counted on; the count per example does not depend on it."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from autogrow.errors import RAISED_BY_OTHERS, AutogrowError, NetworkError, one_line
 from autogrow.network.running.undisturbed import same_random_numbers
+from autogrow.tasks import Task
 from autogrow.training.batches import DeviceExamples
-from autogrow.training.task import Task
 from autogrow.training.training_data import TrainingData
 
 EXAMPLES = 7
@@ -39,7 +39,7 @@ def check_outputs(
         devices = [parameter.device for parameter in module.parameters()]
         examples = data.on(split, devices[0])
     inputs, targets = examples.batch(torch.arange(min(EXAMPLES, len(examples)), device=examples.device))
-    num_outputs = data.num_outputs or (None if data.task.kind == "classification" else targets.shape[1])
+    num_outputs = data.num_outputs
     modes = {child: child.training for child in module.modules()}
     try:
         module.train()
@@ -75,23 +75,14 @@ def _run(module: nn.Module, inputs: Tensor, mode: str, *, gradients: bool = Fals
 
 def _checked(found: object, targets: Tensor, task: Task, num_outputs: int | None) -> Tensor:
     """The outputs, where their kind and shape are those that the loss takes."""
-    count = len(targets)
-    if task.kind == "classification":
-        wanted = f"({count}, {num_outputs or 'classes'}): a value for each of {num_outputs or 'the'} classes"
-    elif num_outputs == 1:
-        wanted = f"({count}, 1) or ({count},): a value for each of {count} examples"
-    else:
-        wanted = f"({count}, {num_outputs}): a value for each of {num_outputs} targets"
+    wanted = task.wanted_outputs(targets, num_outputs)
     if not isinstance(found, Tensor):
         raise NetworkError(f"the network returned {_described(found)}, wanted is a tensor {wanted}; return that alone")
     shape = tuple(found.shape)
     if not found.is_floating_point():
         raise NetworkError(f"the network returned {found.dtype}, wanted are floating-point numbers {wanted}")
-    if task.kind == "classification":
-        fits = len(shape) == 2 and shape[0] == count and num_outputs in (None, shape[1])
-    else:
-        fits = shape == (count, num_outputs) or shape == (count,) and num_outputs == 1
-    if not fits:
+    if not wanted.fit(shape):
+        count = len(targets)
         raise NetworkError(
             f"the network returned {shape} for {count} examples, wanted is {wanted}{_fix(shape, count, num_outputs)}"
         )

@@ -9,12 +9,12 @@ from torch.optim import Optimizer
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
 from autogrow.policy.execution import Execution
+from autogrow.tasks import Task
 from autogrow.training.augmentation import Augmentation
 from autogrow.training.batches import BatchOrder, DeviceExamples
 from autogrow.training.captured_step import CapturedStep, recorder_for
 from autogrow.training.execution import autocast
 from autogrow.training.optimizers import set_learning_rate
-from autogrow.training.task import Task
 
 
 class Steps:

@@ -23,7 +23,7 @@ from autogrow.training.aftermath import next_observation, observe
 from autogrow.training.augmentation import Augmentation
 from autogrow.training.batches import BatchOrder, DeviceExamples
 from autogrow.training.checkpoint import check_checkpoints, load_checkpoint, save_checkpoint
-from autogrow.training.constant_targets import refuse_constant_targets
+from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.execution import channels_last
 from autogrow.training.forks import Fork, ForkStore, start_digest
 from autogrow.training.growth import FixedBatch, Growth
@@ -33,8 +33,7 @@ from autogrow.training.output_check import check_outputs
 from autogrow.training.records import TrialFolder
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.steps import Steps
-from autogrow.training.task import Metrics
-from autogrow.training.training_data import TrainingData
+from autogrow.training.training_data import TrainingData, refuse_unlearnable
 
 TIMED_BATCH = 128
 """Training examples whose forward pass is timed for a limit of latency."""
@@ -137,7 +136,7 @@ class Trainer:
         self._measuring = Measuring.plan(
             settings, self.num_steps, self._order.batch_size, self._train, self._validation, seed
         )
-        self._refuse_constant_targets()
+        self._refuse_unlearnable()
         if folder is not None:
             check_checkpoints(self.model)
         inputs, targets = self._train.batch(self._measuring.train_indices[:FIXED_BATCH])
@@ -168,17 +167,17 @@ class Trainer:
         self._next_poll = 0.0
         self._interrupt_seen = False
 
-    def _refuse_constant_targets(self) -> None:
-        """Wherever R² is going to be read, it must be defined: of all examples, and of those that samples are of."""
+    def _refuse_unlearnable(self) -> None:
+        """Wherever the score is going to be read, it must be defined: of all examples, and of those measured."""
         task, measuring, validation = self._data.task, self._measuring, self._data.validation
         matched = measuring.matched_train_indices(self._validation)
         parts: list[tuple[Examples, tuple[Tensor, Tensor]]] = [(self._data.train, (matched, measuring.train_indices))]
         if validation is not None and measuring.validation_indices is not None:
             parts.append((validation, (torch.arange(len(validation)), measuring.validation_indices)))
         for examples, (at_the_end, sampled) in parts:
-            refuse_constant_targets(task, examples)
-            refuse_constant_targets(task, examples, at_the_end, " that are read at the end")
-            refuse_constant_targets(task, examples, sampled, " that samples are of")
+            refuse_unlearnable(task, examples)
+            refuse_unlearnable(task, examples, at_the_end, " that are read at the end")
+            refuse_unlearnable(task, examples, sampled, " that samples are of")
 
     def _examples_of_a_step(self) -> Tensor:
         return self._train.batch(self._measuring.first(self._order.batch_size))[0]
@@ -351,7 +350,7 @@ class Trainer:
         )
 
     def _evaluate(self, examples: DeviceExamples, indices: Tensor | None = None) -> Metrics:
-        return self._data.task.evaluate(self.model, examples, indices, self.execution)
+        return evaluate(self._data.task, self.model, examples, indices, self.execution)
 
     def _check_finite(self, train: Metrics, validation: Metrics | None = None) -> None:
         if not train.is_finite:

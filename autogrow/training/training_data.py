@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization, measure_normalization, measure_target_scale
 from autogrow.data.splits import Examples, TrainSplit, ValidationSplit
+from autogrow.tasks import TASKS, Task
 from autogrow.training.batches import DeviceExamples
-from autogrow.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class TrainingData:
     normalization: Normalization
     augmentation: str = "none"
     target_scale: Normalization | None = None
-    """Mean and standard deviation of every target of a regression; None: targets as they are."""
+    """Mean and standard deviation of every target, where they are standardized; None: targets as they are."""
     num_outputs: int | None = None
-    """Of the network; None: not known beyond the classes that occur."""
+    """Of the network; None: not known beyond what the targets say."""
 
     @classmethod
     def of(
@@ -35,11 +36,11 @@ class TrainingData:
         *,
         standardizes_targets: bool = True,
     ) -> Self:
-        """Splits of a data set. Targets of a regression are standardized unless the caller wants them as they are."""
-        is_scaled = standardizes_targets and dataset.task == "regression"
-        scale = measure_target_scale(train) if is_scaled else None
+        """Splits of a data set. A task that standardizes targets does so unless the caller wants them as they are."""
+        task = TASKS[dataset.task]
+        scale = measure_target_scale(train) if standardizes_targets and task.standardizes_targets else None
         return cls(
-            Task(dataset.task, scale.std if scale is not None else None),
+            task,
             train,
             validation,
             measure_normalization(train),
@@ -51,3 +52,14 @@ class TrainingData:
     def on(self, examples: Examples, device: torch.device) -> DeviceExamples:
         """Examples of these data as the network sees them."""
         return DeviceExamples(examples, self.normalization, device, self.target_scale)
+
+
+def refuse_unlearnable(task: Task, examples: Examples, indices: Tensor | None = None, which: str = "") -> None:
+    """Raise `DataError` for examples that there is nothing to learn of, or that have no score.
+
+    Args:
+        indices: Look at these examples alone, which the message calls `which`.
+    """
+    targets = examples.targets if indices is None else examples.targets[indices.cpu().numpy()]
+    split = "validation" if isinstance(examples, ValidationSplit) else "training"
+    task.refuse_unlearnable(targets, f"{split} examples{which}")

@@ -30,7 +30,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy, static_policy
 from autogrow.study.search_space import SEARCHABLE_TRAINING
 from autogrow.study.settings import SPLIT_SEED
-from autogrow.training.task import Metrics
+from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.training_data import TrainingData
 from tests.benchmarks.static_networks import CPU, train_network
 from tests.benchmarks.table import Row
@@ -220,5 +220,5 @@ def _static(run: Run, config: dict[str, Any], dataset: Dataset) -> tuple[Metrics
     shape = dataset.input_shape, dataset.num_outputs
     spec, settings = resolve_model("auto", dataset, None), training_settings(dataset, None)
     module = train_network(config, data, shape, spec, settings, run.seed, lambda *progress: None)
-    held_out = data.task.evaluate(module, data.on(validation, CPU))
+    held_out = evaluate(data.task, module, data.on(validation, CPU))
     return held_out, read_test_split(module, dataset, data.normalization, data.target_scale)

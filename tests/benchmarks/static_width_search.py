@@ -35,7 +35,8 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.sampling import SAMPLERS, Sampling
 from autogrow.study.search_space import find_space
 from autogrow.study.settings import SPLIT_SEED
-from autogrow.training.task import Metrics, Task
+from autogrow.tasks import Task
+from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.training_data import TrainingData
 from tests.benchmarks.static_networks import CPU, full_widths, train_network
 
@@ -81,13 +82,13 @@ def run_trial(
     def report(step: int, num_steps: int, model: nn.Module) -> None:
         if step * NUM_REPORTS // num_steps > (step - 1) * NUM_REPORTS // num_steps:
             indices = None if step == num_steps else sample
-            tune.report({METRIC: score(data.task, data.task.evaluate(model, validation, indices))})
+            tune.report({METRIC: score(data.task, evaluate(data.task, model, validation, indices))})
 
     train_network(config, data, shape, spec, settings, seed, report)
 
 
 def score(task: Task, metrics: Metrics) -> float:
-    return metrics.score if task.kind == "classification" else -metrics.loss
+    return metrics.score if not task.standardizes_targets else -metrics.loss
 
 
 class Recorder(tune.Callback):

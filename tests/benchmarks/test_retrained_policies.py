@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.training.task import Metrics
+from autogrow.training.evaluation import Metrics
 from tests.benchmarks import retrained_policies
 from tests.benchmarks.retrained_policies import FIRST_SEED, UNITS, Finds, Run, _rows_of, trained
 

@@ -21,7 +21,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy
 from autogrow.report.judging import Yardstick
 from autogrow.study.trial_record import TrialRecord
-from autogrow.training.task import Metrics
+from autogrow.training.evaluation import Metrics
 
 from ..study.finished_run import MOST_ACCURATE, make_finished_run
 

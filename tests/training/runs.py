@@ -9,8 +9,8 @@ from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.tasks import TASKS
 from autogrow.training.example_input import example_input
-from autogrow.training.task import Task
 from autogrow.training.trainer import Signal, Trainer
 from autogrow.training.training_data import TrainingData
 
@@ -33,7 +33,7 @@ def images(count, seed):
 def data(validation=True, augmentation="none", train_size=96):
     train = TrainSplit(*images(train_size, 0))
     held_out = ValidationSplit(*images(64, 1)) if validation else None
-    return TrainingData(Task("classification"), train, held_out, measure_normalization(train), augmentation)
+    return TrainingData(TASKS["classification"], train, held_out, measure_normalization(train), augmentation)
 
 
 def policy(**fields):

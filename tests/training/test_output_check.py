@@ -11,9 +11,10 @@ from autogrow.data.preprocessing import measure_normalization
 from autogrow.data.splits import TrainSplit
 from autogrow.errors import NetworkError
 from autogrow.network.running.undisturbed import random_position
+from autogrow.tasks import TASKS
 from autogrow.training.output_check import check_outputs
-from autogrow.training.task import Task
 from autogrow.training.training_data import TrainingData
+from tests.tasks.metrics import metrics_of
 
 INPUTS = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
 
@@ -22,7 +23,7 @@ def data(task="classification", outputs=3):
     rows = np.arange(20)
     targets = rows % outputs if task == "classification" else np.tile(INPUTS[:, :1], outputs)
     train = TrainSplit(INPUTS, targets, rows)
-    return TrainingData(Task(task), train, None, measure_normalization(train), num_outputs=outputs)
+    return TrainingData(TASKS[task], train, None, measure_normalization(train), num_outputs=outputs)
 
 
 class Net(nn.Module):
@@ -140,11 +141,12 @@ def test_a_refused_network_is_left_as_it_was(network):
 )
 def test_the_loss_broadcasts_nothing(task, outputs, targets):
     with pytest.raises(NetworkError, match="the network returned"):
-        Task(task).loss(outputs, targets)
+        TASKS[task].loss(outputs, targets)
 
 
 def test_a_single_target_may_lack_its_axis():
     outputs, targets = torch.randn(5, 1), torch.randn(5, 1)
-    task = Task("regression")
+    task = TASKS["regression"]
     assert torch.equal(task.loss(outputs.squeeze(1), targets), task.loss(outputs, targets))
-    assert task._metrics(outputs.squeeze(1), targets) == task._metrics(outputs, targets)
+    flat = metrics_of("regression", outputs.squeeze(1), targets)
+    assert flat == metrics_of("regression", outputs, targets)

@@ -13,9 +13,9 @@ from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.records import Sample
 from autogrow.training.batches import DeviceExamples
 from autogrow.training.example_input import example_input
-from autogrow.training.task import Task
 from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
+from tests.tasks.metrics import metrics_of
 from tests.training.runs import policy, settings
 
 CPU = torch.device("cpu")
@@ -124,6 +124,6 @@ def test_wide_inputs_are_standardized_before_they_are_narrowed():
 
 def test_r_squared_takes_the_outputs_as_trained():
     targets = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
-    metrics = Task("regression", (10.0,))._metrics(torch.full((4,), 2.5), targets)  # (N,) for (N, 1)
+    metrics = metrics_of("regression", torch.full((4,), 2.5), targets, (10.0,))  # (N,) for (N, 1)
     assert metrics.score == pytest.approx(0.0)
     assert (metrics.loss, metrics.standardized_loss) == (pytest.approx(125.0), pytest.approx(1.25))

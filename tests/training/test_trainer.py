@@ -5,6 +5,7 @@ import torch
 
 from autogrow.errors import TrainingDivergedError
 from autogrow.network.measuring.flops import training_flops_per_example
+from autogrow.training.evaluation import evaluate
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Signal
 from tests.training.runs import CPU, RESNET, data, policy, same, settings, trainer, weights
@@ -149,6 +150,6 @@ def test_metrics_of_a_constant_network_are_those_of_guessing():
     run = trainer(the_policy=policy(initial_fraction=1.0))
     for parameter in run.model.parameters():
         parameter.data.zero_()
-    metrics = run._data.task.evaluate(run.model, run._train)
+    metrics = evaluate(run._data.task, run.model, run._train)
     assert metrics.loss == pytest.approx(math.log(4), rel=1e-5)
     assert run.device == CPU

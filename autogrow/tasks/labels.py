@@ -1,38 +1,25 @@
-"""What a user's `y_train` means: the task, and for classes their names in the order of a network's outputs.
+"""Class labels as users write them: their names in the order of a network's outputs, and the number of each example's.
 
-Whole numbers, truth values and text are classes, as are rows with a single one among zeros. Floating-point numbers
-are targets of a regression unless they are whole, at most 20 different ones, and each occurs five times: then they are
-class numbers that became floats on their way (in a table with gaps, in a spreadsheet). A caller may overrule this.
+Whole numbers, truth values and text are classes, as are rows with a single one among zeros.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from autogrow.data.arrays import Array, ClassName, check_finite
-from autogrow.data.catalogue import Task
-from autogrow.data.stable_random import IntArray
 from autogrow.errors import DataError
+from autogrow.reading.arrays import Array
+from autogrow.reading.number_precision import check_finite
+
+ClassName = int | str | bool
+"""What a user calls a class."""
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 MOST_FLOAT_CLASSES = 20
 FEWEST_OF_A_FLOAT_CLASS = 5
 _SHOWN_CLASSES = 6
 _INTEGER_LIMIT = 2.0**63
-
-
-def decide_task(y_train: Array, wanted: Task | None, origin: str) -> Task:
-    """The task that targets are for, `wanted` where that is possible. Raises `DataError` where it is not."""
-    if y_train.dtype.kind == "f":
-        check_finite(y_train, "y_train", origin)
-    if wanted == "regression" and y_train.dtype.kind in "US":
-        raise DataError(
-            f"{origin}: y_train holds text, which is no target of a regression: leave out --task regression"
-        )
-    if wanted is not None:
-        return wanted
-    if y_train.dtype.kind != "f" or is_one_hot(y_train) or _are_class_numbers(y_train):
-        return "classification"
-    return "regression"
 
 
 def classes_of(y_train: Array, origin: str) -> tuple[tuple[ClassName, ...], IntArray]:
@@ -85,21 +72,12 @@ def is_one_hot(array: Array) -> bool:
     return bool((ones.sum(axis=1) == 1).all() and (ones | (array == 0)).all())
 
 
-def targets_of(array: Array, name: str, origin: str) -> Array:
-    """Targets of a regression as (N, width)."""
-    if array.dtype.kind in "US":
-        raise DataError(f"{origin}: {name} holds text, which is no target of a regression")
-    if array.ndim not in (1, 2):
-        raise DataError(f"{origin}: {name} has shape {array.shape}: targets are (N,) or (N, width)")
-    return array[:, np.newaxis] if array.ndim == 1 else array
-
-
 def _one_each(labels: Array, name: str, origin: str) -> Array:
     """(N,) one label for each example: whole numbers, truth values or text."""
     if is_one_hot(labels):
         return np.asarray(labels.argmax(axis=1))
     if labels.ndim not in (1, 2) or labels.ndim == 2 and labels.shape[1] != 1:
-        several = " (several ones in a row are several labels, which are not supported)" if labels.ndim == 2 else ""
+        several = " (several ones in a row are several labels: --task multi_label)" if is_multi_hot(labels) else ""
         raise DataError(
             f"{origin}: {name} of shape {labels.shape}{several}: give one class per example, (N,), rows with a single "
             "one, (N, classes), or --task regression"
@@ -119,7 +97,14 @@ def _one_each(labels: Array, name: str, origin: str) -> Array:
     return labels.astype(np.int64)
 
 
-def _are_class_numbers(targets: Array) -> bool:
+def is_multi_hot(array: Array) -> bool:
+    """Whether this is (N, L) of zeros and ones, L at least 2, any number of ones in a row."""
+    if array.ndim != 2 or array.shape[1] < 2 or array.dtype.kind not in "buif" or not array.size:
+        return False
+    return bool(((array == 1) | (array == 0)).all())
+
+
+def are_class_numbers(targets: Array) -> bool:
     """Whether floating-point targets can only be class numbers: few, whole, and none of them rare."""
     if targets.size != len(targets) or not targets.size or not _whole(targets).all():
         return False

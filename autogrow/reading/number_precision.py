@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from autogrow.data.arrays import Array
 from autogrow.errors import DataError
+from autogrow.reading.arrays import Array
 
 FARTHEST_MEAN = 64.0
 """Standard deviations between mean and 0 up to which 32 bits are enough: what they round is then below 1e-5 of one."""
@@ -79,3 +79,16 @@ def _check_told_apart(array: Array, name: str, origin: str) -> None:
                 f"{origin}: {name} holds {smallest} to {largest} in column {number}, which 64-bit floats cannot tell "
                 "apart: subtract an offset"
             )
+
+
+def check_finite(array: Array, name: str, origin: str) -> None:
+    """Raises `DataError` for NaN or infinite values, with the row of the first."""
+    if array.dtype.kind != "f":
+        return
+    finite = np.isfinite(array)
+    if not finite.all():
+        row = np.unravel_index(int(np.argmin(finite)), array.shape)[0]
+        raise DataError(
+            f"{origin}: {name} holds {array.size - np.count_nonzero(finite)} NaN or infinite values as {array.dtype} "
+            f"(first in row {row}): remove or replace them"
+        )

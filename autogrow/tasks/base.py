@@ -1,0 +1,190 @@
+"""What a network is trained for: its loss, its score, and what a user's targets mean.
+
+Everything that differs from task to task stands in one class per task, and nothing else asks which task it is. The
+first half of a task is about arrays and is free of torch, so that data sets can be read without it; the second half is
+about tensors, and imports torch where it is called.
+
+A new task is one file. Needed are the score's name, a loss, a streaming score, and how many outputs a network has:
+
+    class Ranking(Task):
+        score_name, score_title = "reciprocal_rank", "reciprocal rank"
+        def count_outputs(self, y_train, y_test, origin): return y_train.shape[1]
+        def wanted_outputs(self, targets, num_outputs): return WantedOutputs((targets.shape,), "a rank for each item")
+        def loss(self, outputs, targets): return -(targets * outputs.log_softmax(1)).sum(1).mean()
+        def new_score(self): return MeanReciprocalRank()  # update(outputs, targets), then compute()
+
+    TASKS.register("ranking")(Ranking())
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from autogrow.errors import DataError, NetworkError
+from autogrow.reading.arrays import Array
+from autogrow.tasks.labels import ClassName, IntArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedTargets:
+    """A file's targets as they are stored: a network's outputs are compared with rows of these."""
+
+    y_train: Array
+    y_test: Array | None
+    classes: tuple[ClassName, ...] | None = None
+    """Names of the outputs in their order, where a user has named them."""
+
+
+@dataclass(frozen=True)
+class WantedOutputs:
+    """The outputs that a loss takes for a batch of targets."""
+
+    shapes: tuple[tuple[int | None, ...], ...]
+    """Each may be had; None for a length that nothing decides. The first is the usual one."""
+    meaning: str
+    """What a network's numbers stand for: "a value for each of 10 classes"."""
+
+    def fit(self, shape: Sequence[int]) -> bool:
+        """Whether outputs of this shape are among the wanted."""
+        return any(
+            len(shape) == len(wanted)
+            and all(length in (None, given) for length, given in zip(wanted, shape, strict=True))
+            for wanted in self.shapes
+        )
+
+    def __str__(self) -> str:
+        shapes = (str(tuple("classes" if length is None else length for length in shape)) for shape in self.shapes)
+        return f"{' or '.join(shapes).replace(repr('classes'), 'classes')}: {self.meaning}"
+
+
+class StreamingScore(ABC):
+    """A score of many examples that is given a batch at a time and never holds their outputs together.
+
+    Sums stay on the device in 64 bits until `compute`, so that no batch waits for it.
+    """
+
+    @abstractmethod
+    def update(self, outputs: "Tensor", targets: "Tensor") -> None:
+        """Take in one batch; both as the task's loss takes them."""
+
+    @abstractmethod
+    def compute(self) -> float:
+        """The score of all that was taken in; NaN where it is not defined."""
+
+
+class Task(ABC):
+    """What a network is trained for. Tasks have no state: one object serves every run.
+
+    In the shapes below, N are all examples of a split, B those of a batch.
+    """
+
+    score_name: ClassVar[str]
+    """The score's name in `autogrow.metrics`, by which objectives, tables and files call it."""
+    score_title: ClassVar[str]
+    """The same as it is read: "accuracy"."""
+    standardizes_targets: ClassVar[bool] = False
+    """Whether a network is trained on targets of mean 0 and standard deviation 1, and read in the user's unit."""
+    undefined_for: ClassVar[str] = "like these"
+    """Examples that have no score, in words after "the score of 20 test examples"."""
+
+    # Arrays
+
+    def recognizes(self, y_train: Array) -> bool:
+        """Whether a user's targets speak for this task by themselves; False: it has to be asked for."""
+        return False
+
+    def encode(self, y_train: Array, y_test: Array | None, origin: str) -> EncodedTargets:
+        """A user's targets as they are stored. Raises `DataError` (naming `origin`) for what this task cannot have."""
+        return EncodedTargets(y_train, y_test)
+
+    @abstractmethod
+    def count_outputs(self, y_train: Array, y_test: Array | None, origin: str) -> int:
+        """The number of a network's outputs for stored targets. Raises `DataError` where they cannot be trained on."""
+
+    def class_names(self, num_outputs: int) -> tuple[ClassName, ...]:
+        """What outputs are called that a user has not named; () where they are no classes."""
+        return ()
+
+    def describe(self, num_outputs: int, classes: Sequence[ClassName]) -> str:
+        """What the targets are, in words: "10 classes (0..9)"."""
+        return f"{num_outputs} output{'s' if num_outputs > 1 else ''}"
+
+    def strata(self, targets: Array) -> IntArray:
+        """(N,) the stratum of every example, numbered from 0 without a gap: splits take their share of each."""
+        return np.zeros(len(targets), dtype=np.int64)
+
+    def chance_level(self, targets: Array) -> float | None:
+        """The score of the best answer that looks at no input; None where there is none to speak of."""
+        return None
+
+    def has_learned(self, score: float, chance_level: float | None, num_examples: int | None) -> bool:
+        """Whether a score is above chance by more than chance; True where nothing is known of it.
+
+        Args:
+            chance_level: As `chance_level` gave it for the training examples.
+            num_examples: That the score was read on.
+        """
+        return chance_level is None or score > chance_level
+
+    chance_answer: ClassVar[str] = "an answer that looks at no input"
+    """The answer that `chance_level` is of, in words before "has 10.00 %"."""
+    counts_examples: ClassVar[bool] = False
+    """Whether a score is a share of examples, so that differences can be told as a number of them."""
+
+    def refuse_unlearnable(self, targets: Array, examples: str) -> None:  # noqa: B027  (most have nothing to refuse)
+        """Raise `DataError` for examples that there is nothing to learn of, or that have no score.
+
+        Args:
+            targets: As they are stored.
+            examples: Which they are, in words: "training examples".
+        """
+
+    # Tensors
+
+    @abstractmethod
+    def loss(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        """Mean over the batch, as it is trained on, differentiable.
+
+        Raises `NetworkError` for outputs of a shape that was not wanted: nothing is ever broadcast.
+        """
+
+    @abstractmethod
+    def new_score(self) -> StreamingScore:
+        """A score that has taken in nothing yet."""
+
+    @abstractmethod
+    def wanted_outputs(self, targets: "Tensor", num_outputs: int | None) -> WantedOutputs:
+        """The outputs that the loss takes for these targets; `num_outputs` is None where no data set says it."""
+
+    def example_input(self, input_shape: tuple[int, ...], num_outputs: int, number: int) -> "Tensor":
+        """(number, *input_shape) to trace and check a network with, always the same: noise, as of standardized inputs.
+
+        A task whose networks embed whole numbers gives such numbers.
+        """
+        import torch
+
+        return torch.randn((number, *input_shape), generator=torch.Generator().manual_seed(0))
+
+    def in_rows(self, outputs: "Tensor") -> "Tensor":
+        """A network's outputs in their usual shape, where the loss takes several."""
+        return outputs
+
+    def answers(self, outputs: "Tensor", classes: Sequence[ClassName]) -> Array:
+        """What a user is told for outputs in rows, in their own unit: names of classes, or values."""
+        values: Array = outputs.cpu().numpy()
+        return values
+
+    def probabilities(self, outputs: "Tensor") -> "Tensor":
+        """Of every class for outputs in rows. Raises `DataError` where the outputs are no classes."""
+        raise DataError("probabilities are of classes, and this network was not trained for any: leave it out")
+
+
+def wrong_shape(outputs: "Tensor", wanted: object) -> NetworkError:
+    """The error for outputs that the loss does not take."""
+    return NetworkError(f"the network returned {tuple(outputs.shape)} for targets that want {wanted}")
