@@ -1,5 +1,6 @@
 """The Python interface: what ``import autogrow`` offers. The command line calls the same functions."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from torch import nn
 
 from autogrow.data.arrays import Layout
 from autogrow.data.dataset import Dataset
-from autogrow.data.locations import default_data_dir
-from autogrow.data.opening import open_dataset
-from autogrow.data.reopening import reopen_dataset
+from autogrow.data.python_data import DEFAULT_NAME
 from autogrow.errors import UsageError, shortened
 from autogrow.experiments.comparison import KIND, compare_policy
 from autogrow.experiments.conditions import Experiment
@@ -27,12 +25,20 @@ from autogrow.export.policies import export_policy
 from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
+from autogrow.inputs import (
+    DataLike,
+    open_data,
+    read_before,
+    resolve_data_dir,
+    resolve_device,
+    resolve_model,
+    training_settings,
+)
 from autogrow.keywords import refuses_unknown
-from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model
-from autogrow.paths import is_npz_name, resolved, resolved_dataset
+from autogrow.models.building import ModelSpec
+from autogrow.paths import resolved, resolved_dataset
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.part import validated
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.reading.arrays import Array
@@ -51,12 +57,8 @@ from autogrow.tasks import TASKS
 from autogrow.training.evaluation import Metrics
 from autogrow.training.trainer import Signal
 
+logger = logging.getLogger(__name__)
 DEFAULT_DATASET = "digits"
-SMALL_TRAINING_SET = 10_000
-FEWEST_STEPS_OF_AN_EPOCH = 8
-SMALLEST_DEFAULT_BATCH = 8
-EPOCHS_OF_SMALL_SETS = 15
-EPOCHS_OF_LARGE_SETS = 10
 
 
 def _settings_of_a_search() -> list[str]:
@@ -137,7 +139,7 @@ class Study:
 
 @refuses_unknown(_settings_of_a_search)
 def search(
-    dataset: str | None = None,
+    dataset: DataLike | None = None,
     model: str | ModelSpec | None = None,
     *,
     trials: int | None = None,
@@ -154,8 +156,7 @@ def search(
     A run with a network of one's own needs its `model` named again: what a folder holds is never imported.
     Raises `autogrow.errors.AutogrowError` with one line for anything that a user can mend.
     """
-    dataset_name = dataset or DEFAULT_DATASET
-    folder = named_run(out, next_run_name(out, dataset_name) if name is None else name)
+    folder = named_run(out, next_run_name(out, _stem_of(dataset)) if name is None else name)
     seconds = parse_duration(time_budget) if time_budget is not None else None
     if resume:
         if name is None:
@@ -164,8 +165,18 @@ def search(
         plan = plan_resumed_search(folder, trials=trials, time_budget_seconds=seconds, **given)
     else:
         chosen = DEFAULT_TRIALS if trials is None else trials
-        plan = plan_new_search(dataset_name, model or "auto", trials=chosen, time_budget_seconds=seconds, **settings)
+        data = DEFAULT_DATASET if dataset is None else dataset
+        plan = plan_new_search(data, model or "auto", trials=chosen, time_budget_seconds=seconds, **settings)
     return Study(run_search(plan, folder, resume=resume, monitor=monitor))
+
+
+def _stem_of(dataset: DataLike | None) -> str:
+    """What a run is named after where its caller gives no name."""
+    if dataset is None:
+        return DEFAULT_DATASET
+    if isinstance(dataset, Dataset):
+        return dataset.name
+    return os.fspath(dataset) if isinstance(dataset, str | os.PathLike) else DEFAULT_NAME
 
 
 @refuses_unknown(_settings_of_a_search)
@@ -176,7 +187,10 @@ def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
     """
     given = {name: value for name, value in settings.items() if value is not None}
     changes = {name: given.pop(name) for name in RESUMABLE_SETTINGS if name in given}
-    refuse_changes(folder.settings(), given)
+    before = folder.settings()
+    if not isinstance(given.get("dataset", ""), str):
+        given["dataset"] = open_data(given["dataset"], before.data_dir, before.task, before.layout).name
+    refuse_changes(before, given)
     if "data_dir" in changes:
         changes["data_dir"] = str(resolve_data_dir(changes["data_dir"]))
     model = given.get("model")
@@ -185,7 +199,7 @@ def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
 
 @refuses_unknown(_settings_of_a_search)
 def plan_new_search(
-    dataset: str,
+    dataset: DataLike,
     model: str | ModelSpec = "auto",
     *,
     trials: int = DEFAULT_TRIALS,
@@ -212,10 +226,10 @@ def plan_new_search(
     if not isinstance(training, TrainingSettings | None):
         raise UsageError(f"training is {shortened(repr(training), 80)}: write TrainingSettings(...)")
     content = read_space(space)
-    opened = open_dataset(dataset, data_dir, task=task, layout=layout)
+    opened = open_data(dataset, data_dir, task, layout)
     spec = resolve_model(model, opened, model_options)
     fields = {
-        "dataset": resolved_dataset(dataset),
+        "dataset": resolved_dataset(opened.name),
         "data_dir": str(data_dir),
         "fingerprint": opened.fingerprint,
         "task": opened.task,
@@ -237,7 +251,7 @@ def plan_new_search(
 @refuses_unknown()
 def train(
     model: str | ModelSpec | nn.Module,
-    dataset: str | Dataset | None,
+    dataset: DataLike | None,
     policy: GrowthPolicy | str | Path,
     *,
     seed: int = 0,
@@ -267,6 +281,8 @@ def train(
     else:
         chosen = resolve_model(model, opened, None)
     settings = training_settings(opened, policy.training, epochs)
+    if opened.num_test == 0:
+        logger.warning(f"data set {opened.name} has no test split: the network is not tested")
     return train_policy(
         chosen,
         opened,
@@ -285,7 +301,7 @@ def train(
 @refuses_unknown()
 def compare(
     model: str | ModelSpec,
-    dataset: str | Dataset | None,
+    dataset: DataLike | None,
     policy: GrowthPolicy | str | Path,
     *,
     seeds: int = 5,
@@ -347,7 +363,7 @@ def predict(
 @refuses_unknown()
 def evaluate(
     folder: str | Path,
-    dataset: str | Dataset | None = None,
+    dataset: DataLike | None = None,
     *,
     model: str | None = None,
     data_dir: str | Path | None = None,
@@ -363,83 +379,3 @@ def evaluate(
     saved = load_network(folder, model)
     opened = open_data(dataset, data_dir, task, layout, saved.config)
     return evaluate_network(saved, opened, resolved(folder))
-
-
-def open_data(
-    dataset: str | Dataset | None,
-    data_dir: str | Path | None,
-    task: str | None = None,
-    layout: Layout | None = None,
-    before: Mapping[str, Any] | None = None,
-) -> Dataset:
-    """A data set by name, a user's own file read as `task` and `layout` say, or else as `before` (found_by, config).
-
-    None is the data set of `before`.
-    """
-    if isinstance(dataset, Dataset):
-        return dataset
-    if dataset is None:
-        return reopen_dataset(before or {}, resolve_data_dir(data_dir), task=task, layout=layout)
-    read = before if before is not None and is_npz_name(dataset) else {}
-    return open_dataset(
-        dataset, resolve_data_dir(data_dir), task=task or read.get("task"), layout=layout or read.get("layout")
-    )
-
-
-def read_before(policy: GrowthPolicy, dataset: str | Dataset | None) -> Mapping[str, Any] | None:
-    """How the search that found a policy read its data, where they are the same file, or no other is given."""
-    found = policy.found_by or {}
-    same = isinstance(dataset, str) and is_npz_name(dataset) and found.get("dataset") == str(resolved(dataset))
-    return found if same or dataset is None else None
-
-
-def resolve_data_dir(data_dir: str | Path | None) -> Path:
-    return default_data_dir() if data_dir is None else resolved(data_dir)
-
-
-def resolve_device(device: str) -> str:
-    """ "auto" is the GPU where PyTorch sees one. Raises `UsageError` for a GPU that is not there."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device {device!r}, but PyTorch sees no GPU here: leave it out to run on the CPU")
-    return device
-
-
-def resolve_model(model: str | ModelSpec, dataset: Dataset, options: Mapping[str, Any] | None) -> ModelSpec:
-    """The model that a caller names: by name with options, or the one that fits the data."""
-    if isinstance(model, ModelSpec):
-        return model.given_by_caller()
-    spec = automatic_model(dataset.input_shape, dataset.task) if model == AUTOMATIC else ModelSpec(model)
-    return ModelSpec(spec.name, {**spec.options, **(options or {})}).given_by_caller()
-
-
-def training_settings(
-    dataset: Dataset,
-    base: TrainingSettings | None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-) -> TrainingSettings:
-    """`base`, or the defaults for a data set of this size, with what was given in their place.
-
-    `epochs` also stands in place of a number of steps in `base`.
-    """
-    if base is None:
-        base = TrainingSettings(
-            epochs=EPOCHS_OF_SMALL_SETS if dataset.num_train < SMALL_TRAINING_SET else EPOCHS_OF_LARGE_SETS,
-            batch_size=_default_batch_size(dataset.num_train),
-        )
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    changes: dict[str, float | None] = {name: value for name, value in given.items() if value is not None}
-    if epochs is not None:
-        changes["steps"] = None
-    return validated(TrainingSettings, {**base.model_dump(), **changes}, "training")
-
-
-def _default_batch_size(num_examples: int) -> int:
-    """Halved while an epoch has too few steps to learn anything by, on data sets of less than a thousand examples."""
-    size: int = TrainingSettings().batch_size
-    while size > SMALLEST_DEFAULT_BATCH and num_examples < FEWEST_STEPS_OF_AN_EPOCH * size:
-        size //= 2
-    return size

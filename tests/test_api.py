@@ -231,3 +231,37 @@ class TestStudy:
     def test_the_constructor_opens_nothing_and_says_what_does(self, given):
         with pytest.raises(UsageError, match=r"opens nothing: write Study\.load\("):
             autogrow.Study(given)
+
+
+class TestDataGivenInPython:
+    """The end of the way of `tests/data/test_python_data.py`: what is trained, searched and gone on with."""
+
+    X = np.random.default_rng(1).normal(size=(240, 6)).astype(np.float32)
+    Y = (X[:, 0] > 0).astype(int)
+
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def test_a_search_is_planned_on_it_and_goes_on_with_it(self, tmp_path):
+        plan = plan_new_search((self.X, self.Y))
+        assert plan.settings.dataset == plan.dataset.name and plan.settings.dataset.endswith("arrays.npz")
+        folder = RunFolder(tmp_path / "run")
+        folder.create(plan.settings.model_dump(mode="json"))
+        resumed = plan_resumed_search(folder, dataset=(self.X, self.Y))
+        assert resumed.settings == plan.settings == plan_resumed_search(folder).settings
+        with pytest.raises(UsageError, match="dataset cannot change in a resumed run"):
+            plan_resumed_search(folder, dataset=(self.X + 1, self.Y))
+
+    def test_trained_on_it_a_network_is_evaluated_on_it(self, tmp_path, one_thread):
+        data = (self.X, self.Y, self.X[:40], self.Y[:40])
+        result = autogrow.train("mlp", data, autogrow.GrowthPolicy(), epochs=2, out=tmp_path / "model", device="cpu")
+        assert result.test is not None
+        assert autogrow.evaluate(tmp_path / "model").score == result.test.score
+
+    def test_without_a_test_part_that_is_said_and_nothing_is_split_off(self, caplog, one_thread):
+        result = autogrow.train("mlp", (self.X, self.Y), autogrow.GrowthPolicy(), epochs=1, device="cpu")
+        assert result.test is None
+        assert "no test split" in caplog.text
+        with pytest.raises(UsageError, match="has no test split"):
+            autogrow.compare("mlp", (self.X, self.Y), autogrow.GrowthPolicy(), seeds=1, epochs=1, device="cpu")

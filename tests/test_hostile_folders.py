@@ -309,9 +309,9 @@ def test_code_is_imported_at_one_place_behind_one_check():
 def test_only_what_a_caller_gives_counts_as_named():
     """A new place here needs a reason why no file can come that way."""
     assert calls("given_by_caller") == [
-        "api.py: resolve_model",  # an argument of the Python interface, or of the command line
-        "api.py: resolve_model",
         "cli/inspection.py: inspect",  # the command's argument
+        "inputs.py: resolve_model",  # an argument of the Python interface, or of the command line
+        "inputs.py: resolve_model",
         "models/building.py: named_again",  # after it was compared with what the caller says
         "study/trial.py: _train",  # a trial's configuration is made by `TrialConfig.of` alone, which refuses others
     ]

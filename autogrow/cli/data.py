@@ -21,8 +21,8 @@ def data(ctx: click.Context) -> None:
 @json_option
 def list_data(data_dir: str | None, as_json: bool) -> None:
     """Show the built-in data sets and where their files are looked for."""
-    from autogrow.api import resolve_data_dir
     from autogrow.data import list_datasets
+    from autogrow.inputs import resolve_data_dir
 
     listings = list_datasets(resolve_data_dir(data_dir))
     if as_json:
@@ -41,7 +41,7 @@ def list_data(data_dir: str | None, as_json: bool) -> None:
 @data_dir_option
 def fetch(name: str, data_dir: str | None) -> None:
     """Download a data set's official files, checksums verified; without a network, say what to put where."""
-    from autogrow.api import resolve_data_dir
     from autogrow.data import fetch_dataset
+    from autogrow.inputs import resolve_data_dir
 
     click.echo(fetch_dataset(name, resolve_data_dir(data_dir)).message)

@@ -128,8 +128,8 @@ def doctor(data_dir: str | None) -> None:
     """Show versions, devices, memory, free disk and data sets, and what is missing."""
     import torch
 
-    from autogrow.api import resolve_data_dir
     from autogrow.data import list_datasets
+    from autogrow.inputs import resolve_data_dir
     from autogrow.study.settings import available_cores, versions
 
     for name, version in versions().items():

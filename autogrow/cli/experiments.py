@@ -66,8 +66,8 @@ def confirm(run_path: str | None, **options: Any) -> int:
     Writes confirmation.json, table.md, figure.svg and the best as policy.yaml. The same command goes on where it was;
     --seeds and --top may be raised. Without RUN, of the newest run in results.
     """
-    from autogrow.api import resolve_device
     from autogrow.experiments.confirmation import confirm_policies, first_seed_of
+    from autogrow.inputs import resolve_device
 
     set_threads(options["threads"])
     run, data_dir = chosen_run(run_path, options["storage"]), options["data_dir"]
@@ -169,8 +169,8 @@ def compare(policy_file: Path, **options: Any) -> int:
 
 
 def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
-    from autogrow.api import open_data, read_before, resolve_device, training_settings
     from autogrow.experiments.conditions import Experiment
+    from autogrow.inputs import open_data, read_before, resolve_device, training_settings
     from autogrow.policy.execution import Execution
     from autogrow.policy.growth_policy import GrowthPolicy
 
@@ -295,7 +295,7 @@ def reproduce(name: str, **options: Any) -> int:
 
 
 def _device(given: str) -> str:
-    from autogrow.api import resolve_device
+    from autogrow.inputs import resolve_device
 
     return resolve_device(given)
 
@@ -309,8 +309,8 @@ def _all_on(device: str, quick: bool) -> list[str]:
 
 def _need_data(reproductions: list[Any], device: str, data_dir: Any) -> None:
     """Open all data before anything is trained. Raises `DataError` for what is not there."""
-    from autogrow.api import resolve_data_dir
     from autogrow.data.opening import open_dataset
+    from autogrow.inputs import resolve_data_dir
 
     for name in dict.fromkeys(name for each in reproductions for name in each.needed_data(device)):
         open_dataset(name, resolve_data_dir(data_dir))
@@ -318,9 +318,9 @@ def _need_data(reproductions: list[Any], device: str, data_dir: Any) -> None:
 
 def _request(reproduction: Any, options: dict[str, Any], device: str, *, several: bool) -> Any:
     """How one of them is to be run. Raises `UsageError` where that could not end well."""
-    from autogrow.api import resolve_data_dir
     from autogrow.experiments.reproduction.base import Request
     from autogrow.experiments.running import check_num_seeds
+    from autogrow.inputs import resolve_data_dir
     from autogrow.policy.execution import Execution
     from autogrow.study.settings import available_cores
 

@@ -72,7 +72,7 @@ def _dataset(options: dict[str, Any]) -> Any:
         raise UsageError("--dataset and --input-shape both give the input's shape: leave one out")
     if options["outputs"] is not None:
         raise UsageError("--dataset and --outputs both give the number of outputs: leave one out")
-    from autogrow.api import open_data
+    from autogrow.inputs import open_data
 
     return open_data(options["dataset"], options["data_dir"], options["task"], options["layout"])
 

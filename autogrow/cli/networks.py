@@ -53,8 +53,8 @@ def train(policy_file: Path, **options: Any) -> int:
     Writes model.safetensors and config.json. In Python, autogrow.load(DIR) takes inputs as they lie in your file, and
     autogrow.predict(DIR, inputs) returns names of classes, or values in your unit.
     """
-    from autogrow.api import open_data, read_before, resolve_device, training_settings
     from autogrow.export.retraining import train_policy
+    from autogrow.inputs import open_data, read_before, resolve_device, training_settings
     from autogrow.policy.execution import Execution
     from autogrow.policy.growth_policy import GrowthPolicy
     from autogrow.tasks import TASKS
@@ -122,7 +122,7 @@ def model_for(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
 
     A policy file may say which built-in network it was found with; it may not name code of its own to run.
     """
-    from autogrow.api import resolve_model
+    from autogrow.inputs import resolve_model
     from autogrow.models.building import ModelSpec
     from autogrow.models.registry import MODELS
 

@@ -59,7 +59,7 @@ model_option_option: Decorator = click.option(
 known_dataset_option: Decorator = click.option(
     "--dataset", help="A built-in data set (autogrow data list), or a .npz file  [default: the one of before]"
 )
-"""The data set where a policy or a saved network may say which it was; see `autogrow.api.open_data`."""
+"""The data set where a policy or a saved network may say which it was; see `autogrow.inputs.open_data`."""
 
 
 def say_dataset(name: str, why: str) -> None:

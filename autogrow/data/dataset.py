@@ -5,16 +5,20 @@ The test arrays lie in the same folder but are opened by `autogrow.data.test_spl
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
-from autogrow.data.array_store import array_path
+from autogrow.data.array_store import ARRAY_FILES, StoredMeta, array_path, stored_arrays
 from autogrow.data.arrays import Layout
 from autogrow.data.catalogue import Augmentation
+from autogrow.data.npz import find_npz
 from autogrow.data.preprocessing import Normalization
+from autogrow.data.python_data import DEFAULT_NAME, as_array, is_kept_here, kept, stacked
 from autogrow.data.splits import TrainSplit, ValidationSplit, split_indices
-from autogrow.errors import DataError
+from autogrow.errors import DataError, UsageError
 from autogrow.reading.arrays import Array
+from autogrow.removal import remove_written
 from autogrow.tasks import TASKS
 from autogrow.tasks.labels import ClassName
 
@@ -53,6 +57,110 @@ class Dataset:
     augmentation: Augmentation
     """What the published results on this dataset augment training images with."""
     arrays_folder: Path
+
+    @classmethod
+    def of_stored(cls, name: str, folder: Path, meta: StoredMeta) -> Self:
+        """The data set whose decoded arrays lie in `folder`."""
+        return cls(
+            name=name,
+            task=meta.task,
+            input_shape=meta.shapes["x_train"][1:],
+            num_outputs=meta.num_outputs,
+            num_train=meta.shapes["x_train"][0],
+            num_test=meta.shapes.get("x_test", (0,))[0],
+            fingerprint=meta.fingerprint,
+            layout=meta.layout,
+            classes=meta.classes,
+            notes=meta.notes,
+            augmentation=meta.augmentation,
+            arrays_folder=folder,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Any,
+        y: Any,
+        x_test: Any = None,
+        y_test: Any = None,
+        *,
+        task: str | None = None,
+        layout: Layout | None = None,
+        name: str = DEFAULT_NAME,
+        data_dir: Path | None = None,
+    ) -> Self:
+        """A data set of arrays, kept in a file so that trials, and runs that are resumed later, find it.
+
+        The file lies at ``<data_dir>/autogrow-given/<digest>/<name>.npz`` and is read like any ``.npz`` of a user's
+        own; equal arrays share one. `discard` deletes it. Without a test part nothing is split off for testing:
+        `train` then says that there is no test split, and `compare`, which reads it, refuses.
+
+        Args:
+            x: Inputs (N, features), (N, H, W), (N, C, H, W) or (N, H, W, C): arrays, tensors, tables of numbers, lists.
+            y: Targets (N,), (N, width) or one-hot rows: whole numbers, truth values and text are classes.
+            x_test: Inputs of the test split; it is read once, when nothing is left to decide.
+            y_test: Its targets.
+            task: What the targets are for; None: decided by them.
+            layout: How the inputs lie; None: decided by their shape.
+            name: What runs and reports call the data set.
+            data_dir: Where the file lies; None: the user's cache folder. Trials on other machines must see it.
+
+        Raises:
+            DataError: For arrays of unequal lengths, of shapes or kinds that are no data, and for a full disk.
+            UsageError: For a name that no file can have.
+        """
+        given = {"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test}
+        arrays = {key: as_array(value, key) for key, value in given.items() if value is not None}
+        for needed in ("x_train", "y_train"):
+            if needed not in arrays:
+                raise DataError(f"{needed} is None: give inputs and targets")
+        path = str(kept(arrays, name, data_dir))
+        # Decoded arrays of a user's own file are kept in the cache, see `opening.open_dataset`.
+        return cls.of_stored(path, *stored_arrays(find_npz(path, task, layout), None))
+
+    @classmethod
+    def from_examples(
+        cls,
+        examples: Any,
+        test: Any = None,
+        *,
+        task: str | None = None,
+        layout: Layout | None = None,
+        name: str = DEFAULT_NAME,
+        data_dir: Path | None = None,
+    ) -> Self:
+        """A data set of anything with ``__len__`` and ``__getitem__``, such as a map-style data set of PyTorch.
+
+        Every example is read once and kept, see `from_arrays`, which has the other arguments: what is random in it,
+        such as augmentation, is drawn once.
+
+        Args:
+            examples: Pairs (input, target) for training, all of one shape.
+            test: The same for the test split.
+
+        Raises:
+            DataError: Where an example cannot be read, is no pair, or has another shape than the first.
+            UsageError: For a name that no file can have.
+        """
+        x, y = stacked(examples, "examples")
+        x_test, y_test = (None, None) if test is None else stacked(test, "test")
+        return cls.from_arrays(x, y, x_test, y_test, task=task, layout=layout, name=name, data_dir=data_dir)
+
+    def discard(self) -> None:
+        """Delete the file of a data set that was given in Python, and its decoded arrays.
+
+        Runs that were made on it can then be read, but not resumed, and not confirmed.
+
+        Raises:
+            UsageError: For any other data set: its files are the user's.
+        """
+        path = Path(self.name)
+        if not is_kept_here(path):
+            raise UsageError(f"data set {self.name!r} was not given as arrays or examples: its files are yours")
+        path.unlink(missing_ok=True)
+        remove_written(self.arrays_folder, ARRAY_FILES)
+        if path.parent.exists() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
     def describe(self, target_scale: Normalization | None = None) -> str:
         """How the data are read, in one line: numbers, shape, layout, task, classes, what targets are scaled by."""

@@ -1,6 +1,9 @@
 """From a dataset's name to a `Dataset`: find its files, decode them once, describe the stored arrays."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from autogrow.data.array_store import StoredMeta, stored_arrays
 from autogrow.data.arrays import LAYOUTS, Layout
@@ -11,8 +14,9 @@ from autogrow.data.generated import find_generated
 from autogrow.data.idx import find_idx
 from autogrow.data.locations import resolve_data_dir
 from autogrow.data.npz import find_npz
+from autogrow.data.python_data import Examples
 from autogrow.data.sources import Source
-from autogrow.errors import DataError, UsageError, unknown_name
+from autogrow.errors import DataError, UsageError, kind_of, unknown_name
 from autogrow.paths import is_npz_name
 from autogrow.tasks import TASKS
 
@@ -37,24 +41,47 @@ def open_dataset(
     arrays_folder, meta = stored_arrays(source, None if is_npz else folder)
     if not is_npz:
         _check_form(name, meta, task, layout)
-    return Dataset(
-        name=name,
-        task=meta.task,
-        input_shape=meta.shapes["x_train"][1:],
-        num_outputs=meta.num_outputs,
-        num_train=meta.shapes["x_train"][0],
-        num_test=meta.shapes.get("x_test", (0,))[0],
-        fingerprint=meta.fingerprint,
-        layout=meta.layout,
-        classes=meta.classes,
-        notes=meta.notes,
-        augmentation=meta.augmentation,
-        arrays_folder=arrays_folder,
+    return Dataset.of_stored(name, arrays_folder, meta)
+
+
+def open_given(
+    data: Any, data_dir: Path | None = None, *, task: str | None = None, layout: Layout | None = None
+) -> Dataset:
+    """A data set in any form in which Python may give one.
+
+    Args:
+        data: A `Dataset`; a name, or the path of an ``.npz`` file (str or Path); arrays as (X, y) or
+            (X, y, X_test, y_test); anything with ``__len__`` and ``__getitem__`` that gives pairs (input, target).
+        data_dir: Where the files of named data sets lie, and where what is given is kept.
+        task: What the targets are for; None: decided by them.
+        layout: How the inputs lie; None: decided by their shape.
+
+    Raises:
+        DataError: See `open_dataset`, `Dataset.from_arrays` and `Dataset.from_examples`.
+        UsageError: For what is none of these, and a task or layout that an open `Dataset` does not have.
+    """
+    if isinstance(data, Dataset):
+        _check_form(data.name, data, task, layout)
+        return data
+    if isinstance(data, str | os.PathLike):
+        name = os.fspath(data)
+        if not isinstance(data, str) and not is_npz_name(name):
+            raise UsageError(f"data set {name!r} is a path that does not end in .npz: save arrays with numpy.savez")
+        return open_dataset(name, data_dir, task=task, layout=layout)
+    if isinstance(data, tuple):
+        if len(data) not in (2, 4):
+            raise UsageError(f"data of {len(data)} arrays: give (X, y), or (X, y, X_test, y_test)")
+        return Dataset.from_arrays(*data, task=task, layout=layout, data_dir=data_dir)
+    if isinstance(data, Examples) and not isinstance(data, Mapping) and not hasattr(data, "__array__"):
+        return Dataset.from_examples(data, task=task, layout=layout, data_dir=data_dir)
+    raise UsageError(
+        f"data set is {kind_of(data)}: give a name, the path of an .npz file, arrays as (X, y), or something with "
+        "__len__ and __getitem__ that gives pairs (input, target)"
     )
 
 
-def _check_form(name: str, meta: StoredMeta, task: str | None, layout: Layout | None) -> None:
-    """Raises `DataError` where a built-in dataset is asked to be what it is not."""
+def _check_form(name: str, meta: StoredMeta | Dataset, task: str | None, layout: Layout | None) -> None:
+    """Raises `DataError` where a data set is asked to be what it is not."""
     for what, wanted, found in (("task", task, meta.task), ("layout", layout, meta.layout)):
         if wanted not in (None, found):
             raise DataError(f"dataset {name!r} has the {what} {found}, not {wanted}: leave out --{what}")

@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from autogrow.api import resolve_data_dir, resolve_model, training_settings
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.experiments.statistics import paired_difference, spread
 from autogrow.export.retraining import train_policy
 from autogrow.export.testing import read_test_split
+from autogrow.inputs import resolve_data_dir, resolve_model, training_settings
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy, static_policy
 from autogrow.study.search_space import SEARCHABLE_TRAINING

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from autogrow.api import resolve_data_dir
 from autogrow.data.opening import open_dataset
+from autogrow.inputs import resolve_data_dir
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.running.evaluating import evaluating

@@ -27,8 +27,8 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 from torch import nn
 
-from autogrow.api import resolve_data_dir, resolve_model, training_settings
 from autogrow.data.opening import open_dataset
+from autogrow.inputs import resolve_data_dir, resolve_model, training_settings
 from autogrow.models.building import ModelSpec
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings

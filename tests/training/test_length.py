@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from autogrow.api import plan_new_search, training_settings
+from autogrow.api import plan_new_search
 from autogrow.errors import PolicyError
+from autogrow.inputs import training_settings
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings
 from tests.training.runs import ending, same, settings, trained, trainer

@@ -1,0 +1,128 @@
+"""What callers of `search`, `train`, `compare` and `evaluate` give, made into what these work with.
+
+One way from a data set, a model, a device and training settings as a person gives them, on the command line or in
+Python, to the opened data, the model's specification and complete settings. Nothing is trained here.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autogrow.data.arrays import Layout
+from autogrow.data.dataset import Dataset
+from autogrow.data.locations import default_data_dir
+from autogrow.data.opening import open_given
+from autogrow.data.python_data import Examples
+from autogrow.data.reopening import reopen_dataset
+from autogrow.errors import UsageError
+from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model
+from autogrow.paths import is_npz_name, resolved
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.part import validated
+from autogrow.policy.training_settings import TrainingSettings
+
+SMALL_TRAINING_SET = 10_000
+FEWEST_STEPS_OF_AN_EPOCH = 8
+SMALLEST_DEFAULT_BATCH = 8
+EPOCHS_OF_SMALL_SETS = 15
+EPOCHS_OF_LARGE_SETS = 10
+
+DataLike = str | os.PathLike[str] | Dataset | tuple[Any, ...] | Examples
+"""A data set in any form that `autogrow.data.opening.open_given` opens."""
+
+
+def open_data(
+    dataset: DataLike | None,
+    data_dir: str | os.PathLike[str] | None,
+    task: str | None = None,
+    layout: Layout | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """The data set that a caller gives; a file of their own is read as `task` and `layout` say, or else as `before`.
+
+    Args:
+        dataset: In any form that `autogrow.data.opening.open_given` opens; None is the data set of `before`.
+        data_dir: Where the files of named data sets lie; None: the user's cache folder.
+        task: What the targets of a user's own data are for; None: as before, or decided by them.
+        layout: How their inputs lie; None: as before, or decided by their shape.
+        before: What a policy was found with, or a network was trained with: ``found_by``, or ``config.json``.
+
+    Raises:
+        DataError: For data that are missing, damaged, inconsistent, or others than `before` says.
+        UsageError: For what is no data set, and where none is given and `before` names none.
+    """
+    folder = resolve_data_dir(data_dir)
+    if dataset is None:
+        return reopen_dataset(before or {}, folder, task=task, layout=layout)
+    name = _path_or_name(dataset)
+    read = before if before is not None and name is not None and is_npz_name(name) else {}
+    return open_given(dataset, folder, task=task or read.get("task"), layout=layout or read.get("layout"))
+
+
+def _path_or_name(dataset: DataLike | None) -> str | None:
+    """What a data set goes by that is given by its name or path."""
+    return os.fspath(dataset) if isinstance(dataset, str | os.PathLike) else None
+
+
+def read_before(policy: GrowthPolicy, dataset: DataLike | None) -> Mapping[str, Any] | None:
+    """How the search that found a policy read its data, where they are the same file, or no other is given."""
+    found = policy.found_by or {}
+    name = _path_or_name(dataset)
+    same = name is not None and is_npz_name(name) and found.get("dataset") == str(resolved(name))
+    return found if same or dataset is None else None
+
+
+def resolve_data_dir(data_dir: str | os.PathLike[str] | None) -> Path:
+    """Where data sets lie: the folder given, absolute, or the user's cache."""
+    return default_data_dir() if data_dir is None else resolved(data_dir)
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" is the GPU where PyTorch sees one. Raises `UsageError` for a GPU that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device {device!r}, but PyTorch sees no GPU here: leave it out to run on the CPU")
+    return device
+
+
+def resolve_model(model: str | ModelSpec, dataset: Dataset, options: Mapping[str, Any] | None) -> ModelSpec:
+    """The model that a caller names: by name with options, or the one that fits the data."""
+    if isinstance(model, ModelSpec):
+        return model.given_by_caller()
+    spec = automatic_model(dataset.input_shape, dataset.task) if model == AUTOMATIC else ModelSpec(model)
+    return ModelSpec(spec.name, {**spec.options, **(options or {})}).given_by_caller()
+
+
+def training_settings(
+    dataset: Dataset,
+    base: TrainingSettings | None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+) -> TrainingSettings:
+    """`base`, or the defaults for a data set of this size, with what was given in their place.
+
+    `epochs` also stands in place of a number of steps in `base`.
+    """
+    if base is None:
+        base = TrainingSettings(
+            epochs=EPOCHS_OF_SMALL_SETS if dataset.num_train < SMALL_TRAINING_SET else EPOCHS_OF_LARGE_SETS,
+            batch_size=_default_batch_size(dataset.num_train),
+        )
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    changes: dict[str, float | None] = {name: value for name, value in given.items() if value is not None}
+    if epochs is not None:
+        changes["steps"] = None
+    return validated(TrainingSettings, {**base.model_dump(), **changes}, "training")
+
+
+def _default_batch_size(num_examples: int) -> int:
+    """Halved while an epoch has too few steps to learn anything by, on data sets of less than a thousand examples."""
+    size: int = TrainingSettings().batch_size
+    while size > SMALLEST_DEFAULT_BATCH and num_examples < FEWEST_STEPS_OF_AN_EPOCH * size:
+        size //= 2
+    return size
