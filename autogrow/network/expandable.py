@@ -16,7 +16,7 @@ from autogrow.keywords import refuses_unknown
 from autogrow.network.depth.deepening import Deepening, DepthChange, OutputComparison, prepare_depth
 from autogrow.network.depth.stage_finding import find_stages, with_named_stages
 from autogrow.network.depth.stages import Stage, StageDesigns
-from autogrow.network.fitting.new_units import fit_new_units
+from autogrow.network.fitting import fit_new_units
 from autogrow.network.growable import LossOf
 from autogrow.network.measuring.size import check_limits
 from autogrow.network.optimizer.attached import AttachedOptimizers, Optimizers, as_list

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._pytree import tree_leaves
 
-from autogrow.network.fitting.subspaces import orthonormal_rows
+from autogrow.network.new_units.subspace_iteration import orthonormal_rows
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import prepare_resizing
 from autogrow.network.resizing.unit_changes import more_units

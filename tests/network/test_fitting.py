@@ -6,8 +6,8 @@ from torch import nn
 
 from autogrow.errors import NetworkError
 from autogrow.network import ExpandableNetwork
-from autogrow.network.fitting.new_units import fit_new_units
-from autogrow.network.fitting.subspaces import orthonormal_rows
+from autogrow.network.fitting import fit_new_units
+from autogrow.network.new_units.subspace_iteration import orthonormal_rows
 from autogrow.network.structure.layout import NEW
 from autogrow.policy.initializations import GradientMax, Tiny
 from tests.network.fitting_cases import outputs, prepared, regression, value_of

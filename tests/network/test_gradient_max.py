@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from autogrow.network import ExpandableNetwork
-from autogrow.network.fitting.new_units import fit_new_units
-from autogrow.network.fitting.unit_blocks import find_unit_blocks
+from autogrow.network.fitting import fit_new_units
+from autogrow.network.new_units.unit_blocks import find_unit_blocks
 from autogrow.network.running.evaluating import evaluating
 from autogrow.policy.initializations import GradientMax, ZeroFanOut
 from tests.network.fitting_cases import captured, prepared, regression

@@ -7,8 +7,7 @@ from torch import nn
 
 from autogrow.network import ExpandableNetwork
 from autogrow.network.measuring.activations import activation_std, rank
-from autogrow.network.measuring.added_flops import added_training_flops, training_flops_by_weight
-from autogrow.network.measuring.flops import training_flops_per_example
+from autogrow.network.measuring.flops import added_training_flops, training_flops_by_weight, training_flops_per_example
 from autogrow.network.measuring.gradient_gain import gradient_gain
 from autogrow.network.measuring.sensitivity import sensitivity
 from autogrow.network.measuring.statistics import STATISTICS, measure_statistic

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from autogrow.network import ExpandableNetwork
-from autogrow.network.fitting import tiny
-from autogrow.network.fitting.new_units import fit_new_units
+from autogrow.network.fitting import fit_new_units
+from autogrow.network.found_no_better import tiny
 from autogrow.policy.initializations import Tiny, ZeroFanOut
 from tests.network.fitting_cases import captured, prepared, regression, value_of
 from tests.network.networks import user_network

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autogrow.network.fitting.layer_regression import evenly_spread
-from autogrow.network.fitting.unit_blocks import group_entries
 from autogrow.network.growable import GrowableNetwork
-from autogrow.network.running.layer_hooks import OnCall, hooked
+from autogrow.network.new_units.unit_blocks import group_entries
+from autogrow.network.running.layer_hooks import OnCall, evenly_spread, hooked
 from autogrow.network.running.model_input import ModelInput, run
 from autogrow.network.running.undisturbed import undisturbed
 from autogrow.network.structure.channel_groups import Structure

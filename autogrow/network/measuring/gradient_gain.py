@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autogrow.network.fitting.grown_twin import GrownTwin
-from autogrow.network.fitting.subspace_iteration import SubspaceIteration
-from autogrow.network.fitting.subspaces import orthonormal_rows
 from autogrow.network.growable import GrowableNetwork, LossOf
-from autogrow.network.measuring.added_flops import added_training_flops
+from autogrow.network.measuring.flops import added_training_flops
+from autogrow.network.new_units.grown_twin import GrownTwin
+from autogrow.network.new_units.subspace_iteration import SubspaceIteration, orthonormal_rows
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import prepare_resizing
 from autogrow.network.running.model_input import ModelInput

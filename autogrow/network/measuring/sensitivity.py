@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from autogrow.network.fitting.unit_blocks import group_entries
 from autogrow.network.growable import GrowableNetwork, LossOf
+from autogrow.network.new_units.unit_blocks import group_entries
 from autogrow.network.running.copying import copied
 from autogrow.network.running.undisturbed import same_random_state, undisturbed
 from autogrow.network.structure.channel_groups import Structure

@@ -3,7 +3,7 @@
 A new unit brings two sorts of weights: its fan-in (the row that computes it) and its fan-out (the columns through
 which older units read it). Biases, norms and the like have fixed starting values (`channel_groups.TensorLayout`).
 Some initializations also make units copies of others (`UnitCopies`). Those that look at data come after this, in
-`autogrow.network.fitting.new_units`: they improve on weights that were drawn here.
+`autogrow.network.fitting`: they improve on weights that were drawn here.
 """
 
 from abc import ABC, abstractmethod

@@ -48,3 +48,8 @@ def _hook(on_call: OnCall) -> Callable[..., Any]:
 def _first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     first = next(iter((*args, *kwargs.values())), None)
     return first if isinstance(first, Tensor) else None
+
+
+def evenly_spread(count: int, most: int) -> Tensor:
+    """At most `most` of `count` indices, evenly spread."""
+    return torch.arange(count) if count <= most else torch.arange(most) * count // most

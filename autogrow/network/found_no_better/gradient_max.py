@@ -5,9 +5,9 @@ ones, as a unit with V = 0 has no gradient behind a ReLU and an unlimited one be
 is V M^T). See `subspace_iteration` for how V is found.
 """
 
-from autogrow.network.fitting.grown_twin import GrownTwin
-from autogrow.network.fitting.subspace_iteration import SubspaceIteration
 from autogrow.network.growable import LossOf
+from autogrow.network.new_units.grown_twin import GrownTwin
+from autogrow.network.new_units.subspace_iteration import SubspaceIteration
 from autogrow.policy.initializations import GradientMax
 
 

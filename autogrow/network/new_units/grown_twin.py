@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from autogrow.errors import NetworkError
-from autogrow.network.fitting.unit_blocks import added_units, find_unit_blocks, joint_new_entries
 from autogrow.network.growable import GrowableNetwork, LossOf
+from autogrow.network.new_units.unit_blocks import added_units, find_unit_blocks, joint_new_entries
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizing
 from autogrow.network.running.copying import copied

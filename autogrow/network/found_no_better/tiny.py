@@ -25,13 +25,19 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from autogrow.network.fitting.grown_twin import GrownTwin, scalar
-from autogrow.network.fitting.layer_calls import LayerBlock, layer_blocks, recorded_calls
-from autogrow.network.fitting.layer_regression import Moments, moments, predictions, total
-from autogrow.network.fitting.subspace_iteration import Rows, SubspaceIteration
-from autogrow.network.fitting.subspaces import orthonormal_rows
-from autogrow.network.fitting.unit_blocks import UnitBlocks
+from autogrow.network.found_no_better.layer_regression import (
+    LayerBlock,
+    Moments,
+    layer_blocks,
+    moments,
+    predictions,
+    recorded_calls,
+    total,
+)
 from autogrow.network.growable import LossOf
+from autogrow.network.new_units.grown_twin import GrownTwin, scalar
+from autogrow.network.new_units.subspace_iteration import Rows, SubspaceIteration, orthonormal_rows
+from autogrow.network.new_units.unit_blocks import UnitBlocks
 from autogrow.network.running.layer_hooks import OnCall, hooked
 from autogrow.network.running.model_input import ModelInput
 from autogrow.network.running.undisturbed import undisturbed

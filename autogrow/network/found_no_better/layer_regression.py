@@ -1,10 +1,13 @@
 """Least squares on what a linear or convolutional layer reads: moments of its inputs, and maps fitted to targets.
 
+What layers read and compute is recorded during a pass, through hooks that are gone afterwards (`recorded_calls`).
+
 A convolution is a linear layer on the patches of its input, so both are one case here. Layers of other kinds (in
 groups, transposed, padded otherwise than with zeros) are not supported.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -13,7 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autogrow.network.new_units.unit_blocks import WeightBlock
+from autogrow.network.running.layer_hooks import OnCall, evenly_spread, hooked
+from autogrow.network.structure.tracing import named_tensors
+
 Regressed = nn.Linear | nn.Conv1d | nn.Conv2d
+Calls = list[tuple[Tensor, Tensor]]
+"""Inputs and outputs of a layer, call by call."""
 
 MAX_ROWS = 16_384
 """Examples times positions that moments are taken over; of more, whole examples evenly spread."""
@@ -120,6 +129,59 @@ def _patches(layer: Regressed, inputs: Tensor) -> Tensor:
     return unfolded.movedim(1, -1).reshape(-1, unfolded.shape[1])
 
 
-def evenly_spread(count: int, most: int) -> Tensor:
-    """At most `most` of `count` indices, evenly spread."""
-    return torch.arange(count) if count <= most else torch.arange(most) * count // most
+@dataclass(frozen=True)
+class LayerBlock:
+    """A block of new units in the weight of a layer that least squares can be done on: (units, inputs, *kernel)."""
+
+    block: WeightBlock
+    layer: Regressed
+
+    def old_inputs(self, inputs: Tensor) -> Tensor:
+        return _select(with_channels_last(self.layer, inputs), self.block.kept.get(1))
+
+    def new_inputs(self, inputs: Tensor) -> Tensor:
+        """What the layer reads of the block's new units alone, unit by unit."""
+        return _select(with_channels_last(self.layer, inputs), self.block.new.flatten())
+
+    def old_outputs(self, outputs: Tensor) -> Tensor:
+        return _select(with_channels_last(self.layer, outputs), self.block.kept.get(0))
+
+    def with_fixed_old_inputs(self, inputs: Tensor) -> Tensor:
+        """The same inputs, with gradients for the block's new units alone."""
+        dim = channel_dim(self.layer, inputs)
+        is_new = torch.zeros(inputs.shape[dim], dtype=torch.bool)
+        is_new[self.block.new.flatten()] = True
+        shape = [-1 if other == dim else 1 for other in range(inputs.dim())]
+        return torch.where(is_new.to(inputs.device).view(shape), inputs, inputs.detach())
+
+
+def layer_blocks(module: nn.Module, blocks: Iterable[WeightBlock]) -> list[LayerBlock]:
+    """The blocks that are in weights of layers which least squares can be done on, and in no others."""
+    places = named_tensors(module)
+    found = []
+    for block in blocks:
+        (owner, attribute), *others = places[block.name]
+        layer = supported(owner)
+        if layer is not None and attribute == "weight" and not others:
+            found.append(LayerBlock(block, layer))
+    return found
+
+
+@contextmanager
+def recorded_calls(layers: Iterable[nn.Module]) -> Iterator[dict[nn.Module, Calls]]:
+    """The calls of these layers inside."""
+    calls: dict[nn.Module, Calls] = {layer: [] for layer in layers}
+
+    def recorder(found: Calls) -> OnCall:
+        def note(inputs: Tensor, output: Tensor) -> Tensor:
+            found.append((inputs.detach(), output))
+            return output.clone()  # what follows may change it in place
+
+        return note
+
+    with hooked(after={layer: recorder(found) for layer, found in calls.items()}):
+        yield calls
+
+
+def _select(values: Tensor, index: Tensor | None) -> Tensor:
+    return values if index is None else values.index_select(-1, index.to(values.device))

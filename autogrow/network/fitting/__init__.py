@@ -1,1 +1,0 @@
-"""New units from gradients: the initializations that look at the data."""
