@@ -42,7 +42,7 @@ def inspect(model: str, **options: Any) -> None:
 
     dataset = _dataset(options)
     if dataset is None:
-        (input_shape, num_outputs), task = _shape_and_outputs(options), "classification"
+        (input_shape, num_outputs), task = _shape_and_outputs(options), None
     else:
         input_shape, num_outputs, task = dataset.input_shape, dataset.num_outputs, dataset.task
     spec = automatic_model(input_shape, task) if model == "auto" else ModelSpec(model)

@@ -23,6 +23,7 @@ from autogrow.models import convnet, mlp, resnet  # noqa: F401  (registers the b
 from autogrow.models.registry import MODELS, ModelFactory
 from autogrow.models.size_bounds import MOST_PARAMETERS, check_options, check_parameters
 from autogrow.network.running.lazy_layers import give_sizes
+from autogrow.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,14 @@ AUTOMATIC = "auto"
 """In place of a name: the built-in model that fits the data."""
 
 
-def automatic_model(input_shape: tuple[int, ...], task: str) -> ModelSpec:
+def automatic_model(input_shape: tuple[int, ...], task: str | None = None) -> ModelSpec:
     """The built-in model that fits the data.
 
     Features and images under 16 pixels a side: `mlp`; grey images: `convnet`; colour images: `resnet` of 20 layers.
-    Regression on features takes the thesis' single hidden layer of 500 units, without norm.
+    On features, a task may have options of its own for the `mlp`.
     """
     if len(input_shape) != 3:
-        if task == "regression":
-            return ModelSpec("mlp", {"hidden": (500,), "batch_norm": False})
-        return ModelSpec("mlp")
+        return ModelSpec("mlp", {} if task is None else dict(TASKS[task].mlp_options))
     if min(input_shape[1:]) < 16:
         return ModelSpec("mlp")
     return ModelSpec("convnet") if input_shape[0] == 1 else ModelSpec("resnet")

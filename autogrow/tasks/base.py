@@ -17,9 +17,10 @@ A new task is one file. Needed are the score's name, a loss, a streaming score, 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -92,6 +93,8 @@ class Task(ABC):
     """Whether a network is trained on targets of mean 0 and standard deviation 1, and read in the user's unit."""
     undefined_for: ClassVar[str] = "like these"
     """Examples that have no score, in words after "the score of 20 test examples"."""
+    mlp_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Options of the built-in `mlp` where it is chosen automatically, for features."""
 
     # Arrays
 
