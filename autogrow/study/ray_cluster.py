@@ -13,8 +13,9 @@ from typing import Any
 from autogrow.data.locations import stand_in_for_home
 
 # Read by Ray when it is imported: no banners, no second signal handler, no usage statistics, no memory monitor (one
-# kill by it ends a whole Tune run in 2.60), results handed on one by one, and time for a trial's thread to end (Tune
-# forgets the next trial if it does not).
+# kill by it ends a whole Tune run in 2.60), no workers started ahead (Tune's actors have an environment of their own,
+# which none of those has: they only took time from the actors' start), results handed on one by one, and time for a
+# trial's thread to end (Tune forgets the next trial if it does not).
 os.environ.update(
     RAY_AIR_NEW_OUTPUT="0",
     RAY_DEDUP_LOGS="0",
@@ -22,6 +23,7 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     RAY_memory_monitor_refresh_ms="0",
+    RAY_prestart_worker_first_driver="0",
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     TUNE_DISABLE_SIGINT_HANDLER="1",
     TUNE_FUNCTION_THREAD_TIMEOUT_S="60",

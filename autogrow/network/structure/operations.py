@@ -9,7 +9,7 @@ constant 32. Such a choice is numbered; the first guess is what most networks me
 ask for the other (`Call.alternative`).
 """
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from autogrow.network.structure import moving_operations  # noqa: F401  (registers its operations)
@@ -56,8 +56,9 @@ def _pooling(call: Call) -> None:
 
 def _broadcasts(tensors: list[Tensor], output: Tensor) -> bool:
     try:
-        return bool(torch.broadcast_shapes(*(tensor.shape for tensor in tensors)) == output.shape)
-    except RuntimeError:
+        # NumPy's, because PyTorch's loads SymPy: half a second in a process that only plans a search.
+        return np.broadcast_shapes(*(tensor.shape for tensor in tensors)) == tuple(output.shape)
+    except ValueError:
         return False
 
 
