@@ -19,7 +19,7 @@ from autogrow.data.catalogue import ENTRIES, CifarFiles, IdxFiles, SourceFile
 from autogrow.data.checksums import is_intact
 from autogrow.data.cifar import all_exist
 from autogrow.data.idx import existing_file
-from autogrow.data.locations import disk_errors, is_not_writable, resolve_data_dir, unfinished_path
+from autogrow.data.locations import checked_data_dir, disk_errors, is_not_writable, unfinished_path
 from autogrow.data.opening import check_name
 from autogrow.errors import DataError, one_line
 from autogrow.paths import is_npz_name
@@ -44,7 +44,7 @@ def fetch_dataset(name: str, data_dir: Path | None = None) -> FetchResult:
     Files that are there and intact are kept; damaged ones are replaced. Raises `DataError` for an unknown name, no
     network, a wrong checksum, a full disk or a folder that may not be written.
     """
-    folder = resolve_data_dir(data_dir)
+    folder = checked_data_dir(data_dir)
     if is_npz_name(name):
         raise DataError(f"{name} is your own file: only built-in datasets can be fetched")
     check_name(name)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autogrow.data.catalogue import ENTRIES, CifarFiles, DatasetEntry, IdxFiles
-from autogrow.data.locations import resolve_data_dir
+from autogrow.data.locations import checked_data_dir
 from autogrow.data.opening import find_source
 from autogrow.errors import DataError
 
@@ -28,7 +28,7 @@ class DatasetListing:
 
 def list_datasets(data_dir: Path | None = None) -> tuple[DatasetListing, ...]:
     """All built-in datasets, in the order of the catalogue. Opens and decodes nothing."""
-    folder = resolve_data_dir(data_dir)
+    folder = checked_data_dir(data_dir)
     return tuple(_listing(name, entry, folder) for name, entry in ENTRIES.items())
 
 

@@ -66,7 +66,7 @@ def _no_home(problem: str) -> DataError:
     return DataError(f"this user has no home folder, and {problem}: set HOME, or give --data-dir")
 
 
-def resolve_data_dir(data_dir: Path | None) -> Path:
+def checked_data_dir(data_dir: Path | None) -> Path:
     """`data_dir` (default: `default_data_dir()`) as an absolute path. Raises `DataError` if it is a file."""
     folder = default_data_dir() if data_dir is None else resolved(data_dir)
     if folder.exists() and not folder.is_dir():

@@ -12,7 +12,7 @@ from autogrow.data.cifar import find_cifar
 from autogrow.data.dataset import Dataset
 from autogrow.data.generated import find_generated
 from autogrow.data.idx import find_idx
-from autogrow.data.locations import resolve_data_dir
+from autogrow.data.locations import checked_data_dir
 from autogrow.data.npz import find_npz
 from autogrow.data.python_data import Examples
 from autogrow.data.sources import Source
@@ -34,7 +34,7 @@ def open_dataset(
     for what, wanted, known in (("task", task, tuple(TASKS)), ("layout", layout, LAYOUTS)):
         if wanted is not None and wanted not in known:
             raise UsageError(unknown_name(what, str(wanted), known))
-    folder = resolve_data_dir(data_dir)
+    folder = checked_data_dir(data_dir)
     is_npz = is_npz_name(name)
     source = find_npz(name, task, layout) if is_npz else find_source(name, folder)
     # Never beside the user's own file: that folder is not ours to write to.

@@ -8,8 +8,8 @@ from autogrow.errors import UsageError
 from autogrow.experiments.comparison_findings import content
 from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.controls import comparison_of
-from autogrow.experiments.folder import ExperimentFolder
-from autogrow.experiments.pages import Pages, score_figure
+from autogrow.experiments.drawing import score_pictures
+from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page, results_tables
@@ -53,7 +53,7 @@ def compare_policy(
     def pages(results: Results, heading: str) -> Pages:
         said = content(results, yardstick)
         table = markdown_page(heading, results_tables(results), said["findings"])
-        return Pages(table, score_figure(results, heading), said)
+        return Pages(table, score_pictures(results, heading), said)
 
     return run_experiment(
         experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs, pages=pages

@@ -18,8 +18,8 @@ from autogrow.errors import RunFolderError, UsageError, unknown_name
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
 from autogrow.experiments.confirmation_results import TUNED, Confirmed
 from autogrow.experiments.controls import FULL
-from autogrow.experiments.folder import ExperimentFolder
-from autogrow.experiments.pages import Pages, score_figure
+from autogrow.experiments.drawing import score_pictures
+from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page
@@ -148,7 +148,7 @@ def confirm_policies(
         heading = f"{run.name} on other seeds"
         confirmed = found.read(results, metric, yardstick)
         page = markdown_page(heading, (confirmed.table(), confirmed.policies_table()), confirmed.findings())
-        figures = score_figure(results, heading)
+        figures = score_pictures(results, heading)
         return Pages(page, figures, _data(found, confirmed), _best_policy(found, confirmed))
 
     folder.check(experiment_settings(experiment, design))

@@ -159,6 +159,11 @@ def draw_scores(results: Results, heading: str) -> str:
     return _document(heading, [mark.title for mark in marks], _explain_marks(len(results.seeds), any(shifts)), draw)
 
 
+def score_pictures(results: Results, heading: str) -> dict[str, str]:
+    """The picture of scores by its name; none where the runs that compute is measured by have all failed."""
+    return {"figure": draw_scores(results, heading)} if score_marks(results) else {}
+
+
 def moved_apart(places: Sequence[float], distance: float) -> list[float]:
     """By how much to move each place so that all that are nearer than `distance` to the next stand that far apart."""
     shifts = [0.0] * len(places)

@@ -11,24 +11,39 @@
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autogrow.errors import RunFolderError
-from autogrow.experiments.pages import Pages
 from autogrow.experiments.records import Outcome, read_outcome
 from autogrow.export.retraining import REQUEST, discard_training
 from autogrow.files import refuse_folder, write_json_atomically, write_text_atomically
 from autogrow.former_names import with_present_names
 from autogrow.locking import FolderLock
 from autogrow.paths import resolved
+from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.reading.json_files import read_json
 from autogrow.reading.texts import MEBIBYTE
 
 FORMAT_VERSION = 1
 MAX_RESULT_BYTES = 256 * MEBIBYTE
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What is written of an experiment for readers, as text."""
+
+    table: str | None
+    """Markdown; None where one page of several experiments says it."""
+    figures: Mapping[str, str] = field(default_factory=dict)
+    """SVG by name, without the ending."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the JSON file holds beside runs and summary."""
+    policy: GrowthPolicy | None = None
+    """What has been chosen, where there was a choice."""
 
 
 class ExperimentFolder:

@@ -12,10 +12,11 @@ from typing import Any
 
 from autogrow.errors import ExperimentError, UsageError
 from autogrow.experiments.conditions import Condition, Design, Experiment, TrainingPlan
-from autogrow.experiments.folder import ExperimentFolder
-from autogrow.experiments.pages import Pages, default_pages
+from autogrow.experiments.drawing import score_pictures
+from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.experiments.results import Results
+from autogrow.experiments.tables import markdown
 from autogrow.experiments.workers import Workers, open_workers
 
 OnRun = Callable[[Outcome, Experiment, bool], None]
@@ -28,6 +29,11 @@ def check_num_seeds(number: int) -> None:
     """Raises `UsageError` for a number of seeds that is out of range."""
     if not 1 <= number <= MOST_SEEDS:
         raise UsageError(f"seeds is {number}, not between 1 and {MOST_SEEDS}")
+
+
+def default_pages(results: Results, heading: str) -> Pages:
+    """All tables, and the score over compute."""
+    return Pages(markdown(results, heading), score_pictures(results, heading))
 
 
 def run_experiment(

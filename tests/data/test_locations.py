@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from autogrow.data import default_data_dir, open_dataset
-from autogrow.data.locations import disk_errors, resolve_data_dir, stand_in_for_home
+from autogrow.data.locations import checked_data_dir, disk_errors, stand_in_for_home
 from autogrow.errors import DataError
 
 
 def test_the_default_is_the_users_cache(user_cache):
     assert default_data_dir() == user_cache
-    assert resolve_data_dir(None) == user_cache
+    assert checked_data_dir(None) == user_cache
     assert open_dataset("sine").arrays_folder.is_relative_to(user_cache)
 
 
@@ -23,8 +23,8 @@ def test_the_environment_is_left_to_the_command_line(user_cache, tmp_path, monke
 def test_a_relative_folder_becomes_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert resolve_data_dir(Path("data")) == tmp_path / "data"
-    assert resolve_data_dir(Path("~/data")) == tmp_path / "data"
+    assert checked_data_dir(Path("data")) == tmp_path / "data"
+    assert checked_data_dir(Path("~/data")) == tmp_path / "data"
 
 
 def test_a_file_is_no_data_folder(tmp_path):

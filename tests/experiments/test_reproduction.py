@@ -10,15 +10,15 @@ import torch
 
 from autogrow.data import open_dataset
 from autogrow.errors import RunFolderError
-from autogrow.experiments.reproduction import REPRODUCTIONS, cost, mnist, sine, studies
+from autogrow.experiments.reproduction import REPRODUCTIONS, ablations, cost, mnist, sine
+from autogrow.experiments.reproduction.ablation import Ablation
 from autogrow.experiments.reproduction.base import Request
-from autogrow.experiments.reproduction.study import Study
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 from autogrow.models.building import build_model
 from autogrow.policy.presets import static_policy
 
 THESIS = {name: each for name, each in REPRODUCTIONS.items() if isinstance(each, ThesisExperiment)}
-STUDIES = {name: each for name, each in REPRODUCTIONS.items() if isinstance(each, Study)}
+ABLATIONS = {name: each for name, each in REPRODUCTIONS.items() if isinstance(each, Ablation)}
 real_data = pytest.mark.skipif("AUTOGROW_DATA" not in os.environ, reason="needs the official files in AUTOGROW_DATA")
 
 
@@ -48,11 +48,11 @@ def num_parameters(arena, condition):
 
 def test_there_are_the_thesis_experiments_its_costs_and_studies():
     assert set(THESIS) == {"sine", "mnist", "cifar100", "cifar100-resnet18"}
-    assert set(STUDIES) == {"layer-selection", "freezing", "initialization", "trigger", "default-policy"}
-    assert set(REPRODUCTIONS) == {*THESIS, *STUDIES, "cost"}
+    assert set(ABLATIONS) == {"layer-selection", "freezing", "initialization", "trigger", "default-policy"}
+    assert set(REPRODUCTIONS) == {*THESIS, *ABLATIONS, "cost"}
     for name, each in REPRODUCTIONS.items():
         assert each.name == name
-        assert each.place == ("studies" if name in STUDIES else "reproduce")
+        assert each.place == ("studies" if name in ABLATIONS else "reproduce")
 
 
 class TestSettingsOfTheThesis:
@@ -100,31 +100,31 @@ class TestSettingsOfTheThesis:
         assert cost.PUBLISHED_SAVING == pytest.approx(0.325, abs=1e-3)
 
 
-@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+@pytest.mark.parametrize("study", ABLATIONS.values(), ids=ABLATIONS)
 class TestStudies:
     def test_alternatives_differ_in_what_they_are_about(self, study):
-        policies = [study.policy(choice) for choice in study.choices]
+        policies = [study.policy(alternative) for alternative in study.alternatives]
         recipes = {
-            (policy.model_dump_json(), str(choice.training))
-            for policy, choice in zip(policies, study.choices, strict=True)
+            (policy.model_dump_json(), str(alternative.training))
+            for policy, alternative in zip(policies, study.alternatives, strict=True)
         }
         assert len(recipes) == len(policies)
-        assert study.baseline in [choice.name for choice in study.choices]
-        about = {name for choice in study.choices for name in choice.fields}
+        assert study.baseline in [alternative.name for alternative in study.alternatives]
+        about = {name for alternative in study.alternatives for name in alternative.fields}
         for policy in policies:
             same = {name: value for name, value in policy.recipe().items() if name not in about}
             assert same == {name: value for name, value in policies[0].recipe().items() if name not in about}
 
     def test_the_test_split_stays_closed(self, study):
-        assert study.design(study.grounds[0]).split == "validation"
+        assert study.design(study.workloads[0]).split == "validation"
 
 
 def test_selections_add_as_many_units_per_sample():
     added = {}
-    for choice in studies.LAYER_SELECTION.choices:
-        policy = studies.LAYER_SELECTION.policy(choice)
+    for alternative in ablations.LAYER_SELECTION.alternatives:
+        policy = ablations.LAYER_SELECTION.policy(alternative)
         share = getattr(policy.layer_selection, "fraction", 1.0)
-        added[choice.name] = policy.chunk_fraction * share / policy.trigger.every
+        added[alternative.name] = policy.chunk_fraction * share / policy.trigger.every
     assert set(added.values()) == {0.125 / 10}
 
 
@@ -161,7 +161,7 @@ class TestRunning:
             THESIS["sine"].run(request_for(quick=False))
 
     def test_a_study_says_in_words_what_it_found(self, request_for, monkeypatch):
-        study = replace(STUDIES["freezing"], grounds=(studies.DIGITS, studies.SINE))
+        study = replace(ABLATIONS["freezing"], workloads=(ablations.DIGITS, ablations.SINE))
         opened = []
         monkeypatch.setattr("autogrow.export.testing.open_test_split", opened.append)
         report = study.run(request_for(num_seeds=2))
@@ -181,7 +181,7 @@ class TestRunning:
         told = []
         request = request_for(data_dir=tmp_path, on_run=lambda *run: told.append(run))
         with pytest.raises(Exception, match="mnist"):
-            STUDIES["freezing"].run(request)
+            ABLATIONS["freezing"].run(request)
         assert not told and not request.out.exists()
 
 

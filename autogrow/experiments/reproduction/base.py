@@ -14,7 +14,7 @@ from autogrow.registry import Registry
 from autogrow.report.tables import Table
 
 KIND = "reproduce"
-Place = Literal["reproduce", "studies"]
+ResultsFolder = Literal["reproduce", "studies"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Report:
+class ReproductionReport:
     """What came out."""
 
     heading: str
@@ -49,14 +49,14 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Arena:
+class DesignedExperiment:
     """Conditions that are compared on one data set."""
 
     experiment: Experiment
     design: Design
 
 
-BuildArena = Callable[[Dataset, Request], Arena]
+BuildExperiment = Callable[[Dataset, Request], DesignedExperiment]
 
 
 class Reproduction(ABC):
@@ -65,7 +65,7 @@ class Reproduction(ABC):
     name: str
     summary: str
     """What it asks, in a line."""
-    place: Place = "reproduce"
+    place: ResultsFolder = "reproduce"
     """The folder under ``results`` that it is written to."""
     default_seeds: int = 5
     needs_gpu: bool = False
@@ -76,7 +76,7 @@ class Reproduction(ABC):
         """The data sets that it opens on such a device."""
 
     @abstractmethod
-    def run(self, request: Request) -> Report | None:
+    def run(self, request: Request) -> ReproductionReport | None:
         """Run it, or go on with it; None when `request.interrupted` said so.
 
         Raises `DataError` for missing data, `RunFolderError` and others with one line for what a user can mend.

@@ -10,7 +10,7 @@ from autogrow.experiments.conditions import Condition, Design, Experiment, Fixed
 from autogrow.experiments.controls import FULL, GROWN, SAME_COMPUTE, plan_full, plan_grown, plan_same_compute
 from autogrow.experiments.drawing import CurvePicture
 from autogrow.experiments.matched_metrics import AT_EQUAL_TRAIN_SCORE, AT_EQUAL_VALIDATION_SCORE
-from autogrow.experiments.reproduction.base import REPRODUCTIONS, Arena, Request
+from autogrow.experiments.reproduction.base import REPRODUCTIONS, DesignedExperiment, Request
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -60,7 +60,7 @@ def best_policy(every: int) -> GrowthPolicy:
     )
 
 
-def build(dataset: Dataset, request: Request) -> Arena:
+def build(dataset: Dataset, request: Request) -> DesignedExperiment:
     """The thesis' network."""
     thesis, best = (_length(training, request) for training in (THESIS_TRAINING, BEST_TRAINING))
     every, thesis_every = (4, 1) if request.quick else (120, SAMPLES_BETWEEN)
@@ -73,14 +73,14 @@ def build(dataset: Dataset, request: Request) -> Arena:
         ),
         *_grown_and_controls(),
     )  # fmt: skip
-    return Arena(experiment, Design(conditions, subject=GROWN, unit=FULL, keeps_curves=True))
+    return DesignedExperiment(experiment, Design(conditions, subject=GROWN, unit=FULL, keeps_curves=True))
 
 
-def build_resnet_18(dataset: Dataset, request: Request) -> Arena:
+def build_resnet_18(dataset: Dataset, request: Request) -> DesignedExperiment:
     """The network of the published figures."""
     policy = best_policy(4 if request.quick else 60)
     experiment = _experiment(dataset, RESNET_18, policy, _length(RESNET_18_TRAINING, request), request)
-    return Arena(experiment, Design(_grown_and_controls(), subject=GROWN, unit=FULL, keeps_curves=True))
+    return DesignedExperiment(experiment, Design(_grown_and_controls(), subject=GROWN, unit=FULL, keeps_curves=True))
 
 
 def _grown_and_controls() -> tuple[Condition, ...]:

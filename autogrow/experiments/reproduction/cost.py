@@ -17,9 +17,8 @@ import torch
 from autogrow.data.opening import open_dataset
 from autogrow.errors import RunFolderError
 from autogrow.experiments.conditions import Experiment
-from autogrow.experiments.folder import ExperimentFolder
-from autogrow.experiments.pages import Pages
-from autogrow.experiments.reproduction.base import KIND, REPRODUCTIONS, Report, Reproduction, Request
+from autogrow.experiments.folder import ExperimentFolder, Pages
+from autogrow.experiments.reproduction.base import KIND, REPRODUCTIONS, Reproduction, ReproductionReport, Request
 from autogrow.experiments.reproduction.mnist import NETWORK, thesis_policy
 from autogrow.experiments.statistics import spread
 from autogrow.experiments.tables import columns_of, markdown_page, seconds_cell
@@ -148,7 +147,7 @@ class Cost(Reproduction):
     def needed_data(self, device: str) -> tuple[str, ...]:
         return ("mnist",)
 
-    def run(self, request: Request) -> Report | None:
+    def run(self, request: Request) -> ReproductionReport | None:
         bench, experiment = _prepare(request)
         settings = {
             **experiment.settings(),
@@ -171,10 +170,10 @@ class Cost(Reproduction):
                     return None
                 folder.write_part(f"{seed}-round", asdict(done))
                 rounds.append(done)
-            table = cost_table(rounds)
+            table = mechanism_cost_table(rounds)
             pages = Pages(markdown_page(f"{request.out.name}: {self.summary}", (table,)))
-            folder.finish(settings, to_dict(rounds, experiment.circumstances()), pages)
-        return Report(self.summary, (table,), folder.path, folder.written)
+            folder.finish(settings, rounds_as_dict(rounds, experiment.circumstances()), pages)
+        return ReproductionReport(self.summary, (table,), folder.path, folder.written)
 
 
 def _prepare(request: Request) -> tuple[_Bench, Experiment]:
@@ -253,7 +252,7 @@ def _on_schedule(num_samples: int) -> GrowthPolicy:
     return thesis_policy().model_copy(update={"trigger": Schedule(every=max(1, num_samples // 10))})
 
 
-def cost_table(rounds: Sequence[Round]) -> Table:
+def mechanism_cost_table(rounds: Sequence[Round]) -> Table:
     """Seconds and ratios, by what was trained."""
     stall, schedule = [each.on_stall for each in rounds], [each.on_schedule for each in rounds]
     rows = (
@@ -299,7 +298,7 @@ def _missing(number: int) -> tuple[str, ...]:
     return (formats.MISSING,) * number
 
 
-def to_dict(rounds: Sequence[Round], trained_on: dict[str, Any]) -> dict[str, Any]:
+def rounds_as_dict(rounds: Sequence[Round], trained_on: dict[str, Any]) -> dict[str, Any]:
     """Plain data."""
     return {"trained_on": trained_on, "rounds": [asdict(each) for each in rounds]}
 

@@ -11,7 +11,7 @@ from autogrow.data.dataset import Dataset
 from autogrow.experiments.conditions import Condition, Design, Experiment, Finished, FixedPlan, TrainingPlan
 from autogrow.experiments.controls import GROWN, plan_grown
 from autogrow.experiments.drawing import CurvePicture
-from autogrow.experiments.reproduction.base import REPRODUCTIONS, Arena, Request
+from autogrow.experiments.reproduction.base import REPRODUCTIONS, DesignedExperiment, Request
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -69,7 +69,7 @@ def best_policy(every: int = BEST_EVERY, freeze: str = "old") -> GrowthPolicy:
     )
 
 
-def build(dataset: Dataset, request: Request) -> Arena:
+def build(dataset: Dataset, request: Request) -> DesignedExperiment:
     thesis, best, falling, half = (
         _length(training, request) for training in (THESIS_TRAINING, BEST_TRAINING, FALLING, FALLING_HALF)
     )
@@ -100,7 +100,7 @@ def build(dataset: Dataset, request: Request) -> Arena:
             FixedPlan(static, HALF, half),
         ),
     )  # fmt: skip
-    return Arena(experiment, Design(conditions, subject=GROWN, unit="standard", keeps_curves=True))
+    return DesignedExperiment(experiment, Design(conditions, subject=GROWN, unit="standard", keeps_curves=True))
 
 
 def _cut(training: TrainingSettings) -> Callable[[Experiment, int, Finished], TrainingPlan]:

@@ -8,7 +8,7 @@ learning rate is not what anybody would use today, a policy and both static netw
 from autogrow.data.dataset import Dataset
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
 from autogrow.experiments.drawing import CurvePicture
-from autogrow.experiments.reproduction.base import REPRODUCTIONS, Arena, Request
+from autogrow.experiments.reproduction.base import REPRODUCTIONS, DesignedExperiment, Request
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 from autogrow.models.building import ModelSpec
 from autogrow.policy.freezing import NoFreezing
@@ -74,7 +74,7 @@ def falling_policy(every: int = 5) -> GrowthPolicy:
     )
 
 
-def build(dataset: Dataset, request: Request) -> Arena:
+def build(dataset: Dataset, request: Request) -> DesignedExperiment:
     constant, falling = (_length(training, request) for training in (TRAINING, FALLING))
     best, early = (best_policy(1), falling_policy(1)) if request.quick else (best_policy(), falling_policy())
     experiment = Experiment(
@@ -114,7 +114,7 @@ def build(dataset: Dataset, request: Request) -> Arena:
             "grown_falling", "grown, falling rate", "100 to 500 units early, the same rate", early, FULL, falling
         ),
     )
-    return Arena(experiment, Design(conditions, subject="best", unit="static_100", keeps_curves=True))
+    return DesignedExperiment(experiment, Design(conditions, subject="best", unit="static_100", keeps_curves=True))
 
 
 def _condition(

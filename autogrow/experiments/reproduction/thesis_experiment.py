@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autogrow.data.opening import open_dataset
-from autogrow.experiments.drawing import CurvePicture, draw_curves
-from autogrow.experiments.folder import ExperimentFolder
+from autogrow.experiments.drawing import CurvePicture, draw_curves, score_pictures
+from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.last_samples import last_samples_table, to_dict
 from autogrow.experiments.matched_metrics import Matching, matched_tables
-from autogrow.experiments.pages import Pages, score_figure
-from autogrow.experiments.reproduction.base import KIND, BuildArena, Report, Reproduction, Request
+from autogrow.experiments.reproduction.base import KIND, BuildExperiment, Reproduction, ReproductionReport, Request
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import run_experiment
 from autogrow.experiments.tables import markdown_page, results_tables
@@ -23,7 +22,7 @@ class ThesisExperiment(Reproduction):
     name: str
     summary: str
     dataset: str
-    build: BuildArena
+    build: BuildExperiment
     columns: Mapping[str, str]
     """Columns of curves whose last samples are compared, with their titles."""
     pictures: Mapping[str, CurvePicture]
@@ -41,12 +40,12 @@ class ThesisExperiment(Reproduction):
     def needed_data(self, device: str) -> tuple[str, ...]:
         return (self.dataset,)
 
-    def run(self, request: Request) -> Report | None:
-        arena = self.build(open_dataset(self.dataset, request.data_dir), request)
+    def run(self, request: Request) -> ReproductionReport | None:
+        designed = self.build(open_dataset(self.dataset, request.data_dir), request)
         folder = ExperimentFolder(request.out, KIND)
         results = run_experiment(
-            arena.experiment,
-            arena.design,
+            designed.experiment,
+            designed.design,
             request.num_seeds,
             folder=folder,
             on_run=request.on_run,
@@ -56,9 +55,9 @@ class ThesisExperiment(Reproduction):
         )
         if results is None:
             return None
-        succeeded = bool(results.of_condition(arena.design.subject))
+        succeeded = bool(results.of_condition(designed.design.subject))
         tables = self._tables(results)
-        return Report(self.summary, tables, folder.path, folder.written, self._paragraphs, succeeded)
+        return ReproductionReport(self.summary, tables, folder.path, folder.written, self._paragraphs, succeeded)
 
     @property
     def _paragraphs(self) -> tuple[str, ...]:
@@ -73,7 +72,7 @@ class ThesisExperiment(Reproduction):
         return *last, *results_tables(results), *matched
 
     def _pages(self, results: Results, heading: str) -> Pages:
-        figures = score_figure(results, heading)
+        figures = score_pictures(results, heading)
         if results.runs:
             figures |= {name: draw_curves(results, picture, heading) for name, picture in self.pictures.items()}
         page = markdown_page(heading, self._tables(results), (self.summary, *self._paragraphs))

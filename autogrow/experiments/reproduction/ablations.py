@@ -1,15 +1,15 @@
-"""The studies behind the defaults: where to grow, what to freeze, how new units start, when to grow; whole policies.
+"""The ablations behind the defaults: where to grow, what to freeze, how new units start, when to grow; whole policies.
 
-In the first four, events are at equal intervals, so that alternatives differ in the one choice that a study is about,
-and spend about the same. The last compares candidates for the default policy, which differ in several. Their base is
-written out and does not follow `default_policy`, which is chosen by what comes out.
+In the first four, events are at equal intervals, so that alternatives differ in the one choice that an ablation is
+about, and spend about the same. The last compares candidates for the default policy, which differ in several. Their
+base is written out and does not follow `default_policy`, which is chosen by what comes out.
 """
 
 from dataclasses import replace
 from typing import Any
 
+from autogrow.experiments.reproduction.ablation import Ablation, Alternative, Workload
 from autogrow.experiments.reproduction.base import REPRODUCTIONS
-from autogrow.experiments.reproduction.study import Choice, Ground, Study
 from autogrow.models.building import ModelSpec
 from autogrow.policy.training_settings import TrainingSettings
 
@@ -19,22 +19,22 @@ def _training(epochs: int, batch_size: int = 128) -> TrainingSettings:
     return TrainingSettings(epochs=epochs, batch_size=batch_size, learning_rate_schedule="constant_then_cosine")
 
 
-DIGITS = Ground(
+DIGITS = Workload(
     "digits",
     ModelSpec("mlp", {"hidden": (256, 256, 256)}),
     _training(epochs=20),
 )
-FRIEDMAN = Ground(
+FRIEDMAN = Workload(
     "friedman",
     ModelSpec("mlp", {"hidden": (128, 128, 128), "batch_norm": False}),
     _training(epochs=20),
 )
-SINE = Ground(
+SINE = Workload(
     "sine",
     ModelSpec("mlp", {"hidden": (500,), "batch_norm": False}),
     _training(epochs=60, batch_size=100),
 )
-MNIST = Ground(
+MNIST = Workload(
     "mnist",
     ModelSpec("convnet"),
     _training(epochs=4, batch_size=64),
@@ -42,7 +42,7 @@ MNIST = Ground(
 )
 MNIST_READ_LESS = replace(MNIST, training=MNIST.training.model_copy(update={"sample_size": 100}))
 """Where no trigger watches the samples, which take a third of the time otherwise."""
-CIFAR100 = Ground("cifar100", ModelSpec("resnet"), _training(epochs=30), needs_gpu=True)
+CIFAR100 = Workload("cifar100", ModelSpec("resnet"), _training(epochs=30), needs_gpu=True)
 ALL = (DIGITS, SINE, FRIEDMAN, MNIST, CIFAR100)
 ON_SCHEDULE = (DIGITS, SINE, FRIEDMAN, MNIST_READ_LESS, CIFAR100)
 SEVERAL_GROUPS = (DIGITS, FRIEDMAN, MNIST_READ_LESS, CIFAR100)
@@ -58,16 +58,16 @@ HALF_OF_THE_GROUPS = {"trigger": {"kind": "schedule", "every": 10}}
 """Twice as many events of half as many groups: as many units are added by the end of each stretch."""
 
 
-def _top_half(kind: str, summary: str) -> Choice:
-    return Choice(kind, summary, {**HALF_OF_THE_GROUPS, "layer_selection": {"kind": kind, "fraction": 0.5}})
+def _top_half(kind: str, summary: str) -> Alternative:
+    return Alternative(kind, summary, {**HALF_OF_THE_GROUPS, "layer_selection": {"kind": kind, "fraction": 0.5}})
 
 
-LAYER_SELECTION = Study(
+LAYER_SELECTION = Ablation(
     name="layer-selection",
     summary="Where to grow: by activation standard deviation, by gradient gain, at random, or everywhere",
     base=BASE,
-    choices=(
-        Choice("uniform", "all groups by an eighth", {**HALF_OF_THE_GROUPS, "chunk_fraction": 0.125}),
+    alternatives=(
+        Alternative("uniform", "all groups by an eighth", {**HALF_OF_THE_GROUPS, "chunk_fraction": 0.125}),
         _top_half("random", "half of the groups by a quarter, at random"),
         _top_half("activation_std", "half of the groups by a quarter, by activation standard deviation"),
         _top_half(
@@ -75,58 +75,58 @@ LAYER_SELECTION = Study(
         ),
     ),
     baseline="uniform",
-    grounds=SEVERAL_GROUPS,
+    workloads=SEVERAL_GROUPS,
 )
-FREEZING = Study(
+FREEZING = Ablation(
     name="freezing",
     summary="What to freeze: nothing, everything older than the last event, or that for a while",
     base=BASE,
-    choices=(
-        Choice("none", "everything keeps training", {"freeze": {"kind": "none"}}),
-        Choice("old", "older entries held for ever (the thesis)", {"freeze": {"kind": "old"}}),
-        Choice(
+    alternatives=(
+        Alternative("none", "everything keeps training", {"freeze": {"kind": "none"}}),
+        Alternative("old", "older entries held for ever (the thesis)", {"freeze": {"kind": "old"}}),
+        Alternative(
             "thaw", "older entries held for 5 measurements, then released over 10",
             {"freeze": {"kind": "thaw", "hold_samples": 5, "release_samples": 10}},
         ),
     ),
     baseline="none",
-    grounds=ON_SCHEDULE,
+    workloads=ON_SCHEDULE,
 )  # fmt: skip
-INITIALIZATION = Study(
+INITIALIZATION = Ablation(
     name="initialization",
     summary="How new units start, and what that does to the loss",
     base={**BASE, "connection_ramp_steps": 0},
-    choices=(
-        Choice("zero_fan_out", "fan-in random, fan-out zero", {}),
-        Choice("faded_in", "the same, connections faded in over 50 steps", {"connection_ramp_steps": 50}),
-        Choice("paired", "equal units with opposite signs", {"initialization": "paired"}),
-        Choice("gradient_max", "along the largest gradients", {"initialization": "gradient_max"}),
-        Choice("split", "copies of old units", {"initialization": "split"}),
-        Choice("tiny", "what old units cannot express", {"initialization": "tiny"}),
-        Choice("xavier", "as if the layer were new (the thesis)", {"initialization": "xavier"}),
+    alternatives=(
+        Alternative("zero_fan_out", "fan-in random, fan-out zero", {}),
+        Alternative("faded_in", "the same, connections faded in over 50 steps", {"connection_ramp_steps": 50}),
+        Alternative("paired", "equal units with opposite signs", {"initialization": "paired"}),
+        Alternative("gradient_max", "along the largest gradients", {"initialization": "gradient_max"}),
+        Alternative("split", "copies of old units", {"initialization": "split"}),
+        Alternative("tiny", "what old units cannot express", {"initialization": "tiny"}),
+        Alternative("xavier", "as if the layer were new (the thesis)", {"initialization": "xavier"}),
     ),
     baseline="zero_fan_out",
-    grounds=ON_SCHEDULE,
+    workloads=ON_SCHEDULE,
 )
-TRIGGER = Study(
+TRIGGER = Ablation(
     name="trigger",
     summary="When to grow: on a plateau, on a flat slope, or on a schedule",
     base=BASE,
-    choices=(
-        Choice("schedule", "every 20 measurements", {}),
-        Choice(
+    alternatives=(
+        Alternative("schedule", "every 20 measurements", {}),
+        Alternative(
             "plateau",
             "when a moving average has stood for 5 measurements",
             {"trigger": {"kind": "plateau", "max_wait": None}},
         ),
-        Choice(
+        Alternative(
             "slope",
             "when a line through 8 measurements promises too little",
             {"trigger": {"kind": "slope", "max_wait": None}},
         ),
     ),
     baseline="schedule",
-    grounds=ALL,
+    workloads=ALL,
 )
 COSINE = {"learning_rate_schedule": "cosine"}
 FALLS_WITH_GROWTH = {"constant_share": 0.0}
@@ -136,25 +136,27 @@ ENDS = {"grow_until": 0.6}
 SOONER = {**ENDS, "trigger": {"kind": "plateau", "max_wait": 10}}
 FROM_HALF = {**SOONER, "initial_fraction": 0.5}
 FULL = {"initial_fraction": 1.0, "chunk_fraction": 1.0}
-DEFAULT_POLICY = Study(
+DEFAULT_POLICY = Ablation(
     name="default-policy",
     summary="Which policy to give a user who does not search: how small to start, how far to grow, how the rate falls",
     base={**BASE, "trigger": {"kind": "plateau", "max_wait": 20}},
-    choices=(
-        Choice("from_half", "half to full size in quarters by 60 %, the rate constant for three quarters", FROM_HALF),
-        Choice("falling_sooner", "the same, the rate constant until growing ends", FROM_HALF, FALLS_WITH_GROWTH),
-        Choice("cosine", "the same, a cosine over the whole run", FROM_HALF, COSINE),
-        Choice("quarters", "a quarter to full size in quarters", SOONER),
-        Choice("quarters_later", "that, after 20 measurements at the latest and not 10", ENDS),
-        Choice(
+    alternatives=(
+        Alternative(
+            "from_half", "half to full size in quarters by 60 %, the rate constant for three quarters", FROM_HALF
+        ),
+        Alternative("falling_sooner", "the same, the rate constant until growing ends", FROM_HALF, FALLS_WITH_GROWTH),
+        Alternative("cosine", "the same, a cosine over the whole run", FROM_HALF, COSINE),
+        Alternative("quarters", "a quarter to full size in quarters", SOONER),
+        Alternative("quarters_later", "that, after 20 measurements at the latest and not 10", ENDS),
+        Alternative(
             "from_half_at_once", "half to full size in one event after 20 measurements at the latest",
             {**ENDS, "initial_fraction": 0.5, "chunk_fraction": 0.5},
         ),
-        Choice("full_cosine", "full size from the first step, a cosine over the whole run", FULL, COSINE),
-        Choice("half", "half of the width throughout", {"initial_fraction": 0.5, "max_fraction": 0.5}),
+        Alternative("full_cosine", "full size from the first step, a cosine over the whole run", FULL, COSINE),
+        Alternative("half", "half of the width throughout", {"initial_fraction": 0.5, "max_fraction": 0.5}),
     ),
     baseline="from_half",
-    grounds=ALL,
+    workloads=ALL,
 )  # fmt: skip
-for _study in (LAYER_SELECTION, FREEZING, INITIALIZATION, TRIGGER, DEFAULT_POLICY):
-    REPRODUCTIONS.register(_study.name)(_study)
+for _ablation in (LAYER_SELECTION, FREEZING, INITIALIZATION, TRIGGER, DEFAULT_POLICY):
+    REPRODUCTIONS.register(_ablation.name)(_ablation)

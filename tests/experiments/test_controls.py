@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autogrow.experiments.fresh_networks import CPU, build_in_shape
+from autogrow.experiments.controls import CPU, build_in_shape
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.shape import NetworkShape

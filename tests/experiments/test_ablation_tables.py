@@ -4,7 +4,12 @@ from dataclasses import replace
 
 from autogrow.experiments.conditions import Condition, Design
 from autogrow.experiments.records import FailedRun, RunRecord
-from autogrow.experiments.reproduction.study_tables import STATIC, findings, study_table, tables_of_grounds
+from autogrow.experiments.reproduction.ablation_tables import (
+    STATIC,
+    ablation_findings,
+    ablation_table,
+    tables_by_dataset,
+)
 from autogrow.experiments.results import Results
 from autogrow.network.shape import NetworkShape
 
@@ -38,7 +43,7 @@ def test_data_sets_are_told_apart_by_what_was_found_there():
         "single": results({name: values[:1] for name, values in {**BASE, "other": [0.1]}.items()}),
         "failed": results(BASE, [FailedRun(seed, "other", "the loss is nan") for seed in range(3)]),
     }
-    head, _, sentence = findings(found)
+    head, _, sentence = ablation_findings(found)
     assert head == "A difference is one of the loss with p below 0.05 over 3 seeds."
     assert sentence == (
         "Other: worse than baseline on worse (loss 1.49 times, -10.33 points); better than baseline on better "
@@ -49,7 +54,7 @@ def test_data_sets_are_told_apart_by_what_was_found_there():
 
 def test_nothing_is_said_of_one_seed():
     single = results({name: values[:1] for name, values in {**BASE, "other": [0.1]}.items()})
-    assert findings({"a": single, "b": single}) == (
+    assert ablation_findings({"a": single, "b": single}) == (
         "One seed: no standard error and no test, so nothing is said of differences.",
     )
 
@@ -57,13 +62,13 @@ def test_nothing_is_said_of_one_seed():
 def test_the_ratio_is_over_seeds_that_both_have():
     other = results({**BASE, "baseline": [0.2, 0.2, 0.2], "other": [0.1, 0.11, 0.105]})
     runs = tuple(run for run in other.runs if (run.seed, run.condition) != (0, "other"))
-    *_, sentence = findings({"data": replace(other, runs=runs)})
+    *_, sentence = ablation_findings({"data": replace(other, runs=runs)})
     assert "loss 0.54 times" in sentence
 
 
 def test_one_table_has_every_data_set_and_failures_are_named():
     found = {"a": results({**BASE, "other": [0.3, 0.33, 0.31]}), "b": results(BASE, [FailedRun(0, "other", "nan")])}
-    table = study_table(found)
+    table = ablation_table(found)
     assert [row[:2] for row in table.rows] == [(data, name) for data in "ab" for name in NAMES]
     assert [column.title for column in table.columns][:4] == ["data", "policy", "accuracy %", "loss"]
     assert table.rows[0][7:] == ("25 %", "+0.09", "0.00577", "0.004")
@@ -73,7 +78,7 @@ def test_one_table_has_every_data_set_and_failures_are_named():
 
 
 def test_in_a_terminal_every_data_set_has_a_narrower_one():
-    first, second = tables_of_grounds({"a": results({**BASE, "other": [0.3, 0.33, 0.31]}), "b": results(BASE)})
+    first, second = tables_by_dataset({"a": results({**BASE, "other": [0.3, 0.33, 0.31]}), "b": results(BASE)})
     titles = [column.title for column in first.columns]
     assert titles == ["policy", "accuracy %", "loss", "compute", "shock", "loss - baseline", "p"]
     assert first.rows[0] == (STATIC, "60.00 ± 1.00", "0.300 ± 0.0100", "1.000", "25 %", "+0.09", "0.004")

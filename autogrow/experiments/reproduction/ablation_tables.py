@@ -1,4 +1,4 @@
-"""What a study found, as a table and as sentences. Results in, text out."""
+"""What an ablation found, as a table and as sentences. Results in, text out."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from autogrow.report import formats
 from autogrow.report.tables import Table
 
 STATIC = "static"
-"""The control that every study has beside its alternatives."""
+"""The control that every ablation has beside its alternatives."""
 SIGNIFICANT = 0.05
 Found = dict[str, Results]
 """Results by data set; all of the same conditions."""
@@ -19,7 +19,7 @@ NO_ROOM = ("train s", "events", "s.e.")
 """Columns that are left out in terminals."""
 
 
-def study_table(found: Found) -> Table:
+def ablation_table(found: Found) -> Table:
     """One row per data set and alternative: what was reached, what it took, and the difference from the baseline."""
     first = next(iter(found.values()))
     rows = [(dataset, *row) for dataset, results in found.items() for row in _rows(results)]
@@ -33,7 +33,7 @@ def study_table(found: Found) -> Table:
     return Table(caption_of("On the validation split", first), columns, tuple(rows), f"{summaries}. {NOTE}{failures}")
 
 
-def tables_of_grounds(found: Found) -> tuple[Table, ...]:
+def tables_by_dataset(found: Found) -> tuple[Table, ...]:
     """The same as one narrower table per data set, for terminals."""
     tables = []
     for dataset, results in found.items():
@@ -97,7 +97,7 @@ def _minus_baseline(results: Results, condition: str, metric: str) -> PairedDiff
     return results.between(condition, results.design.subject, metric)
 
 
-def findings(found: Found) -> tuple[str, ...]:
+def ablation_findings(found: Found) -> tuple[str, ...]:
     """A sentence per alternative: where it differs from the baseline, and where no difference was found."""
     first = next(iter(found.values()))
     if all(len(results.seeds) == 1 for results in found.values()):
