@@ -24,7 +24,7 @@ def read_test_split(
     task = TASKS[dataset.task]
     examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"), target_scale)
     found = evaluate(task, module, examples)
-    if not math.isfinite(found.loss) or math.isinf(found.score):
+    if not found.has_finite_loss or math.isinf(found.score):
         return unread(f"the test loss is {found.loss:g}: inputs or targets of the test split are out of range")
     if math.isnan(found.score):
         number = len(examples)

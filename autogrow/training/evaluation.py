@@ -29,8 +29,13 @@ class Metrics:
     """The loss as it is trained on, where targets are standardized."""
 
     @property
+    def has_finite_loss(self) -> bool:
+        """Whether the loss is a number, and the one that is trained on, too: it has 32 bits, and overflows first."""
+        return math.isfinite(self.loss) and math.isfinite(self.standardized_loss or 0.0)
+
+    @property
     def is_finite(self) -> bool:
-        return math.isfinite(self.loss) and math.isfinite(self.score)
+        return self.has_finite_loss and math.isfinite(self.score)
 
 
 class _Mean:
