@@ -37,7 +37,7 @@ def list_names(kind: str | None) -> None:
         _show_in_full(parts[kind])
         return
     for name in [kind] if kind else [*parts, *others]:
-        entries = {entry: part.summary for entry, part in parts[name].items()} if name in parts else others[name]()
+        entries = _summaries(parts[name]) if name in parts else others[name]()
         click.echo(f"{name}:")
         for entry, summary in entries.items():
             click.echo(f"  {entry:20} {summary}")
@@ -60,18 +60,43 @@ def _part_kinds() -> dict[str, "Registry[type[Any]]"]:
     }
 
 
+def _summaries(registry: "Registry[type[Any]]") -> dict[str, str]:
+    return {name: part.summary + _from(registry, name) for name, part in registry.items()}
+
+
+def _from(registry: "Registry[Any]", name: str) -> str:
+    """Which package an entry is from, where it is not ours."""
+    origin = registry.origin(name)
+    return "" if origin is None else f"  [{origin}]"
+
+
+def _first_line(entry: Any) -> str:
+    return ((entry.__doc__ or "").strip().splitlines() or [""])[0]
+
+
 def _other_kinds() -> dict[str, Callable[[], dict[str, str]]]:
     """What else has a name, as functions that make name and summary of each entry."""
 
     def models() -> dict[str, str]:
         from autogrow.models import MODELS
 
-        return {name: (factory.__doc__ or "").splitlines()[0] for name, factory in MODELS.items()}
+        return {name: _first_line(factory) + _from(MODELS, name) for name, factory in MODELS.items()}
+
+    def tasks() -> dict[str, str]:
+        from autogrow.tasks import TASKS
+
+        return {name: _first_line(type(task)) + _from(TASKS, name) for name, task in TASKS.items()}
+
+    def datasets() -> dict[str, str]:
+        from autogrow.data.catalogue import ENTRIES, PACKAGED
+
+        ours = {name: entry.title for name, entry in ENTRIES.items()}
+        return {**{name: _first_line(load) + _from(PACKAGED, name) for name, load in PACKAGED.items()}, **ours}
 
     def objectives() -> dict[str, str]:
         from autogrow.study.objectives import OBJECTIVES
 
-        return {name: objective.summary for name, objective in OBJECTIVES.items()}
+        return {name: objective.summary + _from(OBJECTIVES, name) for name, objective in OBJECTIVES.items()}
 
     def search_spaces() -> dict[str, str]:
         from autogrow.study.search_space import shipped_spaces
@@ -79,7 +104,13 @@ def _other_kinds() -> dict[str, Callable[[], dict[str, str]]]:
         return {name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
                 for name, path in shipped_spaces().items()}  # fmt: skip
 
-    return {"models": models, "objectives": objectives, "search-spaces": search_spaces}
+    return {
+        "models": models,
+        "tasks": tasks,
+        "datasets": datasets,
+        "objectives": objectives,
+        "search-spaces": search_spaces,
+    }
 
 
 def _show_in_full(registry: "Registry[type[Any]]") -> None:

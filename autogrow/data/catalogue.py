@@ -5,9 +5,14 @@ Sources: http://yann.lecun.com/exdb/mnist (files mirrored by the PyTorch project
 https://github.com/zalandoresearch/fashion-mnist, https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
+
+from autogrow.errors import DataError
+from autogrow.registry import Registry, any_callable
 
 Task = str
 """The name of one of `autogrow.tasks.TASKS`."""
@@ -224,4 +229,8 @@ _ENTRIES = {
 }
 
 ENTRIES = MappingProxyType(_ENTRIES)
+PACKAGED: Registry[Callable[[Path], Any]] = Registry(
+    "dataset", DataError, group="autogrow.datasets", accepts=any_callable
+)
+"""Data sets of installed packages, see `autogrow.data.packaged`."""
 DATASET_NAMES = tuple(_ENTRIES)

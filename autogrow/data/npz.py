@@ -5,6 +5,7 @@ Inputs of 2 dimensions are features, of 3 grey images (N, H, W), of 4 images (N,
 their task.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -37,13 +38,20 @@ def find_npz(name: str, task: str | None = None, layout: Layout | None = None) -
 
 
 def _decode(path: Path, task: str | None, layout: Layout | None) -> DecodedArrays:
-    loaded = _load(path)
-    _check_filled(loaded, path)
-    layout = decide_layout(loaded["x_train"].shape, layout, "x_train", str(path))
-    x_train = _inputs(loaded["x_train"], "x_train", layout, path)
-    x_test = _inputs(loaded["x_test"], "x_test", layout, path, x_train) if "x_test" in loaded else None
-    task = decide_task(loaded["y_train"], task, str(path))
-    encoded = TASKS[task].encode(loaded["y_train"], loaded.get("y_test"), str(path))
+    return decoded(read_npz(path, _REQUIRED, _OPTIONAL, DataError), str(path), task, layout)
+
+
+def decoded(given: Mapping[str, Array], origin: str, task: str | None, layout: Layout | None) -> DecodedArrays:
+    """The decoded form of a user's own `x_train`, `y_train` and, if there is a test split, `x_test` and `y_test`.
+
+    Raises `DataError` (naming `origin`) for what they cannot be.
+    """
+    _check_filled(given, origin)
+    layout = decide_layout(given["x_train"].shape, layout, "x_train", origin)
+    x_train = _inputs(given["x_train"], "x_train", layout, origin)
+    x_test = _inputs(given["x_test"], "x_test", layout, origin, x_train) if "x_test" in given else None
+    task = decide_task(given["y_train"], task, origin)
+    encoded = TASKS[task].encode(given["y_train"], given.get("y_test"), origin)
     constant = num_constant_columns(x_train)
     kind = "feature" if layout == "features" else "channel"
     return DecodedArrays(
@@ -58,28 +66,22 @@ def _decode(path: Path, task: str | None, layout: Layout | None) -> DecodedArray
     )
 
 
-def _inputs(array: Array, name: str, layout: Layout, path: Path, train: Array | None = None) -> Array:
+def _inputs(array: Array, name: str, layout: Layout, origin: str, train: Array | None = None) -> Array:
     """Inputs as they are stored, of the same kind as those of `train`."""
-    decide_layout(array.shape, layout, name, str(path))
+    decide_layout(array.shape, layout, name, origin)
     array = channels_first(array, layout)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     like = None if train is None or train.dtype == np.uint8 else train.dtype
-    return as_floats(array, name, str(path), like)
+    return as_floats(array, name, origin, like)
 
 
-def _check_filled(loaded: dict[str, Array], path: Path) -> None:
-    """Raises `DataError` for arrays without examples, which have no form to decide on."""
-    for name, array in loaded.items():
-        if array.ndim == 0:
-            raise DataError(f"{path}: {name} has shape (), a single value: give one entry per example, (N, ...)")
-        if array.size == 0:
-            raise DataError(f"{path}: {name} {array.shape} is empty, at least 1 example is needed")
-
-
-def _load(path: Path) -> dict[str, Array]:
-    loaded = read_npz(path, _REQUIRED, _OPTIONAL, DataError)
-    for name, array in loaded.items():
+def _check_filled(given: Mapping[str, Array], origin: str) -> None:
+    """Raises `DataError` for arrays of no numbers, or without examples, which have no form to decide on."""
+    for name, array in given.items():
         if array.dtype.kind not in ("buif" if name.startswith("x_") else "buifUS"):
-            raise DataError(f"{path}: {name} holds {array.dtype}, not numbers: convert it to integers or floats")
-    return loaded
+            raise DataError(f"{origin}: {name} holds {array.dtype}, not numbers: convert it to integers or floats")
+        if array.ndim == 0:
+            raise DataError(f"{origin}: {name} has shape (), a single value: give one entry per example, (N, ...)")
+        if array.size == 0:
+            raise DataError(f"{origin}: {name} {array.shape} is empty, at least 1 example is needed")

@@ -7,13 +7,14 @@ from typing import Any
 
 from autogrow.data.array_store import StoredMeta, stored_arrays
 from autogrow.data.arrays import LAYOUTS, Layout
-from autogrow.data.catalogue import DATASET_NAMES, ENTRIES, CifarFiles, IdxFiles
+from autogrow.data.catalogue import DATASET_NAMES, ENTRIES, PACKAGED, CifarFiles, IdxFiles
 from autogrow.data.cifar import find_cifar
 from autogrow.data.dataset import Dataset
 from autogrow.data.generated import find_generated
 from autogrow.data.idx import find_idx
 from autogrow.data.locations import checked_data_dir
 from autogrow.data.npz import find_npz
+from autogrow.data.packaged import find_packaged
 from autogrow.data.python_data import Examples
 from autogrow.data.sources import Source
 from autogrow.errors import DataError, UsageError, kind_of, unknown_name
@@ -24,7 +25,7 @@ from autogrow.tasks import TASKS
 def open_dataset(
     name: str, data_dir: Path | None = None, *, task: str | None = None, layout: Layout | None = None
 ) -> Dataset:
-    """Open a built-in dataset (see `DATASET_NAMES`) or a path that ends in ``.npz``.
+    """Open a built-in dataset (see `DATASET_NAMES`), one of an installed package, or a path that ends in ``.npz``.
 
     `task` and `layout` overrule what a user's own file is read as. The first call verifies and decodes the files in
     `data_dir` (default: `default_data_dir()`); later ones only map the result. Nothing is downloaded: that is
@@ -36,10 +37,10 @@ def open_dataset(
             raise UsageError(unknown_name(what, str(wanted), known))
     folder = checked_data_dir(data_dir)
     is_npz = is_npz_name(name)
-    source = find_npz(name, task, layout) if is_npz else find_source(name, folder)
+    source = find_npz(name, task, layout) if is_npz else find_source(name, folder, task, layout)
     # Never beside the user's own file: that folder is not ours to write to.
     arrays_folder, meta = stored_arrays(source, None if is_npz else folder)
-    if not is_npz:
+    if name in ENTRIES:
         _check_form(name, meta, task, layout)
     return Dataset.of_stored(name, arrays_folder, meta)
 
@@ -87,9 +88,14 @@ def _check_form(name: str, meta: StoredMeta | Dataset, task: str | None, layout:
             raise DataError(f"dataset {name!r} has the {what} {found}, not {wanted}: leave out --{what}")
 
 
-def find_source(name: str, data_dir: Path) -> Source:
-    """The files of a built-in dataset. Raises `DataError` for an unknown name or missing files."""
+def find_source(name: str, data_dir: Path, task: str | None = None, layout: Layout | None = None) -> Source:
+    """What a named data set rests on; one of an installed package is read for `task` and `layout`.
+
+    Raises `DataError` for an unknown name, missing files, or a package that cannot be used.
+    """
     check_name(name)
+    if name not in ENTRIES:
+        return find_packaged(name, data_dir, task, layout)
     match ENTRIES[name].files:
         case None:
             return find_generated(name)
@@ -100,6 +106,8 @@ def find_source(name: str, data_dir: Path) -> Source:
 
 
 def check_name(name: str) -> None:
-    """Raise a `DataError` that lists the built-in names unless `name` is one of them."""
-    if name not in ENTRIES:
-        raise DataError(f"{unknown_name('dataset', name, DATASET_NAMES)} (your own data: a path ending in .npz)")
+    """Raise a `DataError` that lists the names there are unless `name` is one of them."""
+    if name not in ENTRIES and name not in PACKAGED:
+        raise DataError(
+            f"{unknown_name('dataset', name, (*DATASET_NAMES, *PACKAGED))} (your own data: a path ending in .npz)"
+        )

@@ -37,7 +37,13 @@ class ModelSpec:
 
     @property
     def is_built_in(self) -> bool:
+        """Whether it goes by a name of the table of models, which installed packages add to."""
         return ":" not in self.name
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether its code is autogrow's own."""
+        return self.is_built_in and MODELS.origin(self.name) is None
 
     def given_by_caller(self) -> "ModelSpec":
         """The same, as the caller of this process has named it: only for what they themselves have given."""
@@ -118,7 +124,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]), torch.enable_grad():  # whatever a factory sets of these is put back
         torch.manual_seed(seed)
         try:
-            if spec.is_built_in:
+            if spec.is_ours:
                 check_options(spec.name, spec.options)
                 check_parameters(spec.name, factory, arguments, most_parameters)
             model = factory(**arguments)

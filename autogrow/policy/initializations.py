@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from autogrow.errors import PolicyError
 from autogrow.policy.part import PolicyChoice, choice_parser
-from autogrow.registry import Registry
+from autogrow.registry import Registry, subclass_of
 
 
 class Initialization(PolicyChoice):
@@ -26,8 +26,18 @@ class Initialization(PolicyChoice):
     needs_batch: ClassVar[bool] = False
     """Whether it needs examples and the loss on them."""
 
+    def make_initializer(self) -> Any:
+        """The `autogrow.network.resizing.initialization.Initializer` that draws the weights.
 
-INITIALIZATIONS: Registry[type[Initialization]] = Registry("initialization", PolicyError)
+        For an initialization of an installed package, which imports that class in here; those of autogrow are found
+        by their kind, so that nothing of a policy knows tensors.
+        """
+        raise PolicyError(f"initialization {self.kind!r} draws no weights: its make_initializer() is missing")
+
+
+INITIALIZATIONS: Registry[type[Initialization]] = Registry(
+    "initialization", PolicyError, group="autogrow.initializations", accepts=subclass_of(Initialization)
+)
 
 
 @INITIALIZATIONS.register("zero_fan_out")

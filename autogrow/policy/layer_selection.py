@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from autogrow.errors import PolicyError
 from autogrow.policy.part import PolicyChoice, choice_parser
 from autogrow.policy.records import GroupStatistics
-from autogrow.registry import Registry
+from autogrow.registry import Registry, subclass_of
 
 
 class LayerSelection(PolicyChoice):
@@ -34,7 +34,9 @@ class LayerSelection(PolicyChoice):
         """Names of the groups that grow, at least one, out of those that still can."""
 
 
-LAYER_SELECTIONS: Registry[type[LayerSelection]] = Registry("layer selection", PolicyError)
+LAYER_SELECTIONS: Registry[type[LayerSelection]] = Registry(
+    "layer selection", PolicyError, group="autogrow.layer_selections", accepts=subclass_of(LayerSelection)
+)
 
 
 class TopFraction(LayerSelection):

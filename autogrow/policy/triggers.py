@@ -15,7 +15,7 @@ from autogrow.errors import PolicyError
 from autogrow.former_names import FORMER_METRICS
 from autogrow.policy.part import PolicyChoice, choice_parser
 from autogrow.policy.records import SAMPLE_METRICS, Sample
-from autogrow.registry import Registry
+from autogrow.registry import Registry, subclass_of
 
 ONE_SIDED_95 = 1.64
 """Standard errors above an estimate below which the true value lies with 95 % probability, for normal errors."""
@@ -50,7 +50,9 @@ class Trigger(PolicyChoice):
         """
 
 
-TRIGGERS: Registry[type[Trigger]] = Registry("trigger", PolicyError)
+TRIGGERS: Registry[type[Trigger]] = Registry(
+    "trigger", PolicyError, group="autogrow.triggers", accepts=subclass_of(Trigger)
+)
 
 
 class MetricTrigger(Trigger):

@@ -170,7 +170,7 @@ def _run(config: TrialConfig, folder: TrialFolder, report: Report, interrupted: 
 def _surroundings(config: TrialConfig) -> Iterator[list[str]]:
     """Yields a list that at the end names what the trial's model has changed of its process; ours change nothing."""
     with ExitStack() as stack:
-        changed = stack.enter_context(kept_process_state()) if ":" in config.model else []
+        changed = stack.enter_context(kept_process_state()) if not ModelSpec(config.model).is_ours else []
         stack.enter_context(random_state_of(config.seed))
         yield changed
 

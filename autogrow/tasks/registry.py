@@ -7,10 +7,10 @@ from pydantic import AfterValidator
 from autogrow.errors import DataError, UsageError, unknown_name
 from autogrow.reading.arrays import Array
 from autogrow.reading.number_precision import check_finite
-from autogrow.registry import Registry
+from autogrow.registry import Registry, instance_of
 from autogrow.tasks.base import Task
 
-TASKS: Registry[Task] = Registry("task", UsageError)
+TASKS: Registry[Task] = Registry("task", UsageError, group="autogrow.tasks", accepts=instance_of(Task))
 
 
 def known_task(name: str) -> str:

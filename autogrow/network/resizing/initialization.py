@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autogrow.errors import NetworkError, PolicyError
+from autogrow.errors import NetworkError, PolicyError, kind_of
 from autogrow.network.structure.layout import NEW, IntArray
 from autogrow.policy.initializations import Initialization, Paired, Split
 from autogrow.registry import Registry
@@ -75,7 +75,12 @@ INITIALIZERS: Registry[type[Initializer]] = Registry("initialization", PolicyErr
 
 
 def make_initializer(settings: Initialization) -> Initializer:
-    return INITIALIZERS[settings.kind](settings)
+    if settings.kind in INITIALIZERS:
+        return INITIALIZERS[settings.kind](settings)
+    made = settings.make_initializer()
+    if not isinstance(made, Initializer):
+        raise PolicyError(f"initialization {settings.kind!r}: make_initializer() gives {kind_of(made)}, no Initializer")
+    return made
 
 
 @INITIALIZERS.register("gradient_max")

@@ -1,0 +1,208 @@
+"""What installed packages add: found by entry points, listed with where it is from, searched and trained with.
+
+`plugin_package` is one such package, with one file for each extension. It is installed for these tests as an installer
+would, without one: its modules and its ``.dist-info`` are put into a folder of the import path.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import autogrow
+from autogrow.data.catalogue import PACKAGED
+from autogrow.data.opening import open_dataset
+from autogrow.errors import DataError, PolicyError, UsageError
+from autogrow.models import MODELS
+from autogrow.policy.initializations import INITIALIZATIONS
+from autogrow.policy.layer_selection import LAYER_SELECTIONS
+from autogrow.policy.triggers import TRIGGERS
+from autogrow.tasks import TASKS
+
+PACKAGE = Path(__file__).parent / "plugin_package"
+FROM = "autogrow-example 1.2"
+EXTENSIONS = {
+    "triggers": (TRIGGERS, "twice"),
+    "layer-selections": (LAYER_SELECTIONS, "narrowest"),
+    "initializations": (INITIALIZATIONS, "quiet"),
+    "tasks": (TASKS, "absolute"),
+    "datasets": (PACKAGED, "ramps"),
+    "models": (MODELS, "funnel"),
+}
+POLICY = {
+    "initial_fraction": 0.25,
+    "chunk_fraction": 0.25,
+    "trigger": "twice",
+    "layer_selection": "narrowest",
+    "initialization": "quiet",
+}
+
+
+def install(project, modules, place):
+    """Put a package into a folder of the import path, with what an installer writes of it."""
+    for source in modules:
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, place / source.name)
+    name, version = project["name"], project["version"]
+    record = place / f"{name.replace('-', '_')}-{version}.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    groups = project["entry-points"].items()
+    lines = [[f"[{group}]", *(f"{name} = {value}" for name, value in points.items())] for group, points in groups]
+    (record / "entry_points.txt").write_text("\n".join(line for group in lines for line in group) + "\n")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder of installed packages, the example among them."""
+    place = tmp_path / "site"
+    place.mkdir()
+    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
+    install(project, [PACKAGE / "autogrow_example"], place)
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setenv("PYTHONPATH", str(place), prepend=os.pathsep)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield place
+    for name in [name for name in sys.modules if name.split(".")[0] in ("autogrow_example", "broken_example")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def broken(site):
+    """A second package, whose entries cannot be used."""
+    (site / "broken_example.py").write_text("raise RuntimeError('made for another version')\n")
+    (site / "broken_values.py").write_text("number = 3\n")
+    points = {
+        "autogrow.triggers": {"broken": "broken_example:Broken", "number": "broken_values:number"},
+        "autogrow.models": {"gone": "no_such_module:model"},
+        "autogrow.layer_selections": {"narrowest": "broken_values:number"},
+    }
+    install({"name": "broken-example", "version": "0.1", "entry-points": points}, [], site)
+    sys.path.append(str(site / "none"))  # what is installed is read once for an import path
+    yield
+    sys.path.remove(str(site / "none"))
+
+
+def test_names_are_known_without_importing_anything(site):
+    for registry, name in EXTENSIONS.values():
+        assert name in registry and name in list(registry) and registry.origin(name) == FROM
+    assert TRIGGERS.origin("plateau") is None
+    assert "autogrow_example" not in sys.modules
+
+
+def test_without_the_package_nothing_is_known_of_it():
+    for registry, name in EXTENSIONS.values():
+        assert name not in registry and registry.origin(name) is None
+        with pytest.raises((PolicyError, UsageError, DataError, autogrow.errors.NetworkError), match="unknown"):
+            registry[name]
+
+
+@pytest.mark.parametrize("kind", EXTENSIONS)
+def test_lists_say_which_package_an_entry_is_from(site, autogrow, kind):
+    code, out, err = autogrow("list")
+    assert code == 0 and err == ""
+    entries = out[out.index(f"\n{kind}:") :] if kind != "triggers" else out
+    line = next(line for line in entries.splitlines() if line.startswith(f"  {EXTENSIONS[kind][1]} "))
+    assert line.endswith(f"[{FROM}]") and len(line.split()) > 4
+
+
+def test_a_data_set_is_read_once_and_again_when_its_function_has_changed(site, tmp_path):
+    dataset = open_dataset("ramps", tmp_path)
+    assert (dataset.task, dataset.num_train, dataset.num_test) == ("absolute", 240, 60)
+    assert open_dataset("ramps", tmp_path).arrays_folder == dataset.arrays_folder
+    module = site / "autogrow_example" / "ramps.py"
+    module.write_text(module.read_text() + "\n# edited\n")
+    again = open_dataset("ramps", tmp_path)
+    assert again.arrays_folder != dataset.arrays_folder and again.fingerprint == dataset.fingerprint
+    assert open_dataset("ramps", tmp_path, task="regression").task == "regression"
+
+
+def test_a_network_is_trained_with_all_of_them(site, tmp_path, one_thread):
+    policy = autogrow.GrowthPolicy.from_dict(POLICY)
+    result = autogrow.train("funnel", "ramps", policy, epochs=6, device="cpu", out=tmp_path / "model")
+    assert [event.trigger_reason for event in result.events][:1] == ["2 measurements taken"]
+    assert result.events[0].added_units.keys() == {min(result.widths, key=result.widths.get)}
+    assert all(event.largest_output_change < 1e-5 for event in result.events)
+    assert result.test.score > 0
+    assert autogrow.evaluate(tmp_path / "model").score == result.test.score
+    policy.save(tmp_path / "policy.yaml")
+    assert autogrow.GrowthPolicy.load(tmp_path / "policy.yaml") == policy
+
+
+def test_a_broken_package_is_one_line_and_the_others_go_on(broken, autogrow, caplog):
+    code, out, _ = autogrow("list")
+    assert code == 0 and "twice" in out and "plateau" in out and "broken " not in out
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 4 and all("broken-example 0.1" in line or "broken-example" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "message"),
+    [
+        (TRIGGERS, "broken", r"broken-example 0.1 \(entry point autogrow.triggers: broken_example:Broken\) cannot be "
+         "imported: RuntimeError: made for another version; mend or uninstall it"),
+        (TRIGGERS, "number", "is not a class below autogrow.policy.triggers.Trigger"),
+        (MODELS, "gone", "cannot be imported: ModuleNotFoundError"),
+        (LAYER_SELECTIONS, "narrowest", "is in .*autogrow-example 1.2.*: uninstall one of them"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_it_names_package_and_entry_point(broken, registry, name, message):
+    with pytest.raises((PolicyError, autogrow.errors.NetworkError), match=message) as raised:
+        registry[name]
+    assert "\n" not in str(raised.value)
+
+
+def test_a_package_cannot_take_the_place_of_what_is_ours(broken, site):
+    points = {"autogrow.triggers": {"plateau": "broken_values:number"}}
+    install({"name": "taker", "version": "1", "entry-points": points}, [], site)
+    sys.path.append(str(site / "other"))
+    try:
+        assert TRIGGERS["plateau"].kind == "plateau" and TRIGGERS.origin("plateau") is None
+    finally:
+        sys.path.remove(str(site / "other"))
+
+
+RAMPS = {
+    "an exception": ("raise OSError('no network')", "cannot be loaded: OSError: no network"),
+    "no arrays": ("return 3", "gives an int"),
+    "an unknown entry": ("return {'x_trian': 1}", "unknown entry 'x_trian'.*did you mean 'x_train'"),
+    "no targets": ("return {'x_train': [[1.0]]}", "gives no y_train"),
+}
+
+
+@pytest.mark.parametrize("wrong", RAMPS)
+def test_a_data_set_that_gives_none_is_one_line(site, tmp_path, wrong):
+    body, message = RAMPS[wrong]
+    (site / "autogrow_example" / "ramps.py").write_text(f"def ramps(data_dir):\n    {body}\n")
+    with pytest.raises(DataError, match=f"'ramps' of {FROM}.*{message}"):
+        open_dataset("ramps", tmp_path)
+
+
+SPACE = """
+format: autogrow-space/1
+policy:
+  initial_fraction: 0.25
+  chunk_fraction: {low: 0.2, high: 0.4}
+  trigger: twice
+  layer_selection: narrowest
+  initialization: quiet
+"""
+
+
+@pytest.mark.slow
+def test_a_search_through_ray_uses_all_of_them(site, tmp_path):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    options = ["--dataset", "ramps", "--model", "funnel", "--space", "space.yaml", "--trials", "5", "--epochs", "3"]
+    command = [sys.executable, "-m", "autogrow", "search", *options, "--name", "run", "--quiet"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert ended.returncode == 0, ended.stderr
+    assert "failed" not in ended.stderr
+    study = autogrow.Study.load(tmp_path / "results" / "run")
+    assert study.result.complete + study.result.pruned == 5 and study.result.failed == 0
+    assert study.best_policy() is not None
+    searched = [trial for trial in study.optuna_study.trials if trial.user_attrs.get("role") == "searched"]
+    assert searched
