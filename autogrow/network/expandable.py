@@ -2,10 +2,10 @@
 
 import copy
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ from autogrow.network.output_guard import outputs_kept
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.module_wrappers import check_wrappers, refuse_stale_wrappers
 from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizing
-from autogrow.network.resizing.unit_changes import first_units, kept_units, more_units, set_units
+from autogrow.network.resizing.unit_changes import fewer_units, first_units, kept_units, more_units, set_units
 from autogrow.network.resizing.verification import verified_structure
 from autogrow.network.running.copying import copied
 from autogrow.network.running.explained import explained
@@ -38,6 +38,7 @@ from autogrow.network.structure.channel_groups import ChannelGroup, FixedGroup, 
 from autogrow.network.structure.layout import IntArray
 from autogrow.network.structure.module_record import ModuleRecord
 from autogrow.network.structure.tracing import trace
+from autogrow.policy.changes import Change, Deepen, Freeze, Narrow, Shorten, Thaw, Widen, changes_shape
 from autogrow.policy.initializations import Initialization, ZeroFanOut, parse_initialization
 from autogrow.policy.limits import SizeLimits
 
@@ -88,6 +89,10 @@ class ExpandableNetwork:
         self.limits = limits or SizeLimits()
         self._example_input = example_input
         self._attached = AttachedOptimizers()
+        self._made: list[Resizing | DepthChange] | None = None
+        """What was changed since the outermost change began that can still be taken back; None outside of one."""
+        self._is_in_event = False
+        """Whether what is added now belongs to an event that has been counted already."""
         self._designs: StageDesigns | None = None
         self._number_format = number_format(model)
         if verify:
@@ -127,6 +132,11 @@ class ExpandableNetwork:
         return self._structure
 
     @property
+    def num_events(self) -> int:
+        """Growth events so far; what event number n added is cohort n."""
+        return self.cohorts.num_events
+
+    @property
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
@@ -138,6 +148,7 @@ class ExpandableNetwork:
         other = copy.copy(self)
         other.module = copied(self.module) if module is None else module
         other.cohorts, other.limits, other._attached = Cohorts(), SizeLimits(), AttachedOptimizers()
+        other._made, other._is_in_event = None, False
         return other
 
     def attach(self, optimizer: Optimizer) -> OptimizerCohorts:
@@ -223,7 +234,7 @@ class ExpandableNetwork:
         if settings.needs_batch and loss is not None:
             fit_new_units(self, resizing, settings, loss, calibration_input)
         guard = outputs_kept(self.module, self._batch, settings, added_units)
-        with self._undone_on_error(resizing, optimizer), guard:
+        with self._all_or_nothing(optimizer), guard:
             self._make(resizing, units, grows=True, reset=optimizer_state == "reset", ramp=settings.ramps)
             if calibration_input is not None:
                 measure_new_statistics(self.module, resizing.fresh_channels, calibration_input)
@@ -236,10 +247,7 @@ class ExpandableNetwork:
     ) -> None:
         """Keep only the given units of one group, in the given order; the others are removed with their weights."""
         self._check_module()
-        units = kept_units(self._structure, group if isinstance(group, str) else group.name, keep)
-        resizing = prepare_resizing(self.module, self._structure, units)
-        with self._undone_on_error(resizing, optimizer):
-            self._make(resizing, units, grows=False)
+        self._keep_units(kept_units(self._structure, group if isinstance(group, str) else group.name, keep), optimizer)
 
     @in_plain_mode
     def start_small(self, widths: Mapping[str, int]) -> None:
@@ -250,7 +258,7 @@ class ExpandableNetwork:
         self._check_module()
         units = first_units(self._structure, widths)
         resizing = prepare_resizing(self.module, self._structure, units, rescale=True)
-        with self._undone_on_error(resizing):
+        with self._all_or_nothing():
             self._make(resizing, units, grows=False)
 
     @in_plain_mode
@@ -260,7 +268,7 @@ class ExpandableNetwork:
         units = set_units(self._structure, widths)
         initializer, generator = make_initializer(ZeroFanOut()), torch.Generator().manual_seed(0)
         resizing = prepare_resizing(self.module, self._structure, units, initializer, generator)
-        with self._undone_on_error(resizing):
+        with self._all_or_nothing():
             self._make(resizing, units, grows=False)
 
     @in_plain_mode
@@ -331,6 +339,72 @@ class ExpandableNetwork:
         with self._with_blocks(self._known_stages(blocks).resized(blocks)):
             pass
 
+    @in_plain_mode
+    def apply(
+        self,
+        changes: Sequence[Change],
+        optimizer: Optimizers | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        calibration_input: ModelInput | None = None,
+        loss: LossOf | None = None,
+    ) -> None:
+        """Make changes in their order as one event: weights, optimizer state and records, all of it or nothing.
+
+        Where the shape changes, the network counts one event (`num_events`), and all that is added is one cohort.
+
+        Args:
+            changes: At most one `Widen`, with all groups that grow; any number of others.
+            optimizer: The optimizer of this network's parameters, or several that share them; see `widen_groups`.
+            generator: Where random weights are drawn from, on the CPU; a fresh one for each change if None.
+            calibration_input: A batch from which new norm channels take their mean and variance.
+            loss: The loss of a module on some batch, for initializations that look at gradients.
+
+        Raises:
+            NetworkError: A change that cannot be made; everything is as it was before the first.
+        """
+        _check_changes(changes)
+        for control in self._attached.controls:
+            control.hold()  # a forward pass in train mode may have moved frozen statistics since the last step
+        with self._all_or_nothing(optimizer), self._one_event(changes):
+            for change in changes:
+                match change:
+                    case Widen():
+                        self.widen_groups(
+                            change.added_units,
+                            initialization=change.initialization,
+                            optimizer_state=change.optimizer_state,
+                            generator=generator,
+                            calibration_input=calibration_input,
+                            loss=loss,
+                        )
+                    case Narrow():
+                        self._check_module()
+                        self._keep_units(fewer_units(self._structure, change.removed_units), None)
+                    case Deepen():
+                        self.deepen_stages(
+                            change.added_blocks,
+                            initialization=change.initialization,
+                            generator=generator,
+                            calibration_input=calibration_input,
+                        )
+                    case Shorten():
+                        self.set_blocks(
+                            self._known_stages(change.removed_blocks).fewer(self.module, change.removed_blocks)
+                        )
+                    case Freeze() | Thaw():
+                        self._attached.hold_or_release(change)
+
+    @contextmanager
+    def _one_event(self, changes: Sequence[Change]) -> Iterator[None]:
+        """Inside, what is added belongs to one event, which is counted here if the shape changes."""
+        self.cohorts.commit({}, changes_shape(changes))
+        self._is_in_event = True
+        try:
+            yield
+        finally:
+            self._is_in_event = False
+
     def _known_stages(self, names: Iterable[str] = ()) -> StageDesigns:
         self._check_module()
         known = self._designs or find_stages(self.module, self._structure, self._batch)
@@ -350,10 +424,13 @@ class ExpandableNetwork:
         """Change depths, then run what is inside; all of it or nothing."""
         batch = self._batch if exact else None
         change = prepare_depth(self.module, self._structure, self._known_stages(), blocks, generator, batch)
-        with self._undone_on_error(change, optimizer):
+        with self._all_or_nothing(optimizer) as made:
+            made.append(change)
             change.commit()
             self._structure = change.structure
-            change.tell(self.cohorts, self._attached.controls, grows)
+            begins_event = grows and not self._is_in_event
+            change.tell(self.cohorts, self._attached.controls, begins_event=begins_event, grows=grows)
+            self._record = ModuleRecord.of(self.module)
             yield change
 
     @property
@@ -370,22 +447,39 @@ class ExpandableNetwork:
             raise NetworkError(difference)
 
     @contextmanager
-    def _undone_on_error(self, change: Resizing | DepthChange, optimizer: Optimizers | None = None) -> Iterator[None]:
-        """Attach `optimizer`; whatever fails inside leaves network, records and optimizers as they were."""
-        structure = self._structure
+    def _all_or_nothing(self, optimizer: Optimizers | None = None) -> Iterator[list[Resizing | DepthChange]]:
+        """Attach `optimizer`; whatever fails inside leaves network, records and optimizers as they were.
+
+        Yields the list that takes what is changed inside. May be nested: nothing is made for good before the end of
+        the outermost.
+        """
+        outer, structure, record = self._made, self._structure, self._record
+        made: list[Resizing | DepthChange] = []
+        self._made = made
         restore = [self.cohorts.snapshot(), self._attached.snapshot()]
         try:
             restore += [self.attach(each).snapshot() for each in as_list(optimizer)]
-            yield
+            yield made
         except BaseException:
-            change.revert()
-            self._structure = structure
+            for change in reversed(made):
+                change.revert()
+            self._structure, self._record = structure, record
             for undo in reversed(restore):
                 undo()
             raise
-        change.retire()
-        self._record = ModuleRecord.of(self.module)
+        finally:
+            self._made = outer
+        if outer is not None:
+            outer += made
+            return
+        for change in made:
+            change.retire()
         refuse_stale_wrappers(self.module.modules())
+
+    def _keep_units(self, units: Mapping[str, IntArray], optimizer: Optimizers | None) -> None:
+        resizing = prepare_resizing(self.module, self._structure, units)
+        with self._all_or_nothing(optimizer):
+            self._make(resizing, units, grows=False)
 
     def _make(
         self,
@@ -397,12 +491,24 @@ class ExpandableNetwork:
         ramp: bool = True,
     ) -> None:
         """Compute what is still missing, then put everything in place."""
-        attached = self._attached.controls
+        assert self._made is not None
+        attached, begins_event = self._attached.controls, grows and not self._is_in_event
         elsewhere = {parameter for control in attached for parameter in control.parameters}
         states = [control.prepare(resizing.changes, reset, elsewhere) for control in attached]
-        births = self.cohorts.prepare(resizing.changes, grows)
+        births = self.cohorts.prepare(resizing.changes, begins_event)
+        self._made.append(resizing)
         resizing.commit()
         self._structure = self._structure.with_widths({name: len(source) for name, source in units.items()})
-        self.cohorts.commit(births, grows)
+        self.cohorts.commit(births, begins_event)
         for control, state in zip(attached, states, strict=True):
-            control.commit(resizing.changes, state, reset, ramp)
+            control.commit(resizing.changes, state, reset, grows=grows, ramp=ramp)
+        self._record = ModuleRecord.of(self.module)
+
+
+def _check_changes(changes: Sequence[Any]) -> None:
+    for change in changes:
+        if not isinstance(change, Change):
+            names = ", ".join(kind.__name__ for kind in get_args(Change))
+            raise NetworkError(f"{change!r} is no change of a network: give some of {names}")
+    if sum(isinstance(change, Widen) for change in changes) > 1:
+        raise NetworkError("an event widens once: put all groups that grow into one Widen")

@@ -1,32 +1,49 @@
 """The growth policy: one frozen record that says when, where and how much a network grows, and how new units start."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from autogrow.errors import PolicyError
 from autogrow.outputs import check_output, write_output
 from autogrow.paths import resolved
+from autogrow.policy.changes import Change, Deepen, Freeze, ShapeChange, Thaw, Widen
 from autogrow.policy.depth import AnyDepth
 from autogrow.policy.freezing import AnyFreezing, NoFreezing
+from autogrow.policy.history import Decision, History, MeasurementRequest, Measurements
 from autogrow.policy.initializations import AnyInitialization, ZeroFanOut
 from autogrow.policy.layer_selection import All, AnyLayerSelection
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.origin import Origin
 from autogrow.policy.part import PolicyPart, validated
 from autogrow.policy.policy_file import policy_text, read_policy_file
-from autogrow.policy.records import GrowthEvent, Sample
+from autogrow.policy.records import GroupStatistics, GrowthEvent, Sample
 from autogrow.policy.stopping import relative_gain
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.policy.triggers import AnyTrigger, Plateau
+from autogrow.policy.triggers import AnyTrigger, Plateau, TriggerReading
 from autogrow.policy.width_plan import WidthPlan
 from autogrow.reading.fields import PlainTable
 from autogrow.reading.typed import typed
 
 COHORT = "cohort"
 MOST_NEW_UNIT_LR = 100.0
+
+
+@dataclass(frozen=True)
+class _WideningDue:
+    reading: TriggerReading
+    units: dict[str, int]
+    """What every group that can still grow would get."""
+
+
+@dataclass(frozen=True)
+class _DeepeningDue:
+    reading: TriggerReading
+    blocks: dict[str, int]
 
 
 class GrowthPolicy(PolicyPart):
@@ -122,9 +139,12 @@ class GrowthPolicy(PolicyPart):
         """The number of units a group of `full_width` can reach."""
         return self._widths.max_width(full_width)
 
-    def added_units(self, width: int, full_width: int) -> int:
-        """The units that one event adds to a group that has `width` now; 0 once it is at its maximum."""
-        return self._widths.added_units(width, full_width)
+    def added_units(self, width: int, full_width: int, removed: int = 0) -> int:
+        """The units that one event adds to a group that has `width` now; 0 once it is at its maximum.
+
+        `removed` units were taken from the group since the start.
+        """
+        return self._widths.added_units(width, full_width, removed)
 
     def may_grow_at(self, step: int, num_steps: int) -> bool:
         """Whether an event may happen after `step` of `num_steps` steps, as far as `grow_until` says."""
@@ -137,6 +157,125 @@ class GrowthPolicy(PolicyPart):
         """
         gain = None if self.min_gain is None else relative_gain(samples, events)
         return gain is None or self.min_gain is None or gain >= self.min_gain
+
+    def wants(self, history: History) -> tuple[MeasurementRequest, ...]:
+        """What has to be measured before `decide` can: nothing, unless a trigger says that it is time to widen."""
+        selection = self.layer_selection
+        if selection.statistic is None or history.has_ended or self._stops(history):
+            return ()
+        due = self._due(history)
+        if not isinstance(due, _WideningDue) or not self.worth_going_on(history.samples, history.events):
+            return ()
+        released = self._released(history)
+        units = {name: due.units[name] for name in selection.to_measure(self._growable(history, due.units))}
+        alone = {name: self._with_holding(history, released, self._widen({name: units[name]})) for name in units}
+        return (MeasurementRequest(selection.statistic, alone, units),) if units else ()
+
+    def decide(self, history: History, measurements: Measurements) -> Decision:
+        """What is to be done to the network now: it grows if a trigger is due, and what was held is let go in time.
+
+        Args:
+            history: The run up to its last measurement.
+            measurements: What `wants` asked for with the same history.
+
+        Raises:
+            ValueError: Some of that is missing.
+        """
+        released = self._released(history)
+        if history.has_ended:
+            return Decision(released)
+        if reason := self._stops(history):
+            return Decision(released, growth_ended_by=reason)
+        due = self._due(history)
+        if due is None:
+            return Decision(released)
+        if not self.worth_going_on(history.samples, history.events):
+            bought = f"the last event bought less than min_gain of {self.min_gain:g}"
+            return Decision(released, growth_ended_by=bought)
+        if isinstance(due, _WideningDue):
+            growth: ShapeChange = self._widen(self._chosen(history, due.units, measurements))
+        else:
+            assert self.depth is not None
+            growth = Deepen(due.blocks, self.depth.initialization)
+        changes = self._with_holding(history, released, growth)
+        return Decision(changes, due.reading.value, due.reading.reason)
+
+    def acts(self, history: History) -> bool:
+        """Whether the policy first grows a network without events, or gives that up, on the last of its samples."""
+        return not history.has_ended and (bool(self._stops(history)) or self._due(history) is not None)
+
+    def can_grow(self, history: History) -> bool:
+        """Whether there is anything left to add to the network, limits of its size aside."""
+        return bool(self._more_units(history) or self._more_blocks(history))
+
+    def _stops(self, history: History) -> str:
+        """Why growth ends without a trigger's having been asked; empty where it does not."""
+        if self.may_grow_at(history.last.step, history.num_steps):
+            return ""
+        return f"grow_until of {self.grow_until:g} of the run has passed"
+
+    def _due(self, history: History) -> "_WideningDue | _DeepeningDue | None":
+        """What the trigger of widths or, if that keeps still, that of depth wants done."""
+        if units := self._more_units(history):
+            widenings = history.widenings
+            reading = self.trigger.decide(history.samples_since(widenings), len(widenings))
+            if reading.grow:
+                return _WideningDue(reading, units)
+        if self.depth is not None and (blocks := self._more_blocks(history)):
+            deepenings = history.deepenings
+            reading = self.depth.trigger.decide(history.samples_since(deepenings), len(deepenings))
+            if reading.grow:
+                return _DeepeningDue(reading, blocks)
+        return None
+
+    def _chosen(self, history: History, units: Mapping[str, int], measurements: Measurements) -> dict[str, int]:
+        """The units that an event adds to the groups that the layer selection takes."""
+        values = measurements.get(self.layer_selection.statistic or "", {})
+        groups = [replace(group, value=values.get(group.name)) for group in self._growable(history, units)]
+        chosen = self.layer_selection.select(groups, np.random.default_rng(history.seed))
+        return {name: units[name] for name in chosen}
+
+    def _growable(self, history: History, units: Mapping[str, int]) -> list[GroupStatistics]:
+        """What a layer selection sees of the groups that can be given `units`."""
+        last = history.last_events()
+        return [replace(group, last_event=last.get(group.name, 0)) for group in history.groups if group.name in units]
+
+    def _widen(self, units: dict[str, int]) -> Widen:
+        return Widen(units, self.initialization, self.optimizer_state)
+
+    def _more_units(self, history: History) -> dict[str, int]:
+        """Units that one event would add, for every group that is not at its maximum."""
+        if not self.widens:
+            return {}
+        removed = history.removed_units()
+        added = {
+            group.name: self.added_units(group.width, group.full_width, removed[group.name]) for group in history.groups
+        }
+        return {name: number for name, number in added.items() if number > 0}
+
+    def _more_blocks(self, history: History) -> dict[str, int]:
+        """Blocks that one event would add, by stage."""
+        if self.depth is None or not self.depth.grows:
+            return {}
+        present = {stage.name: stage.num_blocks for stage in history.stages}
+        return self.depth.added_blocks(present, {stage.name: stage.full_blocks for stage in history.stages})
+
+    def _released(self, history: History) -> tuple[Change, ...]:
+        """What lets go of held entries as far as it is time to."""
+        if history.first_trained_cohort == 0 or not history.events:
+            return ()
+        share = self.freeze.released_share(len(history.samples_since(history.events)))
+        return (Thaw(min(share, 1.0)),) if share > history.released_share else ()
+
+    def _with_holding(self, history: History, released: tuple[Change, ...], growth: ShapeChange) -> tuple[Change, ...]:
+        """A change of shape between what is let go before it and what is held from then on."""
+        share = self.freeze.released_share(0)
+        cohort = self.freeze.first_trained_cohort(history.num_events + 1) if share < 1 else 0
+        if cohort == 0:
+            is_free = history.first_trained_cohort == 0 or Thaw() in released
+            return (*released, growth) if is_free else (*released, growth, Thaw())
+        held = (Freeze(cohort), Thaw(share)) if share > 0 else (Freeze(cohort),)
+        return (*released, growth, *held)
 
     @property
     def _widths(self) -> WidthPlan:

@@ -85,10 +85,10 @@ class GroupStatistics(_Record):
 
 @dataclass(frozen=True)
 class GrowthEvent(_Record):
-    """One application of a policy to a network."""
+    """One application of a policy to a network: what was changed, why, and what it did."""
 
     index: int
-    """1 for the first event; entries made by it belong to the cohort of this number."""
+    """1 for the first event; the network counts them, and entries made by one belong to the cohort of its number."""
     step: int
     sample: int
     added_units: dict[str, int]
@@ -122,12 +122,25 @@ class GrowthEvent(_Record):
     """The size limit that cut this event short, in words."""
     selection_flops: float = 0.0
     """Training FLOPs spent on choosing where to grow (by `probe`); they are part of the run's."""
+    removed_units: dict[str, int] = field(default_factory=dict)
+    """Units that this event took away, by group."""
+    removed_blocks: dict[str, int] = field(default_factory=dict)
+    """Residual blocks that this event took away, by stage."""
+    first_trained_cohort: int = 0
+    """Entries of earlier cohorts are held from this event on; 0: none are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in super().to_dict().items() if name not in _IF_CHANGED or value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         # JSON knows no whole numbers as keys.
         losses = {int(steps): loss for steps, loss in (values.get("losses_after") or {}).items()}
         return super().from_dict({**values, "losses_after": losses})
+
+
+_IF_CHANGED = ("removed_units", "removed_blocks", "first_trained_cohort")
+"""Left out of a record of an event that did nothing of the kind."""
 
 
 def shock_of(loss_before: float | None, losses_after: Mapping[int, float]) -> float | None:

@@ -1,4 +1,4 @@
-"""When to grow. A trigger is a pure verdict on the samples since the last growth event; it keeps no state.
+"""When to grow. A trigger is a pure function of the measurements since the last growth event; it keeps no state.
 
 Nothing is divided by a metric's level, so that metrics at zero or below (a log likelihood, R²) work like any other.
 """
@@ -24,7 +24,7 @@ MOST_GROWN_INTERVALS = 500
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TriggerReading:
     """Whether to grow now, the number that decided it, and why, in words for the record."""
 
     grow: bool
@@ -39,12 +39,12 @@ class Trigger(PolicyChoice):
 
     @property
     def watches_validation(self) -> bool:
-        """Whether the verdict depends on validation metrics, so that a validation split must be kept apart."""
+        """Whether the answer depends on validation metrics, so that a validation split must be kept apart."""
         return False
 
     @abstractmethod
-    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> Verdict:
-        """The verdict on the samples taken since the last growth event (or since the start), oldest first.
+    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> TriggerReading:
+        """What the samples say that were taken since the last growth event (or since the start), oldest first.
 
         `num_events` is the number of growth events so far.
         """
@@ -81,15 +81,15 @@ class MetricTrigger(Trigger):
         """1 where larger is better, -1 where smaller is."""
         return SAMPLE_METRICS[self.metric]
 
-    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> Verdict:
-        verdict = self._judge(samples[self.cooldown :])
-        if not verdict.grow and self.max_wait is not None and len(samples) >= self.max_wait:
-            return Verdict(True, verdict.value, f"max_wait of {self.max_wait} measurements reached")
-        return verdict
+    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> TriggerReading:
+        reading = self._judge(samples[self.cooldown :])
+        if not reading.grow and self.max_wait is not None and len(samples) >= self.max_wait:
+            return TriggerReading(True, reading.value, f"max_wait of {self.max_wait} measurements reached")
+        return reading
 
     @abstractmethod
-    def _judge(self, samples: Sequence[Sample]) -> Verdict:
-        """The verdict on the samples after the cooldown, without regard to `max_wait`."""
+    def _judge(self, samples: Sequence[Sample]) -> TriggerReading:
+        """What the samples after the cooldown say, without regard to `max_wait`."""
 
     def _values(self, samples: Sequence[Sample]) -> list[float]:
         return [sample.watched(self.metric) for sample in samples]
@@ -116,11 +116,13 @@ class StandingAverage(MetricTrigger):
                 best_age += 1
         return average, None if best is None else best_age
 
-    def _stood(self, samples: Sequence[Sample], patience: int) -> Verdict:
+    def _stood(self, samples: Sequence[Sample], patience: int) -> TriggerReading:
         average, age = self._standing(samples)
         if age is not None and age >= patience:
-            return Verdict(True, average, f"{self.metric} averaged over {self.window} stood for {age} measurements")
-        return Verdict(False, average, f"{self.metric} improves, or too few measurements")
+            return TriggerReading(
+                True, average, f"{self.metric} averaged over {self.window} stood for {age} measurements"
+            )
+        return TriggerReading(False, average, f"{self.metric} improves, or too few measurements")
 
 
 @TRIGGERS.register("plateau")
@@ -135,7 +137,7 @@ class Plateau(StandingAverage):
     )
     source: ClassVar[str] = "thesis (C. Lee 2017), 4.1, made relative to the best"
 
-    def _judge(self, samples: Sequence[Sample]) -> Verdict:
+    def _judge(self, samples: Sequence[Sample]) -> TriggerReading:
         return self._stood(samples, self.patience)
 
 
@@ -162,15 +164,15 @@ class Slope(MetricTrigger):
     patience: int = Field(default=2, ge=1, le=10_000)
     """Successive samples at which the line must promise too little."""
 
-    def _judge(self, samples: Sequence[Sample]) -> Verdict:
+    def _judge(self, samples: Sequence[Sample]) -> TriggerReading:
         values = self._values(samples)
         ends = range(max(self.window, len(values) - self.patience + 1), len(values) + 1)
         readings = [self._reading(values[end - self.window : end]) for end in ends]
         promise = readings[-1][0] if readings else 0.0
         if len(readings) == self.patience and all(promise <= limit for promise, limit in readings):
             reason = f"{self.metric} promises at most {promise:.4g} over {self.window} measurements"
-            return Verdict(True, promise, reason)
-        return Verdict(False, promise, f"{self.metric} improves, or too few measurements")
+            return TriggerReading(True, promise, reason)
+        return TriggerReading(False, promise, f"{self.metric} improves, or too few measurements")
 
     def _reading(self, values: Sequence[float]) -> tuple[float, float]:
         """The most that the metric may improve over a window, and the least that it should, in its own unit."""
@@ -205,10 +207,12 @@ class Schedule(Trigger):
     growth: float = Field(default=1.0, ge=1, le=4)
     """Every interval is this times the one before."""
 
-    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> Verdict:
+    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> TriggerReading:
         interval = self.interval(num_events)
         due = len(samples) >= interval
-        return Verdict(due, float(len(samples)), f"{len(samples)} of {interval} measurements since the last event")
+        return TriggerReading(
+            due, float(len(samples)), f"{len(samples)} of {interval} measurements since the last event"
+        )
 
     def interval(self, num_events: int) -> int:
         """Samples from event number `num_events` (0: the start) to the next one."""
@@ -236,7 +240,7 @@ class Gap(StandingAverage):
     def watches_validation(self) -> bool:
         return True
 
-    def _judge(self, samples: Sequence[Sample]) -> Verdict:
+    def _judge(self, samples: Sequence[Sample]) -> TriggerReading:
         gap = samples[-1].generalization_gap if samples else None
         patience = round(self.patience * (1 + self.gap_weight * max(0.0, gap or 0.0)))
         return self._stood(samples, patience)

@@ -63,16 +63,22 @@ class WidthPlan:
         width = offset + step * _round_half_down((target - offset) / step)
         return min(maximum, max(offset or self.unit_multiple, width))
 
-    def added_units(self, width: int, full_width: int) -> int:
+    def added_units(self, width: int, full_width: int, removed: int = 0) -> int:
         """The units that one event adds to a group that has `width` now; 0 once it is at its maximum.
 
-        How many events there were follows from the width. A rest smaller than the unit multiple is never added.
+        The chunk goes by all units that the group was ever given, `removed` ones too, so that a narrowing does not
+        turn the plan back; a group that came to the end of its plan and lost units again gets the last chunk once
+        more. A rest smaller than the unit multiple is never added.
         """
         left = self.max_width(full_width) - width
         if left < self.unit_multiple:
             return 0
-        events = bisect_right(range(self.num_events()), width, key=lambda n: self.width_after(n, full_width))
-        wanted = self.width_after(events, full_width) - width
+        # Of a group that had everything: what stood right before its last chunk.
+        given = min(width + removed, self.max_width(full_width) - self.unit_multiple)
+        events = bisect_right(range(self.num_events()), given, key=lambda n: self.width_after(n, full_width))
+        if width + removed > given:
+            given = self.width_after(events - 1, full_width) if events > 0 else width
+        wanted = self.width_after(events, full_width) - given
         return self.unit_multiple * min(left // self.unit_multiple, math.ceil(wanted / self.unit_multiple))
 
     def _reached(self, num_events: int) -> float:

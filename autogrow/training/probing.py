@@ -4,7 +4,7 @@ The loss right after growing misleads: for exact initializations it is the same 
 Karp et al. 2024, arXiv 2406.02469).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -12,28 +12,29 @@ from torch.optim import Optimizer
 
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.running.copying import copied
+from autogrow.policy.changes import Change
 
 
 def probe_groups(
     network: ExpandableNetwork,
     optimizer: Optimizer,
-    units: Mapping[str, int],
+    candidates: Mapping[str, Sequence[Change]],
     num_steps: int,
     first_step: int,
-    grow: Callable[[ExpandableNetwork, Optimizer, dict[str, int]], None],
+    change: Callable[[ExpandableNetwork, Optimizer, Sequence[Change]], None],
     train_step: Callable[[nn.Module, Optimizer, int], None],
     loss_value: Callable[[nn.Module], float],
     seed: int,
 ) -> dict[str, float]:
-    """Minus the loss after `num_steps` training steps with each group alone widened by `grow`; larger is better.
+    """For each candidate minus the loss of a fork with its changes after `num_steps` training steps; larger is better.
 
     Every fork sees the batches that the run itself will see next. The network, its optimizer and the random state
     are left as they were.
     """
     values: dict[str, float] = {}
-    for name, number in units.items():
+    for name, changes in candidates.items():
         twin, fork = _forked(network, optimizer)
-        grow(twin, fork, {name: number})
+        change(twin, fork, changes)
         devices = sorted({p.device.index or 0 for p in twin.module.parameters() if p.device.type == "cuda"})
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)

@@ -1,11 +1,13 @@
 """How much of a start or of a growth event still fits under a policy's size limits, found by trying it on a copy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from autogrow.errors import NetworkError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.size import measure_size
 from autogrow.network.running.model_input import ModelInput
+from autogrow.policy.changes import Change, Deepen, Widen
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.limits import largest_fitting
 
@@ -46,6 +48,23 @@ class FittingSizes:
         if share is None:
             raise NetworkError(f"the network is too large even with one unit per group: {self._exceeded}")
         return scaled(share)
+
+    def cut(self, changes: Sequence[Change]) -> tuple[tuple[Change, ...], str | None]:
+        """What fits of the changes that a policy decided on, and the limit that stood against all of them.
+
+        Where nothing fits of the one that adds something, it is left out with everything after it.
+        """
+        for place, change in enumerate(changes):
+            if isinstance(change, Widen):
+                units, limited_by = self.event(change.added_units)
+                fitting: tuple[Change, ...] = (replace(change, added_units=units),) if units else ()
+            elif isinstance(change, Deepen):
+                blocks, limited_by = self.blocks(change.added_blocks)
+                fitting = (replace(change, added_blocks=blocks),) if blocks else ()
+            else:
+                continue
+            return (*changes[:place], *fitting, *(changes[place + 1 :] if fitting else ())), limited_by
+        return tuple(changes), None
 
     def event(self, units: Mapping[str, int]) -> tuple[dict[str, int], str | None]:
         """The units of an event that fit, scaled down alike, and the limit that stood against all of them."""

@@ -81,7 +81,7 @@ class Steps:
 
     def _compute(self, indices: Tensor, draws: Tensor | None) -> None:
         assert self._control is not None and self._forward is not None
-        with self._control.sparing_held():
+        with self._control.without_held_gradients():
             self._train(self._forward, self._control.optimizer, indices, draws)
 
     def _train(

@@ -25,8 +25,9 @@ from autogrow.training.batches import BatchOrder, DeviceExamples
 from autogrow.training.checkpoint import check_checkpoints, load_checkpoint, save_checkpoint
 from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.execution import channels_last
+from autogrow.training.fixed_batch import FixedBatch
 from autogrow.training.forks import Fork, ForkStore, start_digest
-from autogrow.training.growth import FixedBatch, Growth
+from autogrow.training.growth import Growth
 from autogrow.training.measuring import Measuring
 from autogrow.training.optimizers import learning_rate_at, make_optimizer, restore_optimizer, schedule_before_growth
 from autogrow.training.output_check import check_outputs

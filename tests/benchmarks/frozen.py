@@ -27,9 +27,9 @@ def rows(setting: Setting) -> Iterator[Row]:
         for trainer in (sparing, plain):
             _freeze_all_but_the_last(trainer)
         control = sparing.network.attach(sparing.optimizer)
-        with control.sparing_held() as held:
+        with control.without_held_gradients() as held:
             share = sum(parameter.numel() for parameter in held) / sparing.network.num_parameters
-        plain.network.attach(plain.optimizer).sparing_held = lambda: nullcontext([])
+        plain.network.attach(plain.optimizer).without_held_gradients = lambda: nullcontext([])
         steps = [partial(_steps, trainer, setting) for trainer in (sparing, plain)]
         ratio = paired_ratio(*steps, setting.choose(cpu=12, gpu=12, quick=1))
         flops = sparing._growth.step_flops / sparing._growth.training_flops

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from autogrow.policy.layer_selection import Probe
+from autogrow.policy.triggers import Schedule
 from autogrow.training.trainer import Signal
 from tests.training.runs import RESNET, data, policy, same, settings, trained, trainer, weights
 
@@ -43,7 +45,11 @@ def test_forks_leave_the_run_untouched(fields, optimizer, network):
         if sample.step == 6:
             assert run.events  # so that there are young entries, frozen ones, ramps
             parameters, before = list(run.model.parameters()), everything(run)
-            values, _ = run._growth._probe(run._growth._growable(), 3, sample, run.optimizer)
+            growing = run._growth.policy.model_copy(
+                update={"layer_selection": Probe(steps=3), "trigger": Schedule(every=1)}
+            )
+            (wanted,) = growing.wants(run._growth.history(run.samples, run.events, run.optimizer))
+            values, _ = run._growth._probe(wanted, 3, sample, run.optimizer)
             assert len(set(values.values())) > 1
             assert all(map(lambda first, second: first is second, parameters, run.model.parameters()))
             checked.append(same(before, everything(run)))

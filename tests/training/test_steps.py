@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from autogrow.errors import PolicyError
 from autogrow.models.building import ModelSpec, build_model
+from autogrow.policy.changes import Freeze
 from autogrow.policy.execution import Execution
 from autogrow.policy.part import validated
 from autogrow.tasks.classification import Classification
@@ -110,7 +111,8 @@ def test_steps_do_not_wait_for_the_device(arguments):
     for step in range(3):
         run._steps.take(run.network, run.optimizer, step)
     run.network.widen_groups({group.name: 2 for group in run.network.groups[:2]}, optimizer=run.optimizer)
-    run._growth._freeze(run.network, 1, 0, run.optimizer)
+    if run._growth.policy.freeze.kind == "old":
+        run.network.apply([Freeze(1)], run.optimizer)
     with _NoWaiting():
         for step in range(3, 20):
             run._steps.take(run.network, run.optimizer, step)

@@ -71,14 +71,22 @@ class DepthChange:
             if isinstance(mean := layer._buffers.get("running_mean"), Tensor)
         }
 
-    def tell(self, cohorts: Cohorts, optimizers: Sequence[OptimizerCohorts], grows: bool) -> None:
+    def tell(
+        self, cohorts: Cohorts, optimizers: Sequence[OptimizerCohorts], *, begins_event: bool, grows: bool
+    ) -> None:
         """Let the records and the optimizers of the network follow, once it has its new blocks.
+
+        Args:
+            cohorts: The network's record of ages.
+            optimizers: All that look after the network.
+            begins_event: Whether new blocks are of the next growth event, or of the one made last.
+            grows: Whether there are new blocks whose age counts.
 
         Raises:
             NetworkError: New parameters that are trained would be in none of the optimizers.
         """
         cohorts.remove(name for name, _ in _tensors(self.removed))
-        cohorts.commit({}, grows)
+        cohorts.commit({}, begins_event)
         cohorts.add(name for name, _ in _tensors(self.added))
         gone = [tensor for _, tensor in _tensors(self.removed) if isinstance(tensor, nn.Parameter)]
         new = {name: tensor for name, tensor in _tensors(self.added) if isinstance(tensor, nn.Parameter)}
@@ -94,7 +102,8 @@ class DepthChange:
                 optimizer.remove(gone)
             if mine:
                 optimizer.add(mine, self.models)
-            optimizer.commit([], {}, reset=False)
+            # A block is new as a whole: nothing in it connects old units with new ones.
+            optimizer.commit([], {}, reset=False, grows=grows, ramp=False)
 
 
 def _put(container: nn.Module, children: Mapping[str, nn.Module | None]) -> None:

@@ -101,6 +101,16 @@ class StageDesigns:
                 raise NetworkError(f"stage {name!r}: cannot add {number} blocks, at least 1")
         return {name: self._present(model)[name] + number for name, number in added_blocks.items()}
 
+    def fewer(self, model: nn.Module, removed_blocks: Mapping[str, int]) -> dict[str, int]:
+        """The number of blocks after some are removed; `NetworkError` where that leaves none, or removes none."""
+        for name, number in removed_blocks.items():
+            present = self._present(model)[name]
+            if not 1 <= number < present:
+                raise NetworkError(
+                    f"stage {name!r}: cannot remove {number} of {present} blocks, at least 1, and one must stay"
+                )
+        return {name: self._present(model)[name] - number for name, number in removed_blocks.items()}
+
     def shortened(self, model: nn.Module, blocks: Mapping[str, int]) -> Mapping[str, int]:
         """`blocks` where they can be had by taking some away; `NetworkError` otherwise."""
         for name, number in blocks.items():

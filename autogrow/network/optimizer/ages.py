@@ -57,8 +57,8 @@ class Ages:
     def carry(self, old: nn.Parameter, new: nn.Parameter) -> None:
         self.births = {new if parameter is old else parameter: births for parameter, births in self.births.items()}
 
-    def bear(self, parameter: nn.Parameter, cohort: int, state: Mapping[str, Any], optimizer: Optimizer) -> None:
-        """Entries of `cohort` have joined a parameter whose state is `state`."""
+    def start(self, parameter: nn.Parameter, cohort: int, state: Mapping[str, Any], optimizer: Optimizer) -> None:
+        """Count the age of entries of `cohort` from now on; they have joined a parameter whose state is `state`."""
         step = step_count(state)
         if step > 0 and _rule_of(optimizer) is not None:
             self.births = {**self.births, parameter: {**self.births.get(parameter, {}), cohort: step}}

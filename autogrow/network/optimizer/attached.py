@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from torch import nn
 from torch.optim import Optimizer
 
+from autogrow.errors import NetworkError
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
 from autogrow.network.optimizer.wrappers import unwrapped
 from autogrow.network.running.plain_mode import plain_mode
+from autogrow.policy.changes import Freeze, Thaw
 
 Optimizers = Optimizer | Sequence[Optimizer]
 """One, or several that share a network's parameters among them."""
@@ -42,6 +44,23 @@ class AttachedOptimizers:
         control = self._controls.pop(id(unwrapped(optimizer)), None)
         if control is not None:
             control.detach()
+
+    def hold_or_release(self, change: Freeze | Thaw) -> None:
+        """Hold entries under all of them, or let go of what is held.
+
+        Raises:
+            NetworkError: There is no optimizer, or a cohort or a share that is not possible.
+        """
+        if not self._controls:
+            raise NetworkError("nothing can be held or let go without an optimizer: give it, or attach() it before")
+        if isinstance(change, Thaw) and not 0 < change.released_share <= 1:
+            raise NetworkError(f"the released share is {change.released_share}: give a number above 0, up to 1 (free)")
+        for control in self.controls:
+            if isinstance(change, Freeze):
+                control.freeze_before(change.first_trained_cohort)
+            elif control.first_trained_cohort > 0:
+                is_free = change.released_share == 1
+                control.freeze_before(0 if is_free else control.first_trained_cohort, change.released_share)
 
     def snapshot(self) -> Callable[[], None]:
         """A function that puts all of them back as they are now, and detaches those that came later."""

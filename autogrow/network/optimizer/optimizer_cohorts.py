@@ -55,7 +55,6 @@ class OptimizerCohorts:
         """Changes whenever a tensor that steps read or write was replaced by another."""
         self._model = model
         self._cohorts = cohorts
-        self._num_events = cohorts.num_events
         self._ages = Ages()
         self._control = UpdateControl()
         self._warned = False
@@ -150,12 +149,19 @@ class OptimizerCohorts:
         return states
 
     def commit(
-        self, changes: Sequence[TensorChange], prepared: Mapping[nn.Parameter, State], reset: bool, ramp: bool = True
+        self,
+        changes: Sequence[TensorChange],
+        prepared: Mapping[nn.Parameter, State],
+        reset: bool,
+        *,
+        grows: bool = True,
+        ramp: bool = True,
     ) -> None:
         """Point the optimizer at the new parameters.
 
-        Called when the network holds its new tensors and the cohorts have moved on to the event. With `ramp`,
-        connections that it made are scaled down here where they are to be ramped.
+        Called when the network holds its new tensors and the cohorts have moved on to the event. With `grows`, there
+        are new entries in the newest cohort; with `ramp` too, the connections among them are scaled down here where
+        they are to be ramped: once per event.
         """
         held = self.parameters  # the new ones where another optimizer has the same parameter groups
         replaced = {
@@ -177,13 +183,12 @@ class OptimizerCohorts:
         self._ages.forget(lost)
         if reset:
             self.steps = 0
-        maps = self._maps()
-        for cohort in range(self._num_events + 1, self._cohorts.num_events + 1):
+        if grows:
+            maps, cohort = self._maps(), self._cohorts.num_events
             for parameter, found in maps.items():
                 if cohort in found.cohorts:
-                    self._ages.bear(parameter, cohort, self.optimizer.state.get(parameter, {}), self.optimizer)
+                    self._ages.start(parameter, cohort, self.optimizer.state.get(parameter, {}), self.optimizer)
             self._control.start_ramp(cohort, self.connection_ramp_steps if ramp else 0, maps)
-        self._num_events = self._cohorts.num_events
         self._look_again()
 
     def add(self, parameters: Parameters, like: Parameters) -> None:
@@ -326,7 +331,6 @@ class OptimizerCohorts:
         control = self._control
         self.steps = state["steps"]
         self.connection_ramp_steps = state["connection_ramp_steps"]
-        self._num_events = self._cohorts.num_events
         self._ages.births = {parameters[name]: dict(births) for name, births in state["births"].items()}
         control.new_unit_lr = state["new_unit_lr"]
         control.rates = {parameters[name]: list(rates) for name, rates in state["rates"].items()}
@@ -337,7 +341,7 @@ class OptimizerCohorts:
         control.restore_buffers(state["held_buffers"])
 
     @contextmanager
-    def sparing_held(self) -> Iterator[list[nn.Parameter]]:
+    def without_held_gradients(self) -> Iterator[list[nn.Parameter]]:
         """Inside, gradients of parameters that are held as a whole are not computed, nor what only they need.
 
         The optimizer passes them by, so their moments stand still. For the whole of one step. Yields them.

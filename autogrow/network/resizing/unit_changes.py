@@ -38,6 +38,21 @@ def kept_units(structure: Structure, name: str, keep: IntArray | Sequence[int]) 
     return {name: kept}
 
 
+def fewer_units(structure: Structure, removed: Mapping[str, int | Sequence[int]]) -> dict[str, IntArray]:
+    """All units of each group but those that are removed: the last ones, or those of the given numbers."""
+    units: dict[str, IntArray] = {}
+    for name, which in removed.items():
+        width = growable(structure, name).width
+        gone = range(width - which, width) if isinstance(which, int) else which
+        if len(gone) == 0 or len(set(gone)) != len(gone) or not set(gone) < set(range(width)):
+            raise NetworkError(
+                f"group {name!r}: cannot remove {which if isinstance(which, int) else list(which)} of {width} units: "
+                f"give a number from 1 to {width - 1}, or so many distinct numbers of units from 0 to {width - 1}"
+            )
+        units[name] = np.setdiff1d(np.arange(width), np.asarray(gone, dtype=np.int64))
+    return units
+
+
 def first_units(structure: Structure, widths: Mapping[str, int]) -> dict[str, IntArray]:
     """The first units of each group, as many as it is to start with; groups that keep all are left out."""
     units: dict[str, IntArray] = {}

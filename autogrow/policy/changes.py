@@ -1,0 +1,95 @@
+"""What can be done to a network while it trains: more units or fewer, more blocks or fewer, hold or let go.
+
+A change is plain data. A policy decides on changes (`GrowthPolicy.decide`), and so may a person; the network makes
+them, whole or not at all (`autogrow.network.expandable.ExpandableNetwork.apply`).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from autogrow.policy.initializations import Initialization, ZeroFanOut
+
+
+@dataclass(frozen=True)
+class Widen:
+    """Add units to channel groups."""
+
+    added_units: Mapping[str, int]
+    """At least 1, by group."""
+    initialization: Initialization | str = ZeroFanOut()
+    """How they start: a record with its settings, or the name of one."""
+    optimizer_state: Literal["carry", "reset"] = "carry"
+    """carry: moments of old entries survive; reset: the optimizer starts afresh."""
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """Remove units from channel groups, with every weight that computes or reads them; the others keep theirs."""
+
+    removed_units: Mapping[str, int | Sequence[int]]
+    """By group: how many, counted from its end, or their numbers. At least one unit stays."""
+
+
+@dataclass(frozen=True)
+class Deepen:
+    """Add residual blocks at the end of stages."""
+
+    added_blocks: Mapping[str, int]
+    """At least 1, by stage."""
+    initialization: Literal["zero", "random"] = "zero"
+    """zero: new blocks start as the identity; random: as the network's author starts them."""
+
+
+@dataclass(frozen=True)
+class Shorten:
+    """Remove residual blocks from the end of stages; at least one block stays."""
+
+    removed_blocks: Mapping[str, int]
+    """At least 1, by stage."""
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """Hold every entry of a cohort before `first_trained_cohort` at the value that it has."""
+
+    first_trained_cohort: int
+    """Cohort 0 is what the network started with; cohort n is what growth event number n added."""
+
+
+@dataclass(frozen=True)
+class Thaw:
+    """Let what is held make a share of its updates again."""
+
+    released_share: float = 1.0
+    """Above 0; 1 lets it go for good."""
+
+
+Change = Widen | Narrow | Deepen | Shorten | Freeze | Thaw
+ShapeChange = Widen | Narrow | Deepen | Shorten
+"""Those that make an event: they change what the network consists of."""
+
+
+def changes_shape(changes: Sequence[Change]) -> bool:
+    """Whether a network is another after these changes, so that they make an event."""
+    return any(isinstance(change, ShapeChange) for change in changes)
+
+
+def recorded(changes: Sequence[Change]) -> dict[str, Any]:
+    """What `autogrow.policy.records.GrowthEvent` holds of changes: fields by name."""
+    added: dict[str, Any] = {"added_units": {}}
+    for change in changes:
+        match change:
+            case Widen(units):
+                added["added_units"] = dict(units)
+            case Narrow(units):
+                numbers = {name: which if isinstance(which, int) else len(which) for name, which in units.items()}
+                added["removed_units"] = dict(Counter(added.get("removed_units", {})) + Counter(numbers))
+            case Deepen(blocks):
+                added["added_blocks"] = dict(Counter(added.get("added_blocks", {})) + Counter(blocks))
+            case Shorten(blocks):
+                added["removed_blocks"] = dict(Counter(added.get("removed_blocks", {})) + Counter(blocks))
+            case Freeze(cohort):
+                added["first_trained_cohort"] = cohort
+    return added
