@@ -1,6 +1,6 @@
 """A trigger: when a network grows."""
 
-from autogrow.policy.triggers import Trigger, Verdict
+from autogrow.policy.triggers import Trigger, TriggerReading
 
 
 class Twice(Trigger):
@@ -10,4 +10,4 @@ class Twice(Trigger):
     summary = "grow at every second measurement"
 
     def decide(self, samples, num_events=0):
-        return Verdict(len(samples) >= 2, len(samples), f"{len(samples)} measurements taken")
+        return TriggerReading(len(samples) >= 2, len(samples), f"{len(samples)} measurements taken")
