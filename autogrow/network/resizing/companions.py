@@ -49,6 +49,7 @@ def successor(name: str, old: Tensor, values: Tensor, sources: Sources) -> Tenso
     new = nn.Parameter(values, requires_grad=old.requires_grad)
     new.__dict__.update(old.__dict__)
     if old.grad is not None:
+        # Newer versions of PyTorch let a gradient have another type than its parameter, if they are told so before.
         if hasattr(new, "grad_dtype") and old.is_leaf:
             new.grad_dtype = old.grad_dtype
         with torch.no_grad():

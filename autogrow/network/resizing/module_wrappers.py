@@ -47,6 +47,8 @@ def refuse_stale_wrappers(changed: Iterable[nn.Module]) -> None:
         return
     modules = set(changed)
     kind = nn.parallel.DistributedDataParallel
+    # A network does not know its wrappers, so they are looked for among all objects; by `type`, since `isinstance` asks
+    # an object for its `__class__`, which wakes lazy ones.
     for wrapper in [each for each in gc.get_objects() if issubclass(type(each), kind)]:
         if modules.intersection(wrapper.modules()) and _refuse not in wrapper._forward_pre_hooks.values():
             wrapper.register_forward_pre_hook(_refuse)

@@ -19,11 +19,12 @@ from autogrow.network.resizing.initialization import Initializer, NewWeights, Un
 from autogrow.network.resizing.tensor_change import (
     Sources,
     TensorChange,
+    TensorPlaces,
+    find_places,
     is_channels_last,
     is_only_channels_last,
     resize_tensor,
 )
-from autogrow.network.resizing.tensor_places import TensorPlaces, find_places
 from autogrow.network.resizing.variance_transfer import with_rescaled_readers
 from autogrow.network.structure.channel_groups import Structure, TensorLayout
 from autogrow.network.structure.held_tensors import Place
@@ -65,6 +66,7 @@ class Resizing:
         """Put the old tensors back, the same objects as before."""
         for change in self.changes:
             change.put(change.old)
+        # Backwards, since an attribute that is a tuple has changed once for each of its places.
         for attribute in reversed(self.attributes):
             setattr(attribute.layer, attribute.name, attribute.old)
 
@@ -121,6 +123,7 @@ def prepare_resizing(
     new_eps: dict[str, float] = {}
     if initializer is not None and initializer.rescales_readers and not keep_old:
         changes, new_eps = with_rescaled_readers(model, structure, changes, places.held)
+        # Rescaling replaces tensors that do not change their size, so these have not been checked yet.
         for change in changes:
             check_can_follow(change.name, change.old, places.obstacles)
     attributes = [*_sizes(structure, plan), *_norm_settings(model, new_eps)]
@@ -147,11 +150,13 @@ def _norm_settings(model: nn.Module, new_eps: Mapping[str, float]) -> Iterator[A
 def _fresh_channels(structure: Structure, plan: _Plan) -> dict[str, Tensor]:
     fresh: dict[str, IntArray] = {}
     for name, source in plan.units.items():
+        # What a norm has measured of a unit is true of its copies too, so they are not fresh.
         origin = source[plan.copies[name].source] if name in plan.copies else source
         fresh[name] = np.where((source == NEW) & (origin == NEW), NEW, 0)
     masks = {}
     for tensor, layout in structure.tensors.items():
         layer, _, attribute = tensor.rpartition(".")
+        # One of a norm's two statistics is enough to find it by.
         if attribute == "running_mean" and any(segment.group in fresh for segment in layout.dims.get(0, ())):
             masks[layer] = torch.from_numpy(source_indices(layout.dims[0], fresh, plan.widths) == NEW)
     return masks
@@ -172,6 +177,7 @@ def _change(name: str, owners: tuple[Place, ...], layout: TensorLayout, plan: _P
     }
     with torch.no_grad():
         new = resize_tensor(old.detach(), sources, 0.0)
+        # Weights drawn for many inputs are too small for few: their variance goes with 1 / fan-in.
         if plan.rescale and layout.in_dim is not None and layout.in_dim in sources:
             new *= sqrt(old.shape[layout.in_dim] / new.shape[layout.in_dim])
         if any((source == NEW).any() for source in sources.values()):
@@ -180,6 +186,8 @@ def _change(name: str, owners: tuple[Place, ...], layout: TensorLayout, plan: _P
                 _fill_vector(new, layout.fill, sources, plan.generator)
             else:
                 _fill_weight(new, layout, sources, plan)
+        # Copies come last, since what they copy may itself have been drawn just now (the second of a pair copies the
+        # first).
         for dim, segments in layout.dims.items():
             if dim in sources and dim != layout.in_dim:
                 new = _copy_units(new, dim, segments, plan)

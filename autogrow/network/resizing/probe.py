@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from autogrow.errors import RAISED_BY_OTHERS, NetworkError, as_line, message_of
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import prepare_resizing
-from autogrow.network.resizing.tensor_places import find_places
+from autogrow.network.resizing.tensor_change import find_places
 from autogrow.network.running.copying import copied
 from autogrow.network.running.model_input import ModelInput, run
 from autogrow.network.running.undisturbed import rehearsing, same_random_numbers, undisturbed
@@ -49,6 +49,7 @@ class Probe:
         self._training_input = training_input
         self._twin = copied(model)
         wake(self._twin)
+        # The copy is widened and put back dozens of times; where its tensors are does not change in between.
         self._places = find_places(self._twin)
         self._before = self._evaluated()
         self._unrepeatable, self._random = self._unlike(seed=0), self._unlike(seed=1)
@@ -73,6 +74,7 @@ class Probe:
         change = change_between(before, after)
         if change <= OUTPUT_TOLERANCE or (in_train_mode and self._is_train_mode_random):
             return None
+        # Only now does it matter whether the network can be compared at all: where outputs stayed, it could.
         if self._unrepeatable:
             return f"two equal passes in eval mode differ by {self._unrepeatable:.1e}: outputs cannot be compared"
         if self._random:

@@ -34,6 +34,7 @@ def with_rescaled_readers(
         if layout is None or layout.in_dim is None or name not in result or not isinstance(layer, _NormBase):
             continue
         old, new = result[name].old.shape[layout.in_dim], result[name].new.shape[layout.in_dim]
+        # The paper is about readers that get more inputs; one that gets none keeps its weights as they are.
         if new <= old:
             continue
         factor = sqrt(old / new)

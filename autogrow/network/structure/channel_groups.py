@@ -134,6 +134,8 @@ def find_structure(model: nn.Module, trace: Trace) -> Structure:
     groups = {
         name: ChannelGroup(name, width, width, tuple(members.get(name, ()))) for name, width in found.widths.items()
     }
+    # A part that no pass has used may read any group, as an auxiliary head does that only training runs. Where train
+    # mode could not be looked at, nobody knows which, so nothing may grow.
     if trace.training_problem and trace.unused:
         names = ", ".join(sorted(map(repr, trace.unused))[:3])
         why = f"train mode fails with the example input ({trace.training_problem}) and may be what uses {names}"
@@ -180,6 +182,7 @@ def _find_groups(model: nn.Module, trace: Trace) -> _Groups:
     is_fixed = np.zeros(len(computed), dtype=bool)
     is_fixed[list(reasons)] = True
     group_of_unit, rank_of_unit, num_groups = _group_units(dims, units, computed, is_fixed)
+    # Groups are named after layers that compute their units: a reader may read several groups.
     holders = [entry for entry in dims if "in" not in trace.labels.roles.get((entry.name, entry.dim), ())]
     names = _group_names(holders, units, group_of_unit, num_groups, _layer_order(model))
     widths = {name: int((group_of_unit == number).sum()) for number, name in enumerate(names)}
@@ -206,8 +209,11 @@ def _group_units(
     dims: list[ParameterDim], units: IntArray, computed: NDArray[np.bool_], is_fixed: NDArray[np.bool_]
 ) -> tuple[IntArray, IntArray, int]:
     """Group and rank within it of every unit: units that stand equally often in the same dimensions form a group."""
+    # A set of (dimension, how often) would be a Python object for every unit. A sum of random 64-bit codes stands for
+    # the set: one vector operation per dimension, and different sets have the same sum once in 2^64.
     random = np.random.default_rng(0)
     signature = np.zeros(units.max(initial=0) + 1, dtype=np.uint64)
+    # Units that cannot be added to are groups of their own, or they would fix the others of their dimension with them.
     signature[is_fixed] = 1
     first_seen = np.full(len(signature), -1, dtype=np.int64)
     seen = 0
@@ -216,6 +222,7 @@ def _group_units(
         found, first, count = np.unique(here[computed[here]], return_index=True, return_counts=True)
         code = random.integers(1, 2**63, dtype=np.uint64)
         signature[found] += code * count.astype(np.uint64)  # a sum of random codes: equal only for equal dimensions
+        # Ranks follow the first dimension that holds the units, so that the layouts of most dimensions are plain runs.
         fresh = found[np.argsort(first)]
         fresh = fresh[first_seen[fresh] < 0]
         first_seen[fresh] = np.arange(seen, seen + len(fresh))

@@ -67,6 +67,7 @@ def source_indices(layout: Layout, units: Mapping[str, IntArray], widths: Mappin
     `units` says, for each group that changes, the old unit that each unit of the resized group comes from, or `NEW`;
     `widths` are the widths before.
     """
+    # `offset` runs over the old dimension: segments before this one, at their old widths.
     parts: list[IntArray] = []
     offset = 0
     for segment in layout:

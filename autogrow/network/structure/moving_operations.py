@@ -23,6 +23,8 @@ def _reshaped(call: Call, dims: Sequence[DimLabels], old: Sequence[int], new: Se
         if [old[dim] for dim in before] == sizes:
             result += [dims[dim] for dim in before]
             continue
+        # Units of one dimension can be followed through a reshape; of two that are merged, every entry would belong to
+        # one of each.
         labelled = [dim for dim in before if dims[dim] is not None]
         if len(labelled) != 1 or not sizes:
             for dim in labelled:
@@ -71,6 +73,8 @@ def _separated(call: Call, entries: IntArray) -> list[DimLabels]:
         return result
     if len(varying) > 1:
         call.chosen.append(entries.reshape(-1))
+    # 64 channels seen as (2, 32): is the 2 the constant, or the 32? The last dimension mostly is what was counted
+    # (heads x channels per head), and grows.
     kept = varying[0] if call.alternative else varying[-1]
     rows = np.moveaxis(entries, kept, -1).reshape(-1, entries.shape[kept])
     result[kept] = call.labels.couple(rows) if len(varying) > 1 else rows[0]
@@ -162,6 +166,7 @@ def _slice(call: Call) -> None:
         start, step = call.argument(2) or 0, call.argument(4, 1)
         start = start + len(labels) if start < 0 else start
         dims[dim] = labels[start::step][: output.shape[dim]]
+        # A bound may have come from an attribute such as `self.half`, which then has to follow these labels.
         call.sizes += [(bound, labels[:bound]) for bound in (start, start + output.shape[dim]) if bound]
         _couple_parts(call, labels, start, output.shape[dim] if step == 1 else 0)
     call.result(dims)

@@ -101,6 +101,7 @@ class Recorder:
                 if type(value) is int and value == size:
                     self.attributes.append(SizeAttribute(self.layer, name, labels))
         sizes = [size for size, _ in call.parts]
+        # A list of sizes, as `split` takes it: each place in the list follows a part of its own.
         for name, value in vars(layer).items() if sizes else ():
             if isinstance(value, tuple | list) and [*value] == sizes:
                 self.attributes += [
@@ -133,6 +134,7 @@ class Recorder:
                 self.labels.fix(units, "rows of an orthogonal weight depend on each other")
         self._running.pop()
         self._announce()
+        # A layer that is used twice has one set of attributes; its first call says what they count.
         if name not in self._called:
             self._called.add(name)
             self.attributes += size_attributes(name, layer, [*inputs, *named.values()], output, self.labels)
@@ -171,6 +173,7 @@ class _NormFinder:
 
     def watch(self, call: Call) -> None:
         for tensor in call.tensors():
+            # The second reader takes the norm away again: what it reads would change with the weight's scale.
             weight = self._weight_of.get(tensor)
             if weight is not None:
                 self.uses[weight] += 1

@@ -70,6 +70,8 @@ def trace(model: nn.Module, example_input: ModelInput, guesses: Guesses | None =
 
 
 def _trace(model: nn.Module, example_input: ModelInput, training_input: ModelInput | None, guesses: Guesses) -> Trace:
+    # Passes in train mode move running statistics, and a hook of the user's may keep tensors: all of that is the
+    # copy's.
     twin = copied(model)
     found = Trace(UnitLabels(), training_input=training_input)
     for name, tensor in [*twin.named_parameters(), *twin.named_buffers()]:
@@ -100,6 +102,7 @@ def _train(twin: nn.Module, batch: ModelInput, recorder: Recorder) -> None:
             with same_random_numbers(twin, seed):
                 before = random_position()
                 _run(twin, batch, recorder, "it is the network's output in train mode")
+                # Without a random number drawn, the next pass would be the same again.
                 if not recorder.unused or random_position() == before:
                     return
 

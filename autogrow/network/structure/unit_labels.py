@@ -59,8 +59,11 @@ class UnitLabels:
         """The layer that is running, for reasons."""
         self.readers: list[tuple[Tracked, str]] = []
         """Operations, with their layer, that read parameters or what is computed from parameters alone."""
+        # Weak, so that activations are freed during the pass as always; by identity, since tensors compare entry by
+        # entry.
         self._tracked = WeakTensorKeyDictionary()
         self._count = 0
+        # Where each of `parameter_dims` begins, to find the owner of a label by bisection.
         self._starts: list[int] = []
         self._related: list[tuple[IntArray, IntArray]] = []
         self._fixed: list[tuple[IntArray, str]] = []
@@ -135,6 +138,8 @@ class UnitLabels:
         """For every label the number of its unit, and the reasons of units that cannot be added to."""
         first = np.concatenate([np.empty(0, np.int64), *(pair[0] for pair in self._related)])
         second = np.concatenate([np.empty(0, np.int64), *(pair[1] for pair in self._related)])
+        # Relations were only noted on the way and are joined here at once: a union-find in Python would visit every
+        # label by itself.
         graph = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(self._count, self._count))
         units = connected_components(graph, directed=False)[1].astype(np.int64)
         reasons: dict[int, str] = {}

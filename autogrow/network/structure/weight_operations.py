@@ -58,6 +58,7 @@ def _grouped(call: Call, channels: DimLabels, weight: Tensor, groups: int, trans
         return None
     in_per_group = weight.shape[0] // groups if transposed else weight.shape[1]
     out_per_group = weight.shape[1] if transposed else weight.shape[0] // groups
+    # With one channel per group there is only one way to grow; else the trace alone cannot tell which is meant.
     if in_per_group > 1:
         call.chosen.append(first)
     if in_per_group == 1 or (in_per_group <= groups) != call.alternative:
@@ -114,6 +115,8 @@ def _contract(call: Call, first: Tensor, second: Tensor) -> list[DimLabels]:
     labels = call.labels
     left, right = labels.of(first), labels.of(second)
     inner_right = right.dims[-2] if second.dim() > 1 else right.dims[-1]
+    # Two activations, as in attention, or two weights that make a third: neither side is a weight that reads the other,
+    # whose new entries could start at zero.
     if left.is_weight == right.is_weight:
         for entry in (left.dims[-1], inner_right):
             labels.fix(entry, "its units are summed in a product of activations, as in attention")
