@@ -13,11 +13,16 @@ class TestEveryInitialization:
     def test_units_come_in_whole_numbers(self, name):
         assert INITIALIZATIONS[name].unit_multiple >= 1
 
-    def test_has_settings_between_limits_alone(self, name):
-        for field, value in INITIALIZATIONS[name]():
-            if not isinstance(value, bool):
-                with pytest.raises(PolicyError, match=f"{field} is -1"):
-                    parse_initialization({"kind": name, field: -1})
+
+NUMBERS = [
+    (name, field) for name, kind in INITIALIZATIONS.items() for field, value in kind() if type(value) is not bool
+]
+
+
+@pytest.mark.parametrize(("name", "field"), NUMBERS)
+def test_has_settings_between_limits_alone(name, field):
+    with pytest.raises(PolicyError, match=f"{field} is -1"):
+        parse_initialization({"kind": name, field: -1})
 
 
 def test_what_keeps_the_outputs_and_what_needs_examples():

@@ -49,11 +49,18 @@ class TestEveryTrigger:
         assert first_growth(trigger, without) is not None
         assert trigger.watches_validation == (kind == "gap")
 
-    def test_says_that_it_watches_validation(self, kind):
-        for metric in ("train_loss", "train_score", "validation_loss", "validation_score"):
-            if "metric" in TRIGGERS[kind].model_fields:
-                expected = kind == "gap" or metric.startswith("validation")
-                assert TRIGGERS[kind](metric=metric).watches_validation == expected
+
+@pytest.mark.parametrize("metric", ["train_loss", "train_score", "validation_loss", "validation_score"])
+@pytest.mark.parametrize("kind", [kind for kind in TRIGGERS if kind != "schedule"])
+def test_says_that_it_watches_validation(kind, metric):
+    expected = kind == "gap" or metric.startswith("validation")
+    assert TRIGGERS[kind](metric=metric).watches_validation == expected
+
+
+def test_a_schedule_watches_nothing():
+    with pytest.raises(PolicyError, match="unknown field 'metric'"):
+        Schedule(metric="validation_loss")
+    assert not Schedule().watches_validation
 
 
 class TestPlateau:

@@ -14,8 +14,10 @@ from autogrow.training.trainer import Signal
 from tests.training.recorder import RecorderOnCpu
 from tests.training.runs import CLASSES, RESNET, STAGED, data, policy, settings, trainer
 
-LONG = {"epochs": 10}
-"""60 steps: growth events at every fourth, ages and ramps in between."""
+LONG = {"epochs": 5}
+"""30 steps: growth events at every fourth, ages and ramps in between."""
+
+NARROW = {**RESNET, "options": {"depth": 8, "width": 4}}
 
 
 def run(monkeypatch, *, warm_up_steps=captured_step.WARM_UP_STEPS, **arguments):
@@ -36,13 +38,13 @@ CASES = {
         "the_settings": settings(**LONG, optimizer="adamw", learning_rate_schedule="constant_then_cosine")
     },
     "batch norm and augmentation": {
-        **RESNET,
+        **NARROW,
         "the_data": data(augmentation="pad_crop_flip"),
         "the_settings": settings(**LONG, cutout=2),
     },
     "frozen": {"the_policy": policy(freeze={"kind": "old"}, layer_selection={"kind": "round_robin"})},
-    "frozen norms": {**RESNET, "the_policy": policy(freeze={"kind": "old"})},
-    "thawed": {"the_policy": policy(freeze={"kind": "thaw"})},
+    "frozen norms": {**NARROW, "the_policy": policy(freeze={"kind": "old"})},
+    "thawed": {"the_policy": policy(freeze={"kind": "thaw", "hold_samples": 3, "release_samples": 5})},
     "ramps": {"the_policy": policy(connection_ramp_steps=7)},
     "ramps, frozen": {"the_policy": policy(connection_ramp_steps=3, freeze={"kind": "old"})},
     "slow new units": {"the_policy": policy(new_unit_lr=0.3)},
@@ -52,8 +54,8 @@ CASES = {
         **STAGED,
         "the_policy": policy(depth={"initial_fraction": 0.5, "trigger": {"kind": "schedule", "every": 9}}),
     },
-    "probing": {"the_policy": policy(layer_selection={"kind": "probe"}, trigger={"kind": "schedule", "every": 15})},
-    "seldom": {"the_policy": policy(trigger={"kind": "schedule", "every": 20})},
+    "probing": {"the_policy": policy(layer_selection={"kind": "probe"}, trigger={"kind": "schedule", "every": 9})},
+    "seldom": {"the_policy": policy(trigger={"kind": "schedule", "every": 10})},
 }
 
 
@@ -80,7 +82,7 @@ def test_a_shape_is_captured_once(monkeypatch):
 
 def test_frozen_steps_are_captured_once_per_event(monkeypatch):
     """Masks of frozen entries are part of what is captured, and samples in between leave them alone."""
-    arguments = {"the_policy": policy(freeze={"kind": "old"}, trigger={"kind": "schedule", "every": 15})}
+    arguments = {"the_policy": policy(freeze={"kind": "old"}, trigger={"kind": "schedule", "every": 8})}
     captured, recorder = run(monkeypatch, **arguments, the_settings=settings(**LONG, optimizer="sgd"))
     assert recorder.captures == len(captured.events) + 1
 
@@ -120,10 +122,10 @@ def test_a_run_goes_on_where_steps_are_captured_otherwise(first_is_captured, mon
             monkeypatch.setattr("autogrow.training.steps.recorder_for", lambda device, found=recorder: found)
             run = trainer(
                 the_settings=settings(**LONG),
-                the_policy=policy(trigger={"kind": "schedule", "every": 20}),
+                the_policy=policy(trigger={"kind": "schedule", "every": 10}),
                 folder=TrialFolder(tmp_path / folder),
                 on_sample=lambda sample: (
-                    Signal.INTERRUPT if sample.step == 33 and len(captured) > 1 else Signal.CONTINUE
+                    Signal.INTERRUPT if sample.step == 17 and len(captured) > 1 else Signal.CONTINUE
                 ),
             )
             run.run()
