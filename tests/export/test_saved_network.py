@@ -132,7 +132,7 @@ def test_what_older_files_do_not_say_is_as_the_model_has_it(key, train, tmp_path
         ("model", ["resnet"], r"model is \['resnet'\]: .* dictionary"),
         ("preprocessing", {"mean": [], "std": []}, "preprocessing.mean is .* at least 1 item"),
         ("preprocessing", {"mean": [0.0], "std": [0.0]}, "preprocessing.std.0 is 0.0: .* greater than 0"),
-        ("task", "sorting", "task is 'sorting': "),
+        ("task", "sorting", "task 'sorting'.*multi_label"),
         ("widths", {"conv1": 3}, "the weights do not load"),
         ("norm_eps", {"bn1": "small"}, "norm_eps.bn1 is 'small': .* valid number"),
         ("norm_eps", {"no such norm": 1e-5}, "the network has no norm 'no such norm'"),
