@@ -38,7 +38,7 @@ MOST_THREADS = 4096
 @model_option_option
 @click.option("--out", type=FOLDER, default="model", show_default=True)
 @click.option("--epochs", type=int, help="In place of the policy's own.")
-@click.option("--train-size", type=int, help="Train on a stratified subset of so many examples (plus validation).")
+@click.option("--train-size", type=int, help="Train on a stratified subset of this many examples (plus validation).")
 @limit_options
 @click.option("--seed", type=int, default=0, show_default=True)
 @device_option

@@ -41,7 +41,7 @@ class Pages:
     figures: Mapping[str, str] = field(default_factory=dict)
     """SVG by name, without the ending."""
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What the JSON file holds beside runs and summary."""
+    """What the JSON file holds besides runs and summary."""
     policy: GrowthPolicy | None = None
     """What has been chosen, where there was a choice."""
 

@@ -1,4 +1,4 @@
-"""Where an experiment's runs are trained: in this process, or in several beside it.
+"""Where an experiment's runs are trained: in this process, or in several others.
 
 Each process trains one run at a time with its share of the threads, so that runs do not wait for each other's threads.
 """

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from autogrow.data.arrays import LAYOUTS
 from autogrow.data.preprocessing import UINT8_SCALE, Normalization
 from autogrow.errors import DataError, NetworkError
-from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.undisturbed import evaluating
 from autogrow.reading.arrays import Array
 from autogrow.reading.number_precision import check_finite
 from autogrow.tasks import TASKS, Task

@@ -29,9 +29,8 @@ from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizi
 from autogrow.network.resizing.unit_changes import fewer_units, first_units, kept_units, more_units, set_units
 from autogrow.network.resizing.verification import verified_structure
 from autogrow.network.running.copying import copied
-from autogrow.network.running.explained import explained
 from autogrow.network.running.lazy_layers import give_sizes
-from autogrow.network.running.model_input import ModelInput, following, number_format
+from autogrow.network.running.model_input import ModelInput, explained, following, number_format
 from autogrow.network.running.norm_statistics import measure_new_statistics
 from autogrow.network.running.plain_mode import check_tensors, in_plain_mode
 from autogrow.network.structure.channel_groups import ChannelGroup, FixedGroup, Structure, find_structure

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from autogrow.errors import NetworkError
-from autogrow.network.depth.deepening import beside, outputs_of
+from autogrow.network.depth.deepening import on_device_of, outputs_of
 from autogrow.network.resizing.probe import change_between
-from autogrow.network.running.explained import explained
-from autogrow.network.running.model_input import ModelInput
+from autogrow.network.running.model_input import ModelInput, explained
 from autogrow.network.running.undisturbed import same_random_numbers, undisturbed
 from autogrow.policy.initializations import Initialization, ZeroFanOut
 
@@ -29,7 +28,7 @@ def outputs_kept(
     if not settings.keeps_outputs:
         yield
         return
-    batch = beside(model, example_input)
+    batch = on_device_of(model, example_input)
     before = _evaluated(model, batch)
     yield
     change = change_between(before, _evaluated(model, batch))

@@ -1,4 +1,4 @@
-"""The shape of a network beside its weights: what a checkpoint must carry, or nothing could be loaded into."""
+"""The shape of a network: what a checkpoint must carry besides weights, or they could be loaded into nothing."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

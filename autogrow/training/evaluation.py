@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.execution import Execution
 from autogrow.tasks import Task
 from autogrow.training.batches import DeviceExamples

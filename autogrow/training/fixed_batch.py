@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.undisturbed import evaluating
 from autogrow.tasks import Task
 
 

@@ -18,7 +18,7 @@ from autogrow.data.opening import open_dataset
 from autogrow.inputs import resolve_data_dir
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
-from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.initializations import INITIALIZATIONS
 from tests.benchmarks.table import Row
 

@@ -8,7 +8,7 @@ from autogrow.network.new_units.subspace_iteration import orthonormal_rows
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import prepare_resizing
 from autogrow.network.resizing.unit_changes import more_units
-from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.initializations import ZeroFanOut
 
 

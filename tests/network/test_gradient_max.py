@@ -10,7 +10,7 @@ from torch import nn
 from autogrow.network import ExpandableNetwork
 from autogrow.network.fitting import fit_new_units
 from autogrow.network.new_units.unit_blocks import find_unit_blocks
-from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.initializations import GradientMax, ZeroFanOut
 from tests.network.fitting_cases import captured, prepared, regression
 from tests.network.networks import batch_of

@@ -11,7 +11,7 @@ from autogrow.network.measuring.flops import added_training_flops, training_flop
 from autogrow.network.measuring.gradient_gain import gradient_gain
 from autogrow.network.measuring.sensitivity import sensitivity
 from autogrow.network.measuring.statistics import STATISTICS, measure_statistic
-from autogrow.network.running.evaluating import evaluating
+from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.layer_selection import LAYER_SELECTIONS, Probe
 from tests.network.networks import batch_of, built_in, user_network
 from tests.network.untouched import untouched

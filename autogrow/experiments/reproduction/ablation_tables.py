@@ -11,7 +11,7 @@ from autogrow.report import formats
 from autogrow.report.tables import Table
 
 STATIC = "static"
-"""The control that every ablation has beside its alternatives."""
+"""The control that every ablation has, besides its alternatives."""
 SIGNIFICANT = 0.05
 Found = dict[str, Results]
 """Results by data set; all of the same conditions."""

@@ -41,7 +41,7 @@ MNIST = Workload(
     train_size=2000,
 )
 MNIST_READ_LESS = replace(MNIST, training=MNIST.training.model_copy(update={"sample_size": 100}))
-"""Where no trigger watches the samples, which take a third of the time otherwise."""
+"""Fewer examples per measurement where no trigger watches them: they take a third of the time otherwise."""
 CIFAR100 = Workload("cifar100", ModelSpec("resnet"), _training(epochs=30), needs_gpu=True)
 ALL = (DIGITS, SINE, FRIEDMAN, MNIST, CIFAR100)
 ON_SCHEDULE = (DIGITS, SINE, FRIEDMAN, MNIST_READ_LESS, CIFAR100)

@@ -1,6 +1,6 @@
 """The thesis' third experiment (5.3): CIFAR-100 by a residual network of 60 layers that grows in tenths.
 
-Static, and grown every 25 samples of 100 steps, as in the thesis. Beside them today's best policy, the same network at
+Static, and grown every 2,500 steps, as in the thesis. Beside them today's best policy, the same network at
 full size with its training settings, and at full size for as much compute. Then the same question for ResNet-18, whose
 published figures are those to beat. Both are meant for a GPU: on a CPU a run takes a day.
 """
@@ -35,7 +35,7 @@ SAMPLES_BETWEEN = 25
 
 
 def thesis_policy(every: int = SAMPLES_BETWEEN) -> GrowthPolicy:
-    """Tenths, everywhere, every 25 samples; Glorot; nothing frozen."""
+    """Tenths, everywhere, every 25 measurements (2,500 steps); Glorot; nothing frozen."""
     return GrowthPolicy.from_dict(
         {
             "initial_fraction": 0.1,

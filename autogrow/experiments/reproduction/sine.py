@@ -1,8 +1,8 @@
 """The thesis' first experiment (5.1, Figure 5.1, Table 5.2): sin(x) on [-2 pi, 2 pi] by one hidden layer.
 
-Static networks of 100 and 500 units; one that may grow to 500 in fifths, whenever ten samples bring no improvement,
-and freezes what it has. Beside them today's best policy under the same training settings; then, since a constant
-learning rate is not what anybody would use today, a policy and both static networks under one that falls.
+Static networks of 100 and 500 units; one that may grow to 500 in fifths, whenever ten measurements bring no
+improvement, and freezes what it has. Beside them today's best policy under the same training settings; then, since a
+constant learning rate is not what anybody would use today, a policy and both static networks under one that falls.
 """
 
 from autogrow.data.dataset import Dataset
@@ -19,8 +19,8 @@ from autogrow.policy.training_settings import TrainingSettings
 FULL = ModelSpec("mlp", {"hidden": (500,), "batch_norm": False})
 SMALL = ModelSpec("mlp", {"hidden": (100,), "batch_norm": False})
 TRAINING = TrainingSettings(epochs=100, batch_size=10, sample_every=160, learning_rate_schedule="constant")
-"""Adam at its default rate, a sample per epoch. The thesis gives neither length nor batch. With these, chosen on other
-seeds, the noise of a constant rate keeps the 500 units from being better than the 100, as it reports."""
+"""Adam at its default rate, a measurement per epoch. The thesis gives neither length nor batch. With these, chosen on
+other seeds, the noise of a constant rate keeps the 500 units from being better than the 100, as it reports."""
 FALLING = TRAINING.model_copy(update={"learning_rate_schedule": "constant_then_cosine"})
 PUBLISHED = {"static_100": (0.00138, 0.000389), "static_500": (0.00234, 0.003261), "thesis": (0.00024, 0.000084)}
 """Table 5.2."""
@@ -28,7 +28,7 @@ QUICK_EPOCHS = 2
 
 
 def thesis_policy() -> GrowthPolicy:
-    """Fifths; grow after ten samples without improvement of a moving average; freeze what was there; Glorot."""
+    """Fifths; grow after ten measurements without improvement of a moving average; freeze what was there; Glorot."""
     return GrowthPolicy.from_dict(
         {
             "initial_fraction": 0.2,

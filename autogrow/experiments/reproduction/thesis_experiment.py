@@ -24,13 +24,13 @@ class ThesisExperiment(Reproduction):
     dataset: str
     build: BuildExperiment
     columns: Mapping[str, str]
-    """Columns of curves whose last samples are compared, with their titles."""
+    """Columns of curves whose last measurements are compared, with their titles."""
     pictures: Mapping[str, CurvePicture]
     """By file name, without the ending."""
     published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """The thesis' mean and deviation of the last ten samples, by condition."""
+    """The thesis' mean and deviation of the last ten measurements, by condition."""
     published_column: str = "train_loss"
-    """The column that they stand beside."""
+    """The column that they are compared with."""
     matchings: tuple[Matching, ...] = ()
     """Metrics at whose equal values others are read."""
     note: str = ""

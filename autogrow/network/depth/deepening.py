@@ -18,9 +18,8 @@ from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
 from autogrow.network.resizing.companions import take_after
 from autogrow.network.resizing.probe import OUTPUT_TOLERANCE
 from autogrow.network.resizing.tensor_change import is_only_channels_last
-from autogrow.network.running.explained import explained
-from autogrow.network.running.model_input import ModelInput, run
-from autogrow.network.running.undisturbed import rehearsing, undisturbed
+from autogrow.network.running.model_input import ModelInput, explained, run
+from autogrow.network.running.undisturbed import undisturbed, undisturbed_training
 from autogrow.network.structure.channel_groups import Structure
 
 
@@ -150,7 +149,7 @@ def prepare_depth(
                 f"stage {name!r}: its last block has a hook on {where!r}, which new ones would share or lack: remove "
                 "it, and register it on all blocks afterwards"
             )
-    calls = None if identity_on is None else record_calls(model, last, beside(model, identity_on))
+    calls = None if identity_on is None else record_calls(model, last, on_device_of(model, identity_on))
     maker = _BlockMaker(known.structure, change.structure, generator, calls)
     for name, design in known.designs.items():
         container = model.get_submodule(name)
@@ -247,7 +246,7 @@ class OutputComparison:
 
     def __init__(self, model: nn.Module, example_input: ModelInput) -> None:
         self._model = model
-        self._input = beside(model, example_input)
+        self._input = on_device_of(model, example_input)
         self._evaluated = self._outputs_evaluated()
         self._trained = self._outputs_trained()
         """None where train mode is random, or refuses the batch."""
@@ -269,7 +268,7 @@ class OutputComparison:
             return outputs_of(self._model, self._input)
 
     def _outputs_trained(self) -> list[Tensor] | None:
-        with rehearsing(self._model):
+        with undisturbed_training(self._model):
             try:
                 first, second = (outputs_of(self._model, self._input) for _ in range(2))
             except Exception:  # noqa: BLE001  batch norms refuse a batch of one, say
@@ -292,7 +291,7 @@ def difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
     return float(torch.stack(changes).max()) if changes else 0.0
 
 
-def beside(model: nn.Module, example_input: ModelInput) -> Any:
+def on_device_of(model: nn.Module, example_input: ModelInput) -> Any:
     """The input on the network's device, to which it may have moved since it was traced."""
     tensor = next(iter([*model.parameters(), *model.buffers()]), None)
     return example_input if tensor is None else tree_map(lambda value: value.to(tensor.device), example_input)

@@ -20,7 +20,7 @@ from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.prepared_resizing import prepare_resizing
 from autogrow.network.running.copying import copied
 from autogrow.network.running.model_input import ModelInput, run
-from autogrow.network.running.undisturbed import rehearsing, undisturbed
+from autogrow.network.running.undisturbed import undisturbed, undisturbed_training
 from autogrow.network.structure.channel_groups import Structure
 from autogrow.network.structure.layout import NEW
 from autogrow.policy.initializations import ZeroFanOut
@@ -217,7 +217,7 @@ def _is_identity(block: nn.Module, calls: Sequence[BlockCall]) -> bool:
     with undisturbed(block):
         if not all(_passes_on(block, call) for call in calls):
             return False
-    with rehearsing(block):
+    with undisturbed_training(block):
         try:
             return all(_passes_on(block, call) for call in calls)
         except Exception:  # noqa: BLE001  batch norms refuse a batch of one, say; eval mode has shown that it runs
@@ -245,7 +245,7 @@ def _learns(block: nn.Module, zeroed: Sequence[nn.Parameter], calls: Sequence[Bl
     """
     chosen = set(zeroed)
     owners = [[each for each in layer.parameters(recurse=False) if each in chosen] for layer in block.modules()]
-    for mode in (rehearsing, undisturbed):
+    for mode in (undisturbed_training, undisturbed):
         try:
             with mode(block), torch.enable_grad():
                 reached = _with_gradient(block, calls, [each for each in zeroed if each.requires_grad])

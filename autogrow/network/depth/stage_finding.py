@@ -13,7 +13,7 @@ from torch import nn
 
 from autogrow.errors import NetworkError, one_line, unknown_name
 from autogrow.network.depth.block_copies import foreign_part, place_number
-from autogrow.network.depth.deepening import beside, difference, outputs_of, prepare_depth
+from autogrow.network.depth.deepening import difference, on_device_of, outputs_of, prepare_depth
 from autogrow.network.depth.depth_structure import block_structure
 from autogrow.network.depth.new_blocks import fresh_block, identity_block, record_calls
 from autogrow.network.depth.stages import StageDesign, StageDesigns, innermost_first, lies_within, overlap
@@ -31,11 +31,11 @@ def find_stages(model: nn.Module, structure: Structure, example_input: ModelInpu
     known = StageDesigns(structure, {})
     if not likely:
         return known
-    laboratory = _Laboratory(model, structure, example_input)
+    trials = _StageTrials(model, structure, example_input)
     for name in innermost_first(likely):
         if not any(lies_within(found, name) for found in known.designs):
             try:
-                design = laboratory.design(name, structure)
+                design = trials.design(name, structure)
             except NetworkError:
                 continue
             if design.full_blocks > 1:
@@ -64,7 +64,7 @@ def with_named_stages(
         for other in known.designs:
             if overlap(name, other) and present[other].num_blocks != present[other].full_blocks:
                 raise NetworkError(f"{name!r} cannot become a stage: {other!r} is one, and has changed its depth")
-        known = known.with_design(_Laboratory(model, structure, example_input).design(name, known.structure))
+        known = known.with_design(_StageTrials(model, structure, example_input).design(name, known.structure))
     return known
 
 
@@ -80,7 +80,7 @@ def _is_composite(layer: nn.Module) -> bool:
     return any(list(child.parameters()) for child in layer.children())
 
 
-class _Laboratory:
+class _StageTrials:
     """A copy of a network to experiment on, whose every weight passes something on."""
 
     def __init__(self, model: nn.Module, structure: Structure, example_input: ModelInput) -> None:
@@ -88,7 +88,7 @@ class _Laboratory:
         self._present = structure
         self._twin = copied(model)
         wake(self._twin)
-        self._input = beside(model, example_input)
+        self._input = on_device_of(model, example_input)
         with undisturbed(self._twin):
             self._outputs = outputs_of(self._twin, self._input)
         blocks = {

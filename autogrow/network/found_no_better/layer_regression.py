@@ -82,7 +82,7 @@ def moments(layer: Regressed, inputs: Tensor, targets: Tensor, with_constant: bo
     """Moments of what a layer reads; both tensors as `with_channels_last` gives them.
 
     Features are ordered as in the layer's weight, (channels, *kernel), and end with a constant 1 if `with_constant`.
-    Of large batches so many whole examples are taken, evenly spread, that there are at most `MAX_ROWS` rows.
+    Of large batches only some whole examples are taken, evenly spread: at most `MAX_ROWS` rows.
     """
     positions = max(1, prod(targets.shape[1:-1]))
     entries = positions * inputs.shape[-1] * (1 if isinstance(layer, nn.Linear) else prod(layer.kernel_size))

@@ -18,9 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from autogrow.network.running.evaluating import evaluating
 from autogrow.network.running.model_input import ModelInput, run
-from autogrow.network.running.undisturbed import undisturbed
+from autogrow.network.running.undisturbed import evaluating, undisturbed
 from autogrow.network.structure.channel_groups import Structure, TensorLayout
 from autogrow.network.structure.layout import dimension_size
 

@@ -9,15 +9,14 @@ from torch.utils._pytree import tree_leaves
 
 from autogrow.errors import NetworkError
 from autogrow.network.measuring.flops import training_flops_per_example
-from autogrow.network.running.evaluating import evaluating
-from autogrow.network.running.explained import explained
-from autogrow.network.running.model_input import ModelInput, run
+from autogrow.network.running.model_input import ModelInput, explained, run
+from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.limits import NetworkSize, SizeLimits
 
 LATENCY_REPEATS = 7
 """Forward passes of which the median counts, after one that warms up."""
 BYTES_PER_PARAMETER = 3
-"""Copies of every parameter beside itself in a training step: its gradient and two moments (Adam)."""
+"""Copies of every parameter, besides itself, in a training step: its gradient and two moments (Adam)."""
 
 
 def measure_size(

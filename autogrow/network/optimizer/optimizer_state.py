@@ -63,7 +63,7 @@ def _is_plain(value: Tensor) -> bool:
 
 
 def _has_values(value: Tensor, parameter: Tensor) -> bool:
-    """Whether the numbers of a state are what they stand for; whole numbers beside a parameter are codes for others."""
+    """Whether the numbers of a state are values; whole numbers kept for a parameter of floats are codes for values."""
     return value.is_floating_point() or value.is_complex() or not parameter.is_floating_point()
 
 

@@ -16,7 +16,7 @@ from autogrow.network.resizing.prepared_resizing import prepare_resizing
 from autogrow.network.resizing.tensor_change import find_places
 from autogrow.network.running.copying import copied
 from autogrow.network.running.model_input import ModelInput, run
-from autogrow.network.running.undisturbed import rehearsing, same_random_numbers, undisturbed
+from autogrow.network.running.undisturbed import same_random_numbers, undisturbed, undisturbed_training
 from autogrow.network.structure.channel_groups import Structure
 from autogrow.network.structure.layout import NEW
 from autogrow.policy.initializations import ZeroFanOut
@@ -115,7 +115,7 @@ class Probe:
     def _trained(self, seed: int = 0) -> list[Tensor]:
         if self._training_input is None:
             return []
-        with same_random_numbers(self._twin, seed), rehearsing(self._twin):
+        with same_random_numbers(self._twin, seed), undisturbed_training(self._twin):
             return _numbers(run(self._twin, self._training_input))
 
     def _unlike(self, seed: int) -> float:

@@ -19,7 +19,7 @@ def growable(structure: Structure, name: str) -> ChannelGroup:
 
 
 def more_units(structure: Structure, added_units: Mapping[str, int]) -> dict[str, IntArray]:
-    """All units, and so many new ones behind them (at least 1)."""
+    """All units, and this number of new ones behind them (at least 1)."""
     units = {}
     for name, number in added_units.items():
         width = growable(structure, name).width

@@ -5,9 +5,8 @@ from torch.nn.parameter import is_lazy
 
 from autogrow.errors import RAISED_BY_OTHERS, NetworkError, one_line
 from autogrow.network.running.copying import copied
-from autogrow.network.running.evaluating import evaluating
 from autogrow.network.running.model_input import ModelInput, run, shapes
-from autogrow.network.running.undisturbed import same_random_state
+from autogrow.network.running.undisturbed import evaluating, same_random_state
 
 
 def give_sizes(model: nn.Module, example_input: ModelInput) -> None:

@@ -1,11 +1,14 @@
-"""What a network is called with."""
+"""What a network is called with, and what its author's code raises then, as one line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from autogrow.errors import AutogrowError, NetworkError, one_line
 from autogrow.network.running.plain_mode import callers_device
 
 ModelInput = Tensor | tuple[Tensor, ...]
@@ -42,3 +45,17 @@ def following(model: nn.Module, example_input: ModelInput, original: torch.dtype
 
     followed: ModelInput = tree_map(moved, example_input)
     return followed
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """User's code runs inside; whatever it raises becomes a `NetworkError` that begins with `what`.
+
+    Lack of memory stays what it is: other batches or smaller networks help there.
+    """
+    try:
+        yield
+    except (AutogrowError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise NetworkError(f"{what}: {one_line(error)[:300]}") from error

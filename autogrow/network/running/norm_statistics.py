@@ -6,10 +6,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from autogrow.network.running.evaluating import evaluating
-from autogrow.network.running.explained import explained
 from autogrow.network.running.layer_hooks import hooked
-from autogrow.network.running.model_input import ModelInput, run
+from autogrow.network.running.model_input import ModelInput, explained, run
+from autogrow.network.running.undisturbed import evaluating
 
 
 def measure_new_statistics(model: nn.Module, newborn: Mapping[str, Tensor], batch: ModelInput) -> None:

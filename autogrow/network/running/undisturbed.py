@@ -9,7 +9,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from autogrow.network.running.evaluating import evaluating
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients inside; every module's own mode is restored after."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @contextmanager
@@ -33,7 +44,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def rehearsing(model: nn.Module) -> Iterator[None]:
+def undisturbed_training(model: nn.Module) -> Iterator[None]:
     """Train mode without consequences: modes, buffers and random states are put back after. No gradients inside.
 
     Nothing is warned of either (checkpointing does where there are no gradients): it is no training that runs.

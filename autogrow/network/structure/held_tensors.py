@@ -1,4 +1,4 @@
-"""Where modules hold parameters and buffers beside registering them: in lists, dictionaries and bare attributes.
+"""Where modules hold parameters and buffers besides registering them: in lists, dictionaries and bare attributes.
 
 An L1 penalty over ``self.penalized = [self.first.weight]``, say, or the flat weights of PyTorch's recurrent layers.
 """

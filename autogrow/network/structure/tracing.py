@@ -16,9 +16,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from autogrow.errors import RAISED_BY_OTHERS, NetworkError, as_line, message_of
 from autogrow.network.running.copying import copied
-from autogrow.network.running.evaluating import evaluating
 from autogrow.network.running.model_input import ModelInput, run, shapes
-from autogrow.network.running.undisturbed import random_position, rehearsing, same_random_numbers, same_random_state
+from autogrow.network.running.undisturbed import (
+    evaluating,
+    random_position,
+    same_random_numbers,
+    same_random_state,
+    undisturbed_training,
+)
 from autogrow.network.structure.recording import Guesses, Recorder
 from autogrow.network.structure.size_attributes import SizeAttribute
 from autogrow.network.structure.unit_labels import IntArray, UnitLabels
@@ -97,7 +102,7 @@ def _trace(model: nn.Module, example_input: ModelInput, training_input: ModelInp
 
 def _train(twin: nn.Module, batch: ModelInput, recorder: Recorder) -> None:
     """One pass in train mode, or some more where numbers are drawn and parameters wait for their turn."""
-    with rehearsing(twin):
+    with undisturbed_training(twin):
         for seed in range(MAX_TRAINING_PASSES):
             with same_random_numbers(twin, seed):
                 before = random_position()

@@ -83,7 +83,7 @@ class Obstacles:
                 self._by_address[tensor.data_ptr()].append((name, tensor))
 
     def places(self, tensor: Tensor) -> list[Place]:
-        """Where modules hold the tensor beside registering it."""
+        """Where modules hold the tensor besides registering it."""
         return [place for _, place in self._places.get(id(tensor), ()) if place is not None]
 
     def of(self, tensor: Tensor) -> str | None:
