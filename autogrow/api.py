@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
-from torch import nn
+from pydantic import BaseModel
 
 from autogrow.data.arrays import Layout
 from autogrow.data.dataset import Dataset
@@ -27,6 +27,7 @@ from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
 from autogrow.inputs import (
     DataLike,
+    ModelLike,
     open_data,
     read_before,
     resolve_data_dir,
@@ -34,14 +35,16 @@ from autogrow.inputs import (
     resolve_model,
     training_settings,
 )
-from autogrow.keywords import refuses_unknown
+from autogrow.keywords import checks_types, refuses_unknown
 from autogrow.models.building import ModelSpec
+from autogrow.models.given import hand_over
 from autogrow.paths import resolved, resolved_dataset
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.reading.arrays import Array
+from autogrow.reading.fields import parse_bytes
 from autogrow.study.finding_runs import find_run, named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES, parse_objectives
@@ -50,7 +53,7 @@ from autogrow.study.resuming import RESUMABLE_SETTINGS, refuse_changes
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import SearchResult, read_result, run_search
 from autogrow.study.search_space import read_space
-from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration
+from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration, parse_timeout
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.warm_start import read_warm_start
 from autogrow.tasks import TASKS
@@ -138,36 +141,150 @@ class Study:
 
 
 @refuses_unknown(_settings_of_a_search)
+@checks_types("dataset", "model")
 def search(
     dataset: DataLike | None = None,
-    model: str | ModelSpec | None = None,
+    model: ModelLike | None = None,
     *,
     trials: int | None = None,
     time_budget: str | None = None,
+    compute_budget: str | None = None,
     name: str | None = None,
-    out: str | Path = "results",
+    out: str | os.PathLike[str] = "results",
     resume: bool = False,
+    space: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    objectives: str | Sequence[str] | None = None,
+    sampler: str | None = None,
+    early_stopping: Literal["flops", "train_seconds", "none"] | None = None,
+    warm_start: str | Sequence[str] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    train_size: int | None = None,
+    max_params: int | None = None,
+    max_flops: float | None = None,
+    max_memory: str | int | None = None,
+    max_latency_ms: float | None = None,
+    gpus_per_trial: float | Literal["auto"] | None = None,
+    cpus_per_trial: int | None = None,
+    max_concurrent: int | None = None,
+    memory_per_trial: str | int | None = None,
+    max_consecutive_failures: int | None = None,
+    trial_timeout: str | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] | None = None,
+    compile: bool | None = None,
+    fork_at_growth: bool | None = None,
+    seed: int | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    layout: Literal["channels_first", "channels_last"] | None = None,
+    address: str | None = None,
+    storage: str | None = None,
     monitor: SearchMonitor | None = None,
     **settings: Any,
 ) -> Study:
-    """Search for a growth policy; see ``autogrow search --help`` for the settings, which have the same names here.
+    """Search for a growth policy, on Ray. Every option of ``autogrow search`` has its name here.
 
-    With `resume`, the run of that `name` goes on with its own settings; only its budget and where it runs may change.
-    A run with a network of one's own needs its `model` named again: what a folder holds is never imported.
-    Raises `autogrow.errors.AutogrowError` with one line for anything that a user can mend.
+    Args:
+        dataset: A name, the path of an ``.npz`` file, a `Dataset`, arrays as (X, y) or (X, y, X_test, y_test), or
+            anything with ``__len__`` and ``__getitem__`` that gives pairs (input, target).
+        model: "auto", a name, ``package.module:factory``, a `ModelSpec`; a function that makes a network, called for
+            every seed; or an `nn.Module`, used with the weights that it has. Where the last two cannot be imported,
+            they run on this machine alone and are given again to go on with the run.
+        trials: How many policies to try; 20 by default.
+        time_budget: Start no trial after this time, as in "30m" or "1h30m"; what runs is saved.
+        compute_budget: The same for the core-time (GPU-time) of all trials together.
+        name: Of the run's folder in `out`; by default the data set's with a number.
+        out: Folder or URL that runs are kept in.
+        resume: Go on with the run of that `name` with its own settings; only budget and place may change.
+        space: Search space: a shipped name, the path of a YAML file, or its content.
+        objectives: What to optimize: names, in a sequence or separated by commas.
+        sampler: What proposes policies: "tpe", "nsga2", "gp" or "random".
+        early_stopping: What trials have used when they are compared and the worse half is stopped.
+        warm_start: Runs, and policy files, whose best is tried first (``--from``).
+        epochs: Of a trial; 15 below 10,000 training examples, else 10.
+        batch_size: Examples per training step; 128, fewer on small data sets.
+        learning_rate: Where the space does not search it; 0.001.
+        train_size: Train on a stratified subset of this number of examples.
+        max_params: Most parameters of a network.
+        max_flops: Most training FLOPs (forward and backward) of one example.
+        max_memory: Most memory of a training step: bytes, or a text such as "800M".
+        max_latency_ms: Longest measured forward pass of 128 examples, in milliseconds.
+        gpus_per_trial: Share of a GPU, or number of GPUs; "auto" measures how many trials train most together.
+        cpus_per_trial: Cores, and threads, of a trial.
+        max_concurrent: Trials at a time.
+        memory_per_trial: What a trial may take of its machine: bytes, or a text such as "2G".
+        max_consecutive_failures: Failed trials in a row after which the search stops; 5.
+        trial_timeout: A trial that takes no step for this time fails, as in "30m"; "none": never.
+        precision: Of forward passes and gradients.
+        compile: Whether networks go through `torch.compile`.
+        fork_at_growth: Whether trials that start alike share what they train before they first grow.
+        seed: Of the sampler, the networks and the order of batches.
+        data_dir: Where data sets lie, and where data that are given as arrays are kept.
+        task: What the targets of a user's own data are for; decided by them where None.
+        layout: Of a user's own images; decided by their shape where None.
+        address: A Ray cluster to join; one is started here where None.
+        storage: URL of a database that several drivers share.
+        monitor: Is told of everything that happens.
+        settings: Those that have another form here: `limits`, `execution`, `training`, `model_options`, and times and
+            sizes as numbers (`compute_budget_seconds`, `memory_per_trial_bytes`, ...).
+
+    Returns:
+        The study, also where it was interrupted.
+
+    Raises:
+        UsageError: For an argument that does not exist, or has a value that it cannot have.
+        DataError, NetworkError, PolicyError: For data, a network or a search space that cannot be used.
+        RunFolderError: Where the run's folder is taken, missing, or on a full disk.
+        NoSuccessfulTrialError: Where no trial finished. All are `AutogrowError`, with one line.
     """
-    folder = named_run(out, next_run_name(out, _stem_of(dataset)) if name is None else name)
-    seconds = parse_duration(time_budget) if time_budget is not None else None
+    own = {key: value for key, value in locals().items() if key in _PASSED_ON and value is not None}
+    limits = {
+        "max_parameters": max_params,
+        "max_flops": max_flops,
+        "max_memory_bytes": _bytes(max_memory, "max_memory"),
+        "max_latency_ms": max_latency_ms,
+    }
+    renamed = {
+        "time_budget_seconds": None if time_budget is None else parse_duration(time_budget),
+        "compute_budget_seconds": None if compute_budget is None else parse_duration(compute_budget),
+        "trial_timeout_seconds": None if trial_timeout is None else parse_timeout(trial_timeout),
+        "memory_per_trial_bytes": _bytes(memory_per_trial, "memory_per_trial"),
+        "limits": _merged(settings.get("limits"), limits),
+        "execution": _merged(settings.get("execution"), {"precision": precision, "compile": compile}),
+    }
+    settings = {**settings, **own, **{key: value for key, value in renamed.items() if value is not None}}
+    place = os.fspath(out)
+    folder = named_run(place, next_run_name(place, _stem_of(dataset)) if name is None else name)
     if resume:
         if name is None:
             raise UsageError("resume needs the name of the run to go on with")
-        given = {"dataset": dataset, "model": model, **settings}
-        plan = plan_resumed_search(folder, trials=trials, time_budget_seconds=seconds, **given)
+        plan = plan_resumed_search(folder, dataset=dataset, model=model, **settings)
     else:
-        chosen = DEFAULT_TRIALS if trials is None else trials
         data = DEFAULT_DATASET if dataset is None else dataset
-        plan = plan_new_search(data, model or "auto", trials=chosen, time_budget_seconds=seconds, **settings)
+        plan = plan_new_search(data, "auto" if model is None else model, **settings)
     return Study(run_search(plan, folder, resume=resume, monitor=monitor))
+
+
+_PASSED_ON = (
+    "trials", "space", "objectives", "sampler", "early_stopping", "warm_start", "epochs", "batch_size", "learning_rate",
+    "train_size", "gpus_per_trial", "cpus_per_trial", "max_concurrent", "max_consecutive_failures", "fork_at_growth",
+    "seed", "data_dir", "task", "layout", "address", "storage",
+)  # fmt: skip
+"""Arguments of `search` that planning takes as they are."""
+
+
+def _bytes(size: str | int | None, name: str) -> int | None:
+    return parse_bytes(size, name) if isinstance(size, str) else size
+
+
+def _merged(given: Any, more: Mapping[str, Any]) -> Any:
+    """A record or mapping with what stands in place of its fields; as it is where nothing does."""
+    changes = {key: value for key, value in more.items() if value is not None}
+    if not changes or not isinstance(given, BaseModel | Mapping | None):
+        return given
+    before = given.model_dump() if isinstance(given, BaseModel) else dict(given or {})
+    return {**before, **changes}
 
 
 def _stem_of(dataset: DataLike | None) -> str:
@@ -190,20 +307,22 @@ def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
     before = folder.settings()
     if not isinstance(given.get("dataset", ""), str):
         given["dataset"] = open_data(given["dataset"], before.data_dir, before.task, before.layout).name
+    if not isinstance(given.get("model", ""), str | ModelSpec):
+        data = open_data(before.dataset, before.data_dir, before.task, before.layout)
+        given["model"] = resolve_model(given["model"], data, given.get("model_options", before.model_options))
     refuse_changes(before, given)
     if "data_dir" in changes:
         changes["data_dir"] = str(resolve_data_dir(changes["data_dir"]))
-    model = given.get("model")
-    return plan_search(*resume_settings(folder, model.name if isinstance(model, ModelSpec) else model, **changes))
+    return _handed_over(plan_search(*resume_settings(folder, given.get("model"), **changes)))
 
 
 @refuses_unknown(_settings_of_a_search)
 def plan_new_search(
     dataset: DataLike,
-    model: str | ModelSpec = "auto",
+    model: ModelLike = "auto",
     *,
     trials: int = DEFAULT_TRIALS,
-    space: str | Mapping[str, Any] = "default",
+    space: str | os.PathLike[str] | Mapping[str, Any] = "default",
     model_options: Mapping[str, Any] | None = None,
     objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
     training: TrainingSettings | None = None,
@@ -225,7 +344,7 @@ def plan_new_search(
     data_dir = resolve_data_dir(data_dir)
     if not isinstance(training, TrainingSettings | None):
         raise UsageError(f"training is {shortened(repr(training), 80)}: write TrainingSettings(...)")
-    content = read_space(space)
+    content = read_space(os.fspath(space) if isinstance(space, os.PathLike) else space)
     opened = open_data(dataset, data_dir, task, layout)
     spec = resolve_model(model, opened, model_options)
     fields = {
@@ -245,12 +364,29 @@ def plan_new_search(
         "warm_start": read_warm_start(warm_start, content, settings.get("storage")),
         **settings,
     }
-    return plan_search(*with_measured_packing(fields, "search", spec))
+    return _handed_over(plan_search(*with_measured_packing(fields, "search", spec)))
+
+
+def _handed_over(plan: SearchPlan) -> SearchPlan:
+    """The plan, after a network that was given as an object is put where its trials' processes find it.
+
+    Raises `UsageError` where these may be on other machines.
+    """
+    given = plan.model.given
+    if given is not None:
+        if plan.settings.address is not None:
+            raise UsageError(
+                f"model {given.label!r} was given as an object, which other machines of a cluster do not have: give it "
+                "as package.module:factory, or leave out address"
+            )
+        hand_over(plan.model.name, given)
+    return plan
 
 
 @refuses_unknown()
+@checks_types("model", "dataset")
 def train(
-    model: str | ModelSpec | nn.Module,
+    model: ModelLike,
     dataset: DataLike | None,
     policy: GrowthPolicy | str | Path,
     *,
@@ -274,12 +410,7 @@ def train(
     """
     policy = policy if isinstance(policy, GrowthPolicy) else GrowthPolicy.load(policy)
     opened = open_data(dataset, data_dir, task, layout, read_before(policy, dataset))
-    if isinstance(model, nn.Module):
-        chosen: ModelSpec | nn.Module = model
-        if out is not None:
-            raise UsageError("out needs a model by name, so that it can be loaded again; save result.module yourself")
-    else:
-        chosen = resolve_model(model, opened, None)
+    chosen = resolve_model(model, opened, None)
     settings = training_settings(opened, policy.training, epochs)
     if opened.num_test == 0:
         logger.warning(f"data set {opened.name} has no test split: the network is not tested")
@@ -299,8 +430,9 @@ def train(
 
 
 @refuses_unknown()
+@checks_types("model", "dataset")
 def compare(
-    model: str | ModelSpec,
+    model: ModelLike,
     dataset: DataLike | None,
     policy: GrowthPolicy | str | Path,
     *,
@@ -323,8 +455,6 @@ def compare(
     is there already is not trained again. `interrupted` is asked between steps whether to save and end: then there is
     no result yet.
     """
-    if isinstance(model, nn.Module):
-        raise UsageError("compare needs a model by name or package.module:factory: every seed draws weights of its own")
     policy = policy if isinstance(policy, GrowthPolicy) else GrowthPolicy.load(policy)
     opened = open_data(dataset, data_dir, task, layout, read_before(policy, dataset))
     experiment = Experiment(
@@ -341,7 +471,8 @@ def compare(
 
 
 @refuses_unknown()
-def load(folder: str | Path, model: str | None = None) -> PreparedNetwork:
+@checks_types()
+def load(folder: str | Path, model: str | Callable[..., Any] | None = None) -> PreparedNetwork:
     """The network that `train` saved in `folder`, on the CPU, in eval mode, with its preprocessing in it.
 
     It takes inputs as they lie in the user's file and returns logits, or values in the user's unit; `predict` takes
@@ -352,8 +483,13 @@ def load(folder: str | Path, model: str | None = None) -> PreparedNetwork:
 
 
 @refuses_unknown()
+@checks_types("network", "inputs")
 def predict(
-    network: str | Path | PreparedNetwork, inputs: Any, *, probabilities: bool = False, model: str | None = None
+    network: str | Path | PreparedNetwork,
+    inputs: Any,
+    *,
+    probabilities: bool = False,
+    model: str | Callable[..., Any] | None = None,
 ) -> Array:
     """What a network makes of examples; see `PreparedNetwork.predict`. `network` is a folder, or comes from `load`."""
     loaded = network if isinstance(network, PreparedNetwork) else load(network, model)
@@ -361,11 +497,12 @@ def predict(
 
 
 @refuses_unknown()
+@checks_types("dataset")
 def evaluate(
     folder: str | Path,
     dataset: DataLike | None = None,
     *,
-    model: str | None = None,
+    model: str | Callable[..., Any] | None = None,
     data_dir: str | Path | None = None,
     task: str | None = None,
     layout: Layout | None = None,

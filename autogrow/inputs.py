@@ -4,12 +4,14 @@ One way from a data set, a model, a device and training settings as a person giv
 Python, to the opened data, the model's specification and complete settings. Nothing is trained here.
 """
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from autogrow.data.arrays import Layout
 from autogrow.data.dataset import Dataset
@@ -17,19 +19,22 @@ from autogrow.data.locations import default_data_dir
 from autogrow.data.opening import open_given
 from autogrow.data.python_data import Examples
 from autogrow.data.reopening import reopen_dataset
-from autogrow.errors import UsageError
-from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model
+from autogrow.errors import UsageError, kind_of
+from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model, given_model
 from autogrow.paths import is_npz_name, resolved
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings
 
+logger = logging.getLogger(__name__)
 SMALL_TRAINING_SET = 10_000
 FEWEST_STEPS_OF_AN_EPOCH = 8
 SMALLEST_DEFAULT_BATCH = 8
 EPOCHS_OF_SMALL_SETS = 15
 EPOCHS_OF_LARGE_SETS = 10
 
+ModelLike = str | ModelSpec | Callable[..., nn.Module] | nn.Module
+"""A model in any form that `resolve_model` takes."""
 DataLike = str | os.PathLike[str] | Dataset | tuple[Any, ...] | Examples
 """A data set in any form that `autogrow.data.opening.open_given` opens."""
 
@@ -89,8 +94,31 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def resolve_model(model: str | ModelSpec, dataset: Dataset, options: Mapping[str, Any] | None) -> ModelSpec:
-    """The model that a caller names: by name with options, or the one that fits the data."""
+def resolve_model(model: ModelLike, dataset: Dataset, options: Mapping[str, Any] | None) -> ModelSpec:
+    """The model that a caller gives: by name with options, the one that fits the data, or as an object of Python.
+
+    Args:
+        model: "auto", a name, ``package.module:factory``, a `ModelSpec`; a function, called for every seed with what it
+            takes of `input_shape`, `num_outputs` and `options`; or an `nn.Module`, of which every run trains a copy
+            with the weights that it has, whatever the seed (which is said: nothing guesses how to draw them anew).
+        dataset: What the network is for.
+        options: Keyword arguments of the model's factory.
+
+    Raises:
+        NetworkError: For an object that makes no network.
+        UsageError: For what is no model, and options of a module that is there already.
+    """
+    if isinstance(model, nn.Module):
+        if options:
+            raise UsageError(f"model_options {dict(options)} are for a function that makes a network, not for a module")
+        logger.warning(
+            f"model: the {type(model).__name__} is used with the weights that it has, the same for every seed; give a "
+            "function that makes one to draw them anew"
+        )
+    if isinstance(model, nn.Module) or callable(model):
+        return given_model(model, dataset.input_shape, dataset.num_outputs, options)
+    if not isinstance(model, str | ModelSpec):
+        raise UsageError(f"model is {kind_of(model)}: give a name, a function that makes a network, or an nn.Module")
     if isinstance(model, ModelSpec):
         return model.given_by_caller()
     spec = automatic_model(dataset.input_shape, dataset.task) if model == AUTOMATIC else ModelSpec(model)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import autogrow
+import autogrow.api
 from autogrow.api import plan_new_search, plan_resumed_search
-from autogrow.errors import PolicyError, RunFolderError, UsageError
+from autogrow.errors import NetworkError, PolicyError, RunFolderError, UsageError
 from autogrow.policy.limits import SizeLimits
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import SearchResult
@@ -265,3 +266,131 @@ class TestDataGivenInPython:
         assert "no test split" in caplog.text
         with pytest.raises(UsageError, match="has no test split"):
             autogrow.compare("mlp", (self.X, self.Y), autogrow.GrowthPolicy(), seeds=1, epochs=1, device="cpu")
+
+
+class TestArgumentsOfASearch:
+    """Named as the command line's options; wrong ones are one line."""
+
+    @pytest.fixture
+    def planned(self, monkeypatch, tmp_path):
+        """Searches are planned and not run; gives the settings."""
+        plans = []
+        monkeypatch.setattr(autogrow.api, "run_search", lambda plan, folder, **more: plans.append(plan) or RESULT)
+        monkeypatch.chdir(tmp_path)
+
+        def search(*data, **arguments):
+            autogrow.search(*data, data_dir=tmp_path / "data", **arguments)
+            return plans[-1].settings
+
+        return search
+
+    def test_limits_and_execution_and_times_have_the_options_names(self, planned):
+        settings = planned(
+            "digits", max_params=50_000, max_memory="1G", precision="float32", compile=False, time_budget="2m",
+            compute_budget="1h", trial_timeout="none", memory_per_trial="2G", sampler="random", train_size=200,
+        )  # fmt: skip
+        assert (settings.limits.max_parameters, settings.limits.max_memory_bytes) == (50_000, 2**30)
+        assert settings.execution.precision == "float32" and settings.train_size == 200
+        assert (settings.time_budget_seconds, settings.compute_budget_seconds) == (120, 3600)
+        assert (settings.trial_timeout_seconds, settings.memory_per_trial_bytes) == (0, 2**31)
+
+    def test_an_option_stands_in_place_of_a_field_of_the_record(self, planned):
+        settings = planned("digits", limits=SizeLimits(max_parameters=9, max_flops=1e9), max_params=50_000)
+        assert (settings.limits.max_parameters, settings.limits.max_flops) == (50_000, 1e9)
+
+    def test_every_option_of_the_command_is_an_argument(self):
+        import inspect
+
+        from autogrow.cli.search import search as command
+
+        elsewhere = {"model_options", "memory_per_trial_bytes", "dry_run", "as_json", "quiet"}
+        options = {parameter.name for parameter in command.params} - elsewhere
+        assert options <= set(inspect.signature(autogrow.search).parameters)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"trials": "3"}, r"search\(\): trials is '3', a str: give int \| None"),
+            ({"trials": 2.5}, "trials is 2.5, a float"),
+            ({"seed": None, "resume": "yes"}, "resume is 'yes', a str: give bool"),
+            ({"time_budget": 30}, r"time_budget is 30, an int: give str \| None"),
+            ({"objectives": 5}, "objectives is 5, an int"),
+            ({"early_stopping": "never"}, "early_stopping is 'never'"),
+            ({"dataset": 5}, "data set is an int"),
+            ({"model": 5}, "model is an int"),
+            ({"max_memory": "much"}, "max_memory 'much' is not a size"),
+        ],
+    )
+    def test_a_wrong_type_is_one_line(self, planned, arguments, message):
+        with pytest.raises(UsageError, match=message) as raised:
+            planned(**arguments)
+        assert "\n" not in str(raised.value)
+
+    def test_numbers_of_numpy_are_numbers(self, planned):
+        assert planned("digits", trials=np.int64(3), seed=np.int32(4)).seed == 4
+
+    def test_a_missing_argument_is_one_line(self):
+        with pytest.raises(UsageError, match=r"train\(\): missing a required argument: 'policy'"):
+            autogrow.train("mlp", "digits")
+
+
+RESULT = SearchResult(RunFolder("run"), 0, 0, 0, 0, False, 0.0)
+
+
+class TestModelsGivenInPython:
+    """The end of the way of `tests/models/test_given.py`."""
+
+    X = np.random.default_rng(1).normal(size=(240, 6)).astype(np.float32)
+    DATA = (X, (X[:, 0] > 0).astype(int), X[:60], (X[:60, 0] > 0).astype(int))
+
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    @staticmethod
+    def factory(width=12):
+        from torch import nn
+
+        return lambda num_outputs: nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, num_outputs))
+
+    def test_a_search_goes_on_with_the_same_alone(self, tmp_path):
+        make = self.factory()
+        plan = plan_new_search(self.DATA, make)
+        folder = RunFolder(tmp_path / "run")
+        folder.create(plan.settings.model_dump(mode="json"))
+        assert plan_resumed_search(folder, model=make).settings == plan.settings
+        with pytest.raises(NetworkError, match="given as an object of Python and is in no file"):
+            plan_resumed_search(folder)
+        with pytest.raises(UsageError, match="model cannot change in a resumed run"):
+            plan_resumed_search(folder, model=self.factory(13))
+
+    def test_on_a_cluster_it_is_refused(self, monkeypatch):
+        monkeypatch.setattr("autogrow.study.planning.address_problem", lambda address: None)
+        with pytest.raises(UsageError, match="other machines of a cluster do not have"):
+            plan_new_search(self.DATA, self.factory(), address="ray://there:1")
+
+    def test_what_was_trained_is_loaded_with_the_object_again(self, tmp_path, one_thread):
+        make = self.factory()
+        policy = autogrow.GrowthPolicy()
+        result = autogrow.train(make, self.DATA, policy, epochs=2, out=tmp_path / "model", device="cpu")
+        assert autogrow.evaluate(tmp_path / "model", model=make).score == result.test.score
+        with pytest.raises(NetworkError, match="given as an object of Python and is in no file"):
+            autogrow.load(tmp_path / "model")
+
+    def test_a_module_is_used_as_it_is_and_a_line_says_so(self, caplog, one_thread):
+        module = self.factory()(2)
+        results = autogrow.compare(module, self.DATA, autogrow.GrowthPolicy(), seeds=2, epochs=1, device="cpu")
+        assert results is not None
+        assert "the Sequential is used with the weights that it has, the same for every seed" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_search_through_ray_trains_a_lambda_on_arrays(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    given = TestModelsGivenInPython
+    study = autogrow.search(
+        given.DATA, given.factory(), trials=4, epochs=2, out=tmp_path / "results", space="quick", max_params=500
+    )
+    assert study.result.complete + study.result.pruned == 4
+    assert study.run.settings().model.startswith("<given>:lambda-")
+    assert study.run.name.startswith("arrays")

@@ -1,15 +1,14 @@
 """Options and arguments that several commands share, and reading of their values."""
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from autogrow.cli.path_types import FOLDER
-from autogrow.errors import UsageError, shortened
-from autogrow.reading.fields import MOST_BYTES
+from autogrow.errors import UsageError
+from autogrow.reading.fields import parse_bytes
 from autogrow.reading.plain import LARGEST_INTEGER
 from autogrow.reading.yaml_files import parse_yaml
 
@@ -195,19 +194,6 @@ def parse_limits(options: dict[str, Any]) -> Any:
         max_memory_bytes=parse_bytes(options["max_memory"], "--max-memory"),
         max_latency_ms=options["max_latency_ms"],
     )
-
-
-def parse_bytes(text: str | None, flag: str) -> int | None:
-    """Bytes of a size such as 800M or 4G, as a flag gives it; None stays None."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    unit = 1024 ** (1 + "KMGT".find(match[2].upper())) if match is not None and match[2] else 1
-    if match is None or float(match[1]) * unit < 1:
-        raise UsageError(f"{flag} {shortened(text, 40)!r} is not a size above 0: write for example 800M or 4G")
-    if float(match[1]) * unit > MOST_BYTES:
-        raise UsageError(f"{flag} {shortened(text, 40)!r} is more than {MOST_BYTES} bytes, which no machine has")
-    return int(float(match[1]) * unit)
 
 
 def parse_model_options(pairs: tuple[str, ...]) -> dict[str, Any]:

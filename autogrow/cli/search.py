@@ -12,7 +12,6 @@ from autogrow.cli.options import (
     limit_options,
     model_help,
     model_option_option,
-    parse_bytes,
     parse_limits,
     parse_model_options,
     parse_share,
@@ -20,6 +19,7 @@ from autogrow.cli.options import (
 )
 from autogrow.cli.path_types import PLACE
 from autogrow.errors import UsageError
+from autogrow.reading.fields import parse_bytes
 from autogrow.urls import without_secrets
 
 

@@ -4,7 +4,7 @@
 preprocessing) and to know where it comes from (policy, training settings, data, metrics, versions).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,10 +86,11 @@ def add_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     write_json_atomically(folder / CONFIG, {**read_config(folder), "metrics": dict(metrics)})
 
 
-def load_network(folder: str | Path, model: str | None = None) -> SavedNetwork:
+def load_network(folder: str | Path, model: str | Callable[..., Any] | None = None) -> SavedNetwork:
     """Build the saved network at its widths and load its weights; it comes back on the CPU, in eval mode.
 
-    `model` names the ``package.module:factory`` of a network that is not built in: a saved file may not choose what
+    `model` is the object that training was given in Python, where no file can hold it; or it names the
+    ``package.module:factory`` of a network that is not built in: a saved file may not choose what
     code is imported. Raises `NetworkError` for anything missing, damaged or of a newer format.
     """
     folder = resolved(folder)

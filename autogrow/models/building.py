@@ -10,7 +10,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,8 +20,10 @@ from torch import nn
 from autogrow.errors import RAISED_BY_OTHERS, NetworkError, kind_of, nearest, one_line, unknown_name
 from autogrow.keywords import refuses_unknown
 from autogrow.models import convnet, mlp, resnet  # noqa: F401  (registers the built-in models)
+from autogrow.models.given import PREFIX, GivenModel, given_name, handed_over, is_given_name, not_kept
 from autogrow.models.registry import MODELS, ModelFactory
 from autogrow.models.size_bounds import MOST_PARAMETERS, check_options, check_parameters
+from autogrow.network.running.copying import copied
 from autogrow.network.running.lazy_layers import give_sizes
 from autogrow.tasks import TASKS
 
@@ -34,6 +36,8 @@ class ModelSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     named_by_caller: bool = field(default=False, compare=False, repr=False)
     """Whether whoever runs this process named the model, so that their own code may be imported. No file says so."""
+    given: GivenModel | None = field(default=None, compare=False, repr=False)
+    """The object itself, where a caller gave one and not a name; in no file."""
 
     @property
     def is_built_in(self) -> bool:
@@ -56,16 +60,24 @@ class ModelSpec:
                 f"model {self.name!r} is the user's own code, which runs only if its caller names it: give it as model"
             )
 
-    def named_again(self, name: str | None, where: str) -> "ModelSpec":
+    def named_again(self, name: "str | ModelSpec | Callable[..., Any] | None", where: str) -> "ModelSpec":
         """This model, which a file at `where` names, as its caller may have it built; `name` is what they say it is.
 
         A built-in one needs no word of theirs. Raises `NetworkError` for code of a user's own that they did not name,
-        or where they named something else.
+        or where they named something else, or where it was given as an object and is not given again.
         """
+        if isinstance(name, ModelSpec):
+            return replace(self.named_again(name.name, where), given=name.given)
+        if name is not None and not isinstance(name, str):  # an object, of which the file's weights take the place
+            if (path := _import_path(name)) is None and is_given_name(self.name):
+                return replace(self, given=GivenModel(name), named_by_caller=True)
+            name = path or GivenModel(name).label
         if name is not None and name not in (self.name, AUTOMATIC):
             raise NetworkError(
                 f"{where} has the model {self.name!r}, not {name!r}: name that one, or leave --model out"
             )
+        if is_given_name(self.name) and name != self.name:
+            raise not_kept(self.name, where)
         if not self.is_built_in and name != self.name:
             raise NetworkError(
                 f"{where} has a network of the user's own, {self.name!r}, and no file may choose what code is run: "
@@ -119,7 +131,7 @@ def build_model(
     that the caller has not named, and a built-in one of more than `most_parameters`.
     """
     spec.refuse_unnamed()
-    factory = MODELS[spec.name] if spec.is_built_in else _import_factory(spec.name)
+    factory = _factory(spec)
     arguments = _arguments(factory, spec, input_shape, num_outputs)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():  # whatever a factory sets of these is put back
         torch.manual_seed(seed)
@@ -137,6 +149,40 @@ def build_model(
         if gives_sizes:
             give_sizes(model, torch.randn(2, *input_shape))  # norms need two examples
     return model
+
+
+def given_model(
+    value: Callable[..., Any] | nn.Module,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    options: Mapping[str, Any] | None = None,
+) -> ModelSpec:
+    """The specification of a network that a caller gives as an object; a function that can be imported goes by name.
+
+    Raises `NetworkError` where it makes no network.
+    """
+    if (name := _import_path(value)) is not None:
+        return ModelSpec(name, options or {}).given_by_caller()
+    given = GivenModel(value)
+    spec = ModelSpec(f"{PREFIX}:{given.label}", options or {}, True, given)
+    return replace(spec, name=given_name(given, build_model(spec, input_shape, num_outputs, seed=0)))
+
+
+def _import_path(value: Any) -> str | None:
+    """The ``package.module:factory`` of a function or class that any process can import; None for any other."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or module == "__main__" or "." in name:
+        return None
+    found = getattr(sys.modules.get(module), name, None)
+    has_file = getattr(sys.modules.get(module), "__file__", None) is not None
+    return f"{module}:{name}" if found is value and has_file else None
+
+
+def _factory(spec: ModelSpec) -> ModelFactory:
+    if is_given_name(spec.name):
+        value = (spec.given or handed_over(spec.name)).value
+        return (lambda: copied(value)) if isinstance(value, nn.Module) else value
+    return MODELS[spec.name] if spec.is_built_in else _import_factory(spec.name)
 
 
 def _arguments(

@@ -150,7 +150,7 @@ def address_problem(address: str) -> str | None:
 
 
 def resume_settings(
-    folder: RunFolder, model: str | None = None, **changes: Any
+    folder: RunFolder, model: str | ModelSpec | None = None, **changes: Any
 ) -> tuple[SearchSettings, ModelSpec, tuple[str, ...]]:
     """The settings that a run was started with; `changes` may be its budget and where it runs, None changing nothing.
 

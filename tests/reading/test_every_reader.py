@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from autogrow.cli.options import parse_bytes, parse_model_options
+from autogrow.cli.options import parse_model_options
 from autogrow.data import open_dataset
 from autogrow.data.array_store import META_FILE, read_meta
 from autogrow.errors import MAX_LINE, AutogrowError
@@ -39,6 +39,7 @@ from autogrow.models.building import ModelSpec, build_model
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.policy_file import read_yaml_mapping
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.reading.fields import parse_bytes
 from autogrow.report.summary import summarize
 from autogrow.study.remote_folder import RemoteFolder, lock_holder
 from autogrow.study.run_folder import RunFolder
