@@ -302,7 +302,8 @@ def calls(name):
 
 
 def test_code_is_imported_at_one_place_behind_one_check():
-    assert calls("_import_factory") == ["models/building.py: build_model"]
+    assert calls("_import_factory") == calls("handed_over") == ["models/building.py: _factory"]
+    assert calls("_factory") == ["models/building.py: build_model"]
     assert "models/building.py: build_model" in calls("refuse_unnamed")
 
 
@@ -312,6 +313,9 @@ def test_only_what_a_caller_gives_counts_as_named():
         "cli/inspection.py: inspect",  # the command's argument
         "inputs.py: resolve_model",  # an argument of the Python interface, or of the command line
         "inputs.py: resolve_model",
+        "models/building.py: given_model",  # an argument of the Python interface
+        "models/building.py: given_model",
+        "models/building.py: named_again",  # an object that the caller gives again
         "models/building.py: named_again",  # after it was compared with what the caller says
         "study/trial.py: _train",  # a trial's configuration is made by `TrialConfig.of` alone, which refuses others
     ]

@@ -70,7 +70,7 @@ class ModelSpec:
             return replace(self.named_again(name.name, where), given=name.given)
         if name is not None and not isinstance(name, str):  # an object, of which the file's weights take the place
             if (path := _import_path(name)) is None and is_given_name(self.name):
-                return replace(self, given=GivenModel(name), named_by_caller=True)
+                return replace(self, given=GivenModel(name)).given_by_caller()
             name = path or GivenModel(name).label
         if name is not None and name not in (self.name, AUTOMATIC):
             raise NetworkError(
@@ -164,7 +164,7 @@ def given_model(
     if (name := _import_path(value)) is not None:
         return ModelSpec(name, options or {}).given_by_caller()
     given = GivenModel(value)
-    spec = ModelSpec(f"{PREFIX}:{given.label}", options or {}, True, given)
+    spec = ModelSpec(f"{PREFIX}:{given.label}", options or {}, given=given).given_by_caller()
     return replace(spec, name=given_name(given, build_model(spec, input_shape, num_outputs, seed=0)))
 
 
