@@ -27,7 +27,7 @@ from autogrow.study import planning
 from autogrow.study.finding_runs import find_run
 from autogrow.study.packing import Packing
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.trial import TrialConfig
+from autogrow.study.trial_config import TrialConfig
 from autogrow.study.warm_start import read_warm_start
 
 SOURCES = Path(package.__file__).parent

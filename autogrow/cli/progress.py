@@ -5,10 +5,10 @@ It is up before anything heavy is imported, so nothing heavy is imported here.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -23,6 +23,7 @@ from autogrow.study.monitor import SearchMonitor
 if TYPE_CHECKING:
     from autogrow.study.planning import SearchPlan
     from autogrow.study.sampling import Proposal
+    from autogrow.study.trial_result import TrialMetrics, TrialReport, TrialResult
 
 REFRESH_PER_SECOND = 4
 LEAST_COLUMNS = 80
@@ -45,8 +46,8 @@ class ProgressDisplay(SearchMonitor):
         self._is_in_phase = False
         self._spinner = Spinner("dots")
         self._slots = 0
-        self._running: dict[int, tuple[str, Mapping[str, Any]]] = {}
-        self._best: tuple[float, int, Mapping[str, Any]] | None = None
+        self._running: dict[int, tuple[str, TrialReport | None]] = {}
+        self._best: tuple[float, int, TrialMetrics] | None = None
         self._time_left: TimeLeft | None = None
         self._budget_left: Callable[[], float] = lambda: math.inf
         self._words: _TrialWords | None = None
@@ -88,21 +89,20 @@ class ProgressDisplay(SearchMonitor):
         self.phase("starting the first trials")
 
     def trial_started(self, proposal: "Proposal") -> None:
-        self._running[proposal.number] = (proposal.role, {})
+        self._running[proposal.number] = (proposal.role, None)
 
-    def trial_reported(self, number: int, metrics: Mapping[str, Any]) -> None:
+    def trial_reported(self, number: int, report: "TrialReport") -> None:
         self._is_in_phase = False
         if number in self._running:
-            self._running[number] = (self._running[number][0], dict(metrics))
+            self._running[number] = (self._running[number][0], report)
         if self._time_left is not None:
-            self._time_left.reported(number, metrics["progress"], metrics["trial_seconds"], time.monotonic())
+            self._time_left.reported(number, report.progress, report.trial_seconds, time.monotonic())
 
-    def trial_ended(self, number: int, result: Mapping[str, Any]) -> None:
+    def trial_ended(self, number: int, result: "TrialResult") -> None:
         self._is_in_phase = False
-        role, _ = self._running.pop(number, ("searched", {}))
-        metrics = result.get("metrics", {})
+        role, _ = self._running.pop(number, ("searched", None))
         if self._time_left is not None:
-            progress = 1.0 if result["status"] == "complete" else metrics.get("progress")
+            progress = 1.0 if result.status == "complete" else result.progress if result.status == "stopped" else None
             self._time_left.ended(number, progress, time.monotonic())
         if self._words is not None:
             self._best = self._words.better(self._best, number, role, result)
@@ -148,8 +148,8 @@ class ProgressDisplay(SearchMonitor):
             grid.add_row(self._bar)
         if self._best is not None and self._words is not None:
             grid.add_row(f"best  {self._words.objective(self._best[2])} (trial {self._best[1]})")
-        for number, (role, metrics) in self._running.items():
-            state = self._words.of_running(metrics) if metrics and self._words is not None else "starting"
+        for number, (role, report) in self._running.items():
+            state = self._words.of_running(report) if report is not None and self._words is not None else "starting"
             grid.add_row(f"{_head(number, role)} {state}")
         if self._is_in_phase:
             what, start = self._phases[-1]
@@ -168,40 +168,44 @@ class _TrialWords:
         self._task = plan.settings.task
         self._first = plan.objectives[0]
 
-    def objective(self, metrics: Mapping[str, Any]) -> str:
+    def objective(self, metrics: "TrialMetrics") -> str:
         """The first objective's short name and value; nothing where it is measured at the end alone."""
-        if self._first.metric not in metrics:
+        known = metrics.by_name()
+        if self._first.metric not in known:
             return ""
-        value = self._formats.metric(self._first.metric, metrics[self._first.metric], self._task)
+        value = self._formats.metric(self._first.metric, known[self._first.metric], self._task)
         unit = self._first.unit_of(self._task)
         return f"{self._formats.short_title(self._first, self._task)} {value}{f' {unit}' if unit else ''}"
 
-    def of_running(self, metrics: Mapping[str, Any]) -> str:
-        return f"{metrics['progress']:7.0%} {self._sizes(metrics)}"
+    def of_running(self, report: "TrialReport") -> str:
+        return f"{report.progress:7.0%} {self._sizes(report.metrics)}"
 
-    def of_ended(self, result: Mapping[str, Any]) -> str:
-        if result["status"] == "failed":
-            return f"failed: {result.get('reason', 'unknown')}"
-        state = "done" if result["status"] == "complete" else result["status"]
-        return f"{state:>7} {self._sizes(result['metrics'])}"
+    def of_ended(self, result: "TrialResult") -> str:
+        if result.status == "failed":
+            return f"failed: {result.reason}"
+        if result.status == "interrupted":
+            return "interrupted"
+        state = "done" if result.status == "complete" else result.status
+        return f"{state:>7} {self._sizes(result.metrics)}"
 
     def better(
-        self, best: tuple[float, int, Mapping[str, Any]] | None, number: int, role: str, result: Mapping[str, Any]
-    ) -> tuple[float, int, Mapping[str, Any]] | None:
+        self, best: "tuple[float, int, TrialMetrics] | None", number: int, role: str, result: "TrialResult"
+    ) -> "tuple[float, int, TrialMetrics] | None":
         """The better of the best so far and a trial that has ended, by the first objective. The static control is none,
         nor is a network above a limit."""
-        value = result.get("metrics", {}).get(self._first.metric)
-        is_within_limits = all(excess <= 0 for excess in result.get("constraints", {}).values())
-        if result["status"] != "complete" or role == "static" or value is None or not is_within_limits:
+        if result.status != "complete" or role == "static":
             return best
-        candidate = (self._first.sign * value, number, result["metrics"])
+        value = result.metrics.by_name().get(self._first.metric)
+        if value is None or any(excess > 0 for excess in result.constraints.values()):
+            return best
+        candidate = (self._first.sign * value, number, result.metrics)
         return candidate if best is None or candidate[0] > best[0] else best
 
-    def _sizes(self, metrics: Mapping[str, Any]) -> str:
-        events = metrics["num_events"]
+    def _sizes(self, metrics: "TrialMetrics") -> str:
+        events = metrics.num_events
         return (
-            f"{self.objective(metrics):16}  {self._train_time(metrics['train_seconds']):>7}  "
-            f"{self._formats.count(metrics['parameters']):>5} params  {events} {'event' if events == 1 else 'events'}"
+            f"{self.objective(metrics):16}  {self._train_time(metrics.train_seconds):>7}  "
+            f"{self._formats.count(metrics.parameters):>5} params  {events} {'event' if events == 1 else 'events'}"
         )
 
     def _train_time(self, seconds: float | None) -> str:

@@ -22,10 +22,7 @@ from autogrow.export.testing import NOT_READ, plain_test_metrics, read_test_spli
 from autogrow.export.weights import check_weights
 from autogrow.files import refuse_folder, write_json_atomically
 from autogrow.locking import LOCK, FolderLock
-from autogrow.models.building import ModelSpec, build_model
-from autogrow.network.expandable import ExpandableNetwork
-from autogrow.network.running.copying import copied
-from autogrow.network.running.lazy_layers import give_sizes
+from autogrow.models.building import ModelSpec
 from autogrow.network.shape import NetworkShape
 from autogrow.paths import resolved_dataset
 from autogrow.policy.execution import Execution
@@ -36,9 +33,8 @@ from autogrow.reading.json_files import read_json
 from autogrow.removal import refuse_links, temporary_names
 from autogrow.study.settings import SPLIT_SEED, versions
 from autogrow.tasks import TASKS
+from autogrow.training.assembly import assemble, fresh_network
 from autogrow.training.evaluation import Metrics
-from autogrow.training.example_input import example_input
-from autogrow.training.output_check import check_outputs
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Signal, Trainer, TrainingOutcome
 from autogrow.training.training_data import TrainingData
@@ -160,26 +156,22 @@ def train_policy(
     held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
     train, validation = _examples(dataset, held_out, train_size)
     data = TrainingData.of(dataset, train, validation, standardizes_targets=scales_targets)
-    module = copied(model) if isinstance(model, nn.Module) else build_model(
-        model, dataset.input_shape, dataset.num_outputs, seed
-    )  # fmt: skip
-    give_sizes(module, example_input(dataset.input_shape, torch.device("cpu")))  # what has none cannot be saved
-    target = torch.device(device)
+    module = fresh_network(model, dataset, seed)
     if out is not None:
         check_weights(module)
-    network = ExpandableNetwork(module.to(target), example_input(dataset.input_shape, target))
-    check_outputs(module, data)
-    trainer = Trainer(
-        network,
+    trainer = assemble(
+        module,
+        dataset,
         data,
         policy,
         settings,
         seed=seed,
-        device=target,
+        device=torch.device(device),
         folder=folder,
         on_sample=on_sample,
         interrupted=interrupted,
         execution=execution,
+        checks_outputs=True,
     )
     if out is not None:
         write_json_atomically(out / REQUEST, request)

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,12 +17,13 @@ from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import metrics_to_measure
 from autogrow.study.planning import SearchPlan
-from autogrow.study.ray_executor import Resources, run_trials
+from autogrow.study.ray_executor import Host, Resources, run_trials
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.successive_halving import SuccessiveHalving
-from autogrow.study.trial import TrialConfig
+from autogrow.study.trial_config import TrialConfig
+from autogrow.study.trial_result import CompleteTrial, FailedTrial, InterruptedTrial, TrialReport, TrialResult
 
 NUM_REPORTS = 12
 """Reports of a trial while it runs: what ASHA compares and the progress display shows."""
@@ -96,7 +97,7 @@ class Driver:
         if goes_on and not self._stopping:
             self._monitor.cluster_lost(reason)
 
-    def next_trial(self) -> TrialConfig | None:
+    def next_trial(self, host: Host) -> TrialConfig | None:
         settings = self._plan.settings
         proposal = self._proposer.next()
         if proposal is None:
@@ -108,11 +109,12 @@ class Driver:
             self._plan.model,
             number=proposal.number,
             role=proposal.role,
-            policy=proposal.policy.recipe(),
-            training=proposal.training.model_dump(),
+            policy=proposal.policy,
+            training=proposal.training,
             device="cuda" if settings.gpus_per_trial else "cpu",
             gpu_memory_fraction=settings.gpus_per_trial if 0 < settings.gpus_per_trial < 1 else None,
-            memory_bytes=settings.memory_per_trial_bytes,
+            memory_bytes=settings.memory_per_trial_bytes or host.memory_bytes,
+            scratch=host.scratch,
             folder=self._folder.address_of(self._folder.trial(proposal.root).path),
             interrupt_file=self._folder.address_of(self._folder.interrupt_file),
             num_reports=NUM_REPORTS,
@@ -122,37 +124,36 @@ class Driver:
         )
 
     def _refused(self, number: int, reason: str) -> None:
-        self._monitor.trial_ended(number, {"status": "failed", "reason": reason})
+        self._monitor.trial_ended(number, FailedTrial(reason=reason))
 
-    def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> bool:
-        self._budget.reported(config.number, metrics["trial_seconds"])
-        self._monitor.trial_reported(config.number, metrics)
-        return self._halving.goes_on(config.root, config.role, metrics)
+    def reported(self, config: TrialConfig, report: TrialReport) -> bool:
+        self._budget.reported(config.number, report.trial_seconds)
+        self._monitor.trial_reported(config.number, report)
+        return self._halving.goes_on(config.root, config.role, report)
 
     def signs_of_life(self, config: TrialConfig) -> object:
         return self._folder.signs_of_life(config.root)
 
-    def ended(self, config: TrialConfig, result: Mapping[str, Any]) -> None:
-        trial_seconds = result.get("trial_seconds", result.get("metrics", {}).get("trial_seconds"))
-        self._budget.ended(config.number, trial_seconds)
-        if result["status"] == "interrupted":
-            self._database.note(config.number, trial_seconds=trial_seconds)
-            if "reason" in result:
-                raise RunFolderError(f"{result['reason']}; then go on with --resume")
+    def ended(self, config: TrialConfig, result: TrialResult) -> None:
+        self._budget.ended(config.number, result.trial_seconds)
+        if isinstance(result, InterruptedTrial):
+            self._database.note(config.number, trial_seconds=result.trial_seconds)
+            if result.reason is not None:
+                raise RunFolderError(f"{result.reason}; then go on with --resume")
             return  # left RUNNING until `reconcile` queues it for the next time
         self._folder.fetch_trial(config.root)
         self._database.tell_result(config.number, result)
-        if result["status"] == "complete":
+        if isinstance(result, CompleteTrial):
             self._save_best_policy(config.number)
         self._folder.publish()
         self._folder.discard_checkpoints(config.root)
         self._monitor.trial_ended(config.number, result)
-        self._count_failures(result["status"])
+        self._count_failures(isinstance(result, FailedTrial))
 
-    def _count_failures(self, status: str) -> None:
+    def _count_failures(self, has_failed: bool) -> None:
         limit = self._plan.settings.max_consecutive_failures
         if self.failures_in_a_row < limit:  # once there, a running trial that still ends well does not undo it
-            self.failures_in_a_row = self.failures_in_a_row + 1 if status == "failed" else 0
+            self.failures_in_a_row = self.failures_in_a_row + 1 if has_failed else 0
             if self.failures_in_a_row == limit:
                 self._stop(f"{limit} trials in a row have failed")
 

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from autogrow.errors import message_of
+from autogrow.study.trial_result import FailedTrial, OutOfMemory
 
 USABLE_SHARE = 0.9
 """Of the memory that is available, the rest being left to the driver, Ray and everybody else."""
@@ -50,7 +50,7 @@ class MemoryLimit:
         finally:
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
-    def exceeded(self, error: BaseException, parameters: int | None) -> dict[str, Any]:
+    def exceeded(self, error: BaseException, parameters: int | None) -> FailedTrial:
         """The result of a trial that ran out of memory: the reason in words, and its size.
 
         Called while the trial's memory is still taken, as it is where the error is caught.
@@ -62,15 +62,14 @@ class MemoryLimit:
             words += f", a trial may take {_mebibytes(self.num_bytes)}"
         if parameters is not None:
             words += f", {parameters:,} parameters"
-        return {
-            "status": "failed",
-            "reason": f"{words}; bound networks with --max-memory, or run fewer at a time with --max-concurrent",
-            "infeasible": {"memory_bytes": taken + asked, "parameters": parameters},
-        }
+        return FailedTrial(
+            reason=f"{words}; bound networks with --max-memory, or run fewer at a time with --max-concurrent",
+            infeasible=OutOfMemory(memory_bytes=taken + asked, parameters=parameters),
+        )
 
 
 def memory_share(num_slots: int) -> int | None:
-    """What each of so many trials may take of the memory that is available now; None where that cannot be known."""
+    """What each of `num_slots` trials may take of the memory that is available now; None where that cannot be known."""
     available = available_bytes()
     return None if available is None else int(available * USABLE_SHARE) // num_slots
 

@@ -1,10 +1,11 @@
 """What a search tells its onlooker while it runs. The command line draws it; the default says nothing."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # onlookers are there before Optuna is imported
     from autogrow.study.sampling import Proposal
+    from autogrow.study.trial_result import TrialReport, TrialResult
 
 
 class SearchMonitor:
@@ -22,11 +23,11 @@ class SearchMonitor:
     def trial_started(self, proposal: "Proposal") -> None:
         pass
 
-    def trial_reported(self, number: int, metrics: Mapping[str, Any]) -> None:
+    def trial_reported(self, number: int, report: "TrialReport") -> None:
         pass
 
-    def trial_ended(self, number: int, result: Mapping[str, Any]) -> None:
-        """`result` as `autogrow.study.trial.run_trial` returns it."""
+    def trial_ended(self, number: int, result: "TrialResult") -> None:
+        pass
 
     def cluster_lost(self, reason: str) -> None:
         """Ray has ended for this reason. The trials that ran start again, from their checkpoints, in a new one."""

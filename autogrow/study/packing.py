@@ -18,7 +18,9 @@ from autogrow.errors import UsageError, one_line
 from autogrow.models.building import ModelSpec
 from autogrow.policy.presets import static_policy
 from autogrow.study.settings import SearchSettings
-from autogrow.study.trial import TrialConfig, run_trial
+from autogrow.study.trial import run_trial
+from autogrow.study.trial_config import TrialConfig
+from autogrow.study.trial_result import StoppedTrial, TrialReport
 from autogrow.training.trainer import Signal
 
 MOST_TRIALS = 16
@@ -120,8 +122,8 @@ def _trial(settings: SearchSettings, model: ModelSpec, folder: Path, device: str
         model,
         number=0,
         role="packing",
-        policy=static_policy().recipe(),
-        training=training.model_dump(),
+        policy=static_policy(),
+        training=training,
         device=device,
         gpu_memory_fraction=1 / num_trials if device == "cuda" else None,
         folder=str(folder / "0"),
@@ -145,15 +147,15 @@ class _Watch:
         self._began = 0.0
         self._progress = 0.0
 
-    def __call__(self, metrics: dict[str, Any]) -> Signal:
+    def __call__(self, report: TrialReport) -> Signal:
         self._reports += 1
         if self._reports == WARM_UP_REPORTS:
             _answer("ready")
             sys.stdin.readline()
-            self._began, self._progress = time.monotonic(), metrics["progress"]
+            self._began, self._progress = time.monotonic(), report.progress
         elif self._reports > WARM_UP_REPORTS:
             elapsed = time.monotonic() - self._began
-            self.rate = (metrics["progress"] - self._progress) / elapsed
+            self.rate = (report.progress - self._progress) / elapsed
             if elapsed >= self._seconds:
                 return Signal.STOP
         return Signal.CONTINUE
@@ -163,8 +165,8 @@ def main() -> None:
     config = TrialConfig.model_validate_json(sys.stdin.readline())
     watch = _Watch(float(sys.argv[1]))
     result = run_trial(config, watch)
-    if result["status"] != "stopped":
-        sys.exit(one_line(RuntimeError(result.get("reason", result["status"]))))
+    if not isinstance(result, StoppedTrial):
+        sys.exit(one_line(RuntimeError(getattr(result, "reason", None) or result.status)))
     _answer(str(watch.rate))
 
 

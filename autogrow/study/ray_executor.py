@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,8 @@ from autogrow.study.ray_channel import Channel, Message
 from autogrow.study.session_folder import RAY, authentication_problem, place_for_ray, session_folder
 from autogrow.study.settings import available_cores
 from autogrow.study.stalled_trials import StalledTrials
-from autogrow.study.trial import TrialConfig
+from autogrow.study.trial_config import TrialConfig
+from autogrow.study.trial_result import FailedTrial, TrialReport, TrialResult, result_from_json
 
 PROGRAM = (
     "import json, sys; sys.path[:], sys.argv[0] = json.loads(sys.argv[2]), sys.argv[3]; "
@@ -51,6 +52,16 @@ class Resources:
     max_concurrent: int | None
 
 
+@dataclass(frozen=True)
+class Host:
+    """What an executor knows of the machine that a trial is going to run on."""
+
+    memory_bytes: int | None = None
+    """The trial's share of its memory; None where that is not known."""
+    scratch: str | None = None
+    """A folder that goes when the executor does, on the machine of the driver; a trial elsewhere does not find it."""
+
+
 class TrialSource(Protocol):
     """What the executor asks for trials and tells of their ends; `autogrow.study.driver` is one."""
 
@@ -61,7 +72,7 @@ class TrialSource(Protocol):
         """Whether running trials have had long enough for that."""
 
     def cluster_started(self, slots: int) -> None:
-        """So many trials can run at a time."""
+        """The executor is ready, and runs up to `slots` trials at a time."""
 
     def cluster_lost(self, reason: str, goes_on: bool) -> None:
         """Ray has ended and nothing of it runs any more: the trials that ran have not ended, and never will.
@@ -69,15 +80,16 @@ class TrialSource(Protocol):
         goes_on: Whether there is to be a new one.
         """
 
-    def next_trial(self) -> TrialConfig | None: ...
+    def next_trial(self, host: Host) -> TrialConfig | None:
+        """What to run next on that machine; None when there is nothing more."""
 
-    def reported(self, config: TrialConfig, metrics: Mapping[str, Any]) -> bool:
+    def reported(self, config: TrialConfig, report: TrialReport) -> bool:
         """Whether the trial goes on."""
 
     def signs_of_life(self, config: TrialConfig) -> object:
         """Equal to what it was before when the trial has done nothing since."""
 
-    def ended(self, config: TrialConfig, result: Mapping[str, Any]) -> None: ...
+    def ended(self, config: TrialConfig, result: TrialResult) -> None: ...
 
 
 def run_trials(source: TrialSource, resources: Resources, trial_timeout_seconds: float) -> None:
@@ -184,12 +196,11 @@ class _Session:
         self._source = source
         self._is_local = resources.address is None
         self._process = process
-        self._folder = folder
         self._stalled = stalled
         self._live: dict[int, TrialConfig] = {}
         self._failing: dict[int, tuple[str, float]] = {}
         """Trials whose processes are being ended: why, and since when."""
-        self._memory_bytes: int | None = None
+        self._host = Host(scratch=str(folder))
         self._answers: dict[str, Callable[[Message], None]] = {
             "ready": self._ready,
             "next": self._next,
@@ -228,32 +239,34 @@ class _Session:
     def fail_stalled(self) -> None:
         """Record the ends of trials whose processes were being ended when Ray was."""
         for number, (reason, _) in list(self._failing.items()):
-            self._ended({"number": number, "result": {"status": "failed", "reason": reason}})
+            self._end(number, FailedTrial(reason=reason))
 
     def _ready(self, message: Message) -> None:
         # The memory of a cluster is not known here.
-        self._memory_bytes = memory_share(message["slots"]) if self._is_local else None
+        memory = memory_share(message["slots"]) if self._is_local else None
+        self._host = replace(self._host, memory_bytes=memory)
         self._source.cluster_started(message["slots"])
 
     def _next(self, message: Message) -> None:
         # Asked before it could hear that the search stops: the end of the trial before may have been the reason.
-        config = None if self._source.stopping() else self._source.next_trial()
+        config = None if self._source.stopping() else self._source.next_trial(self._host)
         if config is not None:
-            memory = self._memory_bytes if config.memory_bytes is None else config.memory_bytes
-            config = config.model_copy(update={"memory_bytes": memory, "scratch": str(self._folder)})
             self._live[config.number] = config
         self._process.say("answer", trial=None if config is None else config.model_dump_json())
 
     def _reported(self, message: Message) -> None:
-        goes_on = self._source.reported(self._live[message["number"]], message["metrics"])
+        report = TrialReport.model_validate_json(message["report"])
+        goes_on = self._source.reported(self._live[message["number"]], report)
         self._process.say("answer", goes_on=goes_on)
 
     def _ended(self, message: Message) -> None:
-        number = message["number"]
+        self._end(message["number"], result_from_json(message["result"]))
+
+    def _end(self, number: int, result: TrialResult) -> None:
         self._stalled.ended(number)
         self._failing.pop(number, None)
         self.num_ended += 1
-        self._source.ended(self._live.pop(number), message["result"])
+        self._source.ended(self._live.pop(number), result)
 
     def _end_stalled(self) -> str | None:
         """Have the processes of trials that hang ended; why Ray is taken for lost if it does not do that."""

@@ -23,6 +23,7 @@ from autogrow.errors import AutogrowError, one_line
 from autogrow.study.ray_channel import Channel, Message
 from autogrow.study.ray_cluster import fitting_trials, ray_cluster, watch_cluster
 from autogrow.study.trial_deaths import MAX_FAILURES, keep_crashes, why_it_died
+from autogrow.study.trial_result import CompleteTrial, FailedTrial, StoppedTrial, TrialReport
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -142,7 +143,8 @@ def _freeze_imports() -> None:
 def _ray_trial(config: dict[str, Any]) -> None:
     """The function that Ray Tune runs in an actor. A trial that the scheduler stops ends inside `tune.report`."""
     from autogrow.study.process_state import is_spoilt
-    from autogrow.study.trial import TrialConfig, run_trial
+    from autogrow.study.trial import run_trial
+    from autogrow.study.trial_config import TrialConfig
     from autogrow.training.trainer import Signal
 
     if is_spoilt():
@@ -150,15 +152,16 @@ def _ray_trial(config: dict[str, Any]) -> None:
         os._exit(0)
     _freeze_imports()
 
-    def report(metrics: dict[str, Any]) -> Signal:
-        tune.report({METRIC: metrics[METRIC], "metrics": json.dumps(metrics)})
+    def report(report: TrialReport) -> Signal:
+        tune.report({METRIC: report.metrics.validation_score, "report": report.model_dump_json()})
         return Signal.CONTINUE
 
     trial = TrialConfig.model_validate_json(config["trial"])
     if trial.scratch is not None:
         keep_crashes(Path(trial.scratch), trial.number)
     result = run_trial(trial, report)
-    tune.report({METRIC: result.get("metrics", {}).get(METRIC, 0.0), "result": json.dumps(result)})
+    score = result.metrics.validation_score if isinstance(result, CompleteTrial | StoppedTrial) else 0.0
+    tune.report({METRIC: score, "result": result.model_dump_json()})
 
 
 class RayTrial(wrap_function(_ray_trial)):  # type: ignore[misc]
@@ -208,9 +211,9 @@ class _StudySearcher(_NotPickled, Searcher):
 
     def goes_on(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether a trial that has reported this is to go on."""
-        if "metrics" in result and trial_id in self.live:
-            metrics = json.loads(result["metrics"])
-            return bool(self.driver.ask("reported", number=self.live[trial_id], metrics=metrics)["goes_on"])
+        if "report" in result and trial_id in self.live:
+            answer = self.driver.ask("reported", number=self.live[trial_id], report=result["report"])
+            return bool(answer["goes_on"])
         return True
 
     def on_trial_complete(
@@ -226,16 +229,15 @@ class _StudySearcher(_NotPickled, Searcher):
         """Nothing: the study database is the state. Ray's own `restore` refuses, as it should."""
 
 
-def _ending(result: dict[str, Any] | None, failure: str | None) -> dict[str, Any]:
-    """How a trial ended, from the last that Ray Tune heard of it."""
+def _ending(result: dict[str, Any] | None, failure: str | None) -> str:
+    """How a trial ended, a `TrialResult` as JSON, from the last that Ray Tune heard of it."""
     if failure is not None:
-        return {"status": "failed", "reason": failure}
+        return FailedTrial(reason=failure).model_dump_json()
     if result is not None and "result" in result:
-        ending: dict[str, Any] = json.loads(result["result"])
-        return ending
-    if result is not None and "metrics" in result:
-        return {"status": "stopped", "metrics": json.loads(result["metrics"])}
-    return {"status": "failed", "reason": "it ended without a report"}
+        return str(result["result"])
+    if result is not None and "report" in result:
+        return StoppedTrial.after(TrialReport.model_validate_json(result["report"])).model_dump_json()
+    return FailedTrial(reason="it ended without a report").model_dump_json()
 
 
 class _AskingScheduler(FIFOScheduler):

@@ -39,10 +39,11 @@ from autogrow.study.trial_record import (
     SURPLUS,
     Attributes,
     TrialRecord,
-    measured,
+    attributes_of,
     queued,
     resumed,
 )
+from autogrow.study.trial_result import CompleteTrial, EndedTrial, FailedTrial, StoppedTrial, read_trial_result
 
 EXPERIMENT = "experiment"
 SAMPLER_STATE = "sampler"
@@ -51,6 +52,7 @@ JOIN_WAIT_SECONDS = 10.0
 JOIN_POLL_SECONDS = 0.2
 MEMORY = "memory"
 """The constraint that a trial breaks for which memory was too small."""
+_STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 @dataclass(frozen=True)
@@ -278,50 +280,29 @@ class StudyDatabase:
         self.tell_failed(number, SURPLUS)
         return True
 
-    def tell_result(self, number: int, result: Mapping[str, Any]) -> None:
-        """Record how a trial ended, from the result that it wrote or reported; see `autogrow.study.trial.run_trial`."""
-        if result["status"] == "complete":
-            self.tell_complete(number, result["metrics"], result.get("constraints", {}))
-        elif result["status"] == "stopped":
-            self.tell_pruned(number, result["metrics"])
-        else:
-            known = {**result.get("infeasible", {}), "trial_seconds": result.get("trial_seconds")}
-            self.tell_failed(number, str(result.get("reason", "unknown")), _violations(result), **measured(known))
+    def tell_result(self, number: int, result: EndedTrial) -> None:
+        """Record how a trial ended.
 
-    def tell_complete(
-        self, number: int, metrics: Mapping[str, Any], constraints: Mapping[str, float] | None = None
-    ) -> None:
-        """Record a finished trial; `metrics` holds the objectives and whatever else reports show.
-
-        One whose objectives are not all finite has failed: Optuna would take infinity, and leave NaN running.
+        A complete one whose objectives are not all finite has failed: Optuna would take infinity, and leave NaN
+        running. A stopped one is kept with what it had reached, but is no candidate for the front.
         """
-        values = []
-        for objective in self.objectives:
-            value = metrics[objective.metric]
-            if value is None or not math.isfinite(value):
-                self.tell_failed(number, f"the {objective.title} is {'not defined' if value is None else value}")
-                return
-            values.append(float(value))
+        values = None
+        if isinstance(result, CompleteTrial):
+            measured = result.metrics.by_name()
+            problem = next(filter(None, (_problem(each, measured) for each in self.objectives)), None)
+            if problem is None:
+                values = [float(measured[objective.metric]) for objective in self.objectives]
+            else:
+                result = FailedTrial(reason=problem)
+        constraints = _constraints(result)
         with self._writing():
-            self._set_attributes(number, **measured(metrics))
-            self._set_constraints(number, constraints or {})
-            self._end(number, TrialState.COMPLETE, values)
-
-    def tell_pruned(self, number: int, metrics: Mapping[str, Any]) -> None:
-        """Record a trial that was stopped early, with what it had reached; it is no candidate for the front."""
-        with self._writing():
-            self._set_attributes(number, **measured(metrics))
-            self._set_constraints(number, {})
-            self._end(number, TrialState.PRUNED)
-
-    def tell_failed(
-        self, number: int, reason: str, constraints: Mapping[str, float] | None = None, **details: Any
-    ) -> None:
-        with self._writing():
-            self._set_attributes(number, reason=reason, **details)
-            if constraints:
+            self._set_attributes(number, **attributes_of(result))
+            if constraints is not None:
                 self._set_constraints(number, constraints)
-            self._end(number, TrialState.FAIL)
+            self._end(number, _STATES[result.status], values)
+
+    def tell_failed(self, number: int, reason: str) -> None:
+        self.tell_result(number, FailedTrial(reason=reason))
 
     def reconcile(self, folder: RunFolder) -> int:
         """Leave no trial of this driver RUNNING: one that has its result is told, any other waits to be resumed.
@@ -330,8 +311,8 @@ class StudyDatabase:
         """
         for trial in self.trials():
             if trial.state == TrialState.RUNNING and self._is_ours(trial):
-                result = folder.trial(root_of(trial)).result()
-                self.tell_result(trial.number, result or {"status": "failed", "reason": INTERRUPTED})
+                result = read_trial_result(folder.trial(root_of(trial)))
+                self.tell_result(trial.number, result or FailedTrial(reason=INTERRUPTED))
         gone_on_with = superseded(self.trials())
         for trial in self.trials():
             # Found by their reason, because a driver may have died between telling and queueing them.
@@ -410,11 +391,23 @@ def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
     return {number for trial in trials if (number := TrialRecord(trial).resume_of) is not None}
 
 
-def _violations(result: Mapping[str, Any]) -> dict[str, float]:
-    """Of a trial for which memory was too small: the larger the network, the further from feasible."""
-    if "infeasible" not in result:
+def _problem(objective: Objective, measured: Mapping[str, float]) -> str | None:
+    """Why a trial has no value of an objective, in words; None where it has."""
+    value = measured.get(objective.metric)
+    if value is not None and math.isfinite(value):
+        return None
+    return f"the {objective.title} is {'not defined' if value is None else value}"
+
+
+def _constraints(result: EndedTrial) -> Mapping[str, float] | None:
+    """A trial's constraints; None where nothing is known of its size."""
+    if isinstance(result, CompleteTrial):
+        return result.constraints
+    if isinstance(result, StoppedTrial):
         return {}
-    return {MEMORY: 1 + math.log10(max(1, result["infeasible"].get("parameters") or 1))}
+    if result.infeasible is None:
+        return None
+    return {MEMORY: 1 + math.log10(max(1, result.infeasible.parameters or 1))}  # the larger, the further from feasible
 
 
 def _create_study(path: Path, name: str, objectives: tuple[Objective, ...]) -> None:

@@ -10,10 +10,8 @@ goes on after a kill decides as if it had never stopped.
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +20,7 @@ from autogrow.files import append_text
 from autogrow.policy.presets import CONTROLS
 from autogrow.reading.json_files import read_json_lines
 from autogrow.reading.typed import typed
+from autogrow.study.trial_result import TrialReport
 
 REDUCTION_FACTOR = 2
 USAGE = "usage"
@@ -30,13 +29,11 @@ PROGRESS = "progress"
 RUNG_ZERO = {"flops": 0.2, "train_seconds": 1.0}
 """Where rung 0 is, by resource: a share of the FLOPs that the run takes at full size, or seconds. Small networks are
 compared at rungs below it."""
-RESOURCE_METRIC = {"flops": "compute", "train_seconds": "train_seconds"}
 FIRST_PROGRESS = 1 / 6
 """Share of a run before which no trial is compared."""
 LATEST_UNGROWN = 0.5
 """Share of a run before which a policy is not compared unless it has grown, or grows no more."""
 LEAST_MULTIPLE = 2.0**-20
-METRIC = "validation_score"
 
 
 @dataclass(frozen=True)
@@ -69,14 +66,14 @@ class SuccessiveHalving:
         for number, fields in enumerate(read_json_lines(record, "record of comparisons", RunFolderError), 1):
             self._remember(typed(Comparison, fields, f"{record}: line {number}", RunFolderError))
 
-    def goes_on(self, root: int, role: str, metrics: Mapping[str, Any]) -> bool:
-        """Whether the trial is to go on, after it has reported these metrics."""
-        value = metrics[METRIC]
-        if value is None or not self._can_be_judged(metrics):
+    def goes_on(self, root: int, role: str, report: TrialReport) -> bool:
+        """Whether the trial is to go on, after this report."""
+        value = report.metrics.validation_score
+        if not self._can_be_judged(report):
             return True
         readings = {
             (ladder, rung): self._is_behind(ladder, rung, value)
-            for ladder, rung in self._rungs(metrics).items()
+            for ladder, rung in self._rungs(report).items()
             if root not in self._values.get((ladder, rung), {})
         }
         behind = {**self._behind.get(root, {}), **{ladder: is_behind for (ladder, _), is_behind in readings.items()}}
@@ -87,15 +84,18 @@ class SuccessiveHalving:
             self._remember(comparison)
         return root not in self._stopped
 
-    def _can_be_judged(self, metrics: Mapping[str, Any]) -> bool:
-        if self._resource == "none" or metrics["progress"] < FIRST_PROGRESS:
+    def _can_be_judged(self, report: TrialReport) -> bool:
+        if self._resource == "none" or report.progress < FIRST_PROGRESS:
             return False
-        return metrics["num_events"] > 0 or not metrics["may_grow"] or metrics["progress"] >= LATEST_UNGROWN
+        return report.metrics.num_events > 0 or not report.may_grow or report.progress >= LATEST_UNGROWN
 
-    def _rungs(self, metrics: Mapping[str, Any]) -> dict[str, int]:
+    def _rungs(self, report: TrialReport) -> dict[str, int]:
         """The rung that a trial is at, by ladder."""
-        used = metrics[RESOURCE_METRIC[self._resource]] / RUNG_ZERO[self._resource]
-        return {USAGE: _rung(used), PROGRESS: _rung(metrics["progress"] / FIRST_PROGRESS)}
+        used = report.metrics.compute if self._resource == "flops" else report.metrics.train_seconds
+        return {
+            USAGE: _rung(used / RUNG_ZERO[self._resource]),
+            PROGRESS: _rung(report.progress / FIRST_PROGRESS),
+        }
 
     def _is_behind(self, ladder: str, rung: int, value: float) -> bool:
         others = self._values.get((ladder, rung), {})
@@ -109,5 +109,5 @@ class SuccessiveHalving:
 
 
 def _rung(multiple: float) -> int:
-    """The rung at so many times rung 0's place; nothing used, where FLOPs cannot be counted, is at the lowest."""
+    """The rung at `multiple` times rung 0's place; nothing used, where FLOPs cannot be counted, is at the lowest."""
     return math.floor(math.log(max(multiple, LEAST_MULTIPLE), REDUCTION_FACTOR) + 1e-9)

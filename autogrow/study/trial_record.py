@@ -20,6 +20,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.presets import CONTROLS
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.study.trial_result import EndedTrial, FailedTrial, StoppedTrial
 
 SEARCHED = "searched"
 INTERRUPTED = "interrupted"
@@ -60,9 +61,21 @@ def queued(role: str, origin: str | None = None, given_policy: Mapping[str, Any]
     return Attributes(user, {} if given_policy is None else {_OURS + _GIVEN: given_policy})
 
 
-def measured(metrics: Mapping[str, Any]) -> dict[str, float | int]:
-    """Metrics as user attributes: the numbers among them."""
-    return {name: value for name, value in metrics.items() if _is_number(value)}
+def attributes_of(result: EndedTrial) -> dict[str, str | int | float]:
+    """How a trial ended, as user attributes."""
+    found: dict[str, int | float | None] = {"trial_seconds": result.trial_seconds}
+    if isinstance(result, FailedTrial):
+        found.update(result.infeasible or {})
+    else:
+        found.update(result.metrics.by_name())
+    if isinstance(result, StoppedTrial):
+        found["progress"] = result.progress
+    reason = {"reason": result.reason} if isinstance(result, FailedTrial) else {}
+    return {**_numbers(found), **reason}
+
+
+def _numbers(found: Mapping[str, Any]) -> dict[str, int | float]:
+    return {name: value for name, value in found.items() if _is_number(value)}
 
 
 def resumed(record: "TrialRecord") -> Attributes:
@@ -152,12 +165,12 @@ class TrialRecord:
         return None
 
     @property
-    def metrics(self) -> dict[str, float | int]:
+    def metrics(self) -> dict[str, int | float]:
         """What was measured, by the names that objectives use."""
         before = self.trial.user_attrs.get("metrics")  # a mapping, in a study of before
         flat = {name: value for name, value in self.trial.user_attrs.items() if name not in _NOT_METRICS}
         found = {**(before if isinstance(before, Mapping) else {}), **flat}
-        return measured({FORMER_METRICS.get(name, name): value for name, value in found.items()})
+        return _numbers({FORMER_METRICS.get(name, name): value for name, value in found.items()})
 
     @property
     def trial_seconds(self) -> float:

@@ -15,7 +15,7 @@ from autogrow.api import search
 from autogrow.study import ray_executor
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.settings import available_cores
-from autogrow.study.trial import TrialConfig
+from autogrow.study.trial_config import TrialConfig
 
 WARM = 20
 """Trials after which everything is imported."""
@@ -26,17 +26,18 @@ def end_at_once(config):
     from ray import tune
 
     from autogrow.study.ray_process import METRIC
+    from autogrow.study.trial_result import CompleteTrial, TrialMetrics
 
     trial = TrialConfig.model_validate_json(config["trial"])
-    chance = random.Random(json.dumps(trial.policy, sort_keys=True))
+    chance = random.Random(json.dumps(trial.policy.recipe(), sort_keys=True))
     accuracy, train_seconds = chance.random(), chance.random()
-    metrics = {
-        "validation_score": accuracy, "validation_loss": 1 - accuracy, "train_score": 1.0, "train_loss": 0.0,
-        "generalization_gap": 1 - accuracy, "train_seconds": train_seconds, "trial_seconds": train_seconds,
-        "training_flops": 1e9, "compute": 0.5, "parameters": 1000, "flops": 1000.0, "num_events": 3, "steps": 100,
-    }  # fmt: skip
-    result = {"status": "complete", "metrics": metrics, "constraints": {}, "trial_seconds": train_seconds}
-    tune.report({METRIC: accuracy, "result": json.dumps(result)})
+    metrics = TrialMetrics(
+        validation_score=accuracy, validation_loss=1 - accuracy, train_score=1.0, train_loss=0.0,
+        generalization_gap=1 - accuracy, train_seconds=train_seconds, training_flops=1e9, compute=0.5,
+        parameters=1000, flops=1000.0, num_events=3, steps=100,
+    )  # fmt: skip
+    result = CompleteTrial(metrics=metrics, trial_seconds=train_seconds)
+    tune.report({METRIC: accuracy, "result": result.model_dump_json()})
 
 
 PROGRAM = ray_executor.PROGRAM.replace(

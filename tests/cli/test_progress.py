@@ -14,6 +14,8 @@ from autogrow.policy.presets import CONTROLS
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.warm_start import TRANSFERRED
 
+from ..study.made_results import complete, failed, report, stopped
+
 METRICS = {
     "validation_score": 0.97221,
     "validation_loss": 0.123456,
@@ -23,10 +25,9 @@ METRICS = {
     "num_events": 12,
     "flops": 123_456_789.0,
     "latency_ms": 1234.5678,
-    "progress": 0.5,
-    "trial_seconds": 5.0,
 }
 """Of a trial whose every number is long."""
+REPORT = report(METRICS, progress=0.5)
 
 
 @pytest.fixture
@@ -102,15 +103,15 @@ def test_a_terminal_shows_the_seconds_of_the_phase(shown, clock):
         display.search_started(20, 0, 1, lambda: float("inf"))
         assert "0/20 1 at a time  estimating the time left" in rendered(display)
         started(display)
-        display.trial_reported(3, METRICS)
+        display.trial_reported(3, REPORT)
         assert "starting" not in rendered(display)
 
 
 ROLES = (*CONTROLS, "searched", TRANSFERRED)
 RESULTS = {
-    "complete": {"status": "complete", "metrics": METRICS},
-    "stopped": {"status": "stopped", "metrics": METRICS},
-    "failed": {"status": "failed", "reason": "its process was killed or crashed 3 times: if by lack of memory, " * 3},
+    "complete": complete(METRICS),
+    "stopped": stopped(METRICS),
+    "failed": failed("its process was killed or crashed 3 times: if by lack of memory, " * 3),
 }
 
 
@@ -124,14 +125,14 @@ def test_every_trial_is_one_line_that_fits(shown, is_terminal, objective, task):
             display.search_started(1000, 0, 2, lambda: float("inf"))
             before = written()
             started(display, 999, role)
-            display.trial_reported(999, METRICS)
+            display.trial_reported(999, REPORT)
             assert max(map(len, rendered(display).splitlines())) <= 80
             assert "…" not in rendered(display)
             display.trial_ended(999, result)
             (line,) = written().removeprefix(before).splitlines()
             assert len(line) <= 80
             assert line.startswith(f"trial 999 {role}")
-            assert result["status"] == "failed" or line.endswith("123M params  12 events")
+            assert result.status == "failed" or line.endswith("123M params  12 events")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_what_is_optimized_first_is_said_by_its_name(shown, task, objectives, sa
     display, written = shown(task=task, objectives=objectives)
     display.search_started(20, 0, 2, lambda: float("inf"))
     started(display)
-    display.trial_reported(3, METRICS)
+    display.trial_reported(3, REPORT)
     assert f"50% {said} " in rendered(display)
     display.trial_ended(3, RESULTS["complete"])
     assert f"done {said} " in written()
@@ -159,16 +160,15 @@ def test_the_best_is_the_best_of_the_first_objective_among_those_that_count(show
     display, _ = shown(objectives=("loss",))
     display.search_started(20, 0, 2, lambda: float("inf"))
 
-    def ended(number, loss, role="searched", status="complete", **more):
+    def ended(number, loss, role="searched", make=complete, **more):
         started(display, number, role)
-        display.trial_ended(number, {"status": status, "metrics": {**METRICS, "validation_loss": loss}, **more})
+        display.trial_ended(number, make({**METRICS, "validation_loss": loss}, **more))
 
     ended(1, 0.5)
     ended(2, 0.4)
     ended(3, 0.1, role="static")
-    ended(4, 0.1, status="stopped")
+    ended(4, 0.1, make=stopped)
     ended(5, 0.1, constraints={"parameters": 0.2})
-    ended(6, None)
     assert "best  loss 0.400 (trial 2)" in rendered(display)
 
 
@@ -179,7 +179,7 @@ def test_the_time_left_is_that_of_the_trials_or_of_the_budget(shown, clock):
     started(display, 0)
     for progress_so_far, seconds in ((1 / 12, 5 / 6), (0.5, 5.0)):
         clock.seconds = 100.0 + seconds
-        display.trial_reported(0, {**METRICS, "progress": progress_so_far, "trial_seconds": seconds})
+        display.trial_reported(0, report(METRICS, progress=progress_so_far, trial_seconds=seconds))
     assert "1 at a time  15 s left" in rendered(display)
     budget[0] = 7.0
     assert "1 at a time  7 s left" in rendered(display)

@@ -18,6 +18,7 @@ from autogrow.study.sampling import Proposer
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.settings import SearchSettings, versions
 from autogrow.study.study_database import StudyDatabase
+from autogrow.study.trial_result import CompleteTrial, StoppedTrial, TrialMetrics
 
 SPACE = {
     "format": "autogrow-space/1",
@@ -31,7 +32,7 @@ FULL_FLOPS = 1e12
 
 def metrics_of(accuracy, *, gap=0.02, seconds=10.0, compute=0.6, parameters=300_000, num_events=2, **measured):
     """What a finished trial reports; `measured` is what only some do, as `latency_ms`."""
-    return {
+    found = {
         "validation_score": accuracy,
         "validation_loss": 0.4,
         "train_score": accuracy + gap,
@@ -46,6 +47,7 @@ def metrics_of(accuracy, *, gap=0.02, seconds=10.0, compute=0.6, parameters=300_
         "steps": NUM_STEPS,
         **measured,
     }
+    return TrialMetrics(**found)
 
 
 def sample(index, accuracy, flops):
@@ -154,14 +156,16 @@ class MadeRun:
         grows = proposal.role != "static"
         self.write_records(proposal.root, accuracy, grows)
         defaults = {} if grows else {"compute": 1.0, "num_events": 0, "parameters": 400_000}
-        self.database.tell_complete(proposal.number, metrics_of(accuracy, **{**defaults, **metrics}))
+        self.database.tell_result(
+            proposal.number, CompleteTrial(metrics=metrics_of(accuracy, **{**defaults, **metrics}))
+        )
         return proposal.number
 
     def prune(self, accuracy, **metrics):
         proposal = self.start()
         self.write_records(proposal.root, accuracy, grows=False, num_samples=3)
         reached = metrics_of(accuracy, **{"compute": 0.18, "seconds": 3.0, **metrics})
-        self.database.tell_pruned(proposal.number, {**reached, "progress": 0.3})
+        self.database.tell_result(proposal.number, StoppedTrial(metrics=reached, progress=0.3))
         return proposal.number
 
     def complete_infeasible(self, accuracy, constraints, **metrics):
@@ -172,7 +176,7 @@ class MadeRun:
         for name, value in constraints.items():
             storage.set_trial_system_attr(trial, f"constraints:{name}", value)
         self.write_records(proposal.root, accuracy)
-        self.database.tell_complete(proposal.number, metrics_of(accuracy, **metrics))
+        self.database.tell_result(proposal.number, CompleteTrial(metrics=metrics_of(accuracy, **metrics)))
         return proposal.number
 
     def fail(self, reason):

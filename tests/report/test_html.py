@@ -11,7 +11,8 @@ from autogrow.report.figures import pareto_figure
 from autogrow.report.html import html_report, write_html_report
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.trial_record import TrialRecord
+from autogrow.study.trial_result import CompleteTrial
+from tests.report.conftest import metrics_of
 
 FIGURES = ["pareto", "progress", "accuracy", "growth", "importances", "slices", "spans"]
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
@@ -149,13 +150,9 @@ def test_best_trial_that_never_grew(make_run):
     run.complete(0.9)
     proposal = run.start()
     run.write_records(proposal.root, 0.91, grows=False)
-    run.database.tell_complete(proposal.number, {**metrics_without_events(run), "validation_score": 0.91})
+    run.database.tell_result(proposal.number, CompleteTrial(metrics=metrics_of(0.91, num_events=0)))
     page = Page(html_report(run.folder))
     assert "The most accurate trial never grew." in page.text
-
-
-def metrics_without_events(run):
-    return TrialRecord(run.database.trials()[0]).metrics
 
 
 def test_regression(make_run):

@@ -11,7 +11,8 @@ from autogrow.errors import RunFolderError
 from autogrow.report.snapshot import read_snapshot
 from autogrow.report.summary import status_content, summarize
 from autogrow.study.run_folder import RunFolder
-from tests.report.conftest import FULL_FLOPS
+from autogrow.study.trial_result import CompleteTrial
+from tests.report.conftest import FULL_FLOPS, metrics_of
 
 
 def total(summary):
@@ -221,7 +222,7 @@ def test_a_resumed_trial_is_not_a_failure(make_run):
     run.database.reconcile(run.folder)
     resumed = run.start()
     run.write_records(interrupted.root, 0.93)
-    run.database.tell_complete(resumed.number, {**summarize(run.folder).trial(0).metrics, "validation_score": 0.93})
+    run.database.tell_result(resumed.number, CompleteTrial(metrics=metrics_of(0.93)))
     summary = summarize(run.folder)
     assert summary.counts["failed"] == 0
     assert summary.counts["superseded"] == 1

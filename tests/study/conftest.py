@@ -12,7 +12,7 @@ from autogrow.study.sampling import Proposer
 from autogrow.study.search_space import SearchSpace, find_space
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_database import StudyDatabase
-from autogrow.study.trial import TrialConfig
+from autogrow.study.trial_config import TrialConfig
 
 
 def controls_are_due():

@@ -13,6 +13,7 @@ from autogrow.study.study_database import StudyDatabase
 from autogrow.study.trial_record import TrialRecord
 
 from .conftest import controls_are_due
+from .made_results import complete, failed
 
 SPACE = {
     "format": "autogrow-space/1",
@@ -33,8 +34,7 @@ def run(database, proposer, number):
         proposal = proposer.next()
         metrics = {"validation_score": proposal.policy.initial_fraction, "generalization_gap": 0.0}
         metrics |= {"train_seconds": 1.0, **size(proposal.policy)}
-        constraints = proposal.policy.limits.excess(metrics)
-        database.tell_result(proposal.number, {"status": "complete", "metrics": metrics, "constraints": constraints})
+        database.tell_result(proposal.number, complete(metrics, proposal.policy.limits.excess(metrics)))
 
 
 def study_of(folder, objectives, settings):
@@ -100,8 +100,8 @@ def test_they_have_a_form_without_names_too(folder, objectives, search_settings)
 
 def test_a_trial_that_ran_out_of_memory_breaks_one_besides(folder, objectives, search_settings):
     database, proposer = study_of(folder, objectives, search_settings(space=SPACE))
-    infeasible = {"status": "failed", "reason": "out of memory", "infeasible": {"parameters": 100}}
-    database.tell_result(proposer.next().number, infeasible)
+    size = {"memory_bytes": 2**30, "parameters": 100}
+    database.tell_result(proposer.next().number, failed("out of memory", size))
     assert constraints_of(database.trials()[0]) == {"memory": 3.0, "parameters": UNLIMITED}
 
 

@@ -15,6 +15,8 @@ from autogrow.study.search_space import SearchSpace
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.study_location import SharedStudy
 
+from .made_results import complete
+
 SPACE = {
     "format": "autogrow-space/1",
     "policy": {
@@ -190,7 +192,7 @@ def test_what_could_not_be_tried_before_does_not_change_what_is_proposed_after(t
                 proposer = Proposer(database, SearchSpace(SPACE, "space"), chosen, 100)
             proposal = proposer.next()
             metrics = {"validation_score": proposal.policy.initial_fraction}
-            database.tell_complete(proposal.number, metrics | {"generalization_gap": 0.1, "train_seconds": 1.0})
+            database.tell_result(proposal.number, complete(metrics))
             points[name].append(database.trials()[proposal.number].params)
     assert points["whole"] == points["parts"]
 

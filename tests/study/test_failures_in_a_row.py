@@ -7,20 +7,11 @@ import pytest
 from autogrow.api import plan_new_search
 from autogrow.study.driver import Driver
 from autogrow.study.monitor import SearchMonitor
+from autogrow.study.ray_executor import Host
 
-from .finished_run import METRICS
+from .made_results import complete, failed
 
-FAILED = {"status": "failed", "reason": "out of luck"}
-COMPLETE = {
-    "status": "complete",
-    "metrics": {
-        **METRICS,
-        "validation_score": 0.9,
-        "train_score": 0.9,
-        "generalization_gap": 0.0,
-        "train_seconds": 1.0,
-    },
-}
+FAILED, COMPLETE = failed(), complete()
 
 
 @pytest.fixture
@@ -30,8 +21,8 @@ def driver(folder, database, data_dir):
 
 
 def end(driver, *results):
-    """So many trials run at a time, and end in this order."""
-    for config, result in zip([driver.next_trial() for _ in results], results, strict=True):
+    """As many trials as there are results run at a time, and end in this order."""
+    for config, result in zip([driver.next_trial(Host()) for _ in results], results, strict=True):
         driver.ended(config, result)
 
 

@@ -39,10 +39,10 @@ def untimed(metrics):
 
 
 def test_a_sibling_says_what_it_did_not_train_itself(trial_config, tmp_path):
-    expected = run_trial(trial_config("scratch", policy=LATER), go_on)["metrics"]
-    first = run_trial(forking(trial_config("first", policy=SOONER), tmp_path), go_on)["metrics"]
+    expected = run_trial(trial_config("scratch", policy=LATER), go_on).metrics.by_name()
+    first = run_trial(forking(trial_config("first", policy=SOONER), tmp_path), go_on).metrics.by_name()
     config = forking(trial_config("second", policy=LATER), tmp_path, 4)
-    metrics = run_trial(config, go_on)["metrics"]
+    metrics = run_trial(config, go_on).metrics.by_name()
     assert untimed(metrics) == untimed(expected)
     assert not SAVED & (expected.keys() | first.keys())
     assert (metrics["forked_from"], metrics["forked_at_step"]) == (3, 8)
@@ -56,7 +56,7 @@ def test_it_reports_after_the_fork_what_it_would_have_reported(trial_config, tmp
     scratch, forked = [], []
 
     def into(reports):
-        return lambda metrics: reports.append(untimed(metrics)) or Signal.CONTINUE
+        return lambda report: reports.append(untimed(report.metrics.by_name())) or Signal.CONTINUE
 
     run_trial(trial_config("scratch", policy=LATER), into(scratch))
     run_trial(forking(trial_config("first", policy=SOONER), tmp_path), go_on)
@@ -68,8 +68,8 @@ def test_it_reports_after_the_fork_what_it_would_have_reported(trial_config, tmp
 def test_a_stopped_trial_says_it_too(trial_config, tmp_path):
     run_trial(forking(trial_config("first", policy=SOONER), tmp_path), go_on)
     result = run_trial(forking(trial_config("second", policy=LATER), tmp_path), lambda _: Signal.STOP)
-    assert result["status"] == "stopped"
-    assert result["metrics"]["forked_at_step"] == 8
+    assert result.status == "stopped"
+    assert result.metrics.by_name()["forked_at_step"] == 8
 
 
 @pytest.mark.parametrize("changes", [
@@ -82,8 +82,8 @@ def test_only_what_is_alike_is_shared(changes, trial_config, tmp_path):
     run_trial(forking(trial_config("first", policy=SOONER), tmp_path), go_on)
     config = forking(trial_config("second", **{"policy": LATER, **changes}), tmp_path)
     result = run_trial(config, go_on)
-    assert result["status"] == "complete", result
-    assert "forked_from" not in result["metrics"]
+    assert result.status == "complete", result
+    assert "forked_from" not in result.metrics.by_name()
 
 
 def other_digits(tmp_path):

@@ -144,9 +144,9 @@ def test_a_trial_after_a_bad_one_is_the_one_it_would_have_been(end, trial_config
     _, expected = samples("before", "pass")
     assert not process_state.is_spoilt()
     bad, _ = samples("bad", f"{CHANGED_AT_ONCE}; torch.manual_seed(77); random.seed(77){end}")
-    assert bad["status"] == "failed"
-    assert (bad["reason"] == "SystemExit: 0") == bool(end)
-    (warning,) = bad["warnings"]
+    assert bad.status == "failed"
+    assert (bad.reason == "SystemExit: 0") == bool(end)
+    (warning,) = bad.warnings
     assert "default dtype, deterministic algorithms" in warning
     after, again = samples("after", "pass")
     assert after["status"] == "complete"

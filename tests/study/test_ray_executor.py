@@ -2,12 +2,15 @@
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from autogrow.errors import ClusterError, UsageError
 from autogrow.study import ray_executor
 from autogrow.study.ray_executor import MOST_LOSSES, Resources, run_trials
+
+from .made_results import complete, failed, report
 
 HERE = Resources(None, 1, 0.0, None)
 PREPARED = """
@@ -18,7 +21,15 @@ from autogrow.study.ray_channel import Channel
 channel = Channel(Connection(int(sys.argv[1])))
 hear, say = channel.hear, channel.say
 job = hear()
+made = lambda name: open(os.path.join(r"{made}", name)).read()
 """
+MADE = {
+    "early": report(progress=0.2),
+    "late": report(progress=0.7),
+    "complete": complete(),
+    "failed": failed(),
+}
+"""What the process says of its trials."""
 TRIAL_OF_ITS_LIFE = """
 say("ready", slots=3)
 say("next")
@@ -35,6 +46,7 @@ class Source:
     stop_after: float = float("inf")
     signs: object = "alive"
     told: list = field(default_factory=list)
+    hosts: list = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def stopping(self):
@@ -49,12 +61,13 @@ class Source:
     def cluster_lost(self, reason, goes_on):
         self.told.append(("lost", reason, goes_on))
 
-    def next_trial(self):
+    def next_trial(self, host):
+        self.hosts.append(host)
         return self.configs.pop(0) if self.configs else None
 
-    def reported(self, config, metrics):
-        self.told.append(("reported", config.number, metrics))
-        return metrics["progress"] < 0.5
+    def reported(self, config, report):
+        self.told.append(("reported", config.number, report))
+        return report.progress < 0.5
 
     def signs_of_life(self, config):
         return self.signs
@@ -69,9 +82,12 @@ def source(trial_config):
 
 
 @pytest.fixture
-def ray_does(monkeypatch):
+def ray_does(monkeypatch, tmp_path):
+    for name, record in MADE.items():
+        (tmp_path / name).write_text(record.model_dump_json())
+
     def does(program):
-        monkeypatch.setattr(ray_executor, "PROGRAM", PREPARED + program)
+        monkeypatch.setattr(ray_executor, "PROGRAM", PREPARED.replace("{made}", str(tmp_path)) + program)
 
     return does
 
@@ -80,11 +96,12 @@ def test_it_asks_and_is_answered_until_it_has_finished(ray_does, source):
     ray_does(
         TRIAL_OF_ITS_LIFE
         + """
-for progress in (0.2, 0.7):
-    say("reported", number=number, metrics={"progress": progress})
+for name in ("early", "late"):
+    say("reported", number=number, report=made(name))
     goes_on = hear()["goes_on"]
-    assert goes_on == (progress < 0.5)
-say("ended", number=number, result={"status": "complete", "scratch": os.path.isdir(job["folder"])})
+    assert goes_on == (name == "early")
+assert os.path.isdir(job["folder"])
+say("ended", number=number, result=made("complete"))
 say("next")
 assert hear()["trial"] is None
 say("finished")
@@ -94,10 +111,12 @@ say("finished")
     run_trials(trials, HERE, 0.0)
     assert trials.told == [
         ("slots", 3),
-        ("reported", 7, {"progress": 0.2}),
-        ("reported", 7, {"progress": 0.7}),
-        ("ended", 7, {"status": "complete", "scratch": True}),
+        ("reported", 7, MADE["early"]),
+        ("reported", 7, MADE["late"]),
+        ("ended", 7, MADE["complete"]),
     ]
+    assert trials.hosts[0].memory_bytes is not None
+    assert not Path(trials.hosts[0].scratch).exists()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +144,7 @@ trial = hear()["trial"]
 if trial is None:
     say("finished")
 else:
-    say("ended", number=json.loads(trial)["number"], result={"status": "complete"})
+    say("ended", number=json.loads(trial)["number"], result=made("complete"))
     os._exit(1)
 """
     )
@@ -164,14 +183,14 @@ def test_a_trial_that_hangs_fails_with_that_reason(ray_does, source):
         + """
 message = hear()
 assert (message["word"], message["number"]) == ("fail", number)
-say("ended", number=number, result={"status": "failed", "reason": message["reason"]})
+say("ended", number=number, result=json.dumps({"status": "failed", "reason": message["reason"]}))
 say("finished")
 """
     )
     trials = source(4)
     run_trials(trials, HERE, 0.5)
     assert trials.told[-1][:2] == ("ended", 4)
-    assert "no step for 0.5 seconds" in trials.told[-1][2]["reason"]
+    assert "no step for 0.5 seconds" in trials.told[-1][2].reason
 
 
 def test_ray_that_does_not_end_a_trial_that_hangs_is_lost_and_the_trial_fails(ray_does, source, monkeypatch):
@@ -181,13 +200,13 @@ def test_ray_that_does_not_end_a_trial_that_hangs_is_lost_and_the_trial_fails(ra
     with pytest.raises(ClusterError):
         run_trials(trials, Resources("head:6379", 1, 0.0, None), 0.5)
     assert [entry[0] for entry in trials.told] == ["slots", "ended", "lost"]
-    assert "no step for" in trials.told[1][2]["reason"]
+    assert "no step for" in trials.told[1][2].reason
 
 
 def test_what_the_source_raises_ends_it(ray_does, source, tmp_path):
     ray_does(f"{TRIAL_OF_ITS_LIFE}\ntime.sleep(100)")
     trials = source(1)
-    trials.next_trial = lambda: 1 / 0
+    trials.next_trial = lambda host: 1 / 0
     with pytest.raises(ZeroDivisionError):
         run_trials(trials, HERE, 0.0)
 
@@ -197,7 +216,7 @@ def test_no_trial_is_given_once_the_search_stops(ray_does, source):
     ray_does(
         TRIAL_OF_ITS_LIFE
         + """
-say("ended", number=number, result={"status": "failed"})
+say("ended", number=number, result=made("failed"))
 say("next")
 while "trial" not in (answer := hear()):
     pass

@@ -16,7 +16,7 @@ from autogrow.study import remote_folder
 from autogrow.study.finding_runs import find_run, named_run, next_run_name
 from autogrow.study.remote_folder import RemoteFolder, lock_holder, remote_lock
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.trial_workplace import trial_workplace
+from autogrow.study.working_folder import working_folder
 
 CONFIG = {"dataset": "digits", "model": "mlp"}
 
@@ -173,7 +173,7 @@ def test_a_trial_works_on_a_copy(url, monkeypatch):
     monkeypatch.setattr(remote_folder, "PUBLISH_SECONDS", 0.05)
     run = named_run(url, "digits-1")
     place, interrupt = run.place_of(run.trial(3).path), run.place_of(run.interrupt_file)
-    with trial_workplace(place, interrupt) as (folder, interrupted):
+    with working_folder(place, interrupt) as (folder, interrupted):
         folder.log("begun")
         copy = folder.path
         wait_until(lambda: RemoteFolder(place).exists("log.txt"))
@@ -186,7 +186,7 @@ def test_a_trial_works_on_a_copy(url, monkeypatch):
     assert run.trial(3).result() is None
     run.fetch_trial(3)
     assert run.trial(3).result() == {"status": "complete"}
-    with trial_workplace(place, interrupt) as (folder, interrupted):
+    with working_folder(place, interrupt) as (folder, interrupted):
         assert folder.result() == {"status": "complete"}
         assert not interrupted()
         (folder.path / "log.txt").unlink()
@@ -196,10 +196,10 @@ def test_a_trial_works_on_a_copy(url, monkeypatch):
 def test_its_copy_goes_with_the_search(url, tmp_path):
     run = named_run(url, "digits-1")
     place, interrupt = run.place_of(run.trial(3).path), run.place_of(run.interrupt_file)
-    with trial_workplace(place, interrupt, str(tmp_path)) as (folder, _):
+    with working_folder(place, interrupt, str(tmp_path)) as (folder, _):
         assert folder.path.is_relative_to(tmp_path)
     assert not list(tmp_path.glob("*"))
-    with trial_workplace(place, interrupt, str(tmp_path / "of another machine")) as (folder, _):
+    with working_folder(place, interrupt, str(tmp_path / "of another machine")) as (folder, _):
         assert not folder.path.is_relative_to(tmp_path)
         folder.log("begun")
     assert not folder.path.exists()
@@ -218,14 +218,14 @@ def test_a_trial_without_its_storage_does_not_end_well(tmp_path):
     there = tmp_path / "there"
     with (
         pytest.raises(RunFolderError, match="cannot use file://"),
-        trial_workplace(f"file://{there}/run/trials/00001", f"file://{there}/run/interrupt") as (folder, _),
+        working_folder(f"file://{there}/run/trials/00001", f"file://{there}/run/interrupt") as (folder, _),
     ):
         there.write_text("a file in the place of the folder")
         folder.write_result({"status": "complete"})
 
 
 def test_a_path_is_used_where_it_is(tmp_path):
-    with trial_workplace(str(tmp_path / "00001"), str(tmp_path / "interrupt")) as (folder, interrupted):
+    with working_folder(str(tmp_path / "00001"), str(tmp_path / "interrupt")) as (folder, interrupted):
         assert folder.path == tmp_path / "00001"
         assert not interrupted()
         (tmp_path / "interrupt").touch()

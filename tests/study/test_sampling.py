@@ -17,6 +17,7 @@ from autogrow.study.trial_record import TrialRecord
 from autogrow.study.warm_start import TRANSFERRED
 
 from .conftest import controls_are_due
+from .made_results import complete, failed
 
 ONE = {"format": "autogrow-space/1", "policy": {"initial_fraction": {"low": 0.1, "high": 1.0}}}
 
@@ -44,7 +45,7 @@ class OneSlot:
             if not self.live:
                 break
             proposal = self.live.pop(0)
-            self.database.tell_complete(proposal.number, metrics_of(proposal.policy))
+            self.database.tell_result(proposal.number, complete(metrics_of(proposal.policy)))
         self._fill()
         self.database.reconcile(self.folder)
 
@@ -120,22 +121,21 @@ class TestInfeasible:
                 searched.append(fraction)
             if proposal.role == "searched" and fraction > 0.5:
                 infeasible = {"parameters": int(1e6 * fraction), "memory_bytes": 10**9}
-                result = {"status": "failed", "reason": "out of memory", "infeasible": infeasible}
-                database.tell_result(proposal.number, result)
+                database.tell_result(proposal.number, failed("out of memory", infeasible))
             else:
                 metrics = {**metrics_of(proposal.policy), "validation_score": fraction}
-                database.tell_result(proposal.number, {"status": "complete", "metrics": metrics})
+                database.tell_result(proposal.number, complete(metrics))
         first, last = searched[:12], searched[-12:]
         assert sum(each > 0.5 for each in last) < sum(each > 0.5 for each in first)
-        failed = [trial for trial in database.trials() if trial.state == TrialState.FAIL]
-        assert failed
-        assert all(trial.constraints["memory"] > 0 and TrialRecord(trial).metrics["memory_bytes"] for trial in failed)
+        ended = [trial for trial in database.trials() if trial.state == TrialState.FAIL]
+        assert ended
+        assert all(trial.constraints["memory"] > 0 and TrialRecord(trial).metrics["memory_bytes"] for trial in ended)
 
     def test_a_trial_beyond_a_limit_is_marked_for_optuna_too(self, database, folder, propose):
         number = propose(database).number
         metrics = metrics_of(GrowthPolicy())
         constraints = SizeLimits(max_parameters=100, max_flops=1e6).excess({"parameters": 150, "flops": 5e5})
-        database.tell_result(number, {"status": "complete", "metrics": metrics, "constraints": constraints})
+        database.tell_result(number, complete(metrics, constraints))
         study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder.database}")
         assert constraints_of(study.trials[0]) == {"parameters": 0.5, "flops": -0.5}
         assert study.best_trials == []

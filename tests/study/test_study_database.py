@@ -14,6 +14,8 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import Queued, StudyDatabase
 from autogrow.study.trial_record import TrialRecord
 
+from .made_results import SECONDS, complete, failed, stopped
+
 
 def metrics(number, **changes):
     found = {"validation_score": 0.5 + number / 100, "generalization_gap": 0.1 - number / 200, "train_seconds": 3.0}
@@ -33,7 +35,7 @@ def ask_and_tell(database, propose, number):
     proposals = []
     for _ in range(number):
         proposals.append(propose(database))
-        database.tell_complete(proposals[-1].number, metrics(proposals[-1].number))
+        database.tell_result(proposals[-1].number, complete(metrics(proposals[-1].number)))
     return proposals
 
 
@@ -79,7 +81,7 @@ def test_the_budget_ends_proposals(database, propose):
 
 def test_a_complete_trial_has_its_objectives_metrics_and_policy(database, propose, objectives):
     proposal = past_controls(database, propose)
-    database.tell_complete(proposal.number, metrics(7, parameters=1234))
+    database.tell_result(proposal.number, complete(metrics(7, parameters=1234)))
     trial = by_number(database)[proposal.number]
     assert trial.state == TrialState.COMPLETE
     assert trial.values == pytest.approx([0.57, 0.065, 3.0])
@@ -91,9 +93,9 @@ def test_a_complete_trial_has_its_objectives_metrics_and_policy(database, propos
 @pytest.mark.parametrize(
     ("result", "state"),
     [
-        ({"status": "complete", "metrics": metrics(1)}, TrialState.COMPLETE),
-        ({"status": "stopped", "metrics": metrics(1)}, TrialState.PRUNED),
-        ({"status": "failed", "reason": "out of luck"}, TrialState.FAIL),
+        (complete(metrics(1)), TrialState.COMPLETE),
+        (stopped(metrics(1)), TrialState.PRUNED),
+        (failed(trial_seconds=SECONDS), TrialState.FAIL),
     ],
 )
 def test_every_ending_has_a_state_of_its_own(result, state, database, propose):
@@ -101,14 +103,16 @@ def test_every_ending_has_a_state_of_its_own(result, state, database, propose):
     database.tell_result(number, result)
     trial = by_number(database)[number]
     assert trial.state == state
-    assert TrialRecord(trial).metrics == result.get("metrics", {})
-    assert trial.user_attrs.get("reason") == result.get("reason")
+    reached = {} if state == TrialState.FAIL else result.metrics.by_name()
+    more = {"progress": result.progress} if state == TrialState.PRUNED else {}
+    assert TrialRecord(trial).metrics == {**reached, **more, "trial_seconds": SECONDS}
+    assert trial.user_attrs.get("reason") == getattr(result, "reason", None)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_trial_whose_objectives_are_not_finite_has_failed(value, database, propose):
     number = propose(database).number
-    database.tell_complete(number, metrics(1, generalization_gap=value))
+    database.tell_result(number, complete(metrics(1, generalization_gap=value)))
     trial = by_number(database)[number]
     assert trial.state == TrialState.FAIL
     assert trial.user_attrs["reason"] == f"the generalization gap is {value}"
@@ -116,7 +120,7 @@ def test_a_trial_whose_objectives_are_not_finite_has_failed(value, database, pro
 
 def test_a_trial_is_told_only_once(database, propose):
     number = propose(database).number
-    database.tell_complete(number, metrics(1))
+    database.tell_result(number, complete(metrics(1)))
     with pytest.raises(Exception):  # noqa: B017  whatever Optuna raises: the record has to stand
         database.tell_failed(number, "late")
     assert by_number(database)[number].state == TrialState.COMPLETE

@@ -6,16 +6,12 @@ from hypothesis import strategies as st
 
 from autogrow.study.successive_halving import SuccessiveHalving
 
+from . import made_results
+
 
 def report(accuracy, compute=0.2, num_events=1, seconds=1.0, progress=0.25, may_grow=True):
-    return {
-        "validation_score": accuracy,
-        "compute": compute,
-        "num_events": num_events,
-        "train_seconds": seconds,
-        "progress": progress,
-        "may_grow": may_grow,
-    }
+    changes = {"validation_score": accuracy, "compute": compute, "num_events": num_events, "train_seconds": seconds}
+    return made_results.report(changes, progress=progress, may_grow=may_grow)
 
 
 @pytest.fixture

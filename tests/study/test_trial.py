@@ -14,7 +14,9 @@ import torch
 from autogrow.data import test_split
 from autogrow.errors import MAX_LINE
 from autogrow.study import trial
-from autogrow.study.trial import TrialConfig, device_problem, run_trial
+from autogrow.study.trial import device_problem, run_trial
+from autogrow.study.trial_config import TrialConfig
+from autogrow.study.trial_result import read_trial_result
 from autogrow.training import trainer
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Signal
@@ -41,15 +43,15 @@ def untimed(records):
 def test_a_complete_trial_returns_and_writes_its_result(trial_config):
     config = trial_config()
     result = run_trial(config, go_on)
-    assert result["status"] == "complete"
-    assert OBJECTIVE_METRICS <= result["metrics"].keys()
-    assert folder_of(config).result() == result
+    assert result.status == "complete"
+    assert OBJECTIVE_METRICS <= result.metrics.by_name().keys()
+    assert read_trial_result(folder_of(config)) == result
     assert not (Path(config.folder) / "log.txt").exists()
 
 
 def test_its_records_agree_with_its_result(trial_config):
     config = trial_config()
-    metrics = run_trial(config, go_on)["metrics"]
+    metrics = run_trial(config, go_on).metrics.by_name()
     samples, events = folder_of(config).samples(), folder_of(config).events()
     assert [sample.index for sample in samples] == list(range(len(samples)))
     assert samples[-1].step == metrics["steps"] == 24
@@ -62,7 +64,7 @@ def test_its_records_agree_with_its_result(trial_config):
 
 def test_a_static_trial_takes_all_of_the_compute(trial_config):
     static = {"initial_fraction": 1.0, "chunk_fraction": 1.0}
-    metrics = run_trial(trial_config(policy=static, role="static"), go_on)["metrics"]
+    metrics = run_trial(trial_config(policy=static, role="static"), go_on).metrics.by_name()
     assert metrics["compute"] == 1
     assert metrics["num_events"] == 0
 
@@ -74,68 +76,68 @@ class TestSize:
 
     def test_flops_are_those_of_one_example_in_the_final_network(self, trial_config):
         config = trial_config()
-        metrics = run_trial(config, go_on)["metrics"]
+        metrics = run_trial(config, go_on).metrics.by_name()
         assert metrics["flops"] == folder_of(config).events()[-1].flops_after
         assert not {"latency_ms", "memory_bytes"} & metrics.keys()
 
     def test_of_the_static_network_they_are_the_run_divided_by_its_examples(self, trial_config):
         static = {"initial_fraction": 1.0, "chunk_fraction": 1.0}
         config = trial_config(policy=static, role="static")
-        metrics = run_trial(config, go_on)["metrics"]
-        batch_size = config.training["batch_size"]
+        metrics = run_trial(config, go_on).metrics.by_name()
+        batch_size = config.training.batch_size
         assert metrics["flops"] == pytest.approx(metrics["training_flops"] / metrics["steps"] / batch_size)
 
     @pytest.mark.parametrize("dataset", ["digits", "sine"])
     def test_what_is_asked_for_is_measured_and_changes_nothing_else(self, dataset, trial_config):
         asked = trial_config("asked", dataset=dataset, measured=("latency_ms", "memory_bytes"))
         plain = trial_config("plain", dataset=dataset)
-        metrics, others = (untimed([run_trial(config, go_on)["metrics"]])[0] for config in (asked, plain))
+        metrics, others = (untimed([run_trial(config, go_on).metrics.by_name()])[0] for config in (asked, plain))
         assert metrics.pop("latency_ms") > 0
         assert metrics.pop("memory_bytes") > 4 * metrics["parameters"]
         assert metrics == others
 
     def test_what_a_limit_asks_for_is_measured(self, trial_config):
         policy = {**self.POLICY, "limits": {"max_memory_bytes": 10**9, "max_latency_ms": 1e4}}
-        metrics = run_trial(trial_config(policy=policy), go_on)["metrics"]
+        metrics = run_trial(trial_config(policy=policy), go_on).metrics.by_name()
         assert 0 < metrics["latency_ms"] < 1e4
         assert 0 < metrics["memory_bytes"] < 10**9
 
     def test_measuring_is_not_training(self, trial_config, monkeypatch):
         monkeypatch.setattr(trainer, "latency_ms", lambda model, batch: time.sleep(1.0) or 7.5)
-        metrics = run_trial(trial_config(measured=("latency_ms",)), go_on)["metrics"]
-        assert metrics["latency_ms"] == 7.5
-        assert metrics["trial_seconds"] > metrics["train_seconds"] + 1.0
+        result = run_trial(trial_config(measured=("latency_ms",)), go_on)
+        assert result.metrics.others == {"latency_ms": 7.5}
+        assert result.trial_seconds > result.metrics.train_seconds + 1.0
 
 
 def test_a_configuration_travels_as_json(trial_config):
     config = trial_config()
     again = TrialConfig.model_validate_json(config.model_dump_json())
     moved = again.model_copy(update={"folder": config.folder + "-again"})
-    first, second = (untimed([run_trial(each, go_on)["metrics"]]) for each in (config, moved))
+    first, second = (untimed([run_trial(each, go_on).metrics.by_name()]) for each in (config, moved))
     assert first == second
 
 
 def test_reports_are_few_evenly_spaced_and_come_before_the_end(trial_config):
     reports = []
 
-    def report(metrics):
-        reports.append(metrics)
+    def report(report):
+        reports.append(report)
         return Signal.CONTINUE
 
     run_trial(trial_config(num_reports=6), report)
-    progress = [metrics["progress"] for metrics in reports]
+    progress = [report.progress for report in reports]
     assert progress == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6], abs=1 / 24)
-    assert all(OBJECTIVE_METRICS <= metrics.keys() for metrics in reports)
-    assert [metrics["compute"] for metrics in reports] == sorted(metrics["compute"] for metrics in reports)
+    assert all(OBJECTIVE_METRICS <= report.metrics.by_name().keys() for report in reports)
+    assert [report.metrics.compute for report in reports] == sorted(report.metrics.compute for report in reports)
 
 
 def test_a_stopped_trial_keeps_what_it_had_reached(trial_config):
     config = trial_config()
-    result = run_trial(config, lambda metrics: Signal.STOP if metrics["progress"] > 0.4 else Signal.CONTINUE)
-    assert result["status"] == "stopped"
-    assert result == folder_of(config).result()
-    assert 0.4 < result["metrics"]["progress"] < 0.6
-    assert result["metrics"]["validation_score"] == folder_of(config).samples()[-1].validation_score
+    result = run_trial(config, lambda report: Signal.STOP if report.progress > 0.4 else Signal.CONTINUE)
+    assert result.status == "stopped"
+    assert result == read_trial_result(folder_of(config))
+    assert 0.4 < result.progress < 0.6
+    assert result.metrics.by_name()["validation_score"] == folder_of(config).samples()[-1].validation_score
 
 
 class TestFailures:
@@ -144,10 +146,10 @@ class TestFailures:
     @staticmethod
     def check(config, reason):
         result = run_trial(config, go_on)
-        assert result["status"] == "failed"
-        assert reason in result["reason"]
-        assert "\n" not in result["reason"]
-        assert folder_of(config).result() == result
+        assert result.status == "failed"
+        assert reason in result.reason
+        assert "\n" not in result.reason
+        assert read_trial_result(folder_of(config)) == result
         assert "Traceback" in (Path(config.folder) / "log.txt").read_text()
 
     def test_a_loss_that_is_not_finite(self, trial_config):
@@ -194,7 +196,7 @@ class TestFailures:
         sys.modules.pop(config.model.partition(":")[0], None)
         with ThreadPoolExecutor(1) as pool:
             pool.submit(self.check, config.model_copy(update={"model_options": {}}), reason).result()
-        assert len(folder_of(config).result()["reason"]) < MAX_LINE + 100
+        assert len(read_trial_result(folder_of(config)).reason) < MAX_LINE + 100
 
     def test_ctrl_c_is_the_users(self, trial_config, user_model):
         config = trial_config(model=user_model(RAISES.format(import_="pass", factory="pass", forward=CTRL_C)))
@@ -293,8 +295,8 @@ class TestInterruption:
     def interrupt_at(config, progress):
         """A report that asks all trials to save themselves once this share of the run is done."""
 
-        def report(metrics):
-            if metrics["progress"] >= progress:
+        def report(report):
+            if report.progress >= progress:
                 Path(config.interrupt_file).touch()
             return Signal.CONTINUE
 
@@ -319,22 +321,22 @@ class TestInterruption:
         )
         expected = run_trial(whole, go_on)
         for progress in (0.3, 0.7):
-            assert run_trial(parts, self.interrupt_at(parts, progress))["status"] == "interrupted"
-            assert folder_of(parts).result() is None
+            assert run_trial(parts, self.interrupt_at(parts, progress)).status == "interrupted"
+            assert read_trial_result(folder_of(parts)) is None
             Path(parts.interrupt_file).unlink()
         result = run_trial(parts, go_on)
-        assert untimed([result["metrics"]]) == untimed([expected["metrics"]])
+        assert untimed([result.metrics.by_name()]) == untimed([expected.metrics.by_name()])
         for records in ("samples", "events"):
             first, second = ([r.to_dict() for r in getattr(folder_of(c), records)()] for c in (whole, parts))
             assert untimed(first) == untimed(second)
 
     def test_an_interrupted_trial_has_no_result_and_its_seconds_add_up(self, trial_config):
         config = trial_config()
-        assert run_trial(config, self.interrupt_at(config, 0.5))["status"] == "interrupted"
+        assert run_trial(config, self.interrupt_at(config, 0.5)).status == "interrupted"
         before = folder_of(config).samples()
         assert before
         Path(config.interrupt_file).unlink()
-        metrics = run_trial(config, go_on)["metrics"]
+        metrics = run_trial(config, go_on).metrics.by_name()
         assert metrics["train_seconds"] > before[-1].train_seconds
         assert folder_of(config).samples()[: len(before)] == before
 
@@ -344,7 +346,7 @@ class TestInterruption:
         Path(damaged.interrupt_file).unlink()
         for checkpoint in Path(damaged.folder).rglob("*.pt"):
             checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
-        first, second = (untimed([run_trial(config, go_on)["metrics"]]) for config in (whole, damaged))
+        first, second = (untimed([run_trial(config, go_on).metrics.by_name()]) for config in (whole, damaged))
         assert first == second
 
 
@@ -353,7 +355,7 @@ def test_an_interruption_is_noticed_soon_however_often_samples_are_taken(trial_c
     config = trial_config(training={"epochs": 2000})
     Path(config.interrupt_file).touch()
     started = time.monotonic()
-    assert run_trial(config, go_on)["status"] == "interrupted"
+    assert run_trial(config, go_on).status == "interrupted"
     assert time.monotonic() - started < 5
 
 
@@ -369,7 +371,7 @@ def test_it_leaves_signs_of_life_between_samples(trial_config, monkeypatch):
         "_poll_interrupt",
         lambda self: (take(self), seen.append(folder_of(config).signs_of_life())),
     )
-    assert run_trial(config, go_on)["status"] == "complete"
+    assert run_trial(config, go_on).status == "complete"
     assert len(seen) == 24
     assert all(first != second for first, second in itertools.pairwise(seen))
 
@@ -380,7 +382,7 @@ class TestSurroundings:
     def test_threads_are_as_they_were(self, trial_config, user_model):
         body = f"threads = torch.get_num_threads()\n{DROPOUT}"
         config = trial_config(model=user_model(body), model_options={}, num_threads=2)
-        assert run_trial(config, go_on)["status"] == "complete"
+        assert run_trial(config, go_on).status == "complete"
         assert sys.modules[config.model.split(":")[0]].threads == 2
         assert torch.get_num_threads() == 1
 
@@ -400,7 +402,7 @@ class TestSurroundings:
         for seed in (1, 2):
             torch.manual_seed(seed)
             config = trial_config(str(seed), model=model, model_options={})
-            results.append(untimed([run_trial(config, go_on)["metrics"]]))
+            results.append(untimed([run_trial(config, go_on).metrics.by_name()]))
         assert results[0] == results[1]
 
     def test_the_test_split_is_never_opened(self, trial_config, monkeypatch):
@@ -410,7 +412,7 @@ class TestSurroundings:
         for module in [module for module in sys.modules.values() if hasattr(module, "open_test_split")]:
             monkeypatch.setattr(module, "open_test_split", forbidden)
         assert test_split.open_test_split is forbidden
-        assert run_trial(trial_config(), go_on)["status"] == "complete"
+        assert run_trial(trial_config(), go_on).status == "complete"
 
 
 def test_the_record_holds_no_number_that_json_does_not_know(trial_config):

@@ -15,6 +15,8 @@ from autogrow.study.study_database import StudyDatabase
 from autogrow.study.study_location import FORMER_STUDY_NAME
 from autogrow.study.trial_record import LABELS, TrialRecord
 
+from .made_results import SECONDS, complete, failed, metrics, stopped
+
 METRICS = {"validation_score": 0.9, "generalization_gap": 0.01, "train_seconds": 3.0, "parameters": 1234}
 LONGEST_VALUE = 100
 """Characters of a user attribute: optuna-dashboard writes each in one line, however wide the page becomes."""
@@ -28,10 +30,10 @@ def names_in(path):
 def finished(database, propose):
     """A study with controls, a searched trial, one that was stopped, one that failed, and one that goes on."""
     for number in range(4):
-        database.tell_complete(propose(database).number, {**METRICS, "train_seconds": 3.0 + number, "may_grow": True})
-    database.tell_pruned(propose(database).number, {**METRICS, "progress": 0.3})
-    failed = {"status": "failed", "reason": "no luck", "infeasible": {"memory_bytes": 2**30, "parameters": None}}
-    database.tell_result(propose(database).number, {**failed, "trial_seconds": 2.5})
+        database.tell_result(propose(database).number, complete({**METRICS, "train_seconds": 3.0 + number}))
+    database.tell_result(propose(database).number, stopped(METRICS))
+    size = {"memory_bytes": 2**30, "parameters": None}
+    database.tell_result(propose(database).number, failed("no luck", size, trial_seconds=2.5))
     return database
 
 
@@ -45,10 +47,12 @@ def test_all_that_other_tools_show_is_short_and_plain(finished):
 def test_metrics_are_attributes_by_their_own_names(finished):
     trial = finished.trials()[3]
     assert {name: trial.user_attrs[name] for name in METRICS} == {**METRICS, "train_seconds": 6.0}
-    assert TrialRecord(trial).metrics == {**METRICS, "train_seconds": 6.0}
-    failed = TrialRecord(finished.trials()[5])
-    assert (failed.reason, failed.metrics) == ("no luck", {"memory_bytes": 2**30, "trial_seconds": 2.5})
-    assert finished.trial_seconds() == 2.5
+    known = metrics(**{**METRICS, "train_seconds": 6.0}).by_name()
+    assert TrialRecord(trial).metrics == {**known, "trial_seconds": SECONDS}
+    assert TrialRecord(finished.trials()[4]).metrics["progress"] == 0.3
+    other = TrialRecord(finished.trials()[5])
+    assert (other.reason, other.metrics) == ("no luck", {"memory_bytes": 2**30, "trial_seconds": 2.5})
+    assert finished.trial_seconds() == 5 * SECONDS + 2.5
 
 
 def test_controls_are_labelled(finished):
@@ -86,9 +90,10 @@ def test_a_trial_that_no_search_has_written_is_not_exported_as_the_default_polic
 
 def test_an_objective_that_is_not_defined_is_the_reason_of_a_failure(database, propose):
     number = propose(database).number
-    database.tell_complete(number, {**METRICS, "validation_score": None})
+    database.objectives = parse_objectives("accuracy,generalization_gap,latency_ms")
+    database.tell_result(number, complete(METRICS))
     record = TrialRecord(database.trials()[number])
-    assert (record.trial.state, record.reason) == (TrialState.FAIL, "the validation accuracy is not defined")
+    assert (record.trial.state, record.reason) == (TrialState.FAIL, "the latency is not defined")
 
 
 class TestTheNameOfTheStudy:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.errors import RunFolderError
 from autogrow.experiments.conditions import Experiment
@@ -23,8 +24,6 @@ from autogrow.experiments.reproduction.mnist import NETWORK, thesis_policy
 from autogrow.experiments.statistics import spread
 from autogrow.experiments.tables import columns_of, markdown_page, seconds_cell
 from autogrow.former_names import with_present_names
-from autogrow.models.building import build_model
-from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import static_policy
 from autogrow.policy.records import Sample
@@ -34,8 +33,8 @@ from autogrow.reading.typed import typed
 from autogrow.report import formats
 from autogrow.report.tables import Table
 from autogrow.study.settings import SPLIT_SEED
+from autogrow.training.assembly import assemble, fresh_network
 from autogrow.training.batches import BatchOrder
-from autogrow.training.example_input import example_input
 from autogrow.training.execution import autocast, channels_last
 from autogrow.training.optimizers import make_optimizer
 from autogrow.training.trainer import Signal, Trainer
@@ -80,18 +79,16 @@ class Round:
 class _Bench:
     """What all runs have in common."""
 
+    dataset: Dataset
     data: TrainingData
-    input_shape: tuple[int, ...]
-    num_outputs: int
     settings: TrainingSettings
     device: torch.device
     request: Request
 
     def trainer(self, policy: GrowthPolicy, seed: int, **options: Any) -> Trainer:
-        module = build_model(NETWORK, self.input_shape, self.num_outputs, seed).to(self.device)
-        network = ExpandableNetwork(module, example_input(self.input_shape, self.device), verify=False)
-        return Trainer(
-            network,
+        return assemble(
+            fresh_network(NETWORK, self.dataset, seed),
+            self.dataset,
             self.data,
             policy,
             self.settings,
@@ -99,6 +96,7 @@ class _Bench:
             device=self.device,
             interrupted=self.request.interrupted,
             execution=self.request.execution,
+            verifies=False,
             **options,
         )
 
@@ -111,7 +109,7 @@ class PlainLoop:
     """The same network at full size, on the same batches, by an ordinary loop with nothing around it."""
 
     def __init__(self, bench: _Bench, seed: int) -> None:
-        module = build_model(NETWORK, bench.input_shape, bench.num_outputs, seed).to(bench.device)
+        module = fresh_network(NETWORK, bench.dataset, seed).to(bench.device)
         self._module = channels_last(module).train()
         self._task = bench.data.task
         self._train = bench.data.on(bench.data.train, bench.device)
@@ -190,7 +188,7 @@ def _prepare(request: Request) -> tuple[_Bench, Experiment]:
     )
     data = TrainingData.of(dataset, train, validation)
     device = torch.device(request.device)
-    bench = _Bench(data, dataset.input_shape, dataset.num_outputs, settings, device, request)
+    bench = _Bench(dataset, data, settings, device, request)
     experiment = Experiment(
         dataset, NETWORK, thesis_policy(), settings, num_steps * BATCH_SIZE, request.device, request.execution
     )

@@ -1,4 +1,4 @@
-"""Where a trial works: its folder, or a copy of the one at a URL.
+"""The folder that a trial writes to: its own, or on this machine a copy of the one at a URL.
 
 A module of its own, so that the processes of trials import nothing of what only drivers need.
 """
@@ -15,10 +15,10 @@ from autogrow.training.records import TrialFolder
 
 
 @contextmanager
-def trial_workplace(
+def working_folder(
     folder: str, interrupt: str, scratch: str | None = None
 ) -> Iterator[tuple[TrialFolder, Callable[[], bool]]]:
-    """Where a trial works, and what tells it to save and end: by the places that its configuration names.
+    """The folder that a trial writes to, and what tells it to save and end: by the places that its configuration names.
 
     A folder at a URL is copied to this machine first, and published while the trial trains and when it ends.
 
