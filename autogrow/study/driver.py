@@ -14,10 +14,10 @@ from autogrow.errors import RunFolderError
 from autogrow.files import current_umask, write_text_atomically
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
+from autogrow.study.executor import Executor, Host
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import metrics_to_measure
 from autogrow.study.planning import SearchPlan
-from autogrow.study.ray_executor import Host, Resources, run_trials
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer
 from autogrow.study.study_database import StudyDatabase
@@ -39,13 +39,20 @@ class Driver:
     """One run of a search: gives trials to the executor, records their ends, watches the budget and the signals."""
 
     def __init__(
-        self, plan: SearchPlan, folder: RunFolder, database: StudyDatabase, monitor: SearchMonitor, started: float
+        self,
+        plan: SearchPlan,
+        folder: RunFolder,
+        database: StudyDatabase,
+        executor: Executor,
+        monitor: SearchMonitor,
+        started: float,
     ) -> None:
         self.interrupted = False
         self.failures_in_a_row = 0
         self._plan = plan
         self._folder = folder
         self._database = database
+        self._executor = executor
         self._monitor = monitor
         self._budget = Budget(plan.settings, started, database.trial_seconds())
         self._proposer = Proposer(
@@ -59,15 +66,11 @@ class Driver:
         """The trial in policy.yaml."""
 
     def run(self) -> None:
-        settings = self._plan.settings
         self._save_best_policy()  # a driver may have died just before it did
         if not self._work_left():
             return
         self._monitor.phase("starting Ray")
-        resources = Resources(
-            settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent
-        )
-        run_trials(self, resources, settings.trial_timeout_seconds)
+        self._executor.run(self)
 
     def stopping(self) -> bool:
         """Whether no more trials are to be started; running ones are then asked to save themselves."""

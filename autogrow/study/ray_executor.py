@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from autogrow.errors import ClusterError, UsageError
+from autogrow.study.executor import Host, TrialSource
 from autogrow.study.memory_guard import memory_share
 from autogrow.study.ray_channel import Channel, Message
 from autogrow.study.session_folder import RAY, authentication_problem, place_for_ray, session_folder
@@ -52,73 +53,44 @@ class Resources:
     max_concurrent: int | None
 
 
-@dataclass(frozen=True)
-class Host:
-    """What an executor knows of the machine that a trial is going to run on."""
+class RayExecutor:
+    """An `Executor` on Ray.
 
-    memory_bytes: int | None = None
-    """The trial's share of its memory; None where that is not known."""
-    scratch: str | None = None
-    """A folder that goes when the executor does, on the machine of the driver; a trial elsewhere does not find it."""
-
-
-class TrialSource(Protocol):
-    """What the executor asks for trials and tells of their ends; `autogrow.study.driver` is one."""
-
-    def stopping(self) -> bool:
-        """Whether no more trials are to be started; running ones have been asked to save themselves."""
-
-    def out_of_patience(self) -> bool:
-        """Whether running trials have had long enough for that."""
-
-    def cluster_started(self, slots: int) -> None:
-        """The executor is ready, and runs up to `slots` trials at a time."""
-
-    def cluster_lost(self, reason: str, goes_on: bool) -> None:
-        """Ray has ended and nothing of it runs any more: the trials that ran have not ended, and never will.
-
-        goes_on: Whether there is to be a new one.
-        """
-
-    def next_trial(self, host: Host) -> TrialConfig | None:
-        """What to run next on that machine; None when there is nothing more."""
-
-    def reported(self, config: TrialConfig, report: TrialReport) -> bool:
-        """Whether the trial goes on."""
-
-    def signs_of_life(self, config: TrialConfig) -> object:
-        """Equal to what it was before when the trial has done nothing since."""
-
-    def ended(self, config: TrialConfig, result: TrialResult) -> None: ...
-
-
-def run_trials(source: TrialSource, resources: Resources, trial_timeout_seconds: float) -> None:
-    """Run trials until `source` has no more, or is stopping and those that run have saved themselves.
-
-    trial_timeout_seconds: After which a trial without a sign of life fails; 0: never.
-
-    Raises whatever `source` raises, `UsageError` when there is no cluster or it has no room for a single trial, and
-    `ClusterError` when it is lost: one that was joined, or one that is lost again and again. No process and no folder
-    is left behind.
+    Args:
+        trial_timeout_seconds: After which a trial without a sign of life fails; 0: never.
     """
-    if resources.address is None and (problem := authentication_problem()) is not None:
-        raise UsageError(problem)
-    in_a_row = 0
-    while True:
-        place = place_for_ray() if resources.address is None else None
-        with session_folder(place) as folder, RayProcess(resources, folder) as process:
-            session = _Session(source, resources, process, folder, StalledTrials(trial_timeout_seconds))
-            reason = session.run()
-        if reason is None:
-            return
-        session.fail_stalled()
-        in_a_row = 1 if session.num_ended else in_a_row + 1
-        error = _given_up(resources, in_a_row, reason)
-        source.cluster_lost(reason, goes_on=error is None)
-        if source.stopping():
-            return
-        if error is not None:
-            raise error
+
+    def __init__(self, resources: Resources, trial_timeout_seconds: float) -> None:
+        self._resources = resources
+        self._trial_timeout_seconds = trial_timeout_seconds
+
+    def run(self, source: TrialSource) -> None:
+        """Run trials until `source` has no more, or is stopping and those that run have saved themselves.
+
+        Raises whatever `source` raises, `UsageError` when there is no cluster or it has no room for a single trial,
+        and `ClusterError` when it is lost: one that was joined, or one that is lost again and again. No process and
+        no folder is left behind.
+        """
+        resources = self._resources
+        if resources.address is None and (problem := authentication_problem()) is not None:
+            raise UsageError(problem)
+        in_a_row = 0
+        while True:
+            place = place_for_ray() if resources.address is None else None
+            stalled = StalledTrials(self._trial_timeout_seconds)
+            with session_folder(place) as folder, RayProcess(resources, folder) as process:
+                session = _Session(source, resources, process, folder, stalled)
+                reason = session.run()
+            if reason is None:
+                return
+            session.fail_stalled()
+            in_a_row = 1 if session.num_ended else in_a_row + 1
+            error = _given_up(resources, in_a_row, reason)
+            source.cluster_lost(reason, goes_on=error is None)
+            if source.stopping():
+                return
+            if error is not None:
+                raise error
 
 
 def _given_up(resources: Resources, in_a_row: int, reason: str) -> ClusterError | None:

@@ -179,10 +179,11 @@ class Proposer:
             with _readable(trial):
                 policy, training = self._given(record)
             asked = create_trial(state=TrialState.RUNNING)
+        policy = policy.within(self._settings.limits)
         self._remember(root_of(trial), asked)
-        attributes = self._attributes(role, policy, training)
+        attributes = proposed(role, policy.recipe(), training.model_dump())
         self._database.describe(trial, asked.params, asked.distributions, attributes)
-        return Proposal(trial.number, root_of(trial), role, policy.within(self._settings.limits), training)
+        return Proposal(trial.number, root_of(trial), role, policy, training)
 
     def _given(self, record: TrialRecord) -> tuple[GrowthPolicy, TrainingSettings]:
         base, origin = self._settings.training, str(record.origin)
@@ -197,13 +198,17 @@ class Proposer:
 
     def _fresh(self) -> Proposal | None:
         policy, training, asked = self._ask({})
+        policy = policy.within(self._settings.limits)
         number = self._database.add_running(
-            asked.params, asked.distributions, self._attributes(SEARCHED, policy, training), asked.system_attrs
+            asked.params,
+            asked.distributions,
+            proposed(SEARCHED, policy.recipe(), training.model_dump()),
+            asked.system_attrs,
         )
         self._remember(number, asked)
         if self._database.gave_back_surplus(number, self._settings.trials):
             return None
-        return Proposal(number, number, SEARCHED, policy.within(self._settings.limits), training)
+        return Proposal(number, number, SEARCHED, policy, training)
 
     def _ask(self, fixed: Mapping[str, Any]) -> tuple[GrowthPolicy, TrainingSettings, FrozenTrial]:
         """A point in memory, `fixed` in some parameters."""
@@ -233,9 +238,6 @@ class Proposer:
                 num_objectives=len(self._database.objectives),
             )
         )
-
-    def _attributes(self, role: str, policy: GrowthPolicy, training: TrainingSettings) -> Attributes:
-        return proposed(role, policy.within(self._settings.limits).recipe(), training.model_dump())
 
     def _remember(self, root: int, mirror: FrozenTrial) -> None:
         if root not in self._mirrored:

@@ -13,9 +13,11 @@ from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderErro
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.constraints import constraint_names
 from autogrow.study.driver import Driver
+from autogrow.study.executor import Executor
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.planning import SearchPlan
+from autogrow.study.ray_executor import RayExecutor, Resources
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.session_folder import remove_abandoned
@@ -64,15 +66,23 @@ def _failed(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def run_search(
-    plan: SearchPlan, folder: RunFolder, *, resume: bool, monitor: SearchMonitor | None = None
+    plan: SearchPlan,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    monitor: SearchMonitor | None = None,
+    executor: Executor | None = None,
 ) -> SearchResult:
     """Run a planned search to the end of its budget, or until it is interrupted, in `folder`.
+
+    executor: What its trials run on; Ray, as the settings say, where it is None.
 
     Raises `RunFolderError` (the folder exists, or not, against `resume`), `RunFolderInUseError`, and
     `NoSuccessfulTrialError` when nothing completed, or too many trials failed in a row.
     """
     started = time.monotonic()
-    folder.storage_url = plan.settings.storage
+    settings = plan.settings
+    folder.storage_url = settings.storage
     folder.model_name = plan.model.name
     _need_space(folder)
     if resume:
@@ -81,7 +91,7 @@ def run_search(
         folder.refuse_what_is_no_run()
     with folder.locked():
         database = _prepare(plan, folder, resume)
-        driver = Driver(plan, folder, database, monitor or SearchMonitor(), started)
+        driver = Driver(plan, folder, database, executor or _on_ray(settings), monitor or SearchMonitor(), started)
         try:
             with driver.handling_signals():
                 driver.run()
@@ -103,6 +113,11 @@ def run_search(
         if result.complete == 0 and is_over and not result.interrupted:
             raise NoSuccessfulTrialError(_why_none_succeeded(folder, failed))
         return result
+
+
+def _on_ray(settings: SearchSettings) -> Executor:
+    resources = Resources(settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent)
+    return RayExecutor(resources, settings.trial_timeout_seconds)
 
 
 def _need_space(folder: RunFolder) -> None:
@@ -140,7 +155,7 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
         database = StudyDatabase.create(
             _location(settings, folder),
             plan.objectives,
-            first_trials(settings),
+            first_trials(settings, plan.space),
             driver=config.get("driver", ""),
             limited=constraint_names(settings, plan.space),
             experiment=experiment_digest(settings),
@@ -160,13 +175,13 @@ def _location(settings: SearchSettings, folder: RunFolder) -> StudyLocation:
     return folder.database if settings.storage is None else SharedStudy(settings.storage, folder.name)
 
 
-def first_trials(settings: SearchSettings) -> list[Queued]:
+def first_trials(settings: SearchSettings, space: SearchSpace) -> list[Queued]:
     """What is tried before anything is proposed: the controls, what earlier studies have found, the space's points."""
     queue = [Queued(role) for role in CONTROLS]
     for entry in settings.warm_start:
         given = None if entry.params else entry.policy
         queue.append(Queued(TRANSFERRED, entry.origin, entry.params, given))
-    for number, point in enumerate(SearchSpace(settings.space, "search space").first_points, 1):
+    for number, point in enumerate(space.first_points, 1):
         queue.append(Queued(SEARCHED, f"point {number} of the search space", point))
     return queue[: settings.trials]
 

@@ -28,7 +28,7 @@ def make_finished_run(path, data_dir, dataset="digits", **settings) -> RunFolder
     plan = plan_new_search(dataset, trials=len(ENDINGS), epochs=4, data_dir=data_dir, **settings)
     folder = RunFolder(path)
     folder.create({**plan.settings.model_dump(mode="json"), "versions": versions()})
-    _fill(StudyDatabase.create(folder.database, plan.objectives, first_trials(plan.settings)), plan)
+    _fill(StudyDatabase.create(folder.database, plan.objectives, first_trials(plan.settings, plan.space)), plan)
     return folder
 
 

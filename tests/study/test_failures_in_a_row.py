@@ -6,8 +6,9 @@ import pytest
 
 from autogrow.api import plan_new_search
 from autogrow.study.driver import Driver
+from autogrow.study.executor import Host
+from autogrow.study.in_process_executor import InProcessExecutor
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.ray_executor import Host
 
 from .made_results import complete, failed
 
@@ -17,7 +18,7 @@ FAILED, COMPLETE = failed(), complete()
 @pytest.fixture
 def driver(folder, database, data_dir):
     plan = plan_new_search("digits", "mlp", trials=9, epochs=4, data_dir=data_dir, max_consecutive_failures=2)
-    return Driver(plan, folder, database, SearchMonitor(), time.monotonic())
+    return Driver(plan, folder, database, InProcessExecutor(), SearchMonitor(), time.monotonic())
 
 
 def end(driver, *results):

@@ -62,7 +62,7 @@ def test_a_bad_point_is_refused_in_one_line(points, message):
 def test_they_are_tried_after_the_default_policy_and_the_sampler_learns_of_them(tmp_path, objectives, search_settings):
     space = space_with(POINT, {"trigger.kind": "plateau"})
     settings = search_settings(space=space.content, trials=30)
-    database = StudyDatabase.create(tmp_path / "study.db", objectives, first_trials(settings))
+    database = StudyDatabase.create(tmp_path / "study.db", objectives, first_trials(settings, space))
     proposer = Proposer(database, space, settings, 100)
     default, first, second, drawn = (proposer.next() for _ in range(4))
     assert [proposal.role for proposal in (default, first, second, drawn)] == ["default", *["searched"] * 3]
@@ -74,5 +74,6 @@ def test_they_are_tried_after_the_default_policy_and_the_sampler_learns_of_them(
 
 
 def test_controls_go_before_points_where_trials_are_few(search_settings):
-    settings = search_settings(space=space_with(POINT, POINT).content, trials=4)
-    assert [queued.role for queued in first_trials(settings)] == [*CONTROLS, "searched"]
+    space = space_with(POINT, POINT)
+    settings = search_settings(space=space.content, trials=4)
+    assert [queued.role for queued in first_trials(settings, space)] == [*CONTROLS, "searched"]

@@ -8,7 +8,7 @@ import pytest
 
 from autogrow.errors import ClusterError, UsageError
 from autogrow.study import ray_executor
-from autogrow.study.ray_executor import MOST_LOSSES, Resources, run_trials
+from autogrow.study.ray_executor import MOST_LOSSES, RayExecutor, Resources
 
 from .made_results import complete, failed, report
 
@@ -108,7 +108,7 @@ say("finished")
 """
     )
     trials = source(7)
-    run_trials(trials, HERE, 0.0)
+    RayExecutor(HERE, 0.0).run(trials)
     assert trials.told == [
         ("slots", 3),
         ("reported", 7, MADE["early"]),
@@ -131,7 +131,7 @@ def test_one_that_dies_again_and_again_is_given_up(program, reason, ray_does, so
     ray_does(program)
     trials = source(1)
     with pytest.raises(ClusterError, match=f"Ray ended {MOST_LOSSES} times in a row before a trial had .{reason}"):
-        run_trials(trials, HERE, 0.0)
+        RayExecutor(HERE, 0.0).run(trials)
     assert trials.told == [("lost", reason, True)] * (MOST_LOSSES - 1) + [("lost", reason, False)]
 
 
@@ -150,7 +150,7 @@ else:
     )
     numbers = range(MOST_LOSSES + 2)
     trials = source(*numbers)
-    run_trials(trials, HERE, 0.0)
+    RayExecutor(HERE, 0.0).run(trials)
     assert [entry[1] for entry in trials.told if entry[0] == "ended"] == list(numbers)
 
 
@@ -158,14 +158,14 @@ def test_a_cluster_that_was_joined_is_not_started_again(ray_does, source):
     ray_does("say('lost', reason='gone'); time.sleep(100)")
     trials = source(1)
     with pytest.raises(ClusterError, match="cluster at head:6379 is lost .gone.*go on with --resume"):
-        run_trials(trials, Resources("head:6379", 1, 0.0, None), 0.0)
+        RayExecutor(Resources("head:6379", 1, 0.0, None), 0.0).run(trials)
     assert trials.told == [("lost", "gone", False)]
 
 
 def test_what_is_refused_is_the_users_to_mend(ray_does, source):
     ray_does("say('refused', reason='no room'); time.sleep(100)")
     with pytest.raises(UsageError, match="no room"):
-        run_trials(source(1), HERE, 0.0)
+        RayExecutor(HERE, 0.0).run(source(1))
 
 
 @pytest.mark.parametrize("program", ["time.sleep(100)", f"{TRIAL_OF_ITS_LIFE}\ntime.sleep(100)"])
@@ -173,7 +173,7 @@ def test_one_that_never_says_anything_again_keeps_nobody_waiting(program, ray_do
     """While it starts, and while a trial hangs that was asked to save itself."""
     ray_does(program)
     trials = source(1, stop_after=0.5)
-    run_trials(trials, HERE, 0.0)
+    RayExecutor(HERE, 0.0).run(trials)
     assert {entry[0] for entry in trials.told} <= {"slots"}
 
 
@@ -188,7 +188,7 @@ say("finished")
 """
     )
     trials = source(4)
-    run_trials(trials, HERE, 0.5)
+    RayExecutor(HERE, 0.5).run(trials)
     assert trials.told[-1][:2] == ("ended", 4)
     assert "no step for 0.5 seconds" in trials.told[-1][2].reason
 
@@ -198,7 +198,7 @@ def test_ray_that_does_not_end_a_trial_that_hangs_is_lost_and_the_trial_fails(ra
     ray_does(f"{TRIAL_OF_ITS_LIFE}\ntime.sleep(100)")
     trials = source(4)
     with pytest.raises(ClusterError):
-        run_trials(trials, Resources("head:6379", 1, 0.0, None), 0.5)
+        RayExecutor(Resources("head:6379", 1, 0.0, None), 0.5).run(trials)
     assert [entry[0] for entry in trials.told] == ["slots", "ended", "lost"]
     assert "no step for" in trials.told[1][2].reason
 
@@ -208,7 +208,7 @@ def test_what_the_source_raises_ends_it(ray_does, source, tmp_path):
     trials = source(1)
     trials.next_trial = lambda host: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        run_trials(trials, HERE, 0.0)
+        RayExecutor(HERE, 0.0).run(trials)
 
 
 def test_no_trial_is_given_once_the_search_stops(ray_does, source):
@@ -226,5 +226,5 @@ say("finished") if answer["trial"] is None else os._exit(1)
     trials = source(0, 1)
     trials.stopping = lambda: any(what == "ended" for what, *_ in trials.told)
     trials.out_of_patience = lambda: False
-    run_trials(trials, HERE, 60)
+    RayExecutor(HERE, 60).run(trials)
     assert [config.number for config in trials.configs] == [1]
