@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from autogrow.models.building import ModelSpec
 from autogrow.study.process_state import kept_process_state, random_state_of
 from autogrow.study.trial_config import TrialConfig
 from autogrow.training.records import TrialFolder
@@ -74,7 +75,7 @@ def undisturbed(config: TrialConfig) -> Iterator[None]:
     changed: list[str] = []
     try:
         with ExitStack() as stack:
-            changed = stack.enter_context(kept_process_state()) if ":" in config.model else []
+            changed = stack.enter_context(kept_process_state()) if not ModelSpec(config.model).is_ours else []
             stack.enter_context(random_state_of(config.seed))
             yield
     finally:
