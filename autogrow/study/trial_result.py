@@ -92,7 +92,7 @@ class OutOfMemory(_Record):
 
     memory_bytes: int
     """Taken, and what was asked for in vain."""
-    parameters: int | None
+    parameters: int | None = None
     """None where it failed before they were known."""
 
 

@@ -13,6 +13,7 @@ from autogrow.study import study_location
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import Queued, StudyDatabase
 from autogrow.study.trial_record import TrialRecord
+from autogrow.study.trial_result import write_trial_result
 
 from .made_results import SECONDS, complete, failed, stopped
 
@@ -130,9 +131,8 @@ class TestReconcile:
     """What a dead driver leaves RUNNING."""
 
     def test_a_trial_with_a_result_is_told(self, database, folder, propose):
-        for status in ("complete", "stopped"):
-            folder.trial(propose(database).number).write_result({"status": status, "metrics": metrics(4)})
-        folder.trial(propose(database).number).write_result({"status": "failed", "reason": "diverged"})
+        for result in (complete(metrics(4)), stopped(metrics(4)), failed("diverged")):
+            write_trial_result(folder.trial(propose(database).number), result)
         assert database.reconcile(folder) == 0
         assert states(database) == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
         assert database.trials()[2].user_attrs["reason"] == "diverged"
@@ -161,7 +161,7 @@ class TestReconcile:
             database.reconcile(folder)
             again = propose(database)
             assert (again.root, again.policy) == (lost.number, lost.policy)
-        folder.trial(lost.number).write_result({"status": "complete", "metrics": metrics(1)})
+        write_trial_result(folder.trial(lost.number), complete(metrics(1)))
         assert database.reconcile(folder) == 0
         assert by_number(database)[again.number].state == TrialState.COMPLETE
 
