@@ -36,7 +36,7 @@ from autogrow.paths import shown
 @run_argument
 @click.option("--top", type=int, default=5, show_default=True, help="So many policies, the best of the search.")
 @click.option(
-    "--seeds", type=int, default=5, show_default=True, help="Each is trained on so many, after the run's own."
+    "--seeds", type=int, default=5, show_default=True, help="Seeds that each is trained on, after the run's own."
 )
 @click.option(
     "--prefer",
@@ -116,11 +116,11 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
 @click.argument("policy_file", metavar="POLICY", type=FILE)
 @known_dataset_option
 @data_form_options
-@click.option("--seeds", type=int, default=5, show_default=True, help="Every condition is trained on so many seeds.")
+@click.option("--seeds", type=int, default=5, show_default=True, help="Seeds that every condition is trained on.")
 @click.option("--model", help="Name or package.module:factory  [default: the model the policy was found with]")
 @model_option_option
 @click.option("--epochs", type=int, help="In place of the policy's own.")
-@click.option("--train-size", type=int, help="Train on a stratified subset of so many examples (plus validation).")
+@click.option("--train-size", type=int, help="Train on a stratified subset of this many examples (plus validation).")
 @click.option("--out", type=FOLDER, help="[default: results/compare/POLICY-DATASET]")
 @limit_options
 @device_option
@@ -237,7 +237,7 @@ ALL = "all"
 @click.command()
 @click.argument("name", metavar="NAME")
 @click.option(
-    "--seeds", type=int, help="Every condition is trained on so many seeds  [default: 5; cost, and with --quick: 1]"
+    "--seeds", type=int, help="Seeds that every condition is trained on  [default: 5; cost, and with --quick: 1]"
 )
 @click.option("--quick", is_flag=True, help="Short runs on little data: they show that it works, not what comes out.")
 @click.option(

@@ -36,7 +36,7 @@ from autogrow.urls import without_secrets
 @click.option("--trials", type=int, help="How many policies to try  [default: 20]")
 @click.option("--time-budget", metavar="TIME", help="Start no trial after this time, e.g. 30m or 2h; save what runs.")
 @click.option("--compute-budget", metavar="TIME", help="The same for the core-time (GPU-time) of all trials together.")
-@click.option("--max-consecutive-failures", type=int, help="Stop after so many failures in a row  [default: 5]")
+@click.option("--max-consecutive-failures", type=int, help="Stop after this many failures in a row  [default: 5]")
 @click.option(
     "--trial-timeout",
     metavar="TIME|none",
@@ -63,7 +63,7 @@ from autogrow.urls import without_secrets
 @click.option("--epochs", type=int, help="Epochs of a trial  [default: 15 below 10,000 examples, else 10]")
 @click.option("--batch-size", type=int, help="Examples per training step  [default: 128, fewer below 1,024 examples]")
 @click.option("--learning-rate", type=float, help="Where the space does not search it  [default: 0.001]")
-@click.option("--train-size", type=int, help="Train on a stratified subset of so many examples.")
+@click.option("--train-size", type=int, help="Train on a stratified subset of this many examples.")
 @limit_options
 @click.option(
     "--gpus-per-trial",

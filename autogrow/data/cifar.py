@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from autogrow.data.archives import stream_members
 from autogrow.data.arrays import DecodedArrays
 from autogrow.data.catalogue import ENTRIES, CifarFiles, SourceFile
-from autogrow.data.checksums import read_verified, verify_file
+from autogrow.data.official_files import read_verified, stream_members, verify_file
 from autogrow.data.restricted_pickle import load_cifar_pickle
 from autogrow.data.sources import Source, missing_files
 from autogrow.errors import DataError

@@ -14,12 +14,11 @@ from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-from autogrow.data.archives import stream_members
 from autogrow.data.catalogue import ENTRIES, CifarFiles, IdxFiles, SourceFile
-from autogrow.data.checksums import is_intact
 from autogrow.data.cifar import all_exist
 from autogrow.data.idx import existing_file
 from autogrow.data.locations import checked_data_dir, disk_errors, is_not_writable, unfinished_path
+from autogrow.data.official_files import is_intact, stream_members
 from autogrow.data.opening import check_name
 from autogrow.errors import DataError, one_line
 from autogrow.paths import is_npz_name

@@ -16,7 +16,7 @@ import numpy as np
 
 from autogrow.data.arrays import DecodedArrays
 from autogrow.data.catalogue import ENTRIES, DatasetEntry, IdxFiles, SourceFile
-from autogrow.data.checksums import read_verified
+from autogrow.data.official_files import read_verified
 from autogrow.data.sources import Source, missing_files
 from autogrow.errors import DataError, one_line
 

@@ -17,7 +17,7 @@ from autogrow.study.study_database import StudyDatabase
 from ..study.finished_run import ENDINGS, FASTEST, KNEE, MOST_ACCURATE
 from .conftest import contents
 
-HEAVY = ("torch", "ray", "optuna", "numpy", "sklearn", "plotly")
+HEAVY = ("torch", "ray", "optuna", "numpy", "sklearn", "plotly", "matplotlib")
 LOADED = f"print([name for name in {HEAVY} if name in sys.modules])"
 COMMANDS = [[name] for name in cli.commands] + [["data", name] for name in cli.commands["data"].commands] + [[]]
 

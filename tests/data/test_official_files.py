@@ -3,8 +3,8 @@ import tarfile
 
 import pytest
 
-from autogrow.data.archives import stream_members
 from autogrow.data.catalogue import SourceFile
+from autogrow.data.official_files import stream_members
 from autogrow.errors import DataError
 
 from .official_files import md5, tar_bytes
