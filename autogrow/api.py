@@ -36,6 +36,7 @@ from autogrow.inputs import (
     training_settings,
 )
 from autogrow.keywords import checks_types, refuses_unknown
+from autogrow.metrics.objectives import parse_objectives
 from autogrow.models.building import ModelSpec
 from autogrow.models.given import hand_over
 from autogrow.paths import resolved, resolved_dataset
@@ -47,7 +48,6 @@ from autogrow.reading.arrays import Array
 from autogrow.reading.fields import parse_bytes
 from autogrow.study.finding_runs import find_run, named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.objectives import OBJECTIVES, parse_objectives
 from autogrow.study.planning import SearchPlan, plan_search, resume_settings, with_measured_packing
 from autogrow.study.resuming import RESUMABLE_SETTINGS, refuse_changes
 from autogrow.study.run_folder import RunFolder
@@ -101,12 +101,11 @@ class Study:
     @property
     def optuna_study(self) -> optuna.Study:
         """The underlying Optuna study, for everything that Optuna can do with one."""
-        objectives = tuple(OBJECTIVES[name] for name in self.run.settings().objectives)
-        return StudyDatabase.open(self.run.study_location(), objectives).study
+        return StudyDatabase.open(self.run.study_location(), self.run.settings().chosen_objectives).study
 
     @refuses_unknown()
-    def best_policy(self, prefer: str = "accuracy") -> GrowthPolicy:
-        """The policy of the best trial: by "accuracy", "gap", "speed" or "knee"."""
+    def best_policy(self, prefer: str = "score") -> GrowthPolicy:
+        """The policy of the best trial: by "score", "gap", "speed", "knee", or any objective's preference."""
         return export_policy(self.run, prefer=prefer)
 
     @refuses_unknown()
@@ -115,7 +114,7 @@ class Study:
         *,
         top: int = DEFAULT_TOP,
         seeds: int = DEFAULT_SEEDS,
-        prefer: str = "accuracy",
+        prefer: str = "score",
         model: str | None = None,
         data_dir: str | Path | None = None,
         device: str = "auto",
@@ -358,7 +357,7 @@ def plan_new_search(
         "model_options": dict(spec.options),
         "space": content,
         "trials": trials,
-        "objectives": tuple(objective.name for objective in parse_objectives(objectives)),
+        "objectives": tuple(objective.name for objective in parse_objectives(objectives, TASKS[opened.task].score)),
         "training": training_settings(opened, training, epochs, batch_size, learning_rate),
         "working_directory": os.getcwd(),
         "warm_start": read_warm_start(warm_start, content, settings.get("storage")),

@@ -18,7 +18,7 @@ def test_the_default_policy_beside_full_size(dataset):
     found = study["summary"]["from_half_minus"]["static"]["validation_loss"]
     task = "classification" if dataset in ("digits", "mnist") else "regression"
     full = study["summary"]["conditions"]["static"]["validation_loss"]["mean"]
-    yardstick = Yardstick(task, by_loss=True)
+    yardstick = Yardstick(task, objective="loss")
     judgement = judge_seeds(found["mean"], found["standard_error"], found["num_seeds"], full, yardstick)
     row = re.search(rf"^\| {re.escape(ROWS[dataset])} \|.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert row is not None

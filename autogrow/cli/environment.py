@@ -94,7 +94,7 @@ def _other_kinds() -> dict[str, Callable[[], dict[str, str]]]:
         return {**{name: _first_line(load) + _from(PACKAGED, name) for name, load in PACKAGED.items()}, **ours}
 
     def objectives() -> dict[str, str]:
-        from autogrow.study.objectives import OBJECTIVES
+        from autogrow.metrics.objectives import OBJECTIVES
 
         return {name: objective.summary + _from(OBJECTIVES, name) for name, objective in OBJECTIVES.items()}
 

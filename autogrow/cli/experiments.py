@@ -40,8 +40,8 @@ from autogrow.paths import shown
 )
 @click.option(
     "--prefer",
-    metavar="[accuracy|loss]",
-    default="accuracy",
+    metavar="[score|loss|gap|speed|size]",
+    default="score",
     show_default=True,
     help="What is best, in the search and over the seeds.",
 )
@@ -193,22 +193,23 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
 def _run_printer(num_seeds: int, first_seed: int = 0) -> Any:
     """Prints a line for every finished run."""
     from autogrow.experiments.records import FailedRun
-    from autogrow.report import formats
+    from autogrow.metrics import numbers
+    from autogrow.tasks import TASKS
 
     def show(record: Any, experiment: Any, trained_now: bool) -> None:
-        task = experiment.dataset.task
+        score = TASKS[experiment.dataset.task].score
         name = record.condition.partition("@")[0].replace("_", " ")
         seed = f"{experiment.dataset_name}, seed {record.seed} ({record.seed - first_seed + 1} of {num_seeds})"
         if isinstance(record, FailedRun):
             click.echo(f"{seed}  {name:12}  failed: {record.reason}", err=True)
             return
         split = "validation" if record.test_score is None else "test"
-        value = formats.score_with_unit(getattr(record, f"{split}_score"), task)
-        accuracy = f"{split} {formats.score_name(task)} {value}" if record.undefined is None else record.undefined
+        value = score.numbers.with_unit(getattr(record, f"{split}_score"))
+        accuracy = f"{split} {score.title} {value}" if record.undefined is None else record.undefined
         how = f"{record.train_seconds:.1f} train s" if trained_now else "was there already"
         if record.same_run_as is not None:
             how = f"the same network, and run, as {record.same_run_as.replace('_', ' ')}"
-        size = f"{formats.count(record.parameters)} parameters"
+        size = f"{numbers.count(record.parameters)} parameters"
         click.echo(f"{seed}  {name:12}  {accuracy}, {size}, {how}", err=True)
 
     return show

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from autogrow.cli.time_left import TimeLeft, in_words
 from autogrow.errors import shortened
+from autogrow.metrics import numbers
 from autogrow.printing import console
 from autogrow.study.monitor import SearchMonitor
 
@@ -162,20 +163,12 @@ class _TrialWords:
     """What one line says of a trial: the first objective of the search that trials report while they run, and sizes."""
 
     def __init__(self, plan: "SearchPlan") -> None:
-        from autogrow.report import formats
-
-        self._formats = formats
-        self._task = plan.settings.task
         self._first = plan.objectives[0]
 
     def objective(self, metrics: "TrialMetrics") -> str:
         """The first objective's short name and value; nothing where it is measured at the end alone."""
-        known = metrics.by_name()
-        if self._first.metric not in known:
-            return ""
-        value = self._formats.metric(self._first.metric, known[self._first.metric], self._task)
-        unit = self._first.unit_of(self._task)
-        return f"{self._formats.short_title(self._first, self._task)} {value}{f' {unit}' if unit else ''}"
+        value = self._first.value(metrics.by_name())
+        return "" if value is None else f"{self._first.metric.label} {self._first.metric.with_unit(value)}"
 
     def of_running(self, report: "TrialReport") -> str:
         return f"{report.progress:7.0%} {self._sizes(report.metrics)}"
@@ -195,7 +188,7 @@ class _TrialWords:
         nor is a network above a limit."""
         if result.status != "complete" or role == "static":
             return best
-        value = result.metrics.by_name().get(self._first.metric)
+        value = self._first.value(result.metrics.by_name())
         if value is None or any(excess > 0 for excess in result.constraints.values()):
             return best
         candidate = (self._first.sign * value, number, result.metrics)
@@ -205,12 +198,12 @@ class _TrialWords:
         events = metrics.num_events
         return (
             f"{self.objective(metrics):16}  {self._train_time(metrics.train_seconds):>7}  "
-            f"{self._formats.count(metrics.parameters):>5} params  {events} {'event' if events == 1 else 'events'}"
+            f"{numbers.count(metrics.parameters):>5} params  {events} {'event' if events == 1 else 'events'}"
         )
 
     def _train_time(self, seconds: float | None) -> str:
         is_long = seconds is not None and seconds >= 10_000
-        return in_words(seconds) if is_long else f"{self._formats.seconds(seconds)} s"
+        return in_words(seconds) if is_long else f"{numbers.seconds(seconds)} s"
 
 
 def _head(number: int, role: str) -> str:

@@ -81,8 +81,8 @@ def report(run_path: str | None, html: Path | None, overwrite: bool, storage: st
 @click.option("--trial", type=int, help="The trial with this number.")
 @click.option(
     "--prefer",
-    metavar="[accuracy|gap|speed|loss|size|flops|latency|knee]",
-    help="The best trial in this respect  [default: accuracy]",
+    metavar="[score|gap|speed|loss|size|flops|latency|knee]",
+    help="The best trial in this respect  [default: score]",
 )
 @click.option("--to", "target", default="policy.yaml", show_default=True, type=FILE)
 @click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")
@@ -100,7 +100,7 @@ def export(
     """Write a trial's policy to a file that trains anywhere. Without RUN, of the newest run in results."""
     from autogrow.export.policies import export_policy, save_policy
     from autogrow.outputs import is_standard_output
-    from autogrow.report.formats import score_name
+    from autogrow.tasks import TASKS
 
     run = chosen_run(run_path, storage)
     policy = export_policy(run, trial=trial, prefer=prefer)
@@ -112,7 +112,7 @@ def export(
         return
     found = policy.found_by or {}
     metrics = found.get("metrics", {})
-    name = score_name(run.settings().task)
+    name = TASKS[run.settings().task].score.title
     click.echo(
         f"{target}: trial {found.get('trial')}, validation {name} {metrics['validation_score']:.4f}, "
         f"gap {metrics['generalization_gap']:+.4f}, {metrics['train_seconds']:.1f} train seconds"

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from autogrow.experiments.results import Results
-from autogrow.report import formats
 from autogrow.report.judging import Judgement, Yardstick, judge_seeds
 
 
@@ -25,7 +24,7 @@ def judged(results: Results, yardstick: Yardstick) -> dict[str, Judgement]:
 def findings(results: Results, yardstick: Yardstick) -> tuple[str, ...]:
     """A line for the subject beside every control; one alone where the subject has learned nothing."""
     subject, title = results.design.subject, results.design.title(results.design.subject).capitalize()
-    name = f"By {results.design.split} {formats.score_name(results.task)}"
+    name = f"By {results.design.split} {results.score.title}"
     if _at_chance(results, subject, yardstick):
         return (f"Nothing was learned: {title} is not above chance ({yardstick.chance}), so nothing is compared.",)
     verdicts = judged(results, yardstick)

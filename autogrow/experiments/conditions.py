@@ -14,6 +14,7 @@ from torch import nn
 
 from autogrow.data.dataset import Dataset
 from autogrow.experiments.records import RunRecord
+from autogrow.metrics.objectives import SCORE_OF_ANY_TASK
 from autogrow.models.building import ModelSpec
 from autogrow.paths import is_npz_name
 from autogrow.policy.execution import Execution
@@ -56,13 +57,13 @@ class Experiment:
     def _scales_targets(self) -> bool:
         return self.standardizes_targets and TASKS[self.dataset.task].standardizes_targets
 
-    def yardstick(self, split: Literal["test", "validation"], *, by_loss: bool = False) -> Yardstick:
+    def yardstick(self, split: Literal["test", "validation"], objective: str = SCORE_OF_ANY_TASK) -> Yardstick:
         """What results that are read on a split are compared by."""
         if split == "test":
             number = self.dataset.num_test
         else:
             number = len(self.dataset.split(seed=SPLIT_SEED, train_size=self.train_size)[1])
-        return Yardstick(self.dataset.task, by_loss, number, self.dataset.chance_level())
+        return Yardstick(self.dataset.task, objective, number, self.dataset.chance_level())
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, as plain data without paths."""

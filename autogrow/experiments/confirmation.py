@@ -23,6 +23,8 @@ from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page
+from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of, preferences, preferred
+from autogrow.metrics.scores import SCORES
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import DEFAULT, STATIC, default_policy, static_policy
@@ -32,17 +34,17 @@ from autogrow.report.confirmed import PAIRED, RECIPE
 from autogrow.report.judging import Yardstick
 from autogrow.report.verdict import judge_confirmation
 from autogrow.study.choosing import found_by, is_feasible, need_candidate, policy_of, ranked
-from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.trial_record import SEARCHED, TrialRecord
+from autogrow.tasks import TASKS
 
 KIND = "confirmation"
 DEFAULT_TOP, MOST_TOP = 5, 20
 DEFAULT_SEEDS = 5
-METRICS = {"accuracy": "validation_score", "loss": "validation_loss"}
-"""What a policy may be chosen by."""
+NOT_MEASURED = {"flops", "latency_ms", "memory_bytes"}
+"""Metrics of searches that the runs here do not measure."""
 SEED_LIMIT = 2**32
 
 
@@ -98,11 +100,11 @@ class _Found:
         changes = {"training": self.settings.training, "found_by": where}
         return default_policy().within(self.settings.limits).model_copy(update=changes)
 
-    def read(self, results: Results, metric: str, yardstick: Yardstick) -> Confirmed:
+    def read(self, results: Results, objective: Objective, yardstick: Yardstick) -> Confirmed:
         """The results beside what the search had read."""
         searched = self.controls | {each.condition: each.searched for each in self.candidates}
         names = tuple(each.condition for each in self.candidates)
-        return Confirmed(results, metric, names, searched, yardstick, self.default_is_feasible)
+        return Confirmed(results, objective, names, searched, yardstick, self.default_is_feasible)
 
 
 def confirm_policies(
@@ -110,7 +112,7 @@ def confirm_policies(
     *,
     top: int = DEFAULT_TOP,
     num_seeds: int = DEFAULT_SEEDS,
-    prefer: str = "accuracy",
+    prefer: str = SCORE_OF_ANY_TASK,
     model: str | None = None,
     data_dir: Path | None = None,
     device: str = "cpu",
@@ -132,12 +134,10 @@ def confirm_policies(
     check_num_seeds(num_seeds)
     if not 1 <= top <= MOST_TOP:
         raise UsageError(f"top is {top}, not between 1 and {MOST_TOP}")
-    if prefer not in METRICS:
-        raise UsageError(unknown_name("preference", prefer, METRICS))
-    metric = METRICS[prefer]
-    found = _read_run(run, top, prefer)
+    objective = _objective(run, prefer)
+    found = _read_run(run, top, objective)
     experiment, design = _experiment(found, model or run.model_name, data_dir, device), _design(found)
-    yardstick = experiment.yardstick("validation", by_loss=prefer == "loss")
+    yardstick = experiment.yardstick("validation", objective.name)
     if design.first_seed + num_seeds > SEED_LIMIT:
         raise UsageError(
             f"seeds is {num_seeds}: the run's seed is {found.settings.seed}, and the last one is 2**32 - 1"
@@ -146,7 +146,7 @@ def confirm_policies(
 
     def pages(results: Results, heading: str) -> Pages:
         heading = f"{run.name} on other seeds"
-        confirmed = found.read(results, metric, yardstick)
+        confirmed = found.read(results, objective, yardstick)
         page = markdown_page(heading, (confirmed.table(), confirmed.policies_table()), confirmed.findings())
         figures = score_pictures(results, heading)
         return Pages(page, figures, _data(found, confirmed), _best_policy(found, confirmed))
@@ -159,7 +159,7 @@ def confirm_policies(
     )
     if results is None:
         return None
-    confirmed = found.read(results, metric, yardstick)
+    confirmed = found.read(results, objective, yardstick)
     return Confirmation(confirmed, folder, _best_policy(found, confirmed))
 
 
@@ -173,28 +173,38 @@ def _default_place(run: RunFolder) -> Path:
     return run.path / KIND if run.is_here else Path("results") / KIND / run.name
 
 
-def _read_run(run: RunFolder, number: int, preference: str) -> _Found:
-    settings, metric = run.settings(), METRICS[preference]
-    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
-    trials = StudyDatabase.open(run.study_location(), objectives).trials()
-    chosen = [trial for trial in ranked(trials, preference) if TrialRecord(trial).role != DEFAULT][:number]
+def _objective(run: RunFolder, preference: str) -> Objective:
+    """What policies are chosen by. Raises `UsageError` for what there is not, or is not measured here."""
+    score = TASKS[run.settings().task].score
+    known = [name for name, each in preferences().items() if not NOT_MEASURED & {each.metric.name, *each.metric.needs}]
+    if preference not in (*SCORES, *known):
+        raise UsageError(unknown_name("preference", preference, (score.name, *known)))
+    return objective_of(preferred(preference, score).name, score)
+
+
+def _read_run(run: RunFolder, number: int, objective: Objective) -> _Found:
+    settings = run.settings()
+    trials = StudyDatabase.open(run.study_location(), settings.chosen_objectives).trials()
+    chosen = [trial for trial in ranked(trials, objective.preference) if TrialRecord(trial).role != DEFAULT][:number]
     need_candidate(chosen[0] if chosen else None, run)
     roles = {TrialRecord(trial).role: trial for trial in trials if trial.state.name == "COMPLETE"}
     names = {DEFAULT: DEFAULT, STATIC: FULL}
-    controls = {name: TrialRecord(roles[role]).metrics.get(metric) for role, name in names.items() if role in roles}
+    controls = {
+        name: objective.value(TrialRecord(roles[role]).metrics) for role, name in names.items() if role in roles
+    }
     return _Found(
         run,
         settings,
-        tuple(_candidate(trial, run, settings, metric) for trial in chosen),
+        tuple(_candidate(trial, run, settings, objective) for trial in chosen),
         {name: value for name, value in controls.items() if value is not None},
         DEFAULT not in roles or is_feasible(roles[DEFAULT]),
     )
 
 
-def _candidate(trial: Any, run: RunFolder, settings: SearchSettings, metric: str) -> _Candidate:
+def _candidate(trial: Any, run: RunFolder, settings: SearchSettings, objective: Objective) -> _Candidate:
     record, policy = TrialRecord(trial), policy_of(trial, run, settings)
     training = policy.training or settings.training
-    return _Candidate(trial.number, record.role, policy, training, record.metrics[metric])
+    return _Candidate(trial.number, record.role, policy, training, objective.value(record.metrics) or 0.0)
 
 
 def _experiment(found: _Found, named: str | None, data_dir: Path | None, device: str) -> Experiment:

@@ -7,9 +7,19 @@ from typing import Any
 from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import PairedDifference
-from autogrow.experiments.tables import caption_of, columns_of, loss_cell, p_value_cell, score_cell, seconds_cell
+from autogrow.experiments.tables import (
+    caption_of,
+    columns_of,
+    difference_cells,
+    loss_cell,
+    metric_cell,
+    score_cell,
+    seconds_cell,
+)
+from autogrow.metrics import numbers
+from autogrow.metrics.numbers import MISSING
+from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import DEFAULT
-from autogrow.report import formats
 from autogrow.report.judging import Yardstick, judge_seeds
 from autogrow.report.tables import Table
 from autogrow.report.verdict import Paired, judge_confirmation, subject_of
@@ -27,10 +37,10 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Confirmed:
-    """Results on other seeds, read by the metric that policies are chosen by."""
+    """Results on other seeds, read by the objective that policies are chosen by."""
 
     results: Results
-    metric: str
+    objective: Objective
     candidates: tuple[str, ...]
     """Conditions of what the search tried, its best first."""
     searched: Mapping[str, float]
@@ -41,13 +51,18 @@ class Confirmed:
     """Whether the default policy keeps to the run's limits; it cannot be chosen where not."""
 
     @property
+    def metric(self) -> str:
+        """The name of what policies are chosen by."""
+        return self.objective.metric.name
+
+    @property
     def by_score(self) -> bool:
         return self.metric == self.results.score_metric
 
     @property
     def best(self) -> str | None:
         """The policy with the best mean of those that failed under no seed. The full network is none."""
-        number, sign = len(self.results.seeds), 1 if self.by_score else -1
+        number, sign = len(self.results.seeds), self.objective.sign
         eligible = (DEFAULT, *self.candidates) if self.default_is_feasible else self.candidates
         values = {name: self.results.values(name, self.metric) for name in eligible}
         scores = {name: sign * sum(each) for name, each in values.items() if len(each) == number}
@@ -78,7 +93,7 @@ class Confirmed:
         means = {name: spread.mean for name in rivals if (spread := self.results.spread(name, self.metric)) is not None}
         if best is None or not means:
             return None
-        rival = (max if self.by_score else min)(means, key=lambda name: means[name])
+        rival = max(means, key=lambda name: self.objective.sign * means[name])
         difference = self.results.between(best, rival, self.metric)
         return None if difference is None else self._paired(best, rival, difference)
 
@@ -94,7 +109,7 @@ class Confirmed:
             subject=subject_of(mean(best, "num_events") or 0.0, *sizes),
             other=self._title(rival),
             task=self.results.task,
-            by_loss=not self.by_score,
+            objective=self.objective.name,
             mean=mean(best, self.metric) or 0.0,
             other_mean=mean(rival, self.metric) or 0.0,
             score=mean(best, self.results.score_metric),
@@ -118,9 +133,8 @@ class Confirmed:
         """One row per condition."""
         results = self.results
         difference = f"{self._metric_name} - default"
-        columns = columns_of(
-            "policy", self._score_title, "loss", "in search", "train s", "compute", difference, "s.e.", "p"
-        )
+        titles = (self._own_title, "in search", "train s", "compute", difference, "s.e.", "p")
+        columns = columns_of("policy", results.score.heading, "loss", *(title for title in titles if title))
         rows = tuple(self._row(condition) for condition in results.design.conditions)
         failures = "".join(
             f" {results.design.title(each.condition).capitalize()} failed under seed {each.seed}: {each.reason}."
@@ -131,7 +145,8 @@ class Confirmed:
     def table_for_terminal(self) -> Table:
         """The same without what has no room there: seconds, and what policies are not chosen by."""
         whole = self.table()
-        hidden = ("train s", "loss" if self.by_score else self._score_title)
+        chosen_by = {self.results.score_metric: self.results.score.heading, self.results.loss_metric: "loss"}
+        hidden = {"train s", *chosen_by.values()} - {chosen_by.get(self.metric)}
         shown = [place for place, column in enumerate(whole.columns) if column.title not in hidden]
         rows = tuple(tuple(row[place] for place in shown) for row in whole.rows)
         return replace(whole, columns=tuple(whole.columns[place] for place in shown), rows=rows)
@@ -161,24 +176,25 @@ class Confirmed:
         results, name = self.results, condition.name
         compute = results.spread(name, "compute")
         difference = None if name == DEFAULT else results.between(name, DEFAULT, self.metric)
-        p_value = None if difference is None else difference.p_value
+        metric = self.objective.metric
         return (
             condition.title,
-            score_cell(results.spread(name, results.score_metric), results.task),
+            score_cell(results.spread(name, results.score_metric), results.score),
             loss_cell(results.spread(name, results.loss_metric)),
-            self._value(self.searched.get(name)),
+            *([metric_cell(results.spread(name, self.metric), metric)] if self._own_title else []),
+            metric.text(self.searched.get(name)),
             seconds_cell(results.spread(name, "train_seconds")),
-            formats.MISSING if compute is None else f"{compute.mean:.3f}",
-            formats.MISSING if difference is None else self._signed(difference.mean),
-            formats.MISSING if difference is None else self._value(difference.standard_error),
-            formats.MISSING if p_value is None else p_value_cell(p_value),
+            MISSING if compute is None else f"{compute.mean:.3f}",
+            *difference_cells(difference, metric.numbers or numbers.SIGNIFICANT),
         )
 
     def _said_of_best(self, best: str) -> str:
         number, mean = len(self.results.seeds), self.results.spread(best, self.metric)
         seeds = "one other seed" if number == 1 else f"{number} other seeds"
-        value = f"{self._value(None if mean is None else mean.mean)}{self._unit}"
-        where = f"the {'highest' if self.by_score else 'lowest'} mean {self._metric_name} over {seeds}, {value}"
+        value = self.objective.metric.with_unit(None if mean is None else mean.mean)
+        where = (
+            f"the {'highest' if self.objective.sign > 0 else 'lowest'} mean {self._metric_name} over {seeds}, {value}"
+        )
         if best == DEFAULT:
             return f"Of the policies, the default one has {where}: none that the search found has more."
         said = f"Of the policies, {self.results.design.title(best)} has {where}"
@@ -192,7 +208,7 @@ class Confirmed:
         number = len(self.candidates)
         if number == 1 or difference.p_value is None or difference.p_value * number < SIGNIFICANT:
             return ""
-        p_value = p_value_cell(difference.p_value)
+        p_value = numbers.p_value(difference.p_value)
         return f"; as the best of {number} it was chosen by these seeds, and p {p_value} is not below 0.05 / {number}"
 
     def _said_of_full(self, best: str) -> str:
@@ -216,7 +232,7 @@ class Confirmed:
         if not default:
             return f"{said}."
         fell, shared = _mean_change(pairs), _mean_change(default)
-        is_luck = fell < min(0.0, shared) if self.by_score else fell > max(0.0, shared)
+        is_luck = self.objective.sign * fell < min(0.0, self.objective.sign * shared)
         luck = " What they lost beyond it is the luck of being chosen." if is_luck else ""
         return f"{said}; the default policy, which was not chosen, {self._in_both(default)}.{luck}"
 
@@ -227,7 +243,8 @@ class Confirmed:
 
     def _in_both(self, pairs: list[tuple[float, float]]) -> str:
         then, now = (sum(pair[place] for pair in pairs) / len(pairs) for place in (0, 1))
-        return f"{self._value(then)}{self._unit} in the search, {self._value(now)}{self._unit} with other seeds"
+        written = self.objective.metric.with_unit
+        return f"{written(then)} in the search, {written(now)} with other seeds"
 
     def _beside(self, best: str, other: str, difference: PairedDifference) -> str:
         """How the best stands beside another condition, in the words that every command has for it."""
@@ -237,22 +254,14 @@ class Confirmed:
         return judgement.beside(self._title(other))
 
     @property
-    def _score_title(self) -> str:
-        return formats.score_name(self.results.task) + (" %" if self.results.task == "classification" else "")
+    def _own_title(self) -> str:
+        """Of a column for what policies are chosen by; empty where the table has that anyway."""
+        shown = (self.results.score_metric, self.results.loss_metric)
+        return "" if self.metric in shown else self.objective.metric.heading
 
     @property
     def _metric_name(self) -> str:
-        return formats.score_name(self.results.task) if self.by_score else "loss"
-
-    @property
-    def _unit(self) -> str:
-        return " %" if self.by_score and self.results.task == "classification" else ""
-
-    def _value(self, value: float | None) -> str:
-        return formats.score(value, self.results.task) if self.by_score else formats.significant(value)
-
-    def _signed(self, value: float) -> str:
-        return formats.gap(value, self.results.task) if self.by_score else f"{value:+.3g}"
+        return self.objective.metric.heading
 
 
 def _mean_change(pairs: list[tuple[float, float]]) -> float:

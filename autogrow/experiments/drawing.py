@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from autogrow.data.catalogue import Task
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import spread
-from autogrow.report import formats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +103,7 @@ def score_marks(results: Results) -> tuple[ScoreMark, ...]:
         compute = results.by_seed(condition.name, "compute")
         score = results.by_seed(condition.name, results.score_metric)
         shown = [seed for seed in compute if seed in score]  # a score may be undefined
-        points = tuple((compute[seed], formats.in_points(score[seed], results.task)) for seed in shown)
+        points = tuple((compute[seed], results.score.numbers.shown(score[seed])) for seed in shown)
         if points:
             across, up = (spread([point[place] for point in points]) for place in (0, 1))
             marks.append(ScoreMark(condition.title, points, (across.mean, up.mean), up.std))
@@ -152,7 +150,7 @@ def draw_scores(results: Results, heading: str) -> str:
         for index, (mark, shift) in enumerate(zip(marks, shifts, strict=True)):
             _draw_mark(axes, mark, shift, index)
         axes.set_xlabel(f"training FLOPs, 1 being those of {results.design.title(results.design.unit)}")
-        axes.set_ylabel(_score_title(results.task, results.design.split))
+        axes.set_ylabel(f"{results.design.split} {results.score.axis}")
         axes.margins(x=0.08, y=0.08)
         axes.set_xlim(left=0)
 
@@ -319,7 +317,3 @@ def _colour(index: int) -> str:
 
 def _marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
-
-
-def _score_title(task: Task, split: str) -> str:
-    return f"{split} accuracy (%)" if task == "classification" else f"{split} R²"

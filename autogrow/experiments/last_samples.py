@@ -8,7 +8,8 @@ import numpy as np
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import Spread, spread
 from autogrow.experiments.tables import caption_of, columns_of, loss_cell
-from autogrow.report import formats
+from autogrow.metrics import numbers
+from autogrow.metrics.numbers import MISSING
 from autogrow.report.tables import Table
 
 NUM_SAMPLES = 10
@@ -58,14 +59,14 @@ def last_samples_table(
 
 def _cells(found: LastSamples | None, unit: LastSamples | None) -> Sequence[str]:
     if found is None:
-        return (formats.MISSING,) * 4
-    ratio = formats.MISSING if unit is None else formats.significant(found.mean.mean / unit.mean.mean)
-    return loss_cell(found.mean), formats.significant(found.median), formats.significant(found.std.mean), ratio
+        return (MISSING,) * 4
+    ratio = MISSING if unit is None else numbers.significant(found.mean.mean / unit.mean.mean)
+    return loss_cell(found.mean), numbers.significant(found.median), numbers.significant(found.std.mean), ratio
 
 
 def _published(values: tuple[float, float] | None) -> tuple[str, str]:
     if values is None:
-        return formats.MISSING, formats.MISSING
+        return MISSING, MISSING
     return f"{values[0]:g}", f"{values[1]:g}"
 
 

@@ -7,12 +7,11 @@ validation accuracy: which has the smaller gap.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from autogrow.data.catalogue import Task
 from autogrow.experiments.records import RunCurve
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import Spread, spread
-from autogrow.experiments.tables import caption_of, columns_of, loss_cell, score_cell
-from autogrow.report import formats
+from autogrow.experiments.tables import caption_of, columns_of, gap_cell, loss_cell, score_cell
+from autogrow.metrics.scores import Score
 from autogrow.report.tables import Table
 
 NUM_LEVELS = 4
@@ -27,7 +26,7 @@ class Shown:
 
     title: str
     read: Callable[[Reading], float]
-    cell: Callable[[Spread | None, Task], str]
+    cell: Callable[[Spread | None, Score], str]
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ def _gap(reading: Reading) -> float:
 
 
 VALIDATION_LOSS = Shown(
-    "Validation loss", lambda reading: reading["validation_loss"], lambda found, task: loss_cell(found)
+    "Validation loss", lambda reading: reading["validation_loss"], lambda found, score: loss_cell(found)
 )
-VALIDATION_SCORE = Shown("Validation accuracy", lambda reading: reading["validation_score"], score_cell)
-GAP = Shown("Generalization gap", _gap, lambda found, task: score_cell(found, task, signed=True))
+VALIDATION_SCORE = Shown("Validation {score}", lambda reading: reading["validation_score"], score_cell)
+GAP = Shown("Generalization gap", _gap, gap_cell)
 AT_EQUAL_TRAIN_SCORE = Matching("train_score", "train", (VALIDATION_LOSS, VALIDATION_SCORE))
 AT_EQUAL_VALIDATION_SCORE = Matching("validation_score", "validation", (GAP,))
 
@@ -66,13 +65,12 @@ def _matched_table(results: Results, matching: Matching, shown: Shown) -> Table:
         for level in found:
             readings = [reading for curve in curves if (reading := first_at(curve, matching.by, level)) is not None]
             read = [shown.read(reading) for reading in readings]
-            cells.append(shown.cell(spread(read) if read else None, results.task))
+            cells.append(shown.cell(spread(read) if read else None, results.score))
         rows.append((condition.title, *cells))
-    titles = [f"at {formats.score(level, results.task)}" for level in found]
-    note = (
-        f"Read at the first measurement with that {matching.title} accuracy; the highest is one that every run reached."
-    )
-    caption = caption_of(f"{shown.title} at equal {matching.title} accuracy", results)
+    titles = [f"at {results.score.numbers.text(level)}" for level in found]
+    equal = f"{matching.title} {results.score.title}"
+    note = f"Read at the first measurement with that {equal}; the highest is one that every run reached."
+    caption = caption_of(f"{shown.title.format(score=results.score.title)} at equal {equal}", results)
     return Table(caption, columns_of("network", *titles), tuple(rows), note)
 
 

@@ -1,7 +1,7 @@
 """What is kept of one training run of an experiment: numbers, and the shape of the network that came out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from autogrow.errors import RunFolderError
@@ -54,7 +54,7 @@ class FailedRun:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished training run. Accuracy is R² for regression; train metrics are of all that was trained on.
+    """One finished training run; train metrics are of all that was trained on.
 
     Where validation was kept apart, train metrics are over as many training examples as validation has.
     """
@@ -128,6 +128,10 @@ class RunRecord:
             trained_on=trained_on,
             curve=RunCurve.of(result) if keeps_curve else None,
         )
+
+    def trial_metrics(self) -> dict[str, Any]:
+        """What was measured by the names that trials of searches have for it."""
+        return {**asdict(replace(self, curve=None)), "generalization_gap": self.train_minus_validation_score}
 
     def to_dict(self) -> dict[str, Any]:
         gaps = {name: getattr(self, name) for name in _GAPS}

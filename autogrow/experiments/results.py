@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from autogrow.data.catalogue import Task
 from autogrow.experiments.conditions import Design
 from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.experiments.statistics import PairedDifference, Spread, paired_difference, spread
+from autogrow.metrics.metric import Metric, metrics_of
+from autogrow.metrics.objectives import OBJECTIVES
+from autogrow.metrics.scores import Score
+from autogrow.tasks import TASKS
 
 TRAIN_METRICS = (
     "train_score", "train_loss", "train_seconds", "training_flops", "compute", "steps", "parameters", "num_events",
@@ -19,20 +22,25 @@ TRAIN_METRICS = (
 class Results:
     """What came out of every condition over the same seeds. Runs that failed count for no mean and no difference."""
 
-    task: Task
+    task: str
     design: Design
     runs: tuple[RunRecord, ...]
     failures: tuple[FailedRun, ...] = ()
 
     @classmethod
-    def of(cls, task: Task, design: Design, outcomes: Sequence[Outcome]) -> Self:
+    def of(cls, task: str, design: Design, outcomes: Sequence[Outcome]) -> Self:
         """Results of what came out of all runs."""
         runs = tuple(outcome for outcome in outcomes if isinstance(outcome, RunRecord))
         return cls(task, design, runs, tuple(outcome for outcome in outcomes if isinstance(outcome, FailedRun)))
 
     @property
+    def score(self) -> Score:
+        """How the score is called and written."""
+        return TASKS[self.task].score
+
+    @property
     def score_metric(self) -> str:
-        """The accuracy that conditions are judged by, and so on."""
+        """The score that conditions are judged by, and so on."""
         return f"{self.design.split}_score"
 
     @property
@@ -60,10 +68,23 @@ class Results:
         """A metric of a condition's runs, as far as it was measured."""
         runs = self.of_condition(condition)
         if metric != "compute":
-            read = {run.seed: getattr(run, metric) for run in runs}
+            read = {run.seed: self._read(run, metric) for run in runs}
             return {seed: float(value) for seed, value in read.items() if value is not None}
         units = {run.seed: run.training_flops for run in self.of_condition(self.design.unit)}
         return {run.seed: run.training_flops / units[run.seed] for run in runs if run.seed in units}
+
+    def _read(self, run: RunRecord, metric: str) -> float | None:
+        """A metric by the name that records have for it, or by that of a trial's."""
+        if metric in self.metrics:
+            value: float | None = getattr(run, metric)
+            return value
+        return self.trial_metrics[metric].value(run.trial_metrics())
+
+    @property
+    def trial_metrics(self) -> dict[str, Metric]:
+        """What trials of searches are measured by, and optimized for, by name."""
+        added = (each.of(self.score).metric for _, each in OBJECTIVES.items())
+        return {**{metric.name: metric for metric in added}, **metrics_of(self.score)}
 
     def values(self, condition: str, metric: str) -> list[float]:
         """A metric of a condition, one per seed, in the order of seeds."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from autogrow.data.catalogue import Task
 from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import PairedDifference, Spread
-from autogrow.report import formats
+from autogrow.metrics import numbers
+from autogrow.metrics.metric import GAP, LOSS, SCORE, Metric
+from autogrow.metrics.numbers import MISSING, NumberFormat
+from autogrow.metrics.scores import Score
 from autogrow.report.tables import Column, Table
 
 UNDEFINED = "undefined"
@@ -14,30 +16,30 @@ UNDEFINED = "undefined"
 
 def results_tables(results: Results) -> tuple[Table, ...]:
     """What was reached, what it took, and the paired differences."""
-    return quality_table(results), cost_table(results), differences_table(results)
+    return quality_table(results), training_cost_table(results), paired_differences_table(results)
 
 
 def quality_table(results: Results) -> Table:
     """Held-out and train metrics, one row per condition; what no run has defined is called that."""
-    task, accuracy, split = results.task, _score_title(results.task), results.design.split
-    titles = (f"{split} {accuracy}", f"{split} loss", f"train {accuracy}", "gap")
+    score, split = results.score, results.design.split
+    titles = (f"{split} {score.heading}", f"{split} loss", f"train {score.heading}", "gap")
     metrics = results.score_metric, results.loss_metric, "train_score", results.gap_metric
     rows = []
     for condition in results.design.conditions:
         held_out, loss, train, gap = (results.spread(condition.name, name) for name in metrics)
-        absent = UNDEFINED if results.of_condition(condition.name) else formats.MISSING
+        absent = UNDEFINED if results.of_condition(condition.name) else MISSING
         cells = (
-            absent if held_out is None else score_cell(held_out, task),
+            absent if held_out is None else score_cell(held_out, score),
             absent if loss is None else loss_cell(loss),
-            score_cell(train, task),
-            absent if gap is None else score_cell(gap, task, signed=True),
+            score_cell(train, score),
+            absent if gap is None else gap_cell(gap, score),
         )
         rows.append((condition.title, *cells))
     caption = caption_of(f"On the {split} split", results)
     return Table(caption, columns_of("condition", *titles), tuple(rows), _note(results))
 
 
-def cost_table(results: Results) -> Table:
+def training_cost_table(results: Results) -> Table:
     """Time, compute and size, one row per condition."""
     columns = columns_of("condition", "train s", "compute", "steps", "params", "events")
     return Table(
@@ -56,32 +58,33 @@ def _costs(results: Results, condition: Condition) -> tuple[str, ...]:
     return (
         seconds_cell(seconds),
         _numbers(compute, 3),
-        formats.MISSING if steps is None else f"{steps.mean:,.0f}",
-        formats.MISSING if parameters is None else formats.count(parameters.mean),
-        formats.MISSING if events is None else f"{events.mean:.1f}",
+        MISSING if steps is None else f"{steps.mean:,.0f}",
+        MISSING if parameters is None else numbers.count(parameters.mean),
+        MISSING if events is None else f"{events.mean:.1f}",
     )
 
 
 def seconds_cell(spread: Spread | None) -> str:
     """Mean and deviation of seconds; a dash where every run failed, as in all cells."""
     if spread is None:
-        return formats.MISSING
-    mean = formats.seconds(spread.mean)
+        return MISSING
+    mean = numbers.seconds(spread.mean)
     digits = len(mean.partition(".")[2])
     return _with_spread(mean, None if spread.std is None else f"{spread.std:,.{digits}f}")
 
 
-def differences_table(results: Results) -> Table:
+def paired_differences_table(results: Results) -> Table:
     """The subject minus every control, paired by seed."""
-    accuracy = "accuracy (points)" if results.task == "classification" else "R²"
-    split = results.design.split
-    titles = (f"{split} {accuracy}", "s.e.", "p", f"{split} loss", "s.e.", "p", "n")
+    split, score = results.design.split, results.score
+    unit = f" ({score.numbers.difference_unit})" if score.numbers.difference_unit else ""
+    titles = (f"{split} {score.title}{unit}", "s.e.", "p", f"{split} loss", "s.e.", "p", "n")
     subject = results.design.title(results.design.subject)
     rows, notes = [], []
     for control in results.design.controls:
         by_score, by_loss = (results.difference(control.name, name) for name in results.metrics[:2])
         number = "0" if by_score is None else str(by_score.num_seeds)
-        rows.append((control.title, *_difference(by_score, results.task), *_difference(by_loss, None), number))
+        cells = (*difference_cells(by_score, score.numbers), *difference_cells(by_loss, numbers.SIGNIFICANT))
+        rows.append((control.title, *cells, number))
         notes += [each.note for each in (by_score, by_loss) if each is not None and each.note]
     legend = "s.e.: standard error of the mean; p: two-sided paired t-test over n seeds, not corrected for several."
     note = " ".join([legend, *(f"–: {text}." for text in dict.fromkeys(notes))])
@@ -90,21 +93,16 @@ def differences_table(results: Results) -> Table:
     )
 
 
-def _difference(difference: PairedDifference | None, task: Task | None) -> tuple[str, str, str]:
-    """Mean, standard error and p; of an accuracy where there is a task, of a loss where not."""
+def difference_cells(difference: PairedDifference | None, written: NumberFormat) -> tuple[str, str, str]:
+    """A paired difference as every table has it: its mean, the standard error of that, and p; dashes for what is not.
+
+    Args:
+        written: How the metric is written that differs.
+    """
     if difference is None:
-        return formats.MISSING, formats.MISSING, formats.MISSING
-    error, p_value = difference.standard_error, difference.p_value
-    if task is None:
-        cells = f"{difference.mean:+.3g}", formats.significant(error)
-    else:
-        cells = formats.gap(difference.mean, task), formats.score(error, task)
-    return *cells, formats.MISSING if p_value is None else p_value_cell(p_value)
-
-
-def p_value_cell(value: float) -> str:
-    """Three digits; a power of ten below a thousandth."""
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+        return MISSING, MISSING, MISSING
+    error = written.text(difference.standard_error)
+    return written.signed(difference.mean), error, numbers.p_value(difference.p_value)
 
 
 def markdown(results: Results, heading: str) -> str:
@@ -151,30 +149,31 @@ def _note(results: Results) -> str:
     return f"{lines}."
 
 
-def _score_title(task: Task) -> str:
-    return "accuracy %" if task == "classification" else "R²"
+def score_cell(spread: Spread | None, score: Score) -> str:
+    """Mean and deviation of a score."""
+    return metric_cell(spread, SCORE.of(score))
 
 
-def score_cell(spread: Spread | None, task: Task, *, signed: bool = False) -> str:
-    """Mean and deviation of an accuracy, or of a gap, which has a sign."""
-    if spread is None:
-        return formats.MISSING
-    mean = formats.gap(spread.mean, task) if signed else formats.score(spread.mean, task)
-    return _with_spread(mean, None if spread.std is None else formats.score(spread.std, task))
+def gap_cell(spread: Spread | None, score: Score) -> str:
+    """Mean and deviation of a difference of two scores, which has a sign."""
+    return metric_cell(spread, GAP.of(score))
 
 
 def loss_cell(spread: Spread | None) -> str:
     """Mean and deviation with three significant digits: losses span orders of magnitude."""
+    return metric_cell(spread, LOSS)
+
+
+def metric_cell(spread: Spread | None, metric: Metric) -> str:
+    """Mean and deviation of a metric."""
     if spread is None:
-        return formats.MISSING
-    return _with_spread(
-        formats.significant(spread.mean), None if spread.std is None else formats.significant(spread.std)
-    )
+        return MISSING
+    return _with_spread(metric.text(spread.mean), None if spread.std is None else metric.deviation(spread.std))
 
 
 def _numbers(spread: Spread | None, digits: int) -> str:
     if spread is None:
-        return formats.MISSING
+        return MISSING
     return _with_spread(f"{spread.mean:.{digits}f}", None if spread.std is None else f"{spread.std:.{digits}f}")
 
 

@@ -3,26 +3,32 @@
 from pathlib import Path
 
 from autogrow.errors import UsageError
+from autogrow.metrics.objectives import KNEE, SCORE_OF_ANY_TASK, preferred
 from autogrow.outputs import check_output
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.choosing import best_trial, need_candidate, policy_of, trial_by_number
-from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import StudyDatabase
+from autogrow.tasks import TASKS
 
 
 def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | None = None) -> GrowthPolicy:
-    """The policy of one trial, by number or by preference (accuracy unless told otherwise), with where it was found.
+    """The policy of one trial, with where it was found: by number, or by preference (of the score, if none is given).
 
-    Raises `UsageError` when both are given or the trial has no result, `RunFolderError` when no trial has finished.
+    Raises `UsageError` when both are given, the trial has no result or there is no such preference, `RunFolderError`
+    when no trial has finished.
     """
     if trial is not None and prefer is not None:
         raise UsageError(f"--trial {trial} and --prefer {prefer} both choose the trial: give one of them")
     settings = run.settings()
-    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
+    objectives = settings.chosen_objectives
     trials = StudyDatabase.open(run.study_location(), objectives).trials()
+    if trial is None and prefer not in (None, KNEE):
+        preferred(str(prefer), TASKS[settings.task].score)
     chosen = (
-        trial_by_number(trials, trial) if trial is not None else best_trial(trials, objectives, prefer or "accuracy")
+        trial_by_number(trials, trial)
+        if trial is not None
+        else best_trial(trials, objectives, prefer or SCORE_OF_ANY_TASK)
     )
     return policy_of(need_candidate(chosen, run), run, settings)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from autogrow.errors import AutogrowError, RunFolderError
 from autogrow.former_names import with_present_names
+from autogrow.metrics.objectives import SCORE_OF_ANY_TASK
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.reading.json_files import read_json
 from autogrow.reading.texts import MEBIBYTE
@@ -32,7 +33,7 @@ def confirmed_verdict(snapshot: Snapshot) -> Verdict | None:
         content = read_json(path, "confirmation", RunFolderError, fix="run confirm again", max_bytes=MAX_BYTES)
         if content.get(PAIRED) is None or _fingerprint(content) != snapshot.settings.fingerprint:
             return None
-        paired = typed(Paired, with_present_names(content[PAIRED]), str(path), RunFolderError)
+        paired = typed(Paired, _with_an_objective(content[PAIRED]), str(path), RunFolderError)
         return judge_confirmation(paired) if _is_of(snapshot, paired, content.get(RECIPE)) else None
     except AutogrowError:
         return None  # what it says is lost, and the report of the run is not
@@ -43,6 +44,15 @@ def _fingerprint(content: dict[str, Any]) -> Any:
     found: Any = content
     for name in ("settings", "dataset", "fingerprint"):
         found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _with_an_objective(paired: Any) -> Any:
+    """Files of before say whether the loss was judged by, and do not name an objective."""
+    found = with_present_names(paired)
+    if isinstance(found, dict) and "by_loss" in found:
+        by_loss = found.pop("by_loss")
+        found["objective"] = "loss" if by_loss else SCORE_OF_ANY_TASK
     return found
 
 

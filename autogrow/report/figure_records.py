@@ -8,10 +8,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import CONTROLS
 from autogrow.report.snapshot import Snapshot
 from autogrow.report.summary import COMPLETE, SUPERSEDED, RunSummary, TrialRow
-from autogrow.study.objectives import Objective
 from autogrow.study.trial_record import TrialRecord
 
 FEWEST_FOR_IMPORTANCES = 8
@@ -26,7 +26,7 @@ MAX_CURVES = 60
 
 @dataclass(frozen=True)
 class TrialPoint:
-    """A finished trial in the plane of train seconds and accuracy."""
+    """A finished trial in the plane of train seconds and score."""
 
     trial: int
     kind: str
@@ -40,7 +40,7 @@ class TrialPoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """Validation accuracy of one trial over its cumulative training FLOPs."""
+    """Validation score of one trial over its cumulative training FLOPs."""
 
     trial: int
     kind: str
@@ -61,15 +61,15 @@ class Importances:
 
 @dataclass(frozen=True)
 class Slice:
-    """One searched parameter against the accuracy of the trials that had it."""
+    """One searched parameter against the score of the trials that had it."""
 
     parameter: str
     is_log: bool
     trials: tuple[int, ...]
     values: tuple[float | str, ...]
-    accuracies: tuple[float, ...]
+    scores: tuple[float, ...]
     complete: tuple[bool, ...]
-    """False for trials that were pruned, whose accuracy is the one they had reached."""
+    """False for trials that were pruned, whose score is the one they had reached."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
 
 def score_curves(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...]:
     """Curves of pruned trials first, then the front, the controls and the best, so that the best is drawn on top."""
-    best = summary.best["accuracy"]
+    best = summary.most_accurate
     controls = {role: row for role, row in summary.controls.items() if row is not None and row != best}
     named = {row.number for row in [*controls.values(), *([best] if best is not None else [])]}
     front = [summary.trial(number) for number in summary.front if number not in named]
@@ -144,7 +144,7 @@ def importances(snapshot: Snapshot) -> tuple[tuple[Importances, ...], str]:
         if len({trial.values[index] for trial in study.trials}) > 1:  # else Optuna gives every parameter an equal share
             shares = _shares(study, index, objective)
             named = {_shown(name, snapshot.settings.space): share for name, share in shares.items()}
-            found.append(Importances(objective.title, named))
+            found.append(Importances(objective.metric.title, named))
     return tuple(
         found
     ), "" if found else "The trials do not differ in any objective, so no parameter explains anything."
@@ -204,7 +204,7 @@ def _slice(name: str, trials: Sequence[FrozenTrial]) -> Slice:
         is_log=bool(getattr(trials[0].distributions[name], "log", False)),
         trials=tuple(trial.number for trial in trials),
         values=tuple(values if is_number and not categorical else map(str, values)),
-        accuracies=tuple(TrialRecord(trial).metrics["validation_score"] for trial in trials),
+        scores=tuple(TrialRecord(trial).metrics["validation_score"] for trial in trials),
         complete=tuple(trial.state == TrialState.COMPLETE for trial in trials),
     )
 

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
-from autogrow.data.catalogue import Task
+from autogrow.metrics import numbers
+from autogrow.metrics.scores import Score
 from autogrow.policy.records import Sample
 from autogrow.report import formats
 from autogrow.report.figure_records import Curve, Importances, Slice, Span, TrialPoint
@@ -46,11 +47,11 @@ SLICE_COLUMNS = 3
 _SLICE_ROW_HEIGHT = 210
 
 
-def pareto_figure(points: Sequence[TrialPoint], task: Task) -> go.Figure:
+def pareto_figure(points: Sequence[TrialPoint], score: Score) -> go.Figure:
     """Accuracy over train seconds, the colour being the generalization gap."""
     figure = go.Figure()
-    unit = "points" if task == "classification" else "R²"
-    gaps = [formats.in_points(point.gap, task) for point in points]
+    unit = score.difference_unit
+    gaps = [score.numbers.shown(point.gap) for point in points]
     # Not a colour axis: plotly.js takes the number of an entry in the legend for a colour there, and warns of each.
     colours = {"colorscale": "Cividis", "cmin": min(gaps, default=0.0), "cmax": max(gaps, default=1.0)}
     colour_bar = {"title": {"text": f"gap ({unit})", "side": "right"}, "thickness": 12, "outlinewidth": 0}
@@ -62,26 +63,26 @@ def pareto_figure(points: Sequence[TrialPoint], task: Task) -> go.Figure:
         shows_bar = not figure.data
         figure.add_scatter(
             x=[point.train_seconds for point in chosen],
-            y=[formats.in_points(point.score, task) for point in chosen],
+            y=[score.numbers.shown(point.score) for point in chosen],
             mode="markers",
             name=title,
             marker={
                 "symbol": symbol,
                 "size": [15 if point.on_front else 11 for point in chosen],
-                "color": [formats.in_points(point.gap, task) for point in chosen],
+                "color": [score.numbers.shown(point.gap) for point in chosen],
                 **colours,
                 **({"showscale": True, "colorbar": colour_bar} if shows_bar else {}),
                 "line": {"width": [2.5 if point.on_front else 0.5 for point in chosen], "color": OUTLINE},
             },
-            text=[_point_label(point, task) for point in chosen],
+            text=[_point_label(point, score) for point in chosen],
             hovertemplate="%{text}<extra></extra>",
         )
     figure.update_xaxes(title="train seconds", rangemode="tozero")
-    figure.update_yaxes(title=_score_title(task))
+    figure.update_yaxes(title=_score_title(score))
     return _styled(figure, 460)
 
 
-def score_figure(curves: Sequence[Curve], task: Task) -> go.Figure:
+def score_figure(curves: Sequence[Curve], score: Score) -> go.Figure:
     """Validation accuracy over cumulative training FLOPs, growth events marked; stopped trials in a panel below."""
     scale, unit = _flops_scale(max((curve.flops[-1] for curve in curves), default=1.0))
     stopped = [curve for curve in curves if curve.kind == "pruned"]
@@ -96,25 +97,25 @@ def score_figure(curves: Sequence[Curve], task: Task) -> go.Figure:
         subplot_titles=[title for title, _ in panels],
     )
     for row, (_, shown) in enumerate(panels, start=1):
-        _draw_curves(figure, shown, scale, unit, task, row)
-        figure.update_yaxes(title=_score_title(task, short=row > 1), row=row, col=1)
-    _mark_growth(figure, finished, scale, task)
-    _mark_stops(figure, stopped, scale, task)
-    figure.update_yaxes(range=_score_range(finished, task), row=1, col=1)
+        _draw_curves(figure, shown, scale, unit, score, row)
+        figure.update_yaxes(title=_score_title(score, short=row > 1), row=row, col=1)
+    _mark_growth(figure, finished, scale, score)
+    _mark_stops(figure, stopped, scale, score)
+    figure.update_yaxes(range=_score_range(finished, score), row=1, col=1)
     figure.update_xaxes(rangemode="tozero")
     figure.update_xaxes(title=f"training compute so far ({unit})", row=len(panels), col=1)
     figure.update_annotations(font_size=13)
     return _styled(figure, 640 if stopped else 460)
 
 
-def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit: str, task: Task, row: int) -> None:
+def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit: str, score: Score, row: int) -> None:
     shown: set[str] = set()
     for curve in curves:
         title, _, colour = _KINDS[curve.kind]
         many = curve.kind in ("pruned", "front")
         figure.add_scatter(
             x=[flops / scale for flops in curve.flops],
-            y=[formats.in_points(accuracy, task) for accuracy in curve.score],
+            y=[score.numbers.shown(accuracy) for accuracy in curve.score],
             mode="lines",
             name=title if many else f"{title} (trial {curve.trial})",
             legendgroup=curve.kind,
@@ -130,14 +131,14 @@ def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit:
         shown.add(curve.kind)
 
 
-def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, task: Task) -> None:
+def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, score: Score) -> None:
     """Open circles at the growth events of the curves that have a colour of their own."""
     marked = [curve for curve in curves if curve.kind != "front" and curve.event_flops]
     for position, curve in enumerate(marked):
         colour = _KINDS[curve.kind][2]
         figure.add_scatter(
             x=[flops / scale for flops in curve.event_flops],
-            y=[formats.in_points(accuracy, task) for accuracy in curve.event_score],
+            y=[score.numbers.shown(accuracy) for accuracy in curve.event_score],
             mode="markers",
             name="growth event",
             legendgroup="growth event",
@@ -149,12 +150,12 @@ def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, task:
         )
 
 
-def _mark_stops(figure: go.Figure, stopped: Sequence[Curve], scale: float, task: Task) -> None:
+def _mark_stops(figure: go.Figure, stopped: Sequence[Curve], scale: float, score: Score) -> None:
     """A cross where each stopped trial ended."""
     if stopped:
         figure.add_scatter(
             x=[curve.flops[-1] / scale for curve in stopped],
-            y=[formats.in_points(curve.score[-1], task) for curve in stopped],
+            y=[score.numbers.shown(curve.score[-1]) for curve in stopped],
             customdata=[curve.trial for curve in stopped],
             mode="markers",
             name="stopped",
@@ -247,7 +248,7 @@ def importance_figure(found: Sequence[Importances]) -> go.Figure:
     return _styled(figure, 140 + 40 * len(names))
 
 
-def slice_figure(panels: Sequence[Slice], task: Task) -> go.Figure:
+def slice_figure(panels: Sequence[Slice], score: Score) -> go.Figure:
     """One small panel per searched parameter: accuracy over its value."""
     num_rows = -(-len(panels) // SLICE_COLUMNS)
     figure = make_subplots(
@@ -267,7 +268,7 @@ def slice_figure(panels: Sequence[Slice], task: Task) -> go.Figure:
             chosen = [place for place, ended in enumerate(panel.complete) if ended is complete]
             figure.add_scatter(
                 x=[_shown(panel.values[place]) for place in chosen],
-                y=[formats.in_points(panel.accuracies[place], task) for place in chosen],
+                y=[score.numbers.shown(panel.scores[place]) for place in chosen],
                 customdata=[panel.trials[place] for place in chosen],
                 mode="markers",
                 name=title,
@@ -279,7 +280,7 @@ def slice_figure(panels: Sequence[Slice], task: Task) -> go.Figure:
                 col=column,
             )
         figure.update_xaxes(**_axis(panel), row=row, col=column)
-    figure.update_yaxes(title=_score_title(task, short=True), col=1)
+    figure.update_yaxes(title=_score_title(score, short=True), col=1)
     figure.update_annotations(font_size=12.5)
     # Room on top for the tool bar, which would lie on a panel's title.
     return _styled(figure, 120 + _SLICE_ROW_HEIGHT * num_rows).update_layout(margin_t=70)
@@ -329,18 +330,17 @@ def _whole(span: int) -> dict[str, Any]:
     return {"tickformat": "d", "tick0": 0, "dtick": max(1, -(-span // 10))}
 
 
-def _score_title(task: Task, short: bool = False) -> str:
-    name = formats.score_name(task) + (" (%)" if task == "classification" else "")
-    return name if short else f"validation {name}"
+def _score_title(score: Score, short: bool = False) -> str:
+    return score.axis if short else f"validation {score.axis}"
 
 
-def _score_range(curves: Sequence[Curve], task: Task) -> list[float] | None:
+def _score_range(curves: Sequence[Curve], score: Score) -> list[float] | None:
     """Where the curves are after a third of their samples: the climb (for R² from far below zero) would flatten what
     tells them apart."""
     late = [accuracy for curve in curves for accuracy in curve.score[len(curve.score) // 3 :]]
     if not late or min(late) == max(late):
         return None
-    low, high = formats.in_points(min(late), task), formats.in_points(max(late), task)
+    low, high = score.numbers.shown(min(late)), score.numbers.shown(max(late))
     return [low - 0.04 * (high - low), high + 0.06 * (high - low)]
 
 
@@ -351,13 +351,13 @@ def _flops_scale(largest: float) -> tuple[float, str]:
     return 1.0, "FLOP"
 
 
-def _point_label(point: TrialPoint, task: Task) -> str:
+def _point_label(point: TrialPoint, score: Score) -> str:
     policy = point.policy if len(point.policy) <= _MAX_CHARACTERS else point.policy[: _MAX_CHARACTERS - 1] + "…"
     title = _KINDS[point.kind][0]
     front = ", on the Pareto front" if point.on_front and point.kind != "front" else ""
-    accuracy = formats.score_with_unit(point.score, task)
-    numbers = f"{accuracy}, gap {formats.gap(point.gap, task)}, {formats.seconds(point.train_seconds)} s"
-    return f"<b>trial {point.trial}</b> ({title}{front})<br>{numbers}<br>{escape(policy)}"
+    reached = f"{score.numbers.with_unit(point.score)}, gap {score.numbers.signed(point.gap)}"
+    reached = f"{reached}, {numbers.seconds(point.train_seconds)} s"
+    return f"<b>trial {point.trial}</b> ({title}{front})<br>{reached}<br>{escape(policy)}"
 
 
 def _parameter_title(name: str) -> str:

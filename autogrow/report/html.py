@@ -12,9 +12,10 @@ import yaml
 from markupsafe import Markup
 
 from autogrow.files import write_text_atomically
+from autogrow.metrics.numbers import MISSING
 from autogrow.outputs import check_output, write_output
 from autogrow.report import tables
-from autogrow.report.formats import MISSING, plain
+from autogrow.report.formats import plain
 from autogrow.report.page_figures import page_figures
 from autogrow.report.snapshot import read_snapshot
 from autogrow.report.summary import RunSummary, summarize_snapshot
@@ -51,7 +52,7 @@ def html_report(run: RunFolder) -> str:
     summary = summarize_snapshot(snapshot)
     return _template().render(
         summary=summary,
-        best=summary.best["accuracy"],
+        best=summary.most_accurate,
         facts=_facts(summary),
         space=yaml.safe_dump(snapshot.settings.space, sort_keys=False).rstrip(),
         tables=_tables(summary),
@@ -94,7 +95,7 @@ def _facts(summary: RunSummary) -> list[tuple[str, str]]:
         ("data set", f"{summary.dataset} (fingerprint {settings['fingerprint']})"),
         ("training examples", "all" if settings["train_size"] is None else f"{settings['train_size']:,}"),
         ("model", summary.model + _listed(settings["model_options"], " (", ")")),
-        ("objectives", ", ".join(objective.title_of(summary.task) for objective in summary.chosen_objectives)),
+        ("objectives", ", ".join(objective.metric.title for objective in summary.chosen_objectives)),
         ("training", _listed({name: settings[name] for name in training})),
         ("seed", str(settings["seed"])),
         ("per trial", f"{settings['gpus_per_trial']:g} GPUs, {settings['cpus_per_trial']} CPUs"),

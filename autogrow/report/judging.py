@@ -6,11 +6,11 @@ with the same words.
 """
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Literal
 
-from autogrow.data.catalogue import Task
-from autogrow.report import formats
+from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of
+from autogrow.metrics.scores import Score
+from autogrow.tasks import TASKS
 
 Kind = Literal["nothing_learned", "higher", "lower", "equal", "ahead", "behind", "level"]
 FEWEST_SEEDS = 3
@@ -24,54 +24,63 @@ ROUNDING = 2.0**-21
 class Yardstick:
     """What results are compared by, and what is known of the examples that they were read on."""
 
-    task: Task
-    by_loss: bool = False
+    task: str
+    objective: str = SCORE_OF_ANY_TASK
+    """By its name."""
     num_examples: int | None = None
     """None in a run of before, which did not write it down."""
     largest_class_share: float | None = None
     """What always naming one class gets right; None for a regression, and where nobody wrote it down."""
 
-    def has_learned(self, accuracy: float | None) -> bool:
-        """Whether an accuracy (R²) is above what a network has that looks at no input.
+    @property
+    def score(self) -> Score:
+        return TASKS[self.task].score
 
-        For classes, by more than two standard errors of a share of so many examples. True where nothing is known.
-        """
-        if accuracy is None:
-            return True
-        if self.task == "regression":
-            return accuracy > 0
-        share = self.largest_class_share
-        if share is None:
-            return True
-        error = sqrt(share * (1 - share) / self.num_examples) if self.num_examples else 0.0
-        return accuracy > share + STANDARD_ERRORS * error
+    @property
+    def by(self) -> Objective:
+        """What results are compared by."""
+        return objective_of(self.objective, self.score)
+
+    @property
+    def by_score(self) -> bool:
+        return self.objective in (SCORE_OF_ANY_TASK, self.score.name)
+
+    def has_learned(self, score: float | None) -> bool:
+        """Whether a score is above what a network has that looks at no input; True where nothing is known."""
+        known = TASKS[self.task]
+        return score is None or known.has_learned(score, self.largest_class_share, self.num_examples)
 
     @property
     def chance(self) -> str:
         """What a network has that looks at no input, in words."""
-        if self.task == "regression":
-            return "always answering the mean has R² 0"
-        share = formats.score_with_unit(self.largest_class_share or 0.0, self.task)
-        return f"always naming the largest class has {share}"
+        level, score = self.largest_class_share, self.score
+        reached = f"{score.title} 0" if level is None else score.numbers.with_unit(level)
+        return f"{TASKS[self.task].chance_answer} has {reached}"
 
     def amount(self, difference: float) -> str:
         """The size of a difference, with its unit."""
-        if self.by_loss:
-            return f"{abs(difference):.3g} of loss"
-        if self.task == "regression":
-            return f"{abs(difference):.3g} of R²"
-        return f"{100 * abs(difference):.2f} points"
+        metric = self.by.metric
+        if metric.numbers is not None and metric.numbers.difference_unit:
+            return metric.numbers.amount(difference)
+        return f"{abs(difference):.3g} of {metric.heading}"
+
+    def error(self, standard_error: float) -> str:
+        """A standard error in the unit of `amount`, which is not said again."""
+        metric = self.by.metric
+        if metric.numbers is not None and metric.numbers.difference_unit:
+            return metric.numbers.amount(standard_error).partition(" ")[0]
+        return f"{standard_error:.3g}"
 
     def counted(self, difference: float) -> int | None:
-        """A difference of accuracies as a number of examples; None where it is none."""
-        if self.by_loss or self.task == "regression" or self.num_examples is None:
+        """A difference of scores as a number of examples; None where it is none."""
+        if not self.by_score or not TASKS[self.task].counts_examples or self.num_examples is None:
             return None
         return round(difference * self.num_examples)
 
     def smallest(self, size: float) -> float:
         """A difference of results of that size that is none yet: of rounding, or one example more or less."""
         rounding = ROUNDING * abs(size)
-        if self.by_loss or self.task == "regression" or self.num_examples is None:
+        if not self.by_score or not TASKS[self.task].counts_examples or self.num_examples is None:
             return rounding
         return max(rounding, 1.0 / self.num_examples)
 
@@ -82,10 +91,12 @@ class Judgement:
 
     kind: Kind
     difference: float
-    """The first minus the other; accuracies as shares."""
+    """The first minus the other, as measured: accuracies as shares."""
     num_seeds: int
     standard_error: float | None
     amount: str
+    error: str = ""
+    """The standard error, as `amount` is written."""
 
     def beside(self, other: str) -> str:
         """What the first is, as the end of a sentence that it begins."""
@@ -103,14 +114,8 @@ class Judgement:
             return ", one seed"
         if self.kind in ("higher", "lower", "equal"):
             return f" on average over {self.num_seeds} seeds, too few to say more"
-        error = "" if self.standard_error is None else f"standard error {_same_unit(self)}, "
+        error = f"standard error {self.error}, " if self.error else ""
         return f" ({error}{self.num_seeds} paired seeds)"
-
-
-def _same_unit(judgement: Judgement) -> str:
-    assert judgement.standard_error is not None
-    in_points = judgement.amount.endswith("points")
-    return f"{100 * judgement.standard_error:.2f}" if in_points else f"{judgement.standard_error:.3g}"
 
 
 def judge_values(first: float, other: float, yardstick: Yardstick) -> Judgement:
@@ -133,11 +138,12 @@ def judge_seeds(
     if num_seeds == 1:
         return judge_values(size, size - difference, yardstick)
     smallest = yardstick.smallest(size)
+    error = "" if standard_error is None else yardstick.error(standard_error)
     if num_seeds < FEWEST_SEEDS or standard_error is None:
         is_equal = abs(difference) <= ROUNDING * abs(size)
         few: Kind = "equal" if is_equal else "higher" if difference > 0 else "lower"
-        return Judgement(few, difference, num_seeds, standard_error, amount)
+        return Judgement(few, difference, num_seeds, standard_error, amount, error)
     if abs(difference) <= max(STANDARD_ERRORS * standard_error, smallest):
-        return Judgement("level", difference, num_seeds, standard_error, amount)
-    is_better = (difference < 0) == yardstick.by_loss
-    return Judgement("ahead" if is_better else "behind", difference, num_seeds, standard_error, amount)
+        return Judgement("level", difference, num_seeds, standard_error, amount, error)
+    is_better = yardstick.by.sign * difference > 0
+    return Judgement("ahead" if is_better else "behind", difference, num_seeds, standard_error, amount, error)

@@ -10,7 +10,7 @@ from autogrow.report import figure_records
 from autogrow.report.figure_records import Importances
 from autogrow.report.snapshot import Snapshot
 from autogrow.report.summary import RunSummary
-from autogrow.report.tables import reference_point, titled
+from autogrow.report.tables import reference_point
 
 _PLOTLY_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 
@@ -47,11 +47,11 @@ def _pareto(summary: RunSummary) -> Figure:
     points = figure_records.trial_points(summary)
     return _figure(
         "pareto",
-        f"Validation {summary.score_name}, train seconds and gap",
+        f"Validation {summary.score.title}, train seconds and gap",
         "Every feasible finished trial, and the controls. Large outlined markers are on the Pareto front; colour is "
         "the generalization gap, train minus validation. The policy shows on hovering.",
         f"Scatter plot of {len(points)} finished trials; the table of the Pareto front gives the same numbers.",
-        (lambda: pareto_figure(points, summary.task)) if points else None,
+        (lambda: pareto_figure(points, summary.score)) if points else None,
         "No trial has finished.",
     )
 
@@ -64,11 +64,10 @@ def _progress(summary: RunSummary) -> Figure:
     if progress is None or progress.final is None:
         return _figure("progress", "How the search came along", "", "", None, progress.reason if progress else "")
     if progress.measure == "best":
-        name = titled(objective, summary.task)
-        scale = 100 if objective.is_share and summary.task == "classification" else 1
-        values = [None if value is None else scale * value for value in progress.values]
+        name = objective.metric.titled
+        values = [None if value is None else objective.metric.shown(value) for value in progress.values]
         title, caption = (
-            f"The best {objective.title_of(summary.task)} so far",
+            f"The best {objective.metric.title} so far",
             "The best value of a feasible grown trial.",
         )
     else:
@@ -104,13 +103,13 @@ def _score(snapshot: Snapshot, summary: RunSummary) -> Figure:
     curves = figure_records.score_curves(snapshot, summary)
     return _figure(
         "accuracy",
-        f"Validation {summary.score_name} over training compute",
+        f"Validation {summary.score.title} over training compute",
         "Finished trials; those that were stopped early are apart, below. Circles mark growth events. Measurements on "
         "the way may look at a part of the validation data, so a curve can end beside the number in the tables. A "
         "double click shows the start of training as well, a click on a name hides its curves.",
         f"Line plot of the measurements of {len(curves)} trials over their cumulative training FLOPs; "
         f"{sum(curve.kind == 'pruned' for curve in curves)} of them, stopped early, are in a panel of their own.",
-        (lambda: score_figure(curves, summary.task)) if curves else None,
+        (lambda: score_figure(curves, summary.score)) if curves else None,
         "No trial has been measured.",
     )
 
@@ -118,7 +117,7 @@ def _score(snapshot: Snapshot, summary: RunSummary) -> Figure:
 def _growth(snapshot: Snapshot, summary: RunSummary) -> Figure:
     from autogrow.report.figures import growth_figure
 
-    best, timeline = summary.best["accuracy"], summary.best_timeline
+    best, timeline = summary.most_accurate, summary.best_timeline
     if best is None or timeline is None or not timeline.events:
         reason = "No grown trial has finished." if best is None else "The most accurate trial never grew."
         return _figure("growth", "How the best trial grew", "", "", None, reason)
@@ -152,13 +151,13 @@ def _slices(snapshot: Snapshot, summary: RunSummary) -> Figure:
     from autogrow.report.figures import slice_figure
 
     panels = figure_records.slices(snapshot)
-    name = summary.score_name
+    name = summary.score.title
     return _figure(
         "slices",
         f"Searched parameters and validation {name}",
         "One panel per parameter, with the trials that had it. Pruned trials are shown at what they had reached.",
         f"{len(panels)} scatter plots of validation {name} over a searched parameter.",
-        (lambda: slice_figure(panels, summary.task)) if panels else None,
+        (lambda: slice_figure(panels, summary.score)) if panels else None,
         "Too few searched trials have ended.",
     )
 

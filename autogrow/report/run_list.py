@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from autogrow.errors import AutogrowError, one_line
-from autogrow.report import formats
+from autogrow.metrics.numbers import MISSING
 from autogrow.report.summary import COMPLETE, FAILED, INFEASIBLE, PRUNED, RunSummary, status_content, summarize
 from autogrow.study.run_folder import RunFolder
 
@@ -38,8 +38,8 @@ def render_runs(runs: list[ListedRun]) -> Table:
     for title in ("run", "state", "trials", "best"):
         table.add_column(title, no_wrap=title != "best", overflow="ellipsis" if title == "run" else "fold")
     for run in runs:
-        trials = f"{run.ended} of {run.trials}" if run.trials else formats.MISSING
-        table.add_row(run.name, run.state, trials, run.best or formats.MISSING)
+        trials = f"{run.ended} of {run.trials}" if run.trials else MISSING
+        table.add_row(run.name, run.state, trials, run.best or MISSING)
     return table
 
 
@@ -59,6 +59,4 @@ def _best(summary: RunSummary) -> str:
     best = status_content(summary)["best"][objective.name]
     if best is None:
         return ""
-    value = formats.metric(objective.metric, best["value"], summary.task)
-    unit = objective.unit_of(summary.task)
-    return f"{objective.title_of(summary.task)} {value}{f' {unit}' if unit else ''} (trial {best['trial']})"
+    return f"{objective.metric.title} {objective.metric.with_unit(best['value'])} (trial {best['trial']})"

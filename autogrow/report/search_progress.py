@@ -13,8 +13,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from autogrow.metrics.objectives import Objective
 from autogrow.study.choosing import candidates, has_measured, is_feasible
-from autogrow.study.objectives import Objective
 from autogrow.study.trial_record import TrialRecord
 
 MARGIN = 0.1
@@ -104,7 +104,7 @@ class _Box:
 
 def _losses(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> list[float]:
     metrics = TrialRecord(trial).metrics
-    return [-objective.sign * float(metrics[objective.metric]) for objective in objectives]
+    return [-objective.sign * float(objective.value(metrics) or 0.0) for objective in objectives]
 
 
 def _carried_on(found: dict[int, float], length: int) -> tuple[float | None, ...]:

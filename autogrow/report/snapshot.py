@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
-from autogrow.data.catalogue import Task
-from autogrow.study.objectives import OBJECTIVES, Objective
+from autogrow.metrics.objectives import Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_database import StudyDatabase, is_surplus
@@ -21,7 +20,7 @@ class Snapshot:
     run: RunFolder
     settings: SearchSettings
     versions: dict[str, str]
-    task: Task
+    task: str
     objectives: tuple[Objective, ...]
     trials: tuple[FrozenTrial, ...]
     """All trials, oldest first, without those that drivers of a shared study gave back at once: nothing was tried."""
@@ -32,7 +31,7 @@ class Snapshot:
 def read_snapshot(run: RunFolder) -> Snapshot:
     """Read a run. Raises `RunFolderError` when there is none, or its configuration or database cannot be read."""
     settings = run.settings()
-    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
+    objectives = settings.chosen_objectives
     running = run.in_use  # before the trials: a search that ends in between is shown as running, not as dead
     trials = StudyDatabase.open(run.study_location(), objectives).trials()
     versions = {str(name): str(version) for name, version in run.read_config().get("versions", {}).items()}

@@ -13,10 +13,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from autogrow.data.catalogue import Task
+from autogrow.metrics.metric import Metric, metrics_of
+from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of
+from autogrow.metrics.scores import Score
 from autogrow.policy.presets import CONTROLS, STATIC
 from autogrow.report.confirmed import confirmed_verdict
-from autogrow.report.formats import policy_line, score_name
+from autogrow.report.formats import policy_line
 from autogrow.report.judging import Yardstick
 from autogrow.report.search_progress import SearchProgress, search_progress
 from autogrow.report.snapshot import Snapshot, read_snapshot
@@ -25,10 +27,10 @@ from autogrow.report.timeline import GrowthTimeline, read_timeline
 from autogrow.report.verdict import Verdict, judge
 from autogrow.study.choosing import best_trial, is_feasible, measured_preferences, pareto_front
 from autogrow.study.constraints import constraints_of
-from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import superseded
 from autogrow.study.trial_record import TrialRecord
+from autogrow.tasks import TASKS
 
 FORMAT = "autogrow-report/2"
 SUPERSEDED = "superseded"
@@ -97,7 +99,7 @@ class RunSummary:
     name: str
     dataset: str
     model: str
-    task: Task
+    task: str
     objectives: tuple[str, ...]
     settings: dict[str, Any]
     """The settings that a reader needs to judge the results."""
@@ -111,7 +113,7 @@ class RunSummary:
     search_verdict: Verdict
     """What the search's own seed says."""
     best: dict[str, TrialRow | None]
-    """The best grown trial per preference that can be answered; accuracy always can."""
+    """The best grown trial per preference that can be answered; the score, by its own name, always can."""
     best_timeline: GrowthTimeline | None
     """How the most accurate grown trial grew."""
     controls: dict[str, TrialRow | None]
@@ -126,9 +128,19 @@ class RunSummary:
     trials: tuple[TrialRow, ...]
 
     @property
-    def score_name(self) -> str:
-        """What the task's accuracy is called: accuracy, or R² for regression."""
-        return score_name(self.task)
+    def score(self) -> Score:
+        """How the task's score is called and written: accuracy, or R² for regression."""
+        return TASKS[self.task].score
+
+    @property
+    def most_accurate(self) -> TrialRow | None:
+        """The grown trial with the best score."""
+        return self.best[self.score.name]
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What tables can show of a trial by name, in the order of columns: the objectives that others added last."""
+        return {**metrics_of(self.score), **{each.metric.name: each.metric for each in self.chosen_objectives}}
 
     @property
     def legend(self) -> str:
@@ -139,7 +151,7 @@ class RunSummary:
     @property
     def chosen_objectives(self) -> tuple[Objective, ...]:
         """What was optimized, in the order in which it was given."""
-        return tuple(OBJECTIVES[name] for name in self.objectives)
+        return tuple(objective_of(name, self.score) for name in self.objectives)
 
     def trial(self, number: int) -> TrialRow:
         """The row of a trial. Raises `KeyError` when there is none of that number."""
@@ -167,12 +179,13 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
     best: dict[str, TrialRow | None] = {}
     for preference in measured_preferences(trials):
         trial = best_trial(trials, objectives, preference)
-        best[preference] = by_number[trial.number] if trial is not None else None
+        name = TASKS[snapshot.task].score.name if preference == SCORE_OF_ANY_TASK else preference
+        best[name] = by_number[trial.number] if trial is not None else None
     controls = {role: _control(rows, role) for role in CONTROLS}
     finished = [row for row in rows if row.state == COMPLETE and row.has_finished]
     front = pareto_front(trials, objectives)
-    most_accurate = best["accuracy"]
-    yardstick = Yardstick(snapshot.task, False, settings.num_validation, settings.largest_class_share)
+    most_accurate = best[TASKS[snapshot.task].score.name]
+    yardstick = Yardstick(snapshot.task, SCORE_OF_ANY_TASK, settings.num_validation, settings.largest_class_share)
     searched = judge(finished, most_accurate, controls[STATIC], yardstick, settings.seed, snapshot.run.place)
     return RunSummary(
         name=snapshot.run.name,
@@ -203,7 +216,7 @@ def status_content(summary: RunSummary) -> dict[str, Any]:
     front = [summary.trial(number) for number in summary.front]
     best: dict[str, Any] = {}
     for objective in summary.chosen_objectives:
-        values = {row.number: row.metrics[objective.metric] for row in front}
+        values = {row.number: objective.value(row.metrics) or 0.0 for row in front}
         number = max(values, key=lambda trial: objective.sign * values[trial], default=None)
         best[objective.name] = None if number is None else {"trial": number, "value": values[number]}
     return {

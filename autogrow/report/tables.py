@@ -3,48 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autogrow.data.catalogue import Task
+from autogrow.metrics import numbers
+from autogrow.metrics.metric import Metric
+from autogrow.metrics.numbers import MISSING
+from autogrow.metrics.objectives import KNEE, Objective, preferences
+from autogrow.metrics.scores import Score
 from autogrow.policy.presets import STATIC
 from autogrow.report import formats
 from autogrow.report.summary import COMPLETE, RunSummary, TrialRow
 from autogrow.report.timeline import TimelineEvent
-from autogrow.study.choosing import KNEE, OBJECTIVE_OF_PREFERENCE
-from autogrow.study.objectives import Objective
 
-_PREFERENCE_TITLES = {
-    "accuracy": "best accuracy",
-    "gap": "best gap",
-    "speed": "best speed",
-    "loss": "best loss",
-    "size": "smallest",
-    "flops": "fewest FLOPs",
-    "latency": "best latency",
-    "knee": "knee of front",
-}
 _CONTROL_TITLES = {"static": "static control", "default": "default policy", "thesis": "thesis policy"}
-_HEADINGS = {
-    "generalization_gap": "gap",
-    "train_seconds": "train s",
-    "compute": "compute",
-    "validation_loss": "loss",
-    "parameters": "params",
-    "flops": "FLOPs",
-    "latency_ms": "ms",
-    "memory_bytes": "memory",
-    "num_events": "events",
-}
 _ALWAYS = ("validation_score", "generalization_gap", "train_seconds", "parameters")
 _WHERE_THERE_IS_ROOM = ("compute", "num_events")
 """Left out of narrow tables where the objectives need the columns."""
 _WHEN_LIMITED = ("latency_ms", "memory_bytes")
 """Measured where a limit asks for it, too; then in the table of all trials."""
-_NOTES = {
-    "compute": "compute: training FLOPs, 1 being a full-width run of equal length",
-    "validation_loss": "loss: on validation data",
-    "flops": "FLOPs: of training on one example, at the end",
-    "latency_ms": "ms: of one forward pass of a batch, at the end",
-    "num_events": "events: growth events",
-}
 
 
 @dataclass(frozen=True)
@@ -78,14 +52,14 @@ def objectives_table(summary: RunSummary) -> Table:
     any_finished = front or any(row is not None and row.has_finished for row in summary.controls.values())
     for objective in summary.chosen_objectives if any_finished else ():
         controls = [_finished_value(row, objective) for row in summary.controls.values()]
-        best = max(front, key=lambda row, o=objective: o.sign * row.metrics[o.metric], default=None)  # type: ignore[misc]
-        value = best.metrics[objective.metric] if best is not None else None
+        best = max(front, key=lambda row, o=objective: o.sign * (o.value(row.metrics) or 0.0), default=None)  # type: ignore[misc]
+        value = objective.value(best.metrics) if best is not None else None
         rows.append(
             (
-                titled(objective, summary.task),
-                *(formats.metric(objective.metric, cell, summary.task) for cell in (*controls, value)),
-                str(best.number) if best is not None else formats.MISSING,
-                formats.difference_from(objective, value, controls[0], summary.task),
+                objective.metric.titled,
+                *(objective.metric.text(cell) for cell in (*controls, value)),
+                str(best.number) if best is not None else MISSING,
+                objective.metric.difference(value, controls[0]),
             )
         )
     titles = (*summary.controls, "best", "trial", "vs static")
@@ -97,18 +71,20 @@ def objectives_table(summary: RunSummary) -> Table:
 def best_and_controls(summary: RunSummary) -> Table:
     """The best grown trial per objective and the knee, then the controls with their state where they did not finish."""
     metrics = _narrow_metrics(summary)
-    asked = {"accuracy", *(name for name, wanted in OBJECTIVE_OF_PREFERENCE.items() if wanted in summary.objectives)}
+    titles = {name: each.of(summary.score).title_of_best for name, each in preferences().items()}
+    titles = {**titles, summary.score.name: f"best {summary.score.title}", KNEE: "knee of front"}
+    asked = {summary.score.name, *(name for name, each in preferences().items() if each.name in summary.objectives)}
     asked |= {KNEE} if len(summary.objectives) > 1 else set()
     rows: list[tuple[str, ...]] = []
     for preference, row in summary.best.items():
         if row is not None and preference in asked:
-            rows.append((_PREFERENCE_TITLES[preference], *_metric_cells(row, metrics, summary.task)))
+            rows.append((titles[preference], *_metric_cells(row, metrics)))
     for role, row in summary.controls.items():
         if row is not None:
             title = _CONTROL_TITLES[role] if row.state == COMPLETE else f"{role} ({row.state})"
-            rows.append((title, *_metric_cells(row, metrics, summary.task)))
-    columns = (Column("what"), *_metric_columns(metrics, summary.task))
-    return Table("Best grown trials, and the controls", columns, tuple(rows), note=_units(metrics, summary.task))
+            rows.append((title, *_metric_cells(row, metrics)))
+    columns = (Column("what"), *_metric_columns(metrics))
+    return Table("Best grown trials, and the controls", columns, tuple(rows), note=_units(metrics, summary.score))
 
 
 def pareto_front_table(summary: RunSummary, limit: int | None = None) -> Table:
@@ -116,9 +92,10 @@ def pareto_front_table(summary: RunSummary, limit: int | None = None) -> Table:
     metrics = _narrow_metrics(summary)
     shown = summary.front[:limit]
     rows = [summary.trial(number) for number in shown]
-    cells = tuple((*_metric_cells(row, metrics, summary.task), row.policy) for row in rows)
-    columns = (*_metric_columns(metrics, summary.task), Column("policy", flexible=True, one_line=True))
-    objectives = ", ".join(name.replace("_", " ") for name in summary.objectives)
+    cells = tuple((*_metric_cells(row, metrics), row.policy) for row in rows)
+    columns = (*_metric_columns(metrics), Column("policy", flexible=True, one_line=True))
+    names = [summary.score.title if name == summary.score.name else name for name in summary.objectives]
+    objectives = ", ".join(names).replace("_", " ")
     note = f"No other feasible grown trial is as good in all of {objectives}, and better in one of them."
     if len(summary.objectives) == 1:
         note = f"One objective, {objectives}: the front is the best trial."
@@ -127,8 +104,8 @@ def pareto_front_table(summary: RunSummary, limit: int | None = None) -> Table:
 
 def differences_table(summary: RunSummary, limit: int | None = None) -> Table:
     """How far the other controls and the front's trials lie from the static control, in every objective."""
-    static, objectives, task = summary.controls[STATIC], summary.chosen_objectives, summary.task
-    columns = (Column("what"), *(Column(_heading(entry.metric, task), numeric=True) for entry in objectives))
+    static, objectives = summary.controls[STATIC], summary.chosen_objectives
+    columns = (Column("what"), *(Column(entry.metric.heading, numeric=True) for entry in objectives))
     caption = "Differences from the static control"
     if static is None or not static.has_finished or not summary.front:
         return Table(caption, columns, ())
@@ -141,13 +118,14 @@ def differences_table(summary: RunSummary, limit: int | None = None) -> Table:
         (
             title,
             *(
-                formats.difference_from(objective, _finished_value(row, objective), other, task)
+                objective.metric.difference(_finished_value(row, objective), other)
                 for objective, other in zip(objectives, base, strict=True)
             ),
         )
         for title, row in rows.items()
     )
-    points = "Accuracy and gap in points, costs in percent" if task == "classification" else "Costs in percent"
+    unit = summary.score.numbers.difference_unit
+    points = f"{summary.score.title.capitalize()} and gap in {unit}, costs in percent" if unit else "Costs in percent"
     note = f"The Pareto front and the other controls. {points} of the static control's value."
     return Table(caption, columns, cells, note, len(summary.front) - len(shown))
 
@@ -166,13 +144,13 @@ def timeline_table(summary: RunSummary) -> Table:
         Column("after", numeric=True),
         Column("trigger", flexible=True),
     )
-    best, timeline = summary.best["accuracy"], summary.best_timeline
+    best, timeline = summary.most_accurate, summary.best_timeline
     events = timeline.events if timeline is not None else ()
-    rows = tuple(_event_cells(event, summary.task) for event in events)
+    rows = tuple(_event_cells(event, summary.score) for event in events)
     note = (
         "Units added per channel group, or blocks per stage; params and training FLOPs per example after the event; "
         "change: the largest of any output on a fixed batch; shock: the largest rise of the loss there in the next 50 "
-        f"steps; before, after: validation {summary.score_name} at the measurements before and after it."
+        f"steps; before, after: validation {summary.score.title} at the measurements before and after it."
     )
     return Table(f"Growth of trial {best.number}" if best else "Growth", columns, rows, note)
 
@@ -195,11 +173,11 @@ def search_table(summary: RunSummary) -> Table:
     rows = []
     if spending.trials:
         took = (
-            f"{formats.seconds(spending.train_seconds)} train seconds, {formats.count(spending.training_flops)} FLOPs"
+            f"{numbers.seconds(spending.train_seconds)} train seconds, {numbers.count(spending.training_flops)} FLOPs"
         )
         rows.append(("training", f"{took} in {_trials(spending.trials)}"))
     if saving is not None:
-        share, flops = formats.percent(saving.share), formats.count(saving.saved_flops)
+        share, flops = numbers.percent(saving.share), numbers.count(saving.saved_flops)
         rows.append(
             ("saved by stopping", f"at least {share} of what {_trials(saving.trials)} would have taken ({flops} FLOPs)")
         )
@@ -218,9 +196,7 @@ def _progress_rows(summary: RunSummary) -> list[tuple[str, str]]:
         return []
     if progress.measure == "best":
         objective = summary.chosen_objectives[0]
-        return [
-            (f"best {titled(objective, summary.task)}", formats.metric(objective.metric, progress.final, summary.task))
-        ]
+        return [(f"best {objective.metric.titled}", objective.metric.text(progress.final))]
     return [("hypervolume", f"{progress.final:.3f} of 1, with {reference_point(summary)}")]
 
 
@@ -228,8 +204,7 @@ def reference_point(summary: RunSummary) -> str:
     """The reference point of the hypervolume in words."""
     assert summary.progress is not None
     values = [
-        f"{_heading(objective.metric, summary.task)} "
-        f"{formats.metric(objective.metric, summary.progress.reference[objective.name], summary.task)}"
+        f"{objective.metric.heading} {objective.metric.text(summary.progress.reference[objective.name])}"
         for objective in summary.chosen_objectives
     ]
     return f"the reference point at {', '.join(values)}"
@@ -238,71 +213,58 @@ def reference_point(summary: RunSummary) -> str:
 def all_trials_table(summary: RunSummary) -> Table:
     """Every trial, oldest first."""
     measured = [name for name in _WHEN_LIMITED if any(name in row.metrics for row in summary.trials)]
-    metrics = tuple(dict.fromkeys((*_narrow_metrics(summary), *measured, *_WHERE_THERE_IS_ROOM)))
+    metrics = tuple(summary.metrics[name] for name in (*measured, *_WHERE_THERE_IS_ROOM))
+    metrics = tuple(dict.fromkeys((*_narrow_metrics(summary), *metrics)))
     columns = (
-        *_metric_columns(metrics, summary.task),
+        *_metric_columns(metrics),
         Column("role"),
         Column("state"),
         Column("policy", flexible=True, one_line=True),
     )
-    rows = tuple(
-        (*_metric_cells(row, metrics, summary.task), row.role, row.state, row.policy or formats.MISSING)
-        for row in summary.trials
-    )
+    rows = tuple((*_metric_cells(row, metrics), row.role, row.state, row.policy or MISSING) for row in summary.trials)
     return Table("All trials", columns, rows, note="Metrics of trials that did not finish are those they had reached.")
 
 
 def running_table(summary: RunSummary) -> Table:
     """Trials that run now, with what they have reached."""
-    metrics = (*_ALWAYS, "num_events")
-    columns = (*_metric_columns(metrics, summary.task), Column("role"), Column("done", numeric=True))
+    metrics = tuple(summary.metrics[name] for name in (*_ALWAYS, "num_events"))
+    columns = (*_metric_columns(metrics), Column("role"), Column("done", numeric=True))
     running = [row for row in summary.trials if row.state == "running"]
-    rows = tuple((*_metric_cells(row, metrics, summary.task), row.role, _share(row)) for row in running)
+    rows = tuple((*_metric_cells(row, metrics), row.role, _share(row)) for row in running)
     caption = "Running trials" if summary.is_running else "Trials that ran when the search was cut off"
     return Table(caption, columns, rows)
 
 
-def _narrow_metrics(summary: RunSummary) -> tuple[str, ...]:
+def _narrow_metrics(summary: RunSummary) -> tuple[Metric, ...]:
     """The metrics of tables that fit a narrow terminal: the usual ones and the objectives."""
-    wanted = {*_ALWAYS, *(objective.metric for objective in summary.chosen_objectives)}
+    wanted = {*_ALWAYS, *(objective.metric.name for objective in summary.chosen_objectives)}
     if wanted == set(_ALWAYS):
         wanted |= set(_WHERE_THERE_IS_ROOM)
-    return tuple(name for name in ("validation_score", *_HEADINGS) if name in wanted)
-
-
-def _heading(metric: str, task: Task) -> str:
-    return formats.score_name(task) if metric == "validation_score" else _HEADINGS[metric]
-
-
-def titled(objective: Objective, task: Task) -> str:
-    """An objective's title with its unit."""
-    unit = objective.unit_of(task)
-    return objective.title_of(task) + (f" ({unit})" if unit else "")
+    return tuple(metric for name, metric in summary.metrics.items() if name in wanted)
 
 
 def _finished_value(row: TrialRow | None, objective: Objective) -> float | None:
     """The value that a trial ended with; None for one that did not finish."""
-    return row.metrics.get(objective.metric) if row is not None and row.has_finished else None
+    return objective.value(row.metrics) if row is not None and row.has_finished else None
 
 
-def _metric_columns(metrics: Sequence[str], task: Task) -> tuple[Column, ...]:
-    return tuple(Column(title, numeric=True) for title in ("trial", *(_heading(name, task) for name in metrics)))
+def _metric_columns(metrics: Sequence[Metric]) -> tuple[Column, ...]:
+    return tuple(Column(title, numeric=True) for title in ("trial", *(metric.heading for metric in metrics)))
 
 
-def _metric_cells(row: TrialRow, metrics: Sequence[str], task: Task) -> tuple[str, ...]:
-    return (str(row.number), *(formats.metric(name, row.metrics.get(name), task) for name in metrics))
+def _metric_cells(row: TrialRow, metrics: Sequence[Metric]) -> tuple[str, ...]:
+    return (str(row.number), *(metric.text(metric.value(row.metrics)) for metric in metrics))
 
 
-def _units(metrics: Sequence[str], task: Task) -> str:
-    start = (
-        "Validation accuracy in percent; gap: train minus validation accuracy in points"
-        if task == "classification"
-        else "R² on validation data; gap: train minus validation R²"
-    )
-    return "; ".join([start, *(_NOTES[name] for name in metrics if name in _NOTES)]) + "."
+def _units(metrics: Sequence[Metric], score: Score) -> str:
+    name, unit = score.title, score.numbers.difference_unit
+    start = f"{name[:1].upper()}{name[1:]} on validation data; gap: train minus validation {name}"
+    if unit:
+        start = f"Validation {name} in percent; gap: train minus validation {name} in {unit}"
+    return "; ".join([start, *(metric.note for metric in metrics if metric.note)]) + "."
 
 
-def _event_cells(event: TimelineEvent, task: Task) -> tuple[str, ...]:
+def _event_cells(event: TimelineEvent, score: Score) -> tuple[str, ...]:
     added = ", ".join(f"{formats.short_name(name)}: +{units}" for name, units in list(event.added_units.items())[:4])
     if len(event.added_units) > 4:
         total = sum(event.added_units.values())
@@ -312,19 +274,19 @@ def _event_cells(event: TimelineEvent, task: Task) -> tuple[str, ...]:
     return (
         str(event.step),
         added,
-        formats.count(event.parameters_after),
-        formats.count(event.flops_after),
-        formats.small(event.largest_output_change),
-        formats.MISSING if event.shock is None else formats.percent(event.shock),
-        formats.seconds(event.seconds),
-        formats.score(event.score_before, task),
-        formats.score(event.score_after, task),
+        numbers.count(event.parameters_after),
+        numbers.count(event.flops_after),
+        numbers.small(event.largest_output_change),
+        MISSING if event.shock is None else numbers.percent(event.shock),
+        numbers.seconds(event.seconds),
+        score.numbers.text(event.score_before),
+        score.numbers.text(event.score_after),
         event.reason,
     )
 
 
 def _share(row: TrialRow) -> str:
-    return formats.percent(row.metrics["progress"]) if "progress" in row.metrics else formats.MISSING
+    return numbers.percent(row.metrics["progress"]) if "progress" in row.metrics else MISSING
 
 
 def _trials(number: int) -> str:

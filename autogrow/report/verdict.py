@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from autogrow.data.catalogue import Task
+from autogrow.metrics import numbers
+from autogrow.metrics.scores import Score
 from autogrow.report import formats
 from autogrow.report.judging import Judgement, Kind, Yardstick, judge_seeds, judge_values
 
@@ -65,8 +66,9 @@ class Paired:
     subject: Subject
     other: str
     """The network at full size that it stands beside."""
-    task: Task
-    by_loss: bool
+    task: str
+    objective: str
+    """What it is judged by, by name."""
     mean: float
     other_mean: float
     score: float | None
@@ -80,7 +82,7 @@ class Paired:
 
     @property
     def yardstick(self) -> Yardstick:
-        return Yardstick(self.task, self.by_loss, self.num_examples, self.largest_class_share)
+        return Yardstick(self.task, self.objective, self.num_examples, self.largest_class_share)
 
 
 class _Row(Protocol):
@@ -119,13 +121,13 @@ def judge(
     early = f"One seed ({seed}) and validation data only."
     if best is None:
         return Verdict("undecided", "search", "No verdict yet: no grown trial has finished.", (), early)
-    reached = f"Trial {best.number} has {_score(best, yardstick.task)} {_validation(yardstick.task)}"
+    reached = f"Trial {best.number} has {_score(best, yardstick.score)} validation {yardstick.score.title}"
     if static is None or not static.has_finished:
         state = f"is {static.state}" if static is not None else "was not tried"
         headline = f"No verdict: the static control {state}, so there is nothing to compare the best trial with."
         return Verdict("undecided", "search", headline, (f"{reached} so far.",), early, grown=best.number)
     subject = subject_of(best.metrics["num_events"], best.metrics["parameters"], static.metrics["parameters"])
-    reached = f"{reached}, the static control {_score(static, yardstick.task)}."
+    reached = f"{reached}, the static control {_score(static, yardstick.score)}."
     lost = [row for row in (best, static) if not yardstick.has_learned(row.metrics["validation_score"])]
     if lost:
         return _nothing_learned(lost, reached, yardstick, early, subject, best, static)
@@ -138,13 +140,13 @@ def judge(
         kind=judgement.kind,
         source="search",
         headline=f"{_sentence(who)} is {judgement.beside('the static control')}: {advice}.",
-        details=(reached, *_details(finished, best, static, gap, ratios, yardstick.task)),
+        details=(reached, *_details(finished, best, static, gap, ratios, yardstick.score)),
         caveat=_caveat(len(finished), seed),
         subject=subject,
         grown=best.number,
         static=static.number,
-        score_difference=formats.in_points(judgement.difference, yardstick.task),
-        gap_difference=formats.in_points(gap, yardstick.task),
+        score_difference=yardstick.score.numbers.shown(judgement.difference),
+        gap_difference=yardstick.score.numbers.shown(gap),
         train_seconds_ratio=ratios["train_seconds"],
         compute_ratio=ratios["training_flops"],
         parameters_ratio=ratios["parameters"],
@@ -155,18 +157,18 @@ def judge(
 def judge_confirmation(paired: Paired) -> Verdict:
     """What the seeds of a confirmation say, which the search did not use."""
     yardstick = paired.yardstick
-    name = "loss" if paired.by_loss else formats.score_name(paired.task)
+    metric = yardstick.by.metric
     seeds = "one other seed" if paired.num_seeds == 1 else f"{paired.num_seeds} other seeds"
     caveat = (
         f"Read on the validation data that the search chose by, over {seeds}; the test split is autogrow compare's."
     )
     who = _SUBJECTS[paired.subject].format(paired.title)
-    values = _value(paired, paired.mean), _value(paired, paired.other_mean)
-    reached = f"Mean validation {name}: {paired.title} {values[0]}, {paired.other} {values[1]}."
+    values = metric.with_unit(paired.mean), metric.with_unit(paired.other_mean)
+    reached = f"Mean {metric.title}: {paired.title} {values[0]}, {paired.other} {values[1]}."
     lost = [
         title
-        for title, accuracy in ((paired.title, paired.score), (paired.other, paired.other_score))
-        if not yardstick.has_learned(accuracy)
+        for title, score in ((paired.title, paired.score), (paired.other, paired.other_score))
+        if not yardstick.has_learned(score)
     ]
     if lost:
         who_lost = " and ".join(lost)
@@ -179,7 +181,6 @@ def judge_confirmation(paired: Paired) -> Verdict:
     several = (
         f" It is the best of {paired.best_of} by these very seeds, which flatters it." if paired.best_of > 1 else ""
     )
-    scale = 1.0 if paired.by_loss or paired.task == "regression" else 100.0
     return Verdict(
         kind=judgement.kind,
         source="confirmation",
@@ -188,9 +189,9 @@ def judge_confirmation(paired: Paired) -> Verdict:
         caveat=caveat + several,
         subject=paired.subject,
         grown=paired.trial,
-        score_difference=None if paired.by_loss else scale * paired.difference,
+        score_difference=metric.shown(paired.difference) if yardstick.by_score else None,
         num_seeds=paired.num_seeds,
-        standard_error=None if paired.standard_error is None else scale * paired.standard_error,
+        standard_error=None if paired.standard_error is None else metric.shown(paired.standard_error),
     )
 
 
@@ -213,26 +214,25 @@ def _nothing_learned(
 
 
 def _details(
-    finished: Sequence[_Row], best: _Row, static: _Row, gap: float, ratios: dict[str, float | None], task: Task
+    finished: Sequence[_Row], best: _Row, static: _Row, gap: float, ratios: dict[str, float | None], score: Score
 ) -> tuple[str, ...]:
     taken = {"train_seconds": "train seconds", "training_flops": "compute (training FLOPs)", "parameters": "parameters"}
-    costs = [f"{formats.ratio(ratios[name])} times the {title}" for name, title in taken.items()]
+    costs = [f"{numbers.ratio(ratios[name])} times the {title}" for name, title in taken.items()]
     details = [f"Against the static control it took {costs[0]} and {costs[1]}, and ended with {costs[2]}."]
     if static.state != "complete":
         details.append(f"The static control is {static.state}: it breaks a constraint that the best trial keeps.")
-    points = formats.in_points(gap, task)
     if abs(gap) < _NO_DIFFERENCE:
         details.append("The generalization gap is the same.")
     else:
         side = "smaller" if gap < 0 else "larger"
-        details.append(f"Its generalization gap is {formats.difference(points, task)} {side}.")
+        details.append(f"Its generalization gap is {score.numbers.amount(gap)} {side}.")
     if best.training_differences:
         settings = ", ".join(f"{name} {formats.plain(value)}" for name, value in best.training_differences.items())
         details.append(f"It trained with {settings}, which the control did not: part of any difference may be that.")
     quicker = _quickest_as_accurate(finished, static)
     if quicker is not None and quicker.number != best.number:
-        seconds = formats.ratio(_ratio(quicker, static, "train_seconds"))
-        compute = formats.ratio(_ratio(quicker, static, "training_flops"))
+        seconds = numbers.ratio(_ratio(quicker, static, "train_seconds"))
+        compute = numbers.ratio(_ratio(quicker, static, "training_flops"))
         details.append(
             f"Trial {quicker.number} is as accurate as the static control or more, by this seed, at {seconds} times "
             f"its train seconds and {compute} times its compute."
@@ -264,16 +264,8 @@ def _ratio(row: _Row, other: _Row, metric: str) -> float | None:
     return row.metrics[metric] / other.metrics[metric] if other.metrics[metric] else None
 
 
-def _score(row: _Row, task: Task) -> str:
-    return formats.score_with_unit(row.metrics["validation_score"], task)
-
-
-def _validation(task: Task) -> str:
-    return f"validation {formats.score_name(task)}"
-
-
-def _value(paired: Paired, value: float) -> str:
-    return formats.significant(value) if paired.by_loss else formats.score_with_unit(value, paired.task)
+def _score(row: _Row, score: Score) -> str:
+    return score.numbers.with_unit(row.metrics["validation_score"])
 
 
 def _sentence(text: str) -> str:

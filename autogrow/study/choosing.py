@@ -6,26 +6,14 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from autogrow.errors import RunFolderError, UsageError, unknown_name
+from autogrow.errors import RunFolderError, UsageError
+from autogrow.metrics.objectives import KNEE, OBJECTIVES, SCORE_OF_ANY_TASK, Objective, preferences, preferred
 from autogrow.paths import is_npz_name
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import STATIC
-from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings, versions
 from autogrow.study.trial_record import TrialRecord
-
-KNEE = "knee"
-OBJECTIVE_OF_PREFERENCE = {
-    "accuracy": "accuracy",
-    "gap": "generalization_gap",
-    "speed": "train_seconds",
-    "loss": "loss",
-    "size": "parameters",
-    "flops": "flops",
-    "latency": "latency_ms",
-}
-PREFERENCES = (*OBJECTIVE_OF_PREFERENCE, KNEE)
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -55,8 +43,6 @@ def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...],
     knee: the trial of the Pareto front nearest to the best value of every objective, each scaled to the front's range.
     Any other: the first of those that `ranked` gives.
     """
-    if preference not in PREFERENCES:
-        raise UsageError(unknown_name("preference", preference, PREFERENCES))
     if preference == KNEE:
         front = pareto_front(trials, objectives)
         return _knee(front, objectives) if front else None
@@ -66,18 +52,18 @@ def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...],
 def ranked(trials: Sequence[FrozenTrial], preference: str) -> list[FrozenTrial]:
     """The candidates that have measured the metric of a preference other than the knee, the best first.
 
-    Equals are told apart by accuracy, then by train seconds, then by gap. Raises `UsageError` where there are
+    Equals are told apart by their score, then by train seconds, then by gap. Raises `UsageError` where there are
     candidates, and none has measured it.
     """
-    wanted = OBJECTIVES[OBJECTIVE_OF_PREFERENCE[preference]]
+    wanted = preferred(preference)
     possible = candidates(trials)
     measured = [trial for trial in possible if has_measured(trial, (wanted,))]
     if possible and not measured:
         raise UsageError(
-            f"no trial of this study has measured {wanted.metric}, which {preference!r} goes by: prefer one of "
+            f"no trial of this study has measured {wanted.metric.name}, which {preference!r} goes by: prefer one of "
             f"{', '.join(measured_preferences(trials))}, or search with {wanted.name} among the --objectives"
         )
-    order = [wanted, *(OBJECTIVES[name] for name in ("accuracy", "train_seconds", "generalization_gap"))]
+    order = [wanted, *(OBJECTIVES[name] for name in (SCORE_OF_ANY_TASK, "train_seconds", "generalization_gap"))]
     return sorted(measured, key=lambda trial: [_score(trial, objective) for objective in order], reverse=True)
 
 
@@ -85,17 +71,16 @@ def measured_preferences(trials: Sequence[FrozenTrial]) -> list[str]:
     """The preferences that the finished trials can answer; all of them before any has finished."""
     possible = candidates(trials)
 
-    def is_answered(preference: str) -> bool:
-        wanted = (OBJECTIVES[OBJECTIVE_OF_PREFERENCE[preference]],)
-        return not possible or any(has_measured(trial, wanted) for trial in possible)
+    def is_answered(objective: Objective) -> bool:
+        return not possible or any(has_measured(trial, (objective,)) for trial in possible)
 
-    return [preference for preference in PREFERENCES if preference == KNEE or is_answered(preference)]
+    return [*(name for name, objective in preferences().items() if is_answered(objective)), KNEE]
 
 
 def has_measured(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> bool:
     """Whether the trial has a value in all of these objectives."""
     metrics = TrialRecord(trial).metrics
-    return all(objective.metric in metrics for objective in objectives)
+    return all(objective.value(metrics) is not None for objective in objectives)
 
 
 def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
@@ -153,7 +138,7 @@ def _scores(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) ->
 
 def _score(trial: FrozenTrial, objective: Objective) -> float:
     """The trial's value in an objective, more being better; minus infinity where it has none."""
-    value = TrialRecord(trial).metrics.get(objective.metric)
+    value = objective.value(TrialRecord(trial).metrics)
     return float("-inf") if value is None else objective.sign * float(value)
 
 

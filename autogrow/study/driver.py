@@ -12,11 +12,11 @@ from optuna.trial import FrozenTrial
 
 from autogrow.errors import RunFolderError
 from autogrow.files import current_umask, write_text_atomically
+from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, metrics_to_measure
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.executor import Executor, Host
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.objectives import metrics_to_measure
 from autogrow.study.planning import SearchPlan
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer
@@ -122,7 +122,9 @@ class Driver:
             interrupt_file=self._folder.address_of(self._folder.interrupt_file),
             num_reports=NUM_REPORTS,
             umask=self._umask,
-            measured=metrics_to_measure(self._plan.objectives, settings.limits),
+            measured=metrics_to_measure(
+                self._plan.objectives, memory=settings.limits.needs_memory, latency=settings.limits.needs_latency
+            ),
             forks=self._folder.forks_place if settings.fork_at_growth else None,
         )
 
@@ -204,7 +206,7 @@ class Driver:
         """Rewrite policy.yaml when a trial that has just `ended` is the best so far; by default, look at all trials."""
         trials = self._database.trials()
         contenders = trials if ended is None else [trial for trial in (self._best, trials[ended]) if trial is not None]
-        best = best_trial(contenders, self._plan.objectives, "accuracy")
+        best = best_trial(contenders, self._plan.objectives, SCORE_OF_ANY_TASK)
         if best is not None and (self._best is None or best.number != self._best.number):
             policy = policy_of(best, self._folder, self._plan.settings)
             write_text_atomically(self._folder.policy_file, policy.to_text())

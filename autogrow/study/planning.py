@@ -13,11 +13,11 @@ from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.data.preprocessing import Normalization
 from autogrow.errors import UsageError
+from autogrow.metrics.objectives import Objective
 from autogrow.models.building import AUTOMATIC, ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
-from autogrow.study.objectives import OBJECTIVES, Objective
 from autogrow.study.packing import MOST_TRIALS, measure_packing
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS
@@ -94,7 +94,7 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     if settings.storage is not None:
         settings = settings.model_copy(update={"storage": resolved_url(settings.storage)})
     space = SearchSpace(settings.space, "search space")
-    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
+    objectives = settings.chosen_objectives
     dataset = open_dataset(settings.dataset, Path(settings.data_dir), task=settings.task, layout=settings.layout)
     train, validation = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
     for part in (train, validation):

@@ -6,14 +6,15 @@ from typing import Any
 
 from autogrow.data.opening import open_dataset
 from autogrow.errors import UsageError
+from autogrow.metrics.objectives import parse_objectives
 from autogrow.models.building import ModelSpec, automatic_model
 from autogrow.paths import resolved_dataset
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.study.objectives import parse_objectives
 from autogrow.study.search_space import read_space
 from autogrow.study.settings import SearchSettings
 from autogrow.study.warm_start import POLICY_SUFFIXES, each_source, read_warm_start
+from autogrow.tasks import TASKS
 
 RESUMABLE_SETTINGS = (
     "trials", "time_budget_seconds", "compute_budget_seconds", "max_consecutive_failures", "trial_timeout_seconds",
@@ -53,7 +54,7 @@ def _resolved(name: str, value: Any, before: SearchSettings, given: Mapping[str,
     if name == "space":
         return {"space": read_space(value)}
     if name == "objectives":
-        return {"objectives": tuple(objective.name for objective in parse_objectives(value))}
+        return {"objectives": tuple(objective.name for objective in parse_objectives(value, TASKS[before.task].score))}
     if name == "warm_start":
         return {} if _names_the_same(value, before) else {"warm_start": read_warm_start(value, before.space)}
     if name == "training" and isinstance(value, TrainingSettings):

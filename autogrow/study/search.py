@@ -15,7 +15,6 @@ from autogrow.study.constraints import constraint_names
 from autogrow.study.driver import Driver
 from autogrow.study.executor import Executor
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.planning import SearchPlan
 from autogrow.study.ray_executor import RayExecutor, Resources
 from autogrow.study.run_folder import RunFolder
@@ -47,8 +46,7 @@ class SearchResult:
 
 def read_result(folder: RunFolder) -> SearchResult:
     """How the search of a run has ended, or stands. Raises `RunFolderError` where there is none, or it is damaged."""
-    objectives = tuple(OBJECTIVES[name] for name in folder.settings().objectives)
-    trials = StudyDatabase.open(folder.study_location(), objectives).trials()
+    trials = StudyDatabase.open(folder.study_location(), folder.settings().chosen_objectives).trials()
     waiting = sum(trial.state == TrialState.WAITING and goes_on(trial) for trial in trials)
     return _result(folder, trials, waiting=waiting, interrupted=waiting > 0, wall_seconds=None)
 

@@ -8,9 +8,10 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from autogrow.errors import UsageError, shortened
+from autogrow.metrics.objectives import Objective, objective_of, own_names
 from autogrow.policy.execution import Execution
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.part import PolicyPart
@@ -22,7 +23,7 @@ from autogrow.tasks.registry import TaskName
 DEFAULT_TRIALS = 20
 LOCAL = "local"
 """In place of a Ray cluster's address: one that is started on this machine."""
-DEFAULT_OBJECTIVES = ("accuracy", "generalization_gap", "train_seconds")
+DEFAULT_OBJECTIVES = ("score", "generalization_gap", "train_seconds")
 SPLIT_SEED = 0
 """The validation split has a seed of its own, so that searches with other seeds can be compared."""
 
@@ -94,6 +95,17 @@ class SearchSettings(PolicyPart):
     def _is_elsewhere(cls, address: str | None) -> str | None:
         return None if address == LOCAL else address
 
+    @field_validator("objectives")
+    @classmethod
+    def _by_the_name_of_the_score(cls, objectives: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        # Runs of before say accuracy of a regression, too; `parse_objectives` refuses it of new ones.
+        return own_names(objectives, TASKS[others.data["task"]].score) if "task" in others.data else objectives
+
+    @property
+    def chosen_objectives(self) -> tuple[Objective, ...]:
+        """What is optimized. Raises `UsageError` for an objective that is not registered here."""
+        return tuple(objective_of(name, TASKS[self.task].score) for name in self.objectives)
+
     @field_validator("training")
     @classmethod
     def _goes_by_epochs(cls, training: TrainingSettings) -> TrainingSettings:
@@ -114,6 +126,7 @@ SAME_EXPERIMENT = (
 def experiment_digest(settings: SearchSettings) -> str:
     """Equal for searches whose trials can be compared: drivers that share a study must agree in it."""
     content = settings.model_dump(mode="json", include=set(SAME_EXPERIMENT))
+    content["objectives"] = ["accuracy" if name == "r2" else name for name in settings.objectives]  # as it was called
     if settings.standardizes_targets and TASKS[settings.task].standardizes_targets:
         content["standardizes_targets"] = True  # not in searches from before, whose digest stays what it was
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

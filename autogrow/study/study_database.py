@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autogrow.errors import RunFolderError
 from autogrow.files import atomic_target
+from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.constraints import all_attributes, complete_constraints
-from autogrow.study.objectives import Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_location import (
     WRITING_ERRORS,
@@ -291,7 +291,7 @@ class StudyDatabase:
             measured = result.metrics.by_name()
             problem = next(filter(None, (_problem(each, measured) for each in self.objectives)), None)
             if problem is None:
-                values = [float(measured[objective.metric]) for objective in self.objectives]
+                values = [float(objective.value(measured) or 0.0) for objective in self.objectives]
             else:
                 result = FailedTrial(reason=problem)
         constraints = _constraints(result)
@@ -393,10 +393,10 @@ def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
 
 def _problem(objective: Objective, measured: Mapping[str, float]) -> str | None:
     """Why a trial has no value of an objective, in words; None where it has."""
-    value = measured.get(objective.metric)
+    value = objective.value(measured)
     if value is not None and math.isfinite(value):
         return None
-    return f"the {objective.title} is {'not defined' if value is None else value}"
+    return f"the {objective.metric.title} is {'not defined' if value is None else value}"
 
 
 def _constraints(result: EndedTrial) -> Mapping[str, float] | None:

@@ -7,7 +7,6 @@ from typing import Any
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.choosing import best_trial, measured_preferences, need_candidate, policy_of
 from autogrow.study.finding_runs import find_run
-from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.study_database import StudyDatabase
 
 TRANSFERRED = "transferred"
@@ -48,7 +47,7 @@ def _from_file(source: str) -> list[dict[str, Any]]:
 def _from_run(source: str, space: dict[str, Any], storage: str | None) -> list[dict[str, Any]]:
     run = find_run(source, storage)
     settings = run.settings()
-    objectives = tuple(OBJECTIVES[name] for name in settings.objectives)
+    objectives = settings.chosen_objectives
     trials = StudyDatabase.open(run.study_location(), objectives).trials()
     entries = []
     for preference in measured_preferences(trials):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from autogrow.errors import DataError, NetworkError
+from autogrow.metrics.scores import SCORES, Score
 from autogrow.reading.arrays import Array
 from autogrow.tasks.labels import ClassName, IntArray
 
@@ -95,6 +96,11 @@ class Task(ABC):
     """Examples that have no score, in words after "the score of 20 test examples"."""
     mlp_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Options of the built-in `mlp` where it is chosen automatically, for features."""
+
+    @property
+    def score(self) -> Score:
+        """How the score is called and written; with four digits where `SCORES` has none of the name."""
+        return SCORES[self.score_name] if self.score_name in SCORES else Score(self.score_name, self.score_title)
 
     # Arrays
 

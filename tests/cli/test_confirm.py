@@ -53,7 +53,7 @@ def test_json_is_one_document(autogrow, small_run, workplace):
     [
         (["--top", "0"], "top is 0, not between 1 and 20"),
         (["--seeds", "0"], "seeds is 0, not between 1"),
-        (["--prefer", "knee"], "unknown preference 'knee': known are accuracy, loss"),
+        (["--prefer", "knee"], "unknown preference 'knee': known are accuracy, gap, loss, score"),
         (["--threads", "0"], "--threads 0"),
         (["--out", "results/small/config.yaml"], "is a file"),
         (["--out", "results/small"], "is not empty"),

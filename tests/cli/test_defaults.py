@@ -11,7 +11,6 @@ import pytest
 from autogrow.cli.main import cli
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.choosing import best_trial, policy_of
-from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import StudyDatabase
 
@@ -106,7 +105,7 @@ class TestRuns:
 @pytest.fixture
 def found(finished_run):
     """The policy of the best trial of ``results/done``, as a file."""
-    objectives = tuple(OBJECTIVES[name] for name in finished_run.settings().objectives)
+    objectives = finished_run.settings().chosen_objectives
     trials = StudyDatabase.open(finished_run.database, objectives).trials()
     policy = policy_of(best_trial(trials, objectives, "accuracy"), finished_run, finished_run.settings())
     policy = policy.model_copy(update={"training": policy.training.model_copy(update={"epochs": 1})})

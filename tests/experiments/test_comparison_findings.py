@@ -7,7 +7,7 @@ from autogrow.experiments.results import Results
 from autogrow.network.shape import NetworkShape
 from autogrow.report.judging import Yardstick
 
-YARDSTICK = Yardstick("classification", False, 1000, 0.1)
+YARDSTICK = Yardstick("classification", "score", 1000, 0.1)
 
 
 def results(**accuracies):

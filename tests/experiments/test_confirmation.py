@@ -16,6 +16,8 @@ from autogrow.experiments.confirmation import confirm_policies
 from autogrow.experiments.confirmation_results import Confirmed
 from autogrow.experiments.records import FailedRun, RunRecord
 from autogrow.experiments.results import Results
+from autogrow.metrics.objectives import objective_of
+from autogrow.metrics.scores import SCORES
 from autogrow.network.shape import NetworkShape
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy
@@ -245,8 +247,9 @@ def confirmed(losses, *, metric="validation_loss", failures=(), searched=None):
     ]  # fmt: skip
     design = Design(conditions, subject="default", unit="static", split="validation", is_open=True)
     results = Results("classification", design, tuple(runs), tuple(failures))
-    yardstick = Yardstick("classification", metric == "validation_loss", 1000, 0.1)
-    return Confirmed(results, metric, NAMES[2:], searched or {}, yardstick)
+    yardstick = Yardstick("classification", "loss" if metric == "validation_loss" else "score", 1000, 0.1)
+    objective = objective_of("loss" if metric == "validation_loss" else "score", SCORES["accuracy"])
+    return Confirmed(results, objective, NAMES[2:], searched or {}, yardstick)
 
 
 LOSSES = {

@@ -9,10 +9,11 @@ import yaml
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from autogrow.metrics.objectives import OBJECTIVES
+from autogrow.metrics.scores import SCORES
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.report.summary import summarize
-from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer
 from autogrow.study.search_space import SearchSpace
@@ -103,13 +104,13 @@ def _new_database(path, objectives):
     return StudyDatabase.open(path, objectives)
 
 
+EVERY_OBJECTIVE = tuple(name for name in OBJECTIVES if name not in SCORES)
+
+
 class MadeRun:
     """Writes a run through the interfaces that a search uses."""
 
     def __init__(self, path: Path, *, dataset="digits", trials=50, objectives=None, **config):
-        self.objectives = tuple(
-            OBJECTIVES[name] for name in objectives or ("accuracy", "generalization_gap", "train_seconds")
-        )
         self.settings = SearchSettings(
             dataset=dataset,
             data_dir="data",
@@ -118,12 +119,13 @@ class MadeRun:
             model="mlp",
             space=SPACE,
             trials=trials,
-            objectives=tuple(objective.name for objective in self.objectives),
+            objectives=objectives or ("score", "generalization_gap", "train_seconds"),
             training=TrainingSettings(epochs=10),
             num_validation=1000,
             largest_class_share=None if dataset == "sine" else 0.11,
             working_directory=".",
         )
+        self.objectives = self.settings.chosen_objectives
         self.folder = RunFolder(path)
         self.folder.create({**self.settings.model_dump(mode="json"), "versions": versions(), **config})
         self.database = _new_database(self.folder.database, self.objectives)

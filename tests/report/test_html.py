@@ -9,10 +9,9 @@ from autogrow.errors import RunFolderError
 from autogrow.report.figure_records import trial_points
 from autogrow.report.figures import pareto_figure
 from autogrow.report.html import html_report, write_html_report
-from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_result import CompleteTrial
-from tests.report.conftest import metrics_of
+from tests.report.conftest import EVERY_OBJECTIVE, metrics_of
 
 FIGURES = ["pareto", "progress", "accuracy", "growth", "importances", "slices", "spans"]
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
@@ -192,7 +191,7 @@ def test_stopped_trials_are_drawn_apart(page, make_run):
 
 @pytest.mark.parametrize("dataset", ["digits", "sine"])
 def test_seven_objectives(make_run, dataset):
-    run = make_run(dataset=dataset, objectives=tuple(OBJECTIVES))
+    run = make_run(dataset=dataset, objectives=EVERY_OBJECTIVE)
     for index in range(5):
         run.complete(0.8 + 0.01 * index, latency_ms=1.0 + index)
     page = Page(html_report(run.folder))

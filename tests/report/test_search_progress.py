@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
+from autogrow.metrics.objectives import parse_objectives
 from autogrow.report import search_progress as module
 from autogrow.report.search_progress import search_progress
-from autogrow.study.objectives import parse_objectives
 
 TWO = parse_objectives("accuracy,train_seconds")
 START = datetime(2026, 1, 1)
 
 
 def trial(number, *values, objectives=TWO, role="searched", state=TrialState.COMPLETE, ended=None, constraints=None):
-    metrics = {objective.metric: value for objective, value in zip(objectives, values, strict=True)}
+    metrics = {objective.metric.name: value for objective, value in zip(objectives, values, strict=True)}
     complete = state == TrialState.COMPLETE
     made = create_trial(
         state=state,

@@ -12,9 +12,9 @@ from autogrow.report.tables import (
     pareto_front_table,
     search_table,
 )
-from autogrow.study.objectives import OBJECTIVES
+from tests.report.conftest import EVERY_OBJECTIVE
 
-SEVEN = tuple(OBJECTIVES)
+SEVEN = EVERY_OBJECTIVE
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from rich.console import Console
 from autogrow.report import terminal
 from autogrow.report.summary import summarize
 from autogrow.report.terminal import render, render_status
-from autogrow.study.objectives import OBJECTIVES
+from tests.report.conftest import EVERY_OBJECTIVE
 
 
 def text_of(renderable, width=100):
@@ -80,7 +80,7 @@ def test_markup_in_a_reason_is_text(make_run):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_seven_objectives_fit_a_narrow_terminal(make_run, width):
-    run = make_run(objectives=tuple(OBJECTIVES))
+    run = make_run(objectives=EVERY_OBJECTIVE)
     for accuracy in (0.90, 0.88, 0.86, 0.95):
         run.complete(accuracy, latency_ms=12.5, seconds=1234.5, parameters=27_600_000)
     lines = text_of(render(summarize(run.folder)), width).splitlines()
@@ -91,7 +91,7 @@ def test_seven_objectives_fit_a_narrow_terminal(make_run, width):
 
 
 def test_labels_are_broken_before_numbers_are_cut(make_run):
-    run = make_run(objectives=tuple(OBJECTIVES))
+    run = make_run(objectives=EVERY_OBJECTIVE)
     run.complete_infeasible(0.9, {"max_parameters": 1.0}, latency_ms=1234.0, seconds=12345.0)
     run.complete(0.9, latency_ms=1234.0, seconds=12345.0)
     lines = text_of(render(summarize(run.folder)), 80).splitlines()

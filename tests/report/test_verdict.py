@@ -9,9 +9,9 @@ from autogrow.report.summary import TrialRow
 from autogrow.report.verdict import Paired, judge, judge_confirmation
 from tests.report.conftest import metrics_of
 
-IMAGES = Yardstick("classification", False, 1000, 0.12)
+IMAGES = Yardstick("classification", "score", 1000, 0.12)
 BEFORE = Yardstick("classification")
-R_SQUARED = Yardstick("regression", False, 500)
+R_SQUARED = Yardstick("regression", "score", 500)
 SURE = ("ahead", "behind", "level")
 
 
@@ -167,7 +167,7 @@ class TestPairedSeeds:
         assert judge_seeds(0.003, 0.0, 5, 0.9, IMAGES).kind == "ahead"
 
     def test_a_lower_loss_is_ahead(self):
-        by_loss = replace(R_SQUARED, by_loss=True)
+        by_loss = replace(R_SQUARED, objective="loss")
         assert judge_seeds(-0.01, 0.001, 5, 0.1, by_loss).kind == "ahead"
         assert judge_seeds(0.01, 0.001, 5, 0.1, by_loss).beside("full") == (
             "behind full by 0.01 of loss (standard error 0.001, 5 paired seeds)"
@@ -183,7 +183,7 @@ class TestPairedSeeds:
 
 
 PAIRED = Paired(
-    "trial 3", 3, "growing", "the full network", "classification", False, 0.92, 0.91, 0.92, 0.91, 0.01, 0.002, 5, 4,
+    "trial 3", 3, "growing", "the full network", "classification", "score", 0.92, 0.91, 0.92, 0.91, 0.01, 0.002, 5, 4,
     1000, 0.12,
 )  # fmt: skip
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from autogrow.data import open_dataset
+from autogrow.metrics.objectives import parse_objectives
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.study.objectives import OBJECTIVES
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer
 from autogrow.study.search_space import SearchSpace, find_space
@@ -34,7 +34,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def objectives():
-    return tuple(OBJECTIVES[name] for name in ("accuracy", "generalization_gap", "train_seconds"))
+    return parse_objectives("accuracy,generalization_gap,train_seconds")
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,14 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from autogrow.errors import UsageError
+from autogrow.metrics.objectives import KNEE, OBJECTIVES, parse_objectives, preferences
 from autogrow.study.choosing import (
-    PREFERENCES,
     best_trial,
     is_feasible,
     measured_preferences,
     pareto_front,
     trial_by_number,
 )
-from autogrow.study.objectives import OBJECTIVES, parse_objectives
 
 ALL = parse_objectives("accuracy,generalization_gap,train_seconds")
 TWO = parse_objectives("accuracy,train_seconds")
@@ -116,19 +115,19 @@ def test_sizes_and_loss_can_be_preferred(preference, number):
 
 def test_a_metric_that_was_not_measured_is_refused_with_those_that_were():
     sized = [trial(0, 0.9, 0.1, 2.0, **SIZES)]
-    assert measured_preferences(sized) == ["accuracy", "gap", "speed", "loss", "size", "flops", "knee"]
+    assert measured_preferences(sized) == ["score", "gap", "speed", "loss", "size", "flops", "knee"]
     with pytest.raises(UsageError) as caught:
         best_trial(sized, ALL, "latency")
     assert str(caught.value) == (
-        "no trial of this study has measured latency_ms, which 'latency' goes by: prefer one of accuracy, gap, speed, "
+        "no trial of this study has measured latency_ms, which 'latency' goes by: prefer one of score, gap, speed, "
         "loss, size, flops, knee, or search with latency_ms among the --objectives"
     )
     assert best_trial([*sized, QUICK], ALL, "latency") is QUICK
 
 
 def test_before_any_trial_has_finished_every_preference_is_open():
-    assert measured_preferences([]) == list(PREFERENCES)
-    assert {best_trial([], ALL, preference) for preference in PREFERENCES} == {None}
+    assert measured_preferences([]) == [*preferences(), KNEE]
+    assert {best_trial([], ALL, preference) for preference in [*preferences(), KNEE]} == {None}
 
 
 def test_a_trial_without_a_value_in_an_objective_is_not_on_the_front():
@@ -155,7 +154,7 @@ def test_seven_objectives_keep_what_is_best_in_any():
 
 
 def test_an_unknown_preference_names_those_that_exist():
-    with pytest.raises(UsageError, match="known are accuracy, flops, gap, knee, .*; did you mean 'accuracy'"):
+    with pytest.raises(UsageError, match="known are accuracy, f1, flops, gap, knee, .*; did you mean 'accuracy'"):
         best_trial(FIVE, ALL, "acuracy")
 
 

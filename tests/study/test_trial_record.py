@@ -7,9 +7,9 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from autogrow.errors import PolicyError, RunFolderError
+from autogrow.metrics.objectives import parse_objectives
 from autogrow.policy.presets import CONTROLS, default_policy
 from autogrow.study.choosing import best_trial, policy_of
-from autogrow.study.objectives import parse_objectives
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.study_location import FORMER_STUDY_NAME

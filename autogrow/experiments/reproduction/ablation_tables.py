@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from autogrow.data.catalogue import Task
 from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import PairedDifference
-from autogrow.experiments.tables import caption_of, columns_of, loss_cell, p_value_cell, score_cell, seconds_cell
-from autogrow.report import formats
+from autogrow.experiments.tables import caption_of, columns_of, difference_cells, loss_cell, score_cell, seconds_cell
+from autogrow.metrics import numbers
+from autogrow.metrics.numbers import MISSING
 from autogrow.report.tables import Table
 
 STATIC = "static"
@@ -57,9 +57,8 @@ NOTE = (
 
 
 def _titles(results: Results) -> tuple[str, ...]:
-    accuracy = "accuracy %" if results.task == "classification" else "R²"
     baseline = results.design.title(results.design.subject)
-    return accuracy, "loss", "train s", "compute", "events", "shock", f"loss - {baseline}", "s.e.", "p"
+    return results.score.heading, "loss", "train s", "compute", "events", "shock", f"loss - {baseline}", "s.e.", "p"
 
 
 def _rows(results: Results) -> list[tuple[str, ...]]:
@@ -67,29 +66,18 @@ def _rows(results: Results) -> list[tuple[str, ...]]:
 
 
 def _cells(results: Results, condition: Condition) -> tuple[str, ...]:
-    name, task = condition.name, results.task
+    name = condition.name
     spreads = {metric: results.spread(name, metric) for metric in results.metrics}
     compute, events, shock = (spreads[metric] for metric in ("compute", "num_events", "largest_shock"))
     difference = None if name == results.design.subject else _minus_baseline(results, name, results.loss_metric)
     return (
-        score_cell(spreads[results.score_metric], task),
+        score_cell(spreads[results.score_metric], results.score),
         loss_cell(spreads[results.loss_metric]),
         seconds_cell(spreads["train_seconds"]),
-        formats.MISSING if compute is None else f"{compute.mean:.3f}",
-        formats.MISSING if events is None else f"{events.mean:.1f}",
-        formats.MISSING if shock is None else formats.percent(shock.mean),
-        *_difference(difference),
-    )
-
-
-def _difference(difference: PairedDifference | None) -> tuple[str, str, str]:
-    if difference is None:
-        return (formats.MISSING,) * 3
-    error, p_value = difference.standard_error, difference.p_value
-    return (
-        f"{difference.mean:+.3g}",
-        formats.MISSING if error is None else formats.significant(error),
-        formats.MISSING if p_value is None else p_value_cell(p_value),
+        MISSING if compute is None else f"{compute.mean:.3f}",
+        MISSING if events is None else f"{events.mean:.1f}",
+        MISSING if shock is None else numbers.percent(shock.mean),
+        *difference_cells(difference, numbers.SIGNIFICANT),
     )
 
 
@@ -129,19 +117,14 @@ def _verdict(results: Results, condition: str) -> tuple[str, str]:
 
 
 def _how_much(results: Results, condition: str) -> str:
-    """The loss' ratio to the baseline's and the difference in accuracy, over the seeds that both have."""
+    """The loss' ratio to the baseline's and the difference of the score, over the seeds that both have."""
     losses, base = (results.by_seed(name, results.loss_metric) for name in (condition, results.design.subject))
     shared = [seed for seed in losses if seed in base]
     whole = sum(base[seed] for seed in shared)
     ratio = f"loss {sum(losses[seed] for seed in shared) / whole:.2f} times, " if whole else ""
-    accuracy = _minus_baseline(results, condition, results.score_metric)
-    assert accuracy is not None  # where there is a loss, there is an accuracy
-    return ratio + _in_words(accuracy.mean, results.task)
-
-
-def _in_words(difference: float, task: Task) -> str:
-    unit = " points" if task == "classification" else " R²"
-    return f"{formats.gap(difference, task)}{unit}"
+    by_score = _minus_baseline(results, condition, results.score_metric)
+    assert by_score is not None  # where there is a loss, there is a score
+    return f"{ratio}{results.score.numbers.signed(by_score.mean)} {results.score.difference_unit}"
 
 
 def _baseline_title(found: Found) -> str:

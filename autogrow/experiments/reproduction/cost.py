@@ -24,13 +24,14 @@ from autogrow.experiments.reproduction.mnist import NETWORK, thesis_policy
 from autogrow.experiments.statistics import spread
 from autogrow.experiments.tables import columns_of, markdown_page, seconds_cell
 from autogrow.former_names import with_present_names
+from autogrow.metrics import numbers
+from autogrow.metrics.numbers import MISSING, SHARE
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import static_policy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.policy.triggers import Schedule
 from autogrow.reading.typed import typed
-from autogrow.report import formats
 from autogrow.report.tables import Table
 from autogrow.study.settings import SPLIT_SEED
 from autogrow.training.assembly import assemble, fresh_network
@@ -260,13 +261,13 @@ def mechanism_cost_table(rounds: Sequence[Round]) -> Table:
             seconds_cell(spread([each.static_seconds for each in rounds])),
             f"{_median([each.overhead for each in rounds], 3)} of the plain loop",
             "1.000",
-            formats.score(statistics.mean(each.static_score for each in rounds), "classification"),
+            SHARE.text(statistics.mean(each.static_score for each in rounds)),
             "0",
             "100 %",
             f"{PUBLISHED_OVERHEAD:.3f}",
         ),
         ("grown on stall", *_grown_cells(stall), f"{PUBLISHED_SAVING:.3f}"),
-        ("grown on schedule", *_grown_cells(schedule), formats.MISSING),
+        ("grown on schedule", *_grown_cells(schedule), MISSING),
     )
     titles = ("train s", "seconds, ratio", "FLOPs, ratio", "validation accuracy %", "events", "final width", "thesis")
     note = (
@@ -281,9 +282,9 @@ def _grown_cells(runs: Sequence[GrownRun]) -> tuple[str, ...]:
         seconds_cell(spread([run.seconds for run in runs])),
         f"{_median([run.seconds_ratio for run in runs], 3)} of static",
         _median([run.flops_ratio for run in runs], 3),
-        formats.score(statistics.mean(run.validation_score for run in runs), "classification"),
+        SHARE.text(statistics.mean(run.validation_score for run in runs)),
         f"{statistics.mean(run.num_events for run in runs):.1f}",
-        formats.percent(statistics.mean(run.width_share for run in runs)),
+        numbers.percent(statistics.mean(run.width_share for run in runs)),
     )
 
 
@@ -293,7 +294,7 @@ def _median(values: Sequence[float], digits: int) -> str:
 
 
 def _missing(number: int) -> tuple[str, ...]:
-    return (formats.MISSING,) * number
+    return (MISSING,) * number
 
 
 def rounds_as_dict(rounds: Sequence[Round], trained_on: dict[str, Any]) -> dict[str, Any]:

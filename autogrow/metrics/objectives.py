@@ -1,0 +1,142 @@
+"""What a search can optimize: the table of objectives, each one entry.
+
+An objective that somebody adds is one entry as well, and may be made of what trials measure anyway:
+
+    OBJECTIVES.register("overfitting")(Objective("overfitting", "minimize", Metric(
+        "overfitting", "validation loss minus train loss",
+        read=lambda metrics: metrics["validation_loss"] - metrics["train_loss"],
+    )))
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from autogrow.errors import UsageError, unknown_name
+from autogrow.metrics.metric import FLOPS, GAP, LATENCY, LOSS, PARAMETERS, SCORE, TRAIN_SECONDS, Metric
+from autogrow.metrics.scores import SCORES, Score
+from autogrow.registry import Registry
+
+SCORE_OF_ANY_TASK = "score"
+"""Names the score of whatever task a search is for."""
+KNEE = "knee"
+"""A preference that is no single objective; see `autogrow.study.choosing`."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric that a search can optimize, and a trial can be preferred by."""
+
+    name: str
+    direction: Literal["maximize", "minimize"]
+    metric: Metric
+    preferred_as: str = ""
+    """What ``--prefer`` calls it; empty: its name."""
+    best_title: str = ""
+    """What the best trial by it is called in tables; empty: ``best`` and the heading."""
+
+    @property
+    def preference(self) -> str:
+        return self.preferred_as or self.name
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return 1 if self.direction == "maximize" else -1
+
+    def value(self, metrics: Mapping[str, Any]) -> float | None:
+        """The value among what a trial measured; None where it did not."""
+        return self.metric.value(metrics)
+
+    @property
+    def title_of_best(self) -> str:
+        """What tables call the best trial by it."""
+        return self.best_title or f"best {self.metric.heading}"
+
+    @property
+    def summary(self) -> str:
+        """One line for lists."""
+        return f"{self.direction} the {self.metric.titled}"
+
+    def of(self, score: Score) -> "Objective":
+        """As it is called and written for a task with this score."""
+        return replace(self, metric=self.metric.of(score))
+
+
+_ANY_SCORE = Score(SCORE_OF_ANY_TASK, "score of the task")
+
+OBJECTIVES: Registry[Objective] = Registry("objective", UsageError)
+
+for _score in (_ANY_SCORE, *(SCORES[_name] for _name in SCORES)):
+    OBJECTIVES.register(_score.name)(Objective(_score.name, "maximize", SCORE.of(_score)))
+for _objective in (
+    Objective("generalization_gap", "minimize", GAP, "gap"),
+    Objective("train_seconds", "minimize", TRAIN_SECONDS, "speed", "best speed"),
+    Objective("loss", "minimize", LOSS),
+    Objective("parameters", "minimize", PARAMETERS, "size", "smallest"),
+    Objective("flops", "minimize", FLOPS, best_title="fewest FLOPs"),
+    Objective("latency_ms", "minimize", LATENCY, "latency", "best latency"),
+):
+    OBJECTIVES.register(_objective.name)(_objective)
+
+
+def objective_of(name: str, score: Score) -> Objective:
+    """An objective of a search whose task has this score, by its own name where `name` is ``score``.
+
+    Raises `UsageError` where there is none of the name, or it is the score of another task.
+    """
+    if name in (SCORE_OF_ANY_TASK, score.name):
+        return Objective(score.name, "maximize", SCORE.of(score))
+    if name in SCORES:
+        raise UsageError(f"objective {name!r} is the score of another task: here it is {score.name!r}, or 'score'")
+    return OBJECTIVES[name].of(score)
+
+
+def own_names(names: Iterable[str], score: Score) -> tuple[str, ...]:
+    """Names of objectives, any score among them as that of the task: runs of before say accuracy of a regression."""
+    return tuple(score.name if name == SCORE_OF_ANY_TASK or name in SCORES else name for name in names)
+
+
+def parse_objectives(names: str | Sequence[str], score: Score | None = None) -> tuple[Objective, ...]:
+    """The objectives of a comma-separated list, in order; `score` is that of the task, where it is known.
+
+    Raises `UsageError` for unknown or repeated names, and for the score of another task.
+    """
+    listed = names.split(",") if isinstance(names, str) else [str(name) for name in names]
+    wanted = [name.strip() for name in listed if name.strip()]
+    if not wanted:
+        raise UsageError(f"objectives {names!r} name none: give one or more of {', '.join(OBJECTIVES)}")
+    found = tuple(OBJECTIVES[name] if score is None else objective_of(name, score) for name in wanted)
+    if len({objective.name for objective in found}) != len(wanted):
+        raise UsageError(f"objectives {names!r} name one twice: give each once")
+    return found
+
+
+def preferences() -> dict[str, Objective]:
+    """What a trial can be preferred by, but the knee: the task's score by its general name, then the others."""
+    return {each.preference: each for name, each in OBJECTIVES.items() if name not in SCORES}
+
+
+def preferred(name: str, score: Score | None = None) -> Objective:
+    """What a preference other than the knee goes by; a task's score may be called by its own name.
+
+    Raises `UsageError` where there is none of the name, or it is the score of another task than the one given.
+    """
+    if name in SCORES or (score is not None and name == score.name):
+        if score is not None and name != score.name:
+            raise UsageError(f"{name!r} is the score of another task: prefer {score.name!r}, or 'score'")
+        return OBJECTIVES[SCORE_OF_ANY_TASK]
+    known = preferences()
+    if name not in known:
+        raise UsageError(unknown_name("preference", name, (*SCORES, *known, KNEE)))
+    return known[name]
+
+
+def metrics_to_measure(objectives: Iterable[Objective], *, memory: bool, latency: bool) -> tuple[str, ...]:
+    """The metrics that a trial has to measure at its end because an objective asks for them, or else a limit.
+
+    All others are known anyway; these take training steps or repeated forward passes.
+    """
+    wanted = {name for objective in objectives for name in (objective.metric.name, *objective.metric.needs)}
+    costly = {"memory_bytes": memory, "latency_ms": latency}
+    return tuple(name for name, is_wanted in costly.items() if is_wanted or name in wanted)
