@@ -14,7 +14,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
+# Where processes share the cores, how long one example took says nothing.
+settings.register_profile("shared cores", deadline=None)
+settings.load_profile("shared cores")
 pytest.register_assert_rewrite("tests.processes", "tests.faults.kills")
 
 from autogrow.cli.main import run  # noqa: E402

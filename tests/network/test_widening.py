@@ -344,6 +344,40 @@ def test_a_network_that_cannot_run_is_a_network_error():
         ExpandableNetwork(nn.Linear(4, 2), torch.randn(2, 3))
 
 
+def sizes(module):
+    """All numbers that layers keep: their sizes, and whatever else a layer is told."""
+    return {
+        name: {key: value for key, value in vars(layer).items() if isinstance(value, int | float | tuple)}
+        for name, layer in module.named_modules()
+    }
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet", "depthwise"])
+def test_trying_out_groups_takes_sizes_in_layers_back(name):
+    module, batch = network_and_batch(name)
+    before = sizes(module)
+    assert any("in_features" in numbers for numbers in before.values())
+    assert ExpandableNetwork(module, batch).groups
+    assert sizes(module) == before
+
+
+def test_a_failure_after_the_change_takes_sizes_in_layers_back(monkeypatch):
+    module, batch = built_in("convnet")
+    growing = ExpandableNetwork(module, batch)
+    before = sizes(module)
+    found = []
+
+    def fail(*arguments):
+        found.append(sizes(module))
+        raise RuntimeError("after the change")
+
+    monkeypatch.setattr("autogrow.network.optimizer.cohorts.Cohorts.commit", fail)
+    with pytest.raises(NetworkError, match="after the change"):
+        growing.widen_groups(half_more(growing))
+    assert found[0] != before  # it had been made
+    assert sizes(module) == before
+
+
 def test_a_failure_on_the_way_leaves_everything_as_it_was(monkeypatch):
     module, batch = built_in("resnet")
     growing = ExpandableNetwork(module, batch)
