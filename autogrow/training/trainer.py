@@ -29,9 +29,10 @@ from autogrow.training.fixed_batch import FixedBatch
 from autogrow.training.forks import Fork, ForkStore, start_digest
 from autogrow.training.growth import Growth
 from autogrow.training.measuring import Measuring
-from autogrow.training.optimizers import learning_rate_at, make_optimizer, restore_optimizer, schedule_before_growth
+from autogrow.training.optimizers import learning_rate_at, make_optimizer, schedule_before_growth
 from autogrow.training.output_check import check_outputs
 from autogrow.training.records import TrialFolder
+from autogrow.training.run_state import RunState
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.steps import Steps
 from autogrow.training.training_data import TrainingData, refuse_unlearnable
@@ -158,7 +159,7 @@ class Trainer:
         """Training FLOPs of the whole run if the network had its full width throughout: the unit of compute.
         Of a network whose FLOPs cannot be counted there are none, and its compute is 0."""
         self._growth.start_small()
-        self.optimizer = make_optimizer(self.model, settings, captured=self._steps.are_captured)
+        self.optimizer = self._make_optimizer()
         self._growth.prepare_optimizer(self.optimizer)
         self._start = self._start_digest() if forks is not None else ""
         self._step = 0
@@ -380,38 +381,35 @@ class Trainer:
             self._forks.leave(self._start, self._step, self._state())
 
     def _state(self) -> dict[str, Any]:
-        """Everything that a bit-exact continuation needs, in tensors and plain containers."""
-        cuda = self.device.type == "cuda"
-        return {
-            "seed": self._seed,
-            "shape": self.shape.to_dict(),
-            "model": self.model.state_dict(),
-            "cohorts": self.network.cohorts.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "optimizer_cohorts": self.network.attach(self.optimizer).state_dict(),
-            "samples": [sample.to_dict() for sample in self.samples],
-            "events": [event.to_dict() for event in self.events],
-            "growth_ended": [self._growth.ended_step, self._growth.ended_by],
-            "train_seconds": self._train_seconds,
-            "training_flops": self._flops,
-            "fork": self.fork.to_dict() if self.fork else None,
-            "random_state": torch.get_rng_state(),
-            "cuda_random_state": torch.cuda.get_rng_state(self.device) if cuda else None,
-        }
+        """The present state, as it is saved."""
+        with_blocks = self._growth.policy.depth is not None
+        return RunState(
+            step=self._step,
+            seed=self._seed,
+            samples=self.samples,
+            events=self.events,
+            growth_ended=(self._growth.ended_step, self._growth.ended_by),
+            train_seconds=self._train_seconds,
+            training_flops=self._flops,
+            fork=self.fork,
+            **RunState.of_network(self.network, self.optimizer, with_blocks=with_blocks),
+            **RunState.of_random_numbers(self.device),
+        ).to_dict()
 
     def _restore(self) -> Signal:
         """Continue from the newest checkpoint in the folder, or else from a fork, if there is one."""
-        state = load_checkpoint(self.folder.checkpoints, self.device) if self.folder else None
-        if state is not None:
+        saved = load_checkpoint(self.folder.checkpoints, self.device) if self.folder else None
+        if saved is not None:
             try:
-                self._take_over(state)
-                self._growth.ended_step, self._growth.ended_by = state["growth_ended"]
-                self.fork = Fork(**state["fork"]) if state.get("fork") else None
+                state = RunState.from_dict(saved)
+                self._go_on_from(state)
             except (AutogrowError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise NetworkError(
                     f"the checkpoint in {self.folder.checkpoints if self.folder else ''} is of another network "
                     f"({one_line(error)}): build the network as it was, or begin again in another folder"
                 ) from error
+            self._growth.ended_step, self._growth.ended_by = state.growth_ended
+            self.fork = state.fork
         elif self._forks is not None:
             return self._start_from_fork(self._forks)
         self._rewrite_records()
@@ -421,11 +419,22 @@ class Trainer:
         """Take over what others alike have trained, if anything; then do what follows on the sample it ends with."""
         found = forks.latest(self._start, self.device, self._growth.acts)
         if found is not None:
-            state, self.fork = found
-            self._take_over(state)
+            saved, self.fork = found
+            self._go_on_from(RunState.from_dict(saved))
             self._growth.prepare_optimizer(self.optimizer)  # new units are to train as this run's own policy says
         self._rewrite_records()
         return Signal.CONTINUE if found is None else self._after_sample()
+
+    def _go_on_from(self, state: RunState) -> None:
+        """Go on from where a run was, whichever run; what its policy had decided is left out."""
+        self.optimizer = state.give_to(self.network, self.optimizer, self._make_optimizer)
+        self.samples, self.events = state.samples, state.events
+        self._step, self._train_seconds, self._flops = state.step, state.train_seconds, state.training_flops
+        self._growth.recount(self.optimizer)
+        state.set_random_numbers(self.device)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        return make_optimizer(self.model, self.settings, captured=self._steps.are_captured)
 
     def _rewrite_records(self) -> None:
         if self.folder:
@@ -449,25 +458,6 @@ class Trainer:
             "torch": torch.__version__,
         }
         return start_digest(self.model, circumstances)
-
-    def _take_over(self, state: dict[str, Any]) -> None:
-        """Go on from where a run was, whichever run; what its policy had decided is left out."""
-        self.network.detach(self.optimizer)
-        NetworkShape.from_dict(state["shape"]).give_to(self.network)
-        self.model.load_state_dict(state["model"])
-        self.network.cohorts.load_state_dict(state["cohorts"])
-        self.optimizer = make_optimizer(self.model, self.settings, captured=self._steps.are_captured)
-        restore_optimizer(self.optimizer, state["optimizer"])
-        self.network.attach(self.optimizer).load_state_dict(state["optimizer_cohorts"])
-        self.samples = [Sample.from_dict(record) for record in state["samples"]]
-        self.events = [GrowthEvent.from_dict(record) for record in state["events"]]
-        self._step = state["step"]
-        self._train_seconds = state["train_seconds"]
-        self._flops = state["training_flops"]
-        self._growth.recount(self.optimizer)
-        torch.set_rng_state(state["random_state"].cpu())
-        if state["cuda_random_state"] is not None:
-            torch.cuda.set_rng_state(state["cuda_random_state"].cpu(), self.device)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
