@@ -9,6 +9,7 @@ import pytest
 
 import autogrow
 from autogrow.data.catalogue import PACKAGED
+from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.models import MODELS
 from autogrow.policy.initializations import INITIALIZATIONS
 from autogrow.policy.layer_selection import LAYER_SELECTIONS
@@ -25,6 +26,7 @@ REGISTRIES = {
     "autogrow.tasks": TASKS,
     "autogrow.datasets": PACKAGED,
     "autogrow.models": MODELS,
+    "autogrow.objectives": OBJECTIVES,
 }
 
 

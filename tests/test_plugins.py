@@ -17,6 +17,7 @@ import autogrow
 from autogrow.data.catalogue import PACKAGED
 from autogrow.data.opening import open_dataset
 from autogrow.errors import DataError, PolicyError, UsageError
+from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.models import MODELS
 from autogrow.policy.initializations import INITIALIZATIONS
 from autogrow.policy.layer_selection import LAYER_SELECTIONS
@@ -32,6 +33,7 @@ EXTENSIONS = {
     "tasks": (TASKS, "absolute"),
     "datasets": (PACKAGED, "ramps"),
     "models": (MODELS, "funnel"),
+    "objectives": (OBJECTIVES, "overfitting"),
 }
 POLICY = {
     "initial_fraction": 0.25,
@@ -197,12 +199,14 @@ policy:
 def test_a_search_through_ray_uses_all_of_them(site, tmp_path):
     (tmp_path / "space.yaml").write_text(SPACE)
     options = ["--dataset", "ramps", "--model", "funnel", "--space", "space.yaml", "--trials", "5", "--epochs", "3"]
+    options += ["--objectives", "score,overfitting"]
     command = [sys.executable, "-m", "autogrow", "search", *options, "--name", "run", "--quiet"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert ended.returncode == 0, ended.stderr
     assert "failed" not in ended.stderr
     study = autogrow.Study.load(tmp_path / "results" / "run")
     assert study.result.complete + study.result.pruned == 5 and study.result.failed == 0
-    assert study.best_policy() is not None
+    assert study.best_policy() is not None and study.best_policy("overfitting") is not None
+    assert study.run.settings().objectives == ("r2", "overfitting")
     searched = [trial for trial in study.optuna_study.trials if trial.user_attrs.get("role") == "searched"]
     assert searched

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from autogrow.errors import UsageError, unknown_name
 from autogrow.metrics.metric import FLOPS, GAP, LATENCY, LOSS, PARAMETERS, SCORE, TRAIN_SECONDS, Metric
 from autogrow.metrics.scores import SCORES, Score
-from autogrow.registry import Registry
+from autogrow.registry import Registry, instance_of
 
 SCORE_OF_ANY_TASK = "score"
 """Names the score of whatever task a search is for."""
@@ -65,7 +65,9 @@ class Objective:
 
 _ANY_SCORE = Score(SCORE_OF_ANY_TASK, "score of the task")
 
-OBJECTIVES: Registry[Objective] = Registry("objective", UsageError)
+OBJECTIVES: Registry[Objective] = Registry(
+    "objective", UsageError, group="autogrow.objectives", accepts=instance_of(Objective)
+)
 
 for _score in (_ANY_SCORE, *(SCORES[_name] for _name in SCORES)):
     OBJECTIVES.register(_score.name)(Objective(_score.name, "maximize", SCORE.of(_score)))
