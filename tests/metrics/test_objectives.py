@@ -5,6 +5,7 @@ import pytest
 from autogrow.errors import UsageError
 from autogrow.metrics.objectives import OBJECTIVES, metrics_to_measure, objective_of, own_names, parse_objectives
 from autogrow.metrics.scores import SCORES
+from autogrow.study.settings import SearchSettings
 
 METRICS = {
     "validation_score": 0.9,
@@ -106,3 +107,10 @@ def test_differences_are_in_points_or_in_percent_of_a_cost(objective, value, oth
 )
 def test_only_what_is_asked_for_is_measured(objectives, limits, measured):
     assert metrics_to_measure(parse_objectives(objectives), **{"memory": False, "latency": False, **limits}) == measured
+
+
+def test_a_stored_search_of_a_regression_by_accuracy_is_one_by_its_score():
+    stored = {"dataset": "sine", "data_dir": "data", "fingerprint": "0", "task": "regression", "model": "mlp"}
+    settings = SearchSettings(**stored, space={}, objectives=("accuracy", "loss"), working_directory=".")
+    assert settings.objectives == ("r2", "loss")
+    assert [objective.metric.title for objective in settings.chosen_objectives] == ["validation R²", "validation loss"]

@@ -123,7 +123,7 @@ def test_no_complete_trial(make_run):
 
 def test_numbers_in_a_legend_are_not_taken_for_colours(full_summary):
     """plotly.js does so with a colour axis, and warns of each in the browser's console."""
-    figure = pareto_figure(trial_points(full_summary), "classification")
+    figure = pareto_figure(trial_points(full_summary), full_summary.score)
     assert not any(key.startswith("coloraxis") and value for key, value in figure.layout.to_plotly_json().items())
     assert all(trace.marker.colorscale and trace.marker.coloraxis is None for trace in figure.data)
     assert len({(trace.marker.cmin, trace.marker.cmax) for trace in figure.data}) == 1
