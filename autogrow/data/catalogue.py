@@ -14,7 +14,7 @@ from typing import Any, Literal
 from autogrow.errors import DataError
 from autogrow.registry import Registry, any_callable
 
-Task = str
+TaskName = str
 """The name of one of `autogrow.tasks.TASKS`."""
 Augmentation = Literal["none", "pad_crop_flip"]
 

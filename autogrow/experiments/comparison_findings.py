@@ -1,4 +1,4 @@
-"""What a comparison says of its subject beside each control, in the words that every command has for it."""
+"""What a comparison says of its subject against each control, in the words that every command has for it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from autogrow.report.judging import Judgement, Yardstick, judge_seeds
 
 
 def judged(results: Results, yardstick: Yardstick) -> dict[str, Judgement]:
-    """The subject beside every control that it can be compared with, by accuracy."""
+    """The subject against every control that it can be compared with, by score."""
     found = {}
     for control in results.design.controls:
         difference = results.difference(control.name, results.score_metric)
@@ -22,7 +22,7 @@ def judged(results: Results, yardstick: Yardstick) -> dict[str, Judgement]:
 
 
 def findings(results: Results, yardstick: Yardstick) -> tuple[str, ...]:
-    """A line for the subject beside every control; one alone where the subject has learned nothing."""
+    """A line for the subject against every control; one alone where the subject has learned nothing."""
     subject, title = results.design.subject, results.design.title(results.design.subject).capitalize()
     name = f"By {results.design.split} {results.score.title}"
     if _at_chance(results, subject, yardstick):

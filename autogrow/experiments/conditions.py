@@ -144,7 +144,7 @@ class Condition:
     needs: tuple[str, ...] = ()
     """Conditions of the same seed that must be finished before, since `plan` looks at them."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """What decides its runs beside the experiment's settings, as plain data."""
+    """What decides its runs besides the experiment's settings, as plain data."""
 
     @classmethod
     def fixed(cls, name: str, title: str, summary: str, plan: "FixedPlan") -> "Condition":
@@ -181,5 +181,5 @@ class Design:
         return next(each.title for each in self.conditions if each.name == condition)
 
     def recipes(self) -> dict[str, Any]:
-        """What decides the runs of each condition beside the experiment's settings, as plain data."""
+        """What decides the runs of each condition besides the experiment's settings, as plain data."""
         return {condition.name: dict(condition.recipe) for condition in self.conditions if condition.recipe}

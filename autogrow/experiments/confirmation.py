@@ -280,7 +280,7 @@ def _best_policy(found: _Found, confirmed: Confirmed) -> GrowthPolicy | None:
 
 
 def _data(found: _Found, confirmed: Confirmed) -> dict[str, Any]:
-    """What the file holds beside runs and summary."""
+    """What the file holds besides runs and summary."""
     return {
         "run": found.run.name,
         "metric": confirmed.metric,

@@ -88,7 +88,7 @@ class Confirmed:
         }
 
     def paired(self) -> Paired | None:
-        """The best policy beside the better of the networks at full size; None where one of the two is missing."""
+        """The best policy against the better of the networks at full size; None where one of the two is missing."""
         best, rivals = self.best, [name for name in self._controls if name != DEFAULT]
         means = {name: spread.mean for name in rivals if (spread := self.results.spread(name, self.metric)) is not None}
         if best is None or not means:
@@ -212,7 +212,7 @@ class Confirmed:
         return f"; as the best of {number} it was chosen by these seeds, and p {p_value} is not below 0.05 / {number}"
 
     def _said_of_full(self, best: str) -> str:
-        """The best policy beside the full network, whichever is ahead."""
+        """The best policy against the full network, whichever is ahead."""
         said = []
         for name in self._controls:
             difference = None if name == DEFAULT else self.results.between(best, name, self.metric)

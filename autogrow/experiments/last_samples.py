@@ -39,7 +39,7 @@ def last_samples(results: Results, condition: str, column: str) -> LastSamples |
 def last_samples_table(
     results: Results, column: str, title: str, published: Mapping[str, tuple[float, float]]
 ) -> Table:
-    """Mean and deviation of a column's last samples, and the mean's ratio to that of the design's unit.
+    """Mean and deviation of a column's last measurements, and the mean's ratio to that of the design's unit.
 
     `published`: mean and deviation of conditions in the thesis; without any, its columns are left out.
     """

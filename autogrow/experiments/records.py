@@ -16,19 +16,19 @@ CURVE_COLUMNS = (
     "step", "train_loss", "validation_loss", "train_score", "validation_score", "train_seconds",
     "training_flops", "parameters",
 )  # fmt: skip
-"""What is kept of every sample: train and validation of the same weights, at the same step."""
+"""What is kept of every measurement: train and validation of the same weights, at the same step."""
 
 
 @dataclass(frozen=True)
 class RunCurve:
-    """What a run's samples read, by `CURVE_COLUMNS`, and when the network grew."""
+    """A run's measurements, by `CURVE_COLUMNS`, and the steps after which the network grew."""
 
     columns: dict[str, list[float]]
     growth_steps: list[int]
 
     @classmethod
     def of(cls, result: TrainResult) -> Self:
-        """The samples of a finished run, to seven digits. What it has not (validation, perhaps) is left out."""
+        """The measurements of a finished run, to seven digits; without what was not measured (validation, perhaps)."""
         columns = {name: [getattr(sample, name) for sample in result.samples] for name in CURVE_COLUMNS}
         kept = {
             name: [float(f"{value:.7g}") for value in column] for name, column in columns.items() if None not in column
@@ -36,7 +36,7 @@ class RunCurve:
         return cls(kept, [event.step for event in result.events])
 
     def last(self, column: str, number: int) -> list[float]:
-        """The last so many readings; all where there are fewer."""
+        """The last `number` values; all where there are fewer."""
         return self.columns[column][-number:]
 
 

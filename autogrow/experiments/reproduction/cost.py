@@ -52,7 +52,7 @@ PUBLISHED_OVERHEAD, PUBLISHED_SAVING = 37.9 / 36.6, 11.9 / 36.6
 
 @dataclass(frozen=True)
 class GrownRun:
-    """A growing training beside the static one of its round."""
+    """A training that grows, and how it compares with the static one of its round."""
 
     seconds: float
     seconds_ratio: float
@@ -120,7 +120,7 @@ class PlainLoop:
         self._step = 0
 
     def block(self, num_steps: int) -> float:
-        """Seconds of so many steps."""
+        """Seconds that this number of steps takes."""
         self._bench.synchronize()
         started = time.perf_counter()
         for _ in range(num_steps):
