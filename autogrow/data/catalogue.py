@@ -14,8 +14,6 @@ from typing import Any, Literal
 from autogrow.errors import DataError
 from autogrow.registry import Registry, any_callable
 
-TaskName = str
-"""The name of one of `autogrow.tasks.TASKS`."""
 Augmentation = Literal["none", "pad_crop_flip"]
 
 _MIB = 2**20
