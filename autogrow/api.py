@@ -36,41 +36,24 @@ from autogrow.inputs import (
     training_settings,
 )
 from autogrow.keywords import checks_types, refuses_unknown
-from autogrow.metrics.objectives import parse_objectives
-from autogrow.models.building import ModelSpec
-from autogrow.models.given import hand_over
-from autogrow.paths import resolved, resolved_dataset
+from autogrow.paths import resolved
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
-from autogrow.policy.training_settings import TrainingSettings
 from autogrow.reading.arrays import Array
 from autogrow.reading.fields import parse_bytes
+from autogrow.search_plans import plan_new_search, plan_resumed_search, settings_of_a_search
 from autogrow.study.finding_runs import find_run, named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
-from autogrow.study.planning import SearchPlan, plan_search, resume_settings, with_measured_packing
-from autogrow.study.resuming import RESUMABLE_SETTINGS, refuse_changes
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import SearchResult, read_result, run_search
-from autogrow.study.search_space import read_space
-from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings, parse_duration, parse_timeout
+from autogrow.study.settings import parse_duration, parse_timeout
 from autogrow.study.study_database import StudyDatabase
-from autogrow.study.warm_start import read_warm_start
-from autogrow.tasks import TASKS
 from autogrow.training.evaluation import Metrics
 from autogrow.training.trainer import Signal
 
 logger = logging.getLogger(__name__)
 DEFAULT_DATASET = "digits"
-
-
-def _settings_of_a_search() -> list[str]:
-    """What `search` and `plan_new_search` take beside their own arguments."""
-    decided_here = {"fingerprint", "working_directory", "num_validation", "largest_class_share"}
-    return [name for name in (*SearchSettings.model_fields, *_ARGUMENTS_OF_A_SEARCH) if name not in decided_here]
-
-
-_ARGUMENTS_OF_A_SEARCH = ("model_options", "epochs", "batch_size", "learning_rate", "time_budget_seconds")
 
 
 @dataclass(frozen=True)
@@ -139,7 +122,7 @@ class Study:
         )
 
 
-@refuses_unknown(_settings_of_a_search)
+@refuses_unknown(settings_of_a_search)
 @checks_types("dataset", "model")
 def search(
     dataset: DataLike | None = None,
@@ -293,93 +276,6 @@ def _stem_of(dataset: DataLike | None) -> str:
     if isinstance(dataset, Dataset):
         return dataset.name
     return os.fspath(dataset) if isinstance(dataset, str | os.PathLike) else DEFAULT_NAME
-
-
-@refuses_unknown(_settings_of_a_search)
-def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
-    """Check a run that is to go on. Raises `UsageError` for a setting that is not the run's own and would change it.
-
-    The settings are those of `plan_new_search`; what is None is not given. Only `RESUMABLE_SETTINGS` may change.
-    """
-    given = {name: value for name, value in settings.items() if value is not None}
-    changes = {name: given.pop(name) for name in RESUMABLE_SETTINGS if name in given}
-    before = folder.settings()
-    if not isinstance(given.get("dataset", ""), str):
-        given["dataset"] = open_data(given["dataset"], before.data_dir, before.task, before.layout).name
-    if not isinstance(given.get("model", ""), str | ModelSpec):
-        data = open_data(before.dataset, before.data_dir, before.task, before.layout)
-        given["model"] = resolve_model(given["model"], data, given.get("model_options", before.model_options))
-    refuse_changes(before, given)
-    if "data_dir" in changes:
-        changes["data_dir"] = str(resolve_data_dir(changes["data_dir"]))
-    return _handed_over(plan_search(*resume_settings(folder, given.get("model"), **changes)))
-
-
-@refuses_unknown(_settings_of_a_search)
-def plan_new_search(
-    dataset: DataLike,
-    model: ModelLike = "auto",
-    *,
-    trials: int = DEFAULT_TRIALS,
-    space: str | os.PathLike[str] | Mapping[str, Any] = "default",
-    model_options: Mapping[str, Any] | None = None,
-    objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
-    training: TrainingSettings | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    data_dir: str | Path | None = None,
-    task: str | None = None,
-    layout: Layout | None = None,
-    warm_start: str | Sequence[str] = (),
-    **settings: Any,
-) -> SearchPlan:
-    """Resolve and check every setting of a new search.
-
-    training: in place of the defaults for a data set of this size; `epochs`, `batch_size` and `learning_rate` stand in
-        place of what it says.
-    warm_start: runs, and policy files, to begin with.
-    """
-    data_dir = resolve_data_dir(data_dir)
-    if not isinstance(training, TrainingSettings | None):
-        raise UsageError(f"training is {shortened(repr(training), 80)}: write TrainingSettings(...)")
-    content = read_space(os.fspath(space) if isinstance(space, os.PathLike) else space)
-    opened = open_data(dataset, data_dir, task, layout)
-    spec = resolve_model(model, opened, model_options)
-    fields = {
-        "dataset": resolved_dataset(opened.name),
-        "data_dir": str(data_dir),
-        "fingerprint": opened.fingerprint,
-        "task": opened.task,
-        "layout": opened.layout,
-        "standardizes_targets": TASKS[opened.task].standardizes_targets,
-        "model": spec.name,
-        "model_options": dict(spec.options),
-        "space": content,
-        "trials": trials,
-        "objectives": tuple(objective.name for objective in parse_objectives(objectives, TASKS[opened.task].score)),
-        "training": training_settings(opened, training, epochs, batch_size, learning_rate),
-        "working_directory": os.getcwd(),
-        "warm_start": read_warm_start(warm_start, content, settings.get("storage")),
-        **settings,
-    }
-    return _handed_over(plan_search(*with_measured_packing(fields, "search", spec)))
-
-
-def _handed_over(plan: SearchPlan) -> SearchPlan:
-    """The plan, after a network that was given as an object is put where its trials' processes find it.
-
-    Raises `UsageError` where these may be on other machines.
-    """
-    given = plan.model.given
-    if given is not None:
-        if plan.settings.address is not None:
-            raise UsageError(
-                f"model {given.label!r} was given as an object, which other machines of a cluster do not have: give it "
-                "as package.module:factory, or leave out address"
-            )
-        hand_over(plan.model.name, given)
-    return plan
 
 
 @refuses_unknown()

@@ -5,9 +5,9 @@ import pytest
 
 import autogrow
 import autogrow.api
-from autogrow.api import plan_new_search, plan_resumed_search
 from autogrow.errors import NetworkError, PolicyError, RunFolderError, UsageError
 from autogrow.policy.limits import SizeLimits
+from autogrow.search_plans import plan_new_search, plan_resumed_search
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import SearchResult
 

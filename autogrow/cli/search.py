@@ -169,7 +169,7 @@ def _searched(plan: Any, folder: Any, resume: bool, monitor: Any) -> tuple[Any, 
 
 
 def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
-    from autogrow.api import plan_new_search
+    from autogrow.search_plans import plan_new_search
 
     folder.refuse_what_is_no_run()
     given = {name: value for name, value in _settings(options).items() if value is not None}
@@ -178,7 +178,7 @@ def _new_plan(folder: Any, options: dict[str, Any]) -> Any:
 
 def _resumed_plan(ctx: click.Context, folder: Any, options: dict[str, Any]) -> Any:
     """A run goes on with its own settings; a flag that would change the experiment is refused."""
-    from autogrow.api import plan_resumed_search
+    from autogrow.search_plans import plan_resumed_search
 
     is_given = {name: ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE for name in options}
     return plan_resumed_search(

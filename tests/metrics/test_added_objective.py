@@ -6,7 +6,6 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from autogrow.api import plan_new_search
 from autogrow.errors import UsageError
 from autogrow.experiments.confirmation import confirm_policies
 from autogrow.export.policies import export_policy
@@ -16,6 +15,7 @@ from autogrow.report.html import html_report
 from autogrow.report.summary import summarize
 from autogrow.report.tables import best_and_controls, objectives_table
 from autogrow.report.terminal import render
+from autogrow.search_plans import plan_new_search
 from autogrow.study import driver
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import run_search

@@ -1,6 +1,6 @@
 """A run folder as a search leaves it, made in a moment and without Ray: real settings, real study, made-up metrics."""
 
-from autogrow.api import plan_new_search
+from autogrow.search_plans import plan_new_search
 from autogrow.study.planning import SearchPlan
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer

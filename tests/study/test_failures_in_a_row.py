@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from autogrow.api import plan_new_search
+from autogrow.search_plans import plan_new_search
 from autogrow.study.driver import Driver
 from autogrow.study.executor import Host
 from autogrow.study.in_process_executor import InProcessExecutor

@@ -2,8 +2,8 @@
 
 import pytest
 
-from autogrow.api import plan_new_search
 from autogrow.errors import UsageError
+from autogrow.search_plans import plan_new_search
 from autogrow.study import planning
 from autogrow.study.packing import Packing, best_packing, measured_rate
 

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from autogrow.api import plan_new_search
 from autogrow.errors import PolicyError
 from autogrow.inputs import training_settings
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.search_plans import plan_new_search
 from tests.training.runs import ending, same, settings, trained, trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
