@@ -3,7 +3,8 @@
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -177,8 +178,9 @@ def train_policy(
         write_json_atomically(out / REQUEST, request)
     if on_start is not None:
         on_start(data)
-    outcome = _run(trainer, out)
-    if outcome is None:
+    with _discarded_if_it_diverges(out):
+        outcome = trainer.run()
+    if outcome.signal is Signal.INTERRUPT:
         return None
     reads_test = reads_test and dataset.num_test > 0
     # Read on the device that `evaluate` and users of the saved network read it on: the CPU.
@@ -189,15 +191,14 @@ def train_policy(
     return _tested(result, dataset, out) if reads_test else result
 
 
-def _run(trainer: Trainer, out: Path | None) -> TrainingOutcome | None:
-    """Train to the end; None when it was interrupted, and saved to be gone on with."""
+@contextmanager
+def _discarded_if_it_diverges(out: Path | None) -> Iterator[None]:
     try:
-        outcome = trainer.run()
+        yield
     except TrainingDivergedError:
         if out is not None:
             discard_training(out)  # nothing in it is worth going on from
         raise
-    return None if outcome.signal is Signal.INTERRUPT else outcome
 
 
 def _result(

@@ -106,10 +106,10 @@ with limit.enforced():
     except RuntimeError as error:
         result = limit.exceeded(error, 1234)
 large = torch.zeros(2**28)
-print(result["infeasible"], result["reason"])
+print(result.infeasible, result.reason)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "'parameters': 1234" in done.stdout
+    assert "parameters=1234" in done.stdout
     assert "a trial may take 256 MiB, 1,234 parameters; bound networks with --max-memory" in done.stdout
     assert "4,096 MiB more asked for" in done.stdout
 

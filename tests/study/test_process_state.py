@@ -149,6 +149,6 @@ def test_a_trial_after_a_bad_one_is_the_one_it_would_have_been(end, trial_config
     (warning,) = bad.warnings
     assert "default dtype, deterministic algorithms" in warning
     after, again = samples("after", "pass")
-    assert after["status"] == "complete"
+    assert after.status == "complete"
     assert again == expected
     assert process_state.is_spoilt()
