@@ -1,0 +1,58 @@
+"""Tasks are told apart in `autogrow.tasks` alone: nothing else compares, lists or looks up a task's name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import autogrow
+from autogrow.tasks import TASKS
+
+PACKAGE = Path(autogrow.__file__).parent
+DATA_SETS = {"data/catalogue.py", "data/generated.py"}
+"""Where a data set says which task it is for."""
+
+
+def files():
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if "tasks" not in path.relative_to(PACKAGE).parts[:1]]
+
+
+def names_in(tree, *, allows_declarations):
+    """Lines that hold a task's name as a string; docstrings and messages hold it among other words."""
+    declared = {
+        id(keyword.value)
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        for keyword in call.keywords
+        if keyword.arg == "task" and allows_declarations
+    }
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in set(TASKS) and id(node) not in declared
+    ]
+
+
+def test_no_task_is_named_outside_of_the_tasks():
+    found = {}
+    for path in files():
+        name = path.relative_to(PACKAGE).as_posix()
+        lines = names_in(ast.parse(path.read_text(encoding="utf-8")), allows_declarations=name in DATA_SETS)
+        if lines:
+            found[name] = lines
+    assert not found, f"a task's name is written out in {found}: ask TASKS[name] for what differs"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'if task == "regression": pass',
+        'found = [each for each in rows if each.task != "classification"]',
+        'match task:\n    case "multi_label": pass',
+        'Kind = Literal["classification", "regression"]',
+        '{"regression": 1}[task]',
+        'Results(task="regression")',
+    ],
+)
+def test_every_way_of_naming_one_is_found(code):
+    assert names_in(ast.parse(code), allows_declarations=False)
