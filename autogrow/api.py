@@ -299,9 +299,29 @@ def train(
 ) -> TrainResult | None:
     """Train a network by a policy on train + validation and read the test split once.
 
-    `model` is a name, a `ModelSpec`, ``package.module:factory``, or a module at full width, which is copied. The
-    policy's own training settings are used, with `epochs` in their place where given, and where `dataset` is None the
-    data that it was found with.
+    Args:
+        model: As `search` takes it; a module is copied.
+        dataset: As `search` takes it; None: the data that the policy was found with. Without a test part nothing is
+            split off: a line says that the network is not tested.
+        policy: The policy, or the path of its file. Its own training settings are used.
+        seed: Of the weights and of the order of batches.
+        epochs: In place of those of the policy's training settings.
+        train_size: Train on a stratified subset of this number of examples.
+        data_dir: Where data sets lie, and where data that are given as arrays are kept.
+        task: What the targets of a user's own data are for; decided by them where None.
+        layout: Of a user's own images; decided by their shape where None.
+        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+        execution: Precision of the arithmetic, and whether networks are compiled.
+        out: Folder that the network and the record of its training are saved in; an interrupted run goes on there.
+        on_sample: Called with each measurement; says whether training goes on.
+        interrupted: Asked between steps whether to save and end.
+
+    Returns:
+        The trained network and how it came about; None where `interrupted` said to end.
+
+    Raises:
+        AutogrowError: With one line for anything that a user can mend: `UsageError`, `DataError`, `NetworkError`,
+            `RunFolderError` (of `out`), `TrainingDivergedError`.
     """
     policy = policy if isinstance(policy, GrowthPolicy) else GrowthPolicy.load(policy)
     opened = open_data(dataset, data_dir, task, layout, read_before(policy, dataset))
@@ -345,10 +365,21 @@ def compare(
 ) -> Results | None:
     """A network grown by a policy against four controls, paired over seeds; see ``autogrow compare --help``.
 
-    The model goes by name, since every seed draws weights of its own; a `dataset` that is None is the one that the
-    policy was found with. With `out`, results are written there, and what
-    is there already is not trained again. `interrupted` is asked between steps whether to save and end: then there is
-    no result yet.
+    Args:
+        model: As `search` takes it; every seed draws weights of its own, but for an `nn.Module`, which has its own.
+        dataset: As `search` takes it, with a test part; None: the data that the policy was found with.
+        policy: The policy, or the path of its file.
+        seeds: How many.
+        out: Folder that results are written to; what is there already is not trained again.
+        on_run: Called with each finished run.
+        interrupted: Asked between steps whether to save and end.
+        epochs, train_size, data_dir, task, layout, device, execution: As `train` takes them.
+
+    Returns:
+        The results; None where `interrupted` said to end.
+
+    Raises:
+        AutogrowError: With one line for anything that a user can mend.
     """
     policy = policy if isinstance(policy, GrowthPolicy) else GrowthPolicy.load(policy)
     opened = open_data(dataset, data_dir, task, layout, read_before(policy, dataset))
