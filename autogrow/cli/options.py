@@ -86,28 +86,21 @@ def chosen_run(run_path: str | None, storage: str | None) -> Any:
 
 
 class _TaskType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 alone
-    """The name of a task. The table of tasks is loaded when it is asked for, not with every command."""
+    """The name of a task. The table of tasks needs numpy and is loaded with a value alone: help answers at once."""
 
     name = "task"
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        return self._choice().get_metavar(param, ctx)
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return self._choice().convert(value, param, ctx)
-
-    @staticmethod
-    def _choice() -> click.Choice[str]:
         from autogrow.tasks import TASKS
 
-        return click.Choice(tuple(TASKS))
+        return click.Choice(tuple(TASKS)).convert(value, param, ctx)
 
 
 _data_form = (
     click.option(
         "--task",
         type=_TaskType(),
-        help="What the targets of a .npz file are for  [default: decided by them, and said]",
+        help="What targets are for (autogrow list tasks)  [default: decided by them, and said]",
     ),
     click.option(
         "--layout",
