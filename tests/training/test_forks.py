@@ -193,7 +193,7 @@ def start(identity=None, **options):
     {"the_data": data(train_size=80)}, {"the_data": data(validation=False)},
     {"the_data": data(augmentation="pad_crop_flip")}, {"identity": {"data": "other"}}, {"options": {"hidden": (16,)}},
     {"options": {"hidden": (16, 12), "batch_norm": False}},
-], ids=str)  # fmt: skip
+], ids=" ".join)  # fmt: skip
 def test_runs_that_are_not_alike_never_share(options):
     assert start() == start()
     assert start(**options) != start()
