@@ -45,6 +45,8 @@ class Unit:
     """How a metric is compared and shown. A score is better the higher it is."""
 
     metric: str
+    field: str
+    """What it is called in records."""
     sign: int
     form: str
     spread_form: str
@@ -63,7 +65,7 @@ class Unit:
         return format(difference, f"+{self.spread_form}")
 
 
-UNITS = {"accuracy": Unit("accuracy", 1, ".2%", ".2%"), "loss": Unit("loss", -1, ".5f", ".5f")}
+UNITS = {"accuracy": Unit("accuracy", "score", 1, ".2%", ".2%"), "loss": Unit("loss", "loss", -1, ".5f", ".5f")}
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _found_on(dataset: str) -> str:
 
 
 def _read(metrics: Metrics, unit: Unit) -> float:
-    return float(getattr(metrics, unit.metric))
+    return float(getattr(metrics, unit.field))
 
 
 def _mean_row(here: Finds, split: str, kind: str, scores: list[float]) -> Row:

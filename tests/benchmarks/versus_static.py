@@ -216,7 +216,7 @@ def _read_study(run: Path, contest: Contest, started: float) -> Found:
         Trial(
             seconds=trial.datetime_complete.timestamp() - started,
             state="stopped" if trial.state.name == "PRUNED" else trial.state.name.lower(),
-            score=contest.unit.score(TrialRecord(trial).metrics.get(f"validation_{contest.metric}")),
+            score=contest.unit.score(TrialRecord(trial).metrics.get(f"validation_{contest.unit.field}")),
             trial_seconds=TrialRecord(trial).metrics.get("trial_seconds"),
             role=TrialRecord(trial).role,
             parameters=trial.params,

@@ -103,7 +103,10 @@ def test_in_python(policy_file, digits_runs_quickly):
 def test_a_module_has_one_start_for_all_seeds(policy_file):
     from torch import nn
 
-    with pytest.raises(UsageError, match="needs a model by name"):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    results = package.compare(network, "digits", policy_file, seeds=2, epochs=1, train_size=60, device="cpu")
+    assert results.seeds == [0, 1]
+    with pytest.raises(UsageError, match="no channel group that can grow"):
         package.compare(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "digits", policy_file)
 
 
