@@ -31,6 +31,14 @@ class TestEveryLimit:
         assert limits.needs_latency == (name == "max_latency_ms")
 
 
+def test_of_two_limits_the_smaller_one_holds():
+    first = SizeLimits(max_parameters=10, max_flops=3.0, max_memory_bytes=5)
+    second = SizeLimits(max_parameters=20, max_flops=2.0, max_latency_ms=1.0)
+    both = SizeLimits(max_parameters=10, max_flops=2.0, max_memory_bytes=5, max_latency_ms=1.0)
+    assert first.tightened(second) == second.tightened(first) == both
+    assert first.tightened(SizeLimits()) == first
+
+
 def test_a_message_gives_limit_and_value():
     assert SizeLimits(max_parameters=100_000).exceeded(NetworkSize(120_500, 0.0)) == (
         "max_parameters 100,000: would be 120,500"

@@ -165,6 +165,15 @@ class TestReconcile:
         assert database.reconcile(folder) == 0
         assert by_number(database)[again.number].state == TrialState.COMPLETE
 
+    def test_a_trial_that_goes_on_as_another_has_not_ended(self, database, folder, propose):
+        finished = ask_and_tell(database, propose, 3)
+        propose(database)
+        assert database.num_ended() == len(finished) == 3
+        database.reconcile(folder)  # the interrupted one has failed, and waits to be gone on with
+        assert database.num_ended() == 3
+        database.tell_failed(propose(database).number, "for good")
+        assert database.num_ended() == 4
+
     def test_the_budget_counts_roots(self, database, folder, propose):
         for _ in range(4):
             propose(database, num_trials=4)
