@@ -48,9 +48,10 @@ def decoded(given: Mapping[str, Array], origin: str, task: str | None, layout: L
     """
     _check_filled(given, origin)
     layout = decide_layout(given["x_train"].shape, layout, "x_train", origin)
-    x_train = _inputs(given["x_train"], "x_train", layout, origin)
-    x_test = _inputs(given["x_test"], "x_test", layout, origin, x_train) if "x_test" in given else None
     task = decide_task(given["y_train"], task, origin)
+    inputs = _tokens if TASKS[task].embeds_inputs else _inputs
+    x_train = inputs(given["x_train"], "x_train", layout, origin)
+    x_test = inputs(given["x_test"], "x_test", layout, origin, x_train) if "x_test" in given else None
     encoded = TASKS[task].encode(given["y_train"], given.get("y_test"), origin)
     constant = num_constant_columns(x_train)
     kind = "feature" if layout == "features" else "channel"
@@ -74,6 +75,17 @@ def _inputs(array: Array, name: str, layout: Layout, origin: str, train: Array |
         return np.ascontiguousarray(array)
     like = None if train is None or train.dtype == np.uint8 else train.dtype
     return as_floats(array, name, origin, like)
+
+
+def _tokens(array: Array, name: str, layout: Layout, origin: str, train: Array | None = None) -> Array:
+    """Whole numbers that networks embed, as int64. Raises `DataError` for any others."""
+    decide_layout(array.shape, layout, name, origin)
+    if array.dtype.kind not in "iu" or array.min() < 0:
+        raise DataError(
+            f"{origin}: {name} holds {array.dtype} from {array.min()}: give whole numbers from 0, which a "
+            "network embeds"
+        )
+    return np.ascontiguousarray(channels_first(array, layout), dtype=np.int64)
 
 
 def _check_filled(given: Mapping[str, Array], origin: str) -> None:

@@ -16,7 +16,7 @@ from autogrow.experiments.tables import markdown_page, results_tables
 from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.study.settings import SPLIT_SEED
-from autogrow.training.example_input import example_input
+from autogrow.training.example_input import example_of
 from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.trainer import TIMED_BATCH
@@ -71,7 +71,7 @@ def _check(experiment: Experiment, num_seeds: int) -> TrainingData:
     splits = dataset.split(seed=SPLIT_SEED, train_size=experiment.train_size)
     data = TrainingData.of(dataset, *splits, standardizes_targets=experiment.standardizes_targets)
     model = build_model(experiment.model, dataset.input_shape, dataset.num_outputs, 0)
-    network = ExpandableNetwork(model, example_input(dataset.input_shape, torch.device("cpu")))
+    network = ExpandableNetwork(model, example_of(dataset, torch.device("cpu")))
     check_outputs(network.module, data)
     if not network.groups and experiment.policy.depth is None:
         reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
@@ -83,7 +83,9 @@ def _check(experiment: Experiment, num_seeds: int) -> TrainingData:
 def _check_limits(experiment: Experiment, network: ExpandableNetwork) -> None:
     """Raises `NetworkError` where not even the smallest network is within the policy's limits."""
     if experiment.policy.limits.is_set:
-        shape, cpu = experiment.dataset.input_shape, torch.device("cpu")
-        batch, timed = (example_input(shape, cpu, size) for size in (experiment.training.batch_size, TIMED_BATCH))
+        cpu = torch.device("cpu")
+        batch, timed = (
+            example_of(experiment.dataset, cpu, size) for size in (experiment.training.batch_size, TIMED_BATCH)
+        )
         smallest = {group.name: 1 for group in network.groups}
         FittingSizes(network, experiment.policy, batch, timed).start(smallest)

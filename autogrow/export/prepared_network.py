@@ -113,6 +113,8 @@ class PreparedNetwork(nn.Module):
             inputs = inputs.unsqueeze(1)
         elif self.layout == "channels_last":
             inputs = inputs.permute(0, 3, 1, 2)
+        if self.task.embeds_inputs:
+            return self.task.in_rows(self.network(inputs.long()))
         is_bytes = inputs.dtype == torch.uint8 or self.takes_bytes and not inputs.is_floating_point()
         scale = UINT8_SCALE if is_bytes and self.takes_bytes is not False else 1.0
         outputs: Tensor = self.network(((inputs.to(self.mean.dtype) / scale - self.mean) / self.std).float())
@@ -154,6 +156,10 @@ class PreparedNetwork(nn.Module):
             one = ", a single example: put it into a list" if array.shape == wanted else ""
             raise DataError(f"inputs have shape {array.shape}{one}: give (N, {', '.join(map(str, wanted))})")
         check_finite(array, "inputs", "predict")
+        if self.task.embeds_inputs:
+            if array.dtype.kind not in "iu" or array.min() < 0:
+                raise DataError(f"inputs hold {array.dtype} from {array.min()}: give whole numbers from 0")
+            return np.array(array, dtype=np.int64)
         if self.takes_bytes:
             limit = 1 if array.dtype.kind == "f" else int(UINT8_SCALE)
             if array.min() < 0 or array.max() > limit:

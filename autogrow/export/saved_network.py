@@ -21,7 +21,7 @@ from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.shape import NetworkShape
 from autogrow.paths import resolved
-from autogrow.training.example_input import example_input
+from autogrow.training.example_input import example_of
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -99,7 +99,7 @@ def load_network(folder: str | Path, model: str | Callable[..., Any] | None = No
     most = max(SMALL_PARAMETERS, LARGEST_UNGROWN * weights_bytes(folder / WEIGHTS))
     module = build_model(spec, record.input_shape, record.num_outputs, seed=0, most_parameters=most)
     # Found as it was for training: what a trace alone leaves open, experiments settle.
-    network = ExpandableNetwork(module, example_input(record.input_shape, torch.device("cpu")))
+    network = ExpandableNetwork(module, example_of(record, torch.device("cpu")))
     try:
         record.shape.give_to(network)
     except KeyError as error:

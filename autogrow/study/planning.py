@@ -29,7 +29,7 @@ from autogrow.study.trial import device_problem
 from autogrow.tasks import TASKS
 from autogrow.training.batches import BatchOrder
 from autogrow.training.checkpoint import check_checkpoints
-from autogrow.training.example_input import example_input
+from autogrow.training.example_input import example_of
 from autogrow.training.measuring import expected_samples
 from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
@@ -103,7 +103,7 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     settings = settings.model_copy(update=read_on)
     module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
     check_checkpoints(module)
-    network = ExpandableNetwork(module, example_input(dataset.input_shape, torch.device("cpu")))
+    network = ExpandableNetwork(module, example_of(dataset, torch.device("cpu")))
     data = TrainingData.of(dataset, train, validation, standardizes_targets=settings.standardizes_targets)
     check_outputs(network.module, data)
     if not network.groups:
@@ -111,8 +111,8 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
         raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
     limits = settings.limits
     if limits.is_set:
-        batch = example_input(dataset.input_shape, torch.device("cpu"), settings.training.batch_size)
-        timed = example_input(dataset.input_shape, torch.device("cpu"), TIMED_BATCH)
+        batch = example_of(dataset, torch.device("cpu"), settings.training.batch_size)
+        timed = example_of(dataset, torch.device("cpu"), TIMED_BATCH)
         fitting = FittingSizes(network, GrowthPolicy().within(limits), batch, timed)
         fitting.start({group.name: 1 for group in network.groups})
     order = BatchOrder(len(train), settings.training.batch_size, 0, torch.device("cpu"))

@@ -92,6 +92,8 @@ class Task(ABC):
     """The same as it is read: "accuracy"."""
     standardizes_targets: ClassVar[bool] = False
     """Whether a network is trained on targets of mean 0 and standard deviation 1, and read in the user's unit."""
+    embeds_inputs: ClassVar[bool] = False
+    """Whether inputs are whole numbers that networks embed, such as tokens: they are kept as they are, int64."""
     undefined_for: ClassVar[str] = "like these"
     """Examples that have no score, in words after "the score of 20 test examples"."""
     mlp_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
@@ -172,13 +174,16 @@ class Task(ABC):
         """The outputs that the loss takes for these targets; `num_outputs` is None where no data set says it."""
 
     def example_input(self, input_shape: tuple[int, ...], num_outputs: int, number: int) -> "Tensor":
-        """(number, *input_shape) to trace and check a network with, always the same: noise, as of standardized inputs.
+        """(number, *input_shape) to trace and check a network with, always the same.
 
-        A task whose networks embed whole numbers gives such numbers.
+        Noise, as of standardized inputs; int64 below `num_outputs` where networks embed them.
         """
         import torch
 
-        return torch.randn((number, *input_shape), generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        if self.embeds_inputs:
+            return torch.randint(num_outputs, (number, *input_shape), generator=generator)
+        return torch.randn((number, *input_shape), generator=generator)
 
     def in_rows(self, outputs: "Tensor") -> "Tensor":
         """A network's outputs in their usual shape, where the loss takes several."""

@@ -18,7 +18,7 @@ from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.training.example_input import example_input
+from autogrow.training.example_input import example_of
 from autogrow.training.forks import ForkStore
 from autogrow.training.output_check import check_outputs
 from autogrow.training.records import TrialFolder
@@ -37,7 +37,7 @@ def fresh_network(model: ModelSpec | nn.Module, dataset: Dataset, seed: int) -> 
     if isinstance(model, ModelSpec):
         return build_model(model, dataset.input_shape, dataset.num_outputs, seed)
     module = copied(model)
-    give_sizes(module, example_input(dataset.input_shape, torch.device("cpu")))  # what has none cannot be saved
+    give_sizes(module, example_of(dataset, torch.device("cpu")))  # what has none cannot be saved
     return module
 
 
@@ -68,7 +68,7 @@ def assemble(
     The others are those of `Trainer`. Raises `NetworkError` for a network that cannot be traced or trained.
     """
     module = module.to(device)
-    network = ExpandableNetwork(module, example_input(dataset.input_shape, device), verify=verifies)
+    network = ExpandableNetwork(module, example_of(dataset, device), verify=verifies)
     if checks_outputs:
         check_outputs(module, data)
     return Trainer(

@@ -55,7 +55,7 @@ class DeviceExamples:
         std = torch.tensor(normalization.std, dtype=torch.float32, device=device).view(broadcast)
         self._factor = 1.0 / (std * scale)
         self._offset = -torch.tensor(normalization.mean, dtype=torch.float32, device=device).view(broadcast) / std
-        self._are_normalized = is_wide
+        self._are_normalized = is_wide or self._rows.dtype == torch.int64  # which networks embed
         if self._rows.dtype == torch.float32 or 4 * self._rows.numel() <= SMALL_BYTES:
             self._rows, self._are_normalized = self._normalized(self._rows), True
         self._examples = self._rows if self._image is None else self._rows[:-1].view(-1, *self._image)
