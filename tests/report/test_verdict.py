@@ -16,7 +16,9 @@ SURE = ("ahead", "behind", "level")
 
 
 def row(number, accuracy, role="searched", state="complete", differences=None, **metrics):
-    return TrialRow(number, number, role, state, metrics_of(accuracy, **metrics).by_name(), "policy", differences or {}, None)
+    return TrialRow(
+        number, number, role, state, metrics_of(accuracy, **metrics).by_name(), "policy", differences or {}, None
+    )
 
 
 def static_row(accuracy, **fields):
