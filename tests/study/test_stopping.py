@@ -71,9 +71,13 @@ def test_ctrl_c_before_the_search_has_begun_is_one_line(workplace, autogrow, mon
     """While a user's model is built, say, which may take as long as it likes."""
     monkeypatch.syspath_prepend(workplace)
     (workplace / "slow_to_build.py").write_text(
-        "import signal, time\n\ndef network():\n    signal.raise_signal(signal.SIGINT)\n    time.sleep(1000)\n"
+        "import signal, time\n\ndef network():\n    signal.raise_signal(signal.SIGINT)\n    time.sleep(60)\n"
     )
-    code, out, err = autogrow("search", "--name", "run", "--model", "slow_to_build:network", "--quiet")
+    around = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
+    try:
+        code, out, err = autogrow("search", "--name", "run", "--model", "slow_to_build:network", "--quiet")
+    finally:
+        signal.signal(signal.SIGINT, around)
     assert (code, out, err.strip()) == (130, "", "autogrow: interrupted")  # after the "^C" of a terminal
     assert not (workplace / "results").exists()
 
