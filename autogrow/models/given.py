@@ -128,7 +128,11 @@ def _folder() -> Path:
 
 
 def _file_name(name: str) -> str:
-    return f"{name.removeprefix(f'{PREFIX}:')}.pickle"
+    """Raises `NetworkError` for a name that `given_name` does not make: none leads out of the folder."""
+    plain = name.removeprefix(f"{PREFIX}:")
+    if not re.fullmatch(r"[A-Za-z0-9_]+-[0-9a-f]{12}", plain):
+        raise not_kept(name, "what was recorded")
+    return f"{plain}.pickle"
 
 
 def _remove_old(folder: Path) -> None:
