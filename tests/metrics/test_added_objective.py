@@ -16,11 +16,9 @@ from autogrow.report.summary import summarize
 from autogrow.report.tables import best_and_controls, objectives_table
 from autogrow.report.terminal import render
 from autogrow.search_plans import plan_new_search
-from autogrow.study import driver
+from autogrow.study.in_process_executor import InProcessExecutor
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import run_search
-from autogrow.study.trial import run_trial
-from autogrow.training.trainer import Signal
 from tests.report.conftest import MadeRun
 
 OVERFITTING = Objective(
@@ -104,25 +102,13 @@ def test_without_its_entry_a_run_says_what_is_missing(run, monkeypatch):
         summarize(run.folder)
 
 
-@pytest.fixture
-def inline(monkeypatch):
-    """Trials run one after the other in this process."""
-
-    def run_trials(source, resources, timeout):
-        source.cluster_started(1)
-        while not source.stopping() and (config := source.next_trial()) is not None:
-            source.ended(config, run_trial(config, lambda metrics: Signal.CONTINUE))
-
-    monkeypatch.setattr(driver, "run_trials", run_trials)
-
-
-@pytest.mark.usefixtures("overfitting", "inline", "one_thread")
+@pytest.mark.usefixtures("overfitting", "one_thread")
 def test_it_is_searched_for_and_the_best_by_it_confirmed(data_dir, tmp_path):
     options = {"model": "mlp", "model_options": {"hidden": (16,)}, "train_size": 60, "epochs": 2}
     plan = plan_new_search("digits", data_dir=data_dir, trials=5, objectives="overfitting,score", **options)
     assert plan.settings.objectives == ("overfitting", "accuracy")
     run = RunFolder(tmp_path / "run")
-    run_search(plan, run, resume=False)
+    run_search(plan, run, resume=False, executor=InProcessExecutor())
     rows = summarize(run).trials
     assert all(plan.objectives[0].value(row.metrics) is not None for row in rows if row.has_finished)
     best = min((row for row in rows if row.has_finished and row.role != "static"), key=overfitting_of)
