@@ -49,7 +49,7 @@ def inspect(model: str, **options: Any) -> None:
     spec = ModelSpec(spec.name, {**spec.options, **parse_model_options(options["model_options"])}).given_by_caller()
     module = build_model(spec, input_shape, num_outputs, seed=0, gives_sizes=False)  # its input may be tokens
     try:
-        network = ExpandableNetwork(module, _example(input_shape, options["tokens"]))
+        network = ExpandableNetwork(module, _example(input_shape, options["tokens"], dataset))
     except NetworkError as error:
         if dataset is not None:
             raise
@@ -107,13 +107,14 @@ def _shape_and_outputs(options: dict[str, Any]) -> tuple[tuple[int, ...], int]:
     return shape, DEFAULT_OUTPUTS if options["outputs"] is None else options["outputs"]
 
 
-def _example(input_shape: tuple[int, ...], tokens: int | None) -> Any:
+def _example(input_shape: tuple[int, ...], tokens: int | None, dataset: Any) -> Any:
     import torch
 
-    from autogrow.training.example_input import example_input
+    from autogrow.training.example_input import example_input, example_of
 
     if tokens is None:
-        return example_input(input_shape, torch.device("cpu"))
+        cpu = torch.device("cpu")
+        return example_input(input_shape, cpu) if dataset is None else example_of(dataset, cpu)
     return torch.randint(tokens, (BATCH, *input_shape), generator=torch.Generator().manual_seed(0))
 
 

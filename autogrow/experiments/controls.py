@@ -17,7 +17,7 @@ from autogrow.network.shape import NetworkShape
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import static_policy
 from autogrow.training.batches import stream_seed
-from autogrow.training.example_input import example_input
+from autogrow.training.example_input import Described, example_of
 
 CPU = torch.device("cpu")
 
@@ -38,10 +38,10 @@ def plan_full(experiment: Experiment, seed: int, finished: Finished) -> Training
 
 def plan_final(experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan | str:
     """The shape that the grown network ended with, from fresh weights."""
-    grown, full, dataset = finished[GROWN], finished[FULL], experiment.dataset
+    grown, full = finished[GROWN], finished[FULL]
     if (grown.shape.widths, grown.parameters) == (full.shape.widths, full.parameters):
         return FULL
-    module = build_in_shape(experiment.model, dataset.input_shape, dataset.num_outputs, grown.shape, seed)
+    module = build_in_shape(experiment.model, experiment.dataset, grown.shape, seed)
     return TrainingPlan(module, static_policy(), experiment.training)
 
 
@@ -85,18 +85,16 @@ def comparison_of(policy: GrowthPolicy) -> Design:
     return Design(kept, subject=GROWN, unit=FULL)
 
 
-def build_in_shape(
-    spec: ModelSpec, input_shape: tuple[int, ...], num_outputs: int, shape: NetworkShape, seed: int
-) -> nn.Module:
-    """A plain module of this shape on the CPU, its weights drawn from `seed`.
+def build_in_shape(spec: ModelSpec, data: Described, shape: NetworkShape, seed: int) -> nn.Module:
+    """A plain module of this shape for these data, on the CPU, its weights drawn from `seed`.
 
     It begins as the network at full size does under the same seed. Groups that are narrower keep the first units, with
     the weight variance that their width asks for, just as a network that is to grow starts. Groups that are wider, and
     stages that are deeper, than their author wrote them are drawn after those that he did write. Settings that growing
     changed to keep a function the same (norms' eps) are the author's.
     """
-    module = build_model(spec, input_shape, num_outputs, seed)
-    network = ExpandableNetwork(module, example_input(input_shape, CPU))
+    module = build_model(spec, data.input_shape, data.num_outputs, seed)
+    network = ExpandableNetwork(module, example_of(data, CPU))
     generator = torch.Generator().manual_seed(stream_seed(seed, "fresh network", 0))
     if shape.blocks:
         _set_blocks(network, shape, generator)

@@ -15,7 +15,7 @@ from autogrow.errors import NetworkError, unknown_name
 from autogrow.keywords import refuses_unknown
 from autogrow.network.depth.deepening import Deepening, DepthChange, OutputComparison, prepare_depth
 from autogrow.network.depth.stage_finding import find_stages, with_named_stages
-from autogrow.network.depth.stages import Stage, StageDesigns
+from autogrow.network.depth.stages import StageDesigns
 from autogrow.network.fitting import fit_new_units
 from autogrow.network.growable import LossOf
 from autogrow.network.measuring.size import check_limits
@@ -38,6 +38,7 @@ from autogrow.network.structure.layout import IntArray
 from autogrow.network.structure.module_record import ModuleRecord
 from autogrow.network.structure.tracing import trace
 from autogrow.policy.changes import Change, Deepen, Freeze, Narrow, Shorten, Thaw, Widen, changes_shape
+from autogrow.policy.history import Stage
 from autogrow.policy.initializations import Initialization, ZeroFanOut, parse_initialization
 from autogrow.policy.limits import SizeLimits
 

@@ -9,13 +9,15 @@ from autogrow.policy.records import GroupStatistics, GrowthEvent, Sample
 
 
 @dataclass(frozen=True)
-class StageDepth:
-    """The blocks of one stage."""
+class Stage:
+    """A row of blocks as it is now."""
 
     name: str
+    """Dotted name of the container."""
     num_blocks: int
+    """Blocks it has now, at least 1. Layers before the first block (a convolution, say) are not counted."""
     full_blocks: int
-    """As the network's author wrote it: the reference for fractions."""
+    """Blocks of the network as its author wrote it: the reference for fractions."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class History:
     """Training steps of the whole run."""
     num_events: int = 0
     """Events of the network so far, by its own counter: the next one has the number after this."""
-    stages: tuple[StageDepth, ...] = ()
+    stages: tuple[Stage, ...] = ()
     """Those that can be deepened, in the network's order; empty where the policy leaves depth alone."""
     first_trained_cohort: int = 0
     """Entries of earlier cohorts are held at present; 0: none are."""

@@ -11,7 +11,7 @@ EXAMPLES = 2
 """Batch norms need more than one example."""
 
 
-class _Described(Protocol):
+class Described(Protocol):
     """A data set, or the record of a network that was trained on one."""
 
     @property
@@ -24,7 +24,7 @@ class _Described(Protocol):
     def num_outputs(self) -> int: ...
 
 
-def example_of(data: _Described, device: torch.device, number: int = EXAMPLES) -> Tensor:
+def example_of(data: Described, device: torch.device, number: int = EXAMPLES) -> Tensor:
     """(number, *input_shape) as networks for these data take it, always the same values."""
     return TASKS[data.task].example_input(data.input_shape, data.num_outputs, number).to(device)
 

@@ -15,7 +15,7 @@ from autogrow.network.measuring.flops import training_flops_per_example
 from autogrow.network.measuring.statistics import measure_statistic
 from autogrow.policy.changes import Change, changes_shape, recorded
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.history import Decision, History, MeasurementRequest, StageDepth
+from autogrow.policy.history import Decision, History, MeasurementRequest, Stage
 from autogrow.policy.layer_selection import Probe
 from autogrow.policy.records import GroupStatistics, GrowthEvent, Sample
 from autogrow.training.batches import stream_seed
@@ -250,15 +250,11 @@ class Growth:
             loss=self._batch.loss,
         )
 
-    def _stages(self) -> tuple[StageDepth, ...]:
+    def _stages(self) -> tuple[Stage, ...]:
         """The stages that grow."""
         assert self.policy.depth is not None
         wanted = self.policy.depth.stages
-        return tuple(
-            StageDepth(stage.name, stage.num_blocks, stage.full_blocks)
-            for stage in self.network.stages
-            if wanted is None or stage.name in wanted
-        )
+        return tuple(stage for stage in self.network.stages if wanted is None or stage.name in wanted)
 
     def _check_stages(self) -> None:
         assert self.policy.depth is not None

@@ -1,5 +1,7 @@
 """Networks of a given shape from fresh weights: narrower, wider, shallower and deeper than their author wrote them."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -20,7 +22,8 @@ def of(spec, seed=0):
 
 
 def built(spec, shape, seed=0):
-    return build_in_shape(spec, IMAGE, OUTPUTS, shape, seed)
+    data = SimpleNamespace(task="classification", input_shape=IMAGE, num_outputs=OUTPUTS)
+    return build_in_shape(spec, data, shape, seed)
 
 
 @pytest.mark.parametrize("spec", [MLP, RESNET], ids=lambda spec: spec.name)

@@ -6,7 +6,7 @@ import pytest
 
 from autogrow.policy.changes import Deepen, Freeze, Narrow, Shorten, Thaw, Widen, changes_shape, recorded
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.history import History, StageDepth
+from autogrow.policy.history import History, Stage
 from autogrow.policy.layer_selection import LAYER_SELECTIONS
 from autogrow.policy.records import GroupStatistics, GrowthEvent
 from autogrow.policy.triggers import TRIGGERS
@@ -14,7 +14,7 @@ from tests.policy.samples import samples
 
 FLAT = samples([1.0] * 60)
 FALLING = samples([2.0 ** -(n / 3) for n in range(60)])
-STAGES = (StageDepth("first", 1, 3), StageDepth("second", 2, 3))
+STAGES = (Stage("first", 1, 3), Stage("second", 2, 3))
 
 
 def groups(*widths):
@@ -123,7 +123,7 @@ def test_depth_grows_when_widths_keep_still():
     decision = the_policy.decide(history(stages=STAGES), {})
     assert decision.changes == (Deepen({"first": 1}, "zero"),)
     assert the_policy.can_grow(history(widths=(64, 64, 64), stages=STAGES))
-    assert not the_policy.can_grow(history(widths=(64, 64, 64), stages=(StageDepth("first", 3, 3),)))
+    assert not the_policy.can_grow(history(widths=(64, 64, 64), stages=(Stage("first", 3, 3),)))
 
 
 class TestHolding:

@@ -13,18 +13,7 @@ from torch import nn
 
 from autogrow.errors import NetworkError
 from autogrow.network.structure.channel_groups import Structure
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A row of blocks as it is now."""
-
-    name: str
-    """Dotted name of the container."""
-    num_blocks: int
-    """Blocks it has now, at least 1. Layers before the first block (a convolution, say) are not counted."""
-    full_blocks: int
-    """Blocks of the network as its author wrote it: the reference for fractions."""
+from autogrow.policy.history import Stage
 
 
 @dataclass(frozen=True)
