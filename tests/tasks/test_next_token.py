@@ -9,7 +9,10 @@ from torch import nn
 import autogrow
 from autogrow.data import Dataset
 from autogrow.errors import DataError
+from autogrow.experiments.controls import build_in_shape
 from autogrow.metrics.scores import Score
+from autogrow.models.building import ModelSpec
+from autogrow.network.shape import NetworkShape
 from autogrow.tasks import TASKS, StreamingScore, Task, WantedOutputs
 from autogrow.training.example_input import example_of
 
@@ -88,3 +91,10 @@ def test_a_network_of_tokens_grows_and_learns(data):
 def test_other_inputs_are_one_line(next_token, tmp_path):
     with pytest.raises(DataError, match="x_train holds float64 from .*: give whole numbers from 0"):
         Dataset.from_arrays(np.ones((9, 3)) / 2, np.ones((9, 3), int), task="next_token", data_dir=tmp_path)
+
+
+def test_a_control_in_the_grown_shape_reads_tokens(data):
+    spec = ModelSpec("tests.tasks.test_next_token:Reader").given_by_caller()
+    module = build_in_shape(spec, data, NetworkShape({"hidden": 12}), 0)
+    assert module.hidden.out_features == 12
+    assert module(example_of(data, torch.device("cpu"))).shape == (2, LENGTH, WORDS)
