@@ -1,7 +1,6 @@
 """Whole searches on real Ray and real SQLite; what they survive is in tests/faults."""
 
 import json
-import time
 
 import pytest
 
@@ -105,11 +104,10 @@ def test_failures_in_a_row_stop_a_search(limit, number, trials, start, records, 
 
 
 def test_a_time_budget_ends_a_search_and_queues_what_ran(start, records, temporary):
-    search = start("--trials", 500, "--time-budget", "25s", "--epochs", 15, "--quiet")
-    started = time.monotonic()
+    search = start("--trials", 500, "--time-budget", "40s", "--epochs", 4, "--quiet")
     code, _, err = search.end()
     assert code == 0, err
-    assert time.monotonic() - started < 25 + 20
+    assert len(records.roots()) < 500
     assert "the time budget is used up: saving the trials that run" in err
     assert "--resume --name run" in err
     assert "RUNNING" not in records.states()

@@ -108,7 +108,7 @@ def expected_recipe(path):
 
 @pytest.mark.slow
 def test_a_compute_budget_ends_a_search_and_says_so(start, records, temporary):
-    search = start("--trials", 500, "--compute-budget", "9s", "--epochs", 12, *QUICK)
+    search = start("--trials", 500, "--compute-budget", "40s", "--epochs", 4, *QUICK)
     code, _, err = search.end()
     assert code == 0, err
     assert "the compute budget is used up: saving the trials that run" in err
