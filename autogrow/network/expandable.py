@@ -4,8 +4,7 @@ import copy
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,38 +18,27 @@ from autogrow.network.depth.stages import StageDesigns
 from autogrow.network.fitting import fit_new_units
 from autogrow.network.growable import LossOf
 from autogrow.network.measuring.size import check_limits
-from autogrow.network.optimizer.attached import AttachedOptimizers, Optimizers, as_list
+from autogrow.network.optimizer.attached import Optimizers
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
 from autogrow.network.output_guard import outputs_kept
 from autogrow.network.resizing.initialization import make_initializer
-from autogrow.network.resizing.module_wrappers import check_wrappers, refuse_stale_wrappers
-from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizing
+from autogrow.network.resizing.module_wrappers import check_wrappers
+from autogrow.network.resizing.prepared_resizing import Widening, prepare_resizing
 from autogrow.network.resizing.unit_changes import fewer_units, first_units, kept_units, more_units, set_units
 from autogrow.network.resizing.verification import verified_structure
-from autogrow.network.running.copying import copied
 from autogrow.network.running.lazy_layers import give_sizes
 from autogrow.network.running.model_input import ModelInput, explained, following, number_format
 from autogrow.network.running.norm_statistics import measure_new_statistics
 from autogrow.network.running.plain_mode import check_tensors, in_plain_mode
 from autogrow.network.structure.channel_groups import ChannelGroup, FixedGroup, Structure, find_structure
 from autogrow.network.structure.layout import IntArray
-from autogrow.network.structure.module_record import ModuleRecord
 from autogrow.network.structure.tracing import trace
-from autogrow.policy.changes import Change, Deepen, Freeze, Narrow, Shorten, Thaw, Widen, changes_shape
+from autogrow.network.transactional import TransactionalNetwork
+from autogrow.policy.changes import Change, Deepen, Freeze, Narrow, Shorten, Thaw, Widen, changes_shape, check_changes
 from autogrow.policy.history import Stage
 from autogrow.policy.initializations import Initialization, ZeroFanOut, parse_initialization
 from autogrow.policy.limits import SizeLimits
-
-
-@dataclass(frozen=True)
-class Widening:
-    """What one widening did."""
-
-    added_units: dict[str, int]
-    parameters_before: int
-    parameters_after: int
-    seconds: float
 
 
 class ExpandableNetwork:
@@ -84,32 +72,30 @@ class ExpandableNetwork:
         check_wrappers(model)
         give_sizes(model, example_input)
         check_tensors(model)
-        self.module = model
-        self.cohorts = Cohorts()
         self.limits = limits or SizeLimits()
         self._example_input = example_input
-        self._attached = AttachedOptimizers()
-        self._made: list[Resizing | DepthChange] | None = None
-        """What was changed since the outermost change began that can still be taken back; None outside of one."""
-        self._is_in_event = False
-        """Whether what is added now belongs to an event that has been counted already."""
-        self._designs: StageDesigns | None = None
         self._number_format = number_format(model)
+        self._designs: StageDesigns | None = None
         if verify:
-            self._structure = verified_structure(model, example_input)
+            structure = verified_structure(model, example_input)
         else:
-            self._structure = find_structure(model, trace(model, example_input))
-        self._record = ModuleRecord.of(model)
+            structure = find_structure(model, trace(model, example_input))
+        self._state = TransactionalNetwork(model, structure)
+
+    @property
+    def module(self) -> nn.Module:
+        """The plain module, which is changed in place."""
+        return self._state.module
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:
         """The groups that can be widened, in the network's order."""
-        return tuple(self._structure.groups.values())
+        return tuple(self.structure.groups.values())
 
     @property
     def fixed(self) -> tuple[FixedGroup, ...]:
         """The groups that cannot, each with its reason."""
-        return tuple(self._structure.fixed.values())
+        return tuple(self.structure.fixed.values())
 
     @property
     def widths(self) -> dict[str, int]:
@@ -129,7 +115,12 @@ class ExpandableNetwork:
     @property
     def structure(self) -> Structure:
         """Groups and layouts as they are now; a record that no change of the network touches."""
-        return self._structure
+        return self._state.structure
+
+    @property
+    def cohorts(self) -> Cohorts:
+        """Which event every entry of a weight came with."""
+        return self._state.cohorts
 
     @property
     def num_events(self) -> int:
@@ -146,9 +137,7 @@ class ExpandableNetwork:
         `module` is a copy of this network's module, where the caller has one already.
         """
         other = copy.copy(self)
-        other.module = copied(self.module) if module is None else module
-        other.cohorts, other.limits, other._attached = Cohorts(), SizeLimits(), AttachedOptimizers()
-        other._made, other._is_in_event = None, False
+        other._state, other.limits = self._state.twin(module), SizeLimits()
         return other
 
     def attach(self, optimizer: Optimizer) -> OptimizerCohorts:
@@ -159,11 +148,11 @@ class ExpandableNetwork:
         Raises:
             NetworkError: The optimizer holds none of the network's parameters.
         """
-        return self._attached.attach(optimizer, self.module, self.cohorts)
+        return self._state.attach(optimizer)
 
     def detach(self, optimizer: Optimizer) -> None:
         """Look after `optimizer` no longer; it is a stock one again."""
-        self._attached.detach(optimizer)
+        self._state.optimizers.detach(optimizer)
 
     def widen(
         self,
@@ -221,21 +210,20 @@ class ExpandableNetwork:
         settings = parse_initialization(initialization)
         if settings.needs_batch and loss is None:
             raise NetworkError(f"initialization {settings.kind!r} looks at gradients: give a loss, or choose another")
-        self._check_module()
-        units = more_units(self._structure, added_units)
+        self._state.check_unchanged()
+        units = more_units(self.structure, added_units)
         before = self.num_parameters
-        for control in self._attached.controls:
-            control.hold()  # a forward pass in train mode may have moved frozen statistics since the last step
+        self._state.hold_frozen()
         generator = generator if generator is not None else torch.Generator().manual_seed(0)
-        keep_old = any(control.first_trained_cohort > 0 for control in self._attached.controls)
+        keep_old = any(control.first_trained_cohort > 0 for control in self._state.optimizers.controls)
         resizing = prepare_resizing(
-            self.module, self._structure, units, make_initializer(settings), generator, keep_old=keep_old
+            self.module, self.structure, units, make_initializer(settings), generator, keep_old=keep_old
         )
         if settings.needs_batch and loss is not None:
             fit_new_units(self, resizing, settings, loss, calibration_input)
         guard = outputs_kept(self.module, self._batch, settings, added_units)
-        with self._all_or_nothing(optimizer), guard:
-            self._make(resizing, units, grows=True, reset=optimizer_state == "reset", ramp=settings.ramps)
+        with self._state.all_or_nothing(optimizer), guard:
+            self._state.resize(resizing, units, grows=True, reset=optimizer_state == "reset", ramp=settings.ramps)
             if calibration_input is not None:
                 measure_new_statistics(self.module, resizing.fresh_channels, calibration_input)
             check_limits(self.module, self._batch, self.limits)
@@ -246,8 +234,9 @@ class ExpandableNetwork:
         self, group: ChannelGroup | str, keep: IntArray | list[int], optimizer: Optimizers | None = None
     ) -> None:
         """Keep only the given units of one group, in the given order; the others are removed with their weights."""
-        self._check_module()
-        self._keep_units(kept_units(self._structure, group if isinstance(group, str) else group.name, keep), optimizer)
+        self._state.check_unchanged()
+        units = kept_units(self.structure, group if isinstance(group, str) else group.name, keep)
+        self._state.resize_alone(prepare_resizing(self.module, self.structure, units), units, optimizer)
 
     @in_plain_mode
     def start_small(self, widths: Mapping[str, int]) -> None:
@@ -255,21 +244,17 @@ class ExpandableNetwork:
 
         Raises `NetworkError` for an unknown group, or a width below 1 or above the present one.
         """
-        self._check_module()
-        units = first_units(self._structure, widths)
-        resizing = prepare_resizing(self.module, self._structure, units, rescale=True)
-        with self._all_or_nothing():
-            self._make(resizing, units, grows=False)
+        self._state.check_unchanged()
+        units = first_units(self.structure, widths)
+        self._state.resize_alone(prepare_resizing(self.module, self.structure, units, rescale=True), units)
 
     @in_plain_mode
     def set_widths(self, widths: Mapping[str, int]) -> None:
         """Give every group the width of a saved network, to load its weights into; present values mean nothing."""
-        self._check_module()
-        units = set_units(self._structure, widths)
+        self._state.check_unchanged()
+        units = set_units(self.structure, widths)
         initializer, generator = make_initializer(ZeroFanOut()), torch.Generator().manual_seed(0)
-        resizing = prepare_resizing(self.module, self._structure, units, initializer, generator)
-        with self._all_or_nothing():
-            self._make(resizing, units, grows=False)
+        self._state.resize_alone(prepare_resizing(self.module, self.structure, units, initializer, generator), units)
 
     @in_plain_mode
     def add_stages(self, names: Iterable[str]) -> tuple[Stage, ...]:
@@ -320,9 +305,7 @@ class ExpandableNetwork:
         exact = initialization == "zero"
         blocks = self._known_stages(added_blocks).deepened(self.module, added_blocks)
         outputs = OutputComparison(self.module, self._batch)
-        with (
-            self._with_blocks(blocks, generator, exact=exact, grows=True, optimizer=optimizer) as change,
-        ):
+        with self._with_blocks(blocks, generator, exact=exact, grows=True, optimizer=optimizer) as change:
             if calibration_input is not None:
                 measure_new_statistics(self.module, change.fresh_channels, calibration_input)
             outputs.check(added_blocks, exact)
@@ -363,10 +346,9 @@ class ExpandableNetwork:
         Raises:
             NetworkError: A change that cannot be made; everything is as it was before the first.
         """
-        _check_changes(changes)
-        for control in self._attached.controls:
-            control.hold()  # a forward pass in train mode may have moved frozen statistics since the last step
-        with self._all_or_nothing(optimizer), self._one_event(changes):
+        check_changes(changes)
+        self._state.hold_frozen()
+        with self._state.all_or_nothing(optimizer), self._state.one_event(counts=changes_shape(changes)):
             for change in changes:
                 match change:
                     case Widen():
@@ -379,8 +361,9 @@ class ExpandableNetwork:
                             loss=loss,
                         )
                     case Narrow():
-                        self._check_module()
-                        self._keep_units(fewer_units(self._structure, change.removed_units), None)
+                        self._state.check_unchanged()
+                        units = fewer_units(self.structure, change.removed_units)
+                        self._state.resize_alone(prepare_resizing(self.module, self.structure, units), units)
                     case Deepen():
                         self.deepen_stages(
                             change.added_blocks,
@@ -393,22 +376,12 @@ class ExpandableNetwork:
                             self._known_stages(change.removed_blocks).fewer(self.module, change.removed_blocks)
                         )
                     case Freeze() | Thaw():
-                        self._attached.hold_or_release(change)
-
-    @contextmanager
-    def _one_event(self, changes: Sequence[Change]) -> Iterator[None]:
-        """Inside, what is added belongs to one event, which is counted here if the shape changes."""
-        self.cohorts.commit({}, changes_shape(changes))
-        self._is_in_event = True
-        try:
-            yield
-        finally:
-            self._is_in_event = False
+                        self._state.optimizers.hold_or_release(change)
 
     def _known_stages(self, names: Iterable[str] = ()) -> StageDesigns:
-        self._check_module()
-        known = self._designs or find_stages(self.module, self._structure, self._batch)
-        self._designs = with_named_stages(known, names, self.module, self._structure, self._batch)
+        self._state.check_unchanged()
+        known = self._designs or find_stages(self.module, self.structure, self._batch)
+        self._designs = with_named_stages(known, names, self.module, self.structure, self._batch)
         return self._designs
 
     @contextmanager
@@ -423,92 +396,12 @@ class ExpandableNetwork:
     ) -> Iterator[DepthChange]:
         """Change depths, then run what is inside; all of it or nothing."""
         batch = self._batch if exact else None
-        change = prepare_depth(self.module, self._structure, self._known_stages(), blocks, generator, batch)
-        with self._all_or_nothing(optimizer) as made:
-            made.append(change)
-            change.commit()
-            self._structure = change.structure
-            begins_event = grows and not self._is_in_event
-            change.tell(self.cohorts, self._attached.controls, begins_event=begins_event, grows=grows)
-            self._record = ModuleRecord.of(self.module)
+        change = prepare_depth(self.module, self.structure, self._known_stages(), blocks, generator, batch)
+        with self._state.all_or_nothing(optimizer):
+            self._state.change_depth(change, grows=grows)
             yield change
 
     @property
     def _batch(self) -> ModelInput:
         """The example input where the network is now, in the number format that it has now."""
         return following(self.module, self._example_input, self._number_format)
-
-    def _check_module(self) -> None:
-        """Raises `NetworkError` where somebody else has changed the module so that it cannot be grown any more."""
-        check_wrappers(self.module)
-        check_tensors(self.module)
-        difference = self._record.difference_in(self.module)
-        if difference is not None:
-            raise NetworkError(difference)
-
-    @contextmanager
-    def _all_or_nothing(self, optimizer: Optimizers | None = None) -> Iterator[list[Resizing | DepthChange]]:
-        """Attach `optimizer`; whatever fails inside leaves network, records and optimizers as they were.
-
-        Yields the list that takes what is changed inside. May be nested: nothing is made for good before the end of
-        the outermost.
-        """
-        outer, structure, record = self._made, self._structure, self._record
-        made: list[Resizing | DepthChange] = []
-        self._made = made
-        restore = [self.cohorts.snapshot(), self._attached.snapshot()]
-        try:
-            restore += [self.attach(each).snapshot() for each in as_list(optimizer)]
-            yield made
-        except BaseException:
-            for change in reversed(made):
-                change.revert()
-            self._structure, self._record = structure, record
-            for undo in reversed(restore):
-                undo()
-            raise
-        finally:
-            self._made = outer
-        if outer is not None:
-            outer += made
-            return
-        for change in made:
-            change.retire()
-        refuse_stale_wrappers(self.module.modules())
-
-    def _keep_units(self, units: Mapping[str, IntArray], optimizer: Optimizers | None) -> None:
-        resizing = prepare_resizing(self.module, self._structure, units)
-        with self._all_or_nothing(optimizer):
-            self._make(resizing, units, grows=False)
-
-    def _make(
-        self,
-        resizing: Resizing,
-        units: Mapping[str, IntArray],
-        *,
-        grows: bool,
-        reset: bool = False,
-        ramp: bool = True,
-    ) -> None:
-        """Compute what is still missing, then put everything in place."""
-        assert self._made is not None
-        attached, begins_event = self._attached.controls, grows and not self._is_in_event
-        elsewhere = {parameter for control in attached for parameter in control.parameters}
-        states = [control.prepare(resizing.changes, reset, elsewhere) for control in attached]
-        births = self.cohorts.prepare(resizing.changes, begins_event)
-        self._made.append(resizing)
-        resizing.commit()
-        self._structure = self._structure.with_widths({name: len(source) for name, source in units.items()})
-        self.cohorts.commit(births, begins_event)
-        for control, state in zip(attached, states, strict=True):
-            control.commit(resizing.changes, state, reset, grows=grows, ramp=ramp)
-        self._record = ModuleRecord.of(self.module)
-
-
-def _check_changes(changes: Sequence[Any]) -> None:
-    for change in changes:
-        if not isinstance(change, Change):
-            names = ", ".join(kind.__name__ for kind in get_args(Change))
-            raise NetworkError(f"{change!r} is no change of a network: give some of {names}")
-    if sum(isinstance(change, Widen) for change in changes) > 1:
-        raise NetworkError("an event widens once: put all groups that grow into one Widen")

@@ -14,7 +14,9 @@ LossOf = Callable[[nn.Module], Tensor]
 class GrowableNetwork(Protocol):
     """A module and its groups, as `expandable.ExpandableNetwork` has them."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """The plain module."""
 
     @property
     def structure(self) -> Structure:

@@ -7,8 +7,9 @@ them, whole or not at all (`autogrow.network.expandable.ExpandableNetwork.apply`
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from autogrow.errors import NetworkError
 from autogrow.policy.initializations import Initialization, ZeroFanOut
 
 
@@ -69,6 +70,16 @@ class Thaw:
 Change = Widen | Narrow | Deepen | Shorten | Freeze | Thaw
 ShapeChange = Widen | Narrow | Deepen | Shorten
 """Those that make an event: they change what the network consists of."""
+
+
+def check_changes(changes: Sequence[Any]) -> None:
+    """Raise `NetworkError` where something is no change, or where changes cannot be made as one event."""
+    for change in changes:
+        if not isinstance(change, Change):
+            names = ", ".join(kind.__name__ for kind in get_args(Change))
+            raise NetworkError(f"{change!r} is no change of a network: give some of {names}")
+    if sum(isinstance(change, Widen) for change in changes) > 1:
+        raise NetworkError("an event widens once: put all groups that grow into one Widen")
 
 
 def changes_shape(changes: Sequence[Change]) -> bool:

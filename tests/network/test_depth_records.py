@@ -138,7 +138,7 @@ FAILURES = [
     "autogrow.network.depth.deepening.DepthChange.tell",
     "autogrow.network.optimizer.cohorts.Cohorts.commit",
     "autogrow.network.optimizer.cohorts.Cohorts.add",
-    "autogrow.network.expandable.ExpandableNetwork.attach",
+    "autogrow.network.transactional.TransactionalNetwork.attach",
     "autogrow.network.optimizer.optimizer_cohorts.OptimizerCohorts.add",
     "autogrow.network.optimizer.optimizer_cohorts.OptimizerCohorts.commit",
     "autogrow.network.optimizer.optimizer_cohorts.start_afresh",

@@ -33,6 +33,16 @@ from autogrow.network.structure.size_attributes import resized
 
 
 @dataclass(frozen=True)
+class Widening:
+    """What one widening did."""
+
+    added_units: dict[str, int]
+    parameters_before: int
+    parameters_after: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class AttributeChange:
     """A setting of a layer that follows its tensors, such as `out_features` or a norm's eps."""
 
