@@ -11,6 +11,7 @@ import autogrow
 from autogrow.data.catalogue import PACKAGED
 from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.models import MODELS
+from autogrow.policy.block_initializations import BLOCK_INITIALIZATIONS
 from autogrow.policy.initializations import INITIALIZATIONS
 from autogrow.policy.layer_selection import LAYER_SELECTIONS
 from autogrow.policy.triggers import TRIGGERS
@@ -23,6 +24,7 @@ REGISTRIES = {
     "autogrow.triggers": TRIGGERS,
     "autogrow.layer_selections": LAYER_SELECTIONS,
     "autogrow.initializations": INITIALIZATIONS,
+    "autogrow.block_initializations": BLOCK_INITIALIZATIONS,
     "autogrow.tasks": TASKS,
     "autogrow.datasets": PACKAGED,
     "autogrow.models": MODELS,

@@ -45,6 +45,7 @@ def list_names(kind: str | None) -> None:
 
 def _part_kinds() -> dict[str, "Registry[type[Any]]"]:
     """The registries of what stands in a policy."""
+    from autogrow.policy.block_initializations import BLOCK_INITIALIZATIONS
     from autogrow.policy.depth import DEPTH_GROWTHS
     from autogrow.policy.freezing import FREEZINGS
     from autogrow.policy.initializations import INITIALIZATIONS
@@ -57,6 +58,7 @@ def _part_kinds() -> dict[str, "Registry[type[Any]]"]:
         "initializations": INITIALIZATIONS,
         "freezings": FREEZINGS,
         "depth-growths": DEPTH_GROWTHS,
+        "block-initializations": BLOCK_INITIALIZATIONS,
     }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from autogrow.errors import NetworkError, unknown_name
+from autogrow.errors import NetworkError, PolicyError
 from autogrow.keywords import refuses_unknown
 from autogrow.network.depth.deepening import Deepening, DepthChange, OutputComparison, prepare_depth
 from autogrow.network.depth.stage_finding import find_stages, with_named_stages
@@ -35,7 +35,9 @@ from autogrow.network.structure.channel_groups import ChannelGroup, FixedGroup, 
 from autogrow.network.structure.layout import IntArray
 from autogrow.network.structure.tracing import trace
 from autogrow.network.transactional import TransactionalNetwork
+from autogrow.policy.block_initializations import BlockInitialization, parse_block_initialization
 from autogrow.policy.changes import Change, Deepen, Freeze, Narrow, Shorten, Thaw, Widen, changes_shape, check_changes
+from autogrow.policy.depth import BlockState
 from autogrow.policy.history import Stage
 from autogrow.policy.initializations import Initialization, ZeroFanOut, parse_initialization
 from autogrow.policy.limits import SizeLimits
@@ -267,7 +269,7 @@ class ExpandableNetwork:
         return tuple(stage for stage in known.stages(self.module) if stage.name in chosen)
 
     def deepen(self, stage: Stage | str, num_blocks: int = 1, **options: Any) -> Deepening:
-        """Add blocks at the end of one stage; see `deepen_stages` for the options."""
+        """Add blocks to one stage; see `deepen_stages` for the options."""
         return self.deepen_stages({stage if isinstance(stage, str) else stage.name: num_blocks}, **options)
 
     @in_plain_mode
@@ -276,36 +278,47 @@ class ExpandableNetwork:
         self,
         added_blocks: Mapping[str, int],
         *,
-        initialization: str = "zero",
+        initialization: str | BlockInitialization = "zero",
         optimizer: Optimizers | None = None,
+        optimizer_state: BlockState = "carried",
         generator: torch.Generator | None = None,
         calibration_input: ModelInput | None = None,
     ) -> Deepening:
-        """Add blocks at the end of stages in one growth event, with optimizer entries and records, or not at all.
+        """Add blocks to stages in one growth event, with optimizer entries and records, or not at all.
 
-        A new block is a copy of the one that the network's author put there (of the last where there is none), as
-        wide as the one before it relative to full widths, with fresh weights; see `new_blocks.fresh_block`.
+        A block that is drawn anew (zero, random) has the form of the one that the network's author put there (of the
+        last where there is none), is as wide as the one before it relative to full widths, and has fresh weights; see
+        `new_blocks.fresh_block`. One that is copied (stack, interleave, copy_last) has widths, weights and settings of
+        its original; blocks behind it move on, with their names.
 
         Args:
             added_blocks: Blocks to add (at least 1) by stage.
-            initialization: "zero" starts new blocks as the identity, so that outputs stay; "random" leaves them as
-                they are initialized (AutoGrow: Wen et al. 2020, arXiv 1906.02909, compares both).
+            initialization: A name of `autogrow list block-initializations`, or a record: where new blocks come, how
+                they start, and whether outputs stay.
+            optimizer_state: "carried" gives copies the state of their originals, "fresh" none; "reset" drops all.
             optimizer: As in `widen_groups`; new parameters join the groups of those that they are most like.
             generator: Where weights are drawn from, on the CPU; a fresh one seeded with 0 if None.
             calibration_input: A batch from which norms of new blocks take their mean and variance; without it they
                 start with 0 and 1.
 
         Raises:
-            NetworkError: No such stage, a number below 1, a block that cannot start as the identity, outputs that
-                change, an optimizer that lacks the parameters, or a size above a limit. Everything is as it was.
+            NetworkError: No such stage, a number below 1, a block that cannot start as the identity or be copied,
+                outputs that change, an optimizer that lacks the parameters, or a size above a limit. Everything is as
+                it was.
         """
         started, before = time.perf_counter(), self.num_parameters
-        if initialization not in ("zero", "random"):
-            raise NetworkError(unknown_name("initialization of blocks", initialization, ("zero", "random")))
-        exact = initialization == "zero"
+        settings = _block_initialization(initialization)
+        exact = settings.keeps_outputs
         blocks = self._known_stages(added_blocks).deepened(self.module, added_blocks)
         outputs = OutputComparison(self.module, self._batch)
-        with self._with_blocks(blocks, generator, exact=exact, grows=True, optimizer=optimizer) as change:
+        with self._with_blocks(
+            blocks,
+            generator,
+            initialization=settings,
+            grows=True,
+            optimizer=optimizer,
+            optimizer_state=optimizer_state,
+        ) as change:
             if calibration_input is not None:
                 measure_new_statistics(self.module, change.fresh_channels, calibration_input)
             outputs.check(added_blocks, exact)
@@ -368,6 +381,7 @@ class ExpandableNetwork:
                         self.deepen_stages(
                             change.added_blocks,
                             initialization=change.initialization,
+                            optimizer_state=change.optimizer_state,
                             generator=generator,
                             calibration_input=calibration_input,
                         )
@@ -390,18 +404,28 @@ class ExpandableNetwork:
         blocks: Mapping[str, int],
         generator: torch.Generator | None = None,
         *,
-        exact: bool = False,
+        initialization: BlockInitialization | None = None,
         grows: bool = False,
         optimizer: Optimizers | None = None,
+        optimizer_state: BlockState = "carried",
     ) -> Iterator[DepthChange]:
         """Change depths, then run what is inside; all of it or nothing."""
-        batch = self._batch if exact else None
-        change = prepare_depth(self.module, self.structure, self._known_stages(), blocks, generator, batch)
+        batch = self._batch if initialization is not None and initialization.keeps_outputs else None
+        change = prepare_depth(
+            self.module, self.structure, self._known_stages(), blocks, generator, batch, initialization
+        )
         with self._state.all_or_nothing(optimizer):
-            self._state.change_depth(change, grows=grows)
+            self._state.change_depth(change, grows=grows, optimizer_state=optimizer_state)
             yield change
 
     @property
     def _batch(self) -> ModelInput:
         """The example input where the network is now, in the number format that it has now."""
         return following(self.module, self._example_input, self._number_format)
+
+
+def _block_initialization(given: str | BlockInitialization) -> BlockInitialization:
+    try:
+        return parse_block_initialization(given)
+    except PolicyError as error:
+        raise NetworkError(str(error)) from error

@@ -23,6 +23,7 @@ from autogrow.network.running.plain_mode import check_tensors
 from autogrow.network.structure.channel_groups import Structure
 from autogrow.network.structure.layout import IntArray
 from autogrow.network.structure.module_record import ModuleRecord
+from autogrow.policy.depth import BlockState
 
 
 class TransactionalNetwork:
@@ -140,12 +141,21 @@ class TransactionalNetwork:
         with self.all_or_nothing(optimizer):
             self.resize(resizing, units, grows=False)
 
-    def change_depth(self, change: DepthChange, *, grows: bool) -> None:
-        """Put blocks in place or take them away, inside `all_or_nothing`; `grows` as for `resize`."""
+    def change_depth(self, change: DepthChange, *, grows: bool, optimizer_state: BlockState = "carried") -> None:
+        """Put blocks in place or take them away, inside `all_or_nothing`; `grows` as for `resize`.
+
+        `optimizer_state` says what copies take over of the state of their originals.
+        """
         assert self._made is not None
         self._made.append(change)
         change.commit()
         self.structure = change.structure
         begins_event = grows and not self._is_in_event
-        change.tell(self.cohorts, self.optimizers.controls, begins_event=begins_event, grows=grows)
+        change.tell(
+            self.cohorts,
+            self.optimizers.controls,
+            begins_event=begins_event,
+            grows=grows,
+            optimizer_state=optimizer_state,
+        )
         self._record = ModuleRecord.of(self.module)

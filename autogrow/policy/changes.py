@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from autogrow.errors import NetworkError
+from autogrow.policy.block_initializations import BlockInitialization, ZeroBlocks
 from autogrow.policy.initializations import Initialization, ZeroFanOut
 
 
@@ -35,12 +36,14 @@ class Narrow:
 
 @dataclass(frozen=True)
 class Deepen:
-    """Add residual blocks at the end of stages."""
+    """Add residual blocks to stages, where and how their initialization says."""
 
     added_blocks: Mapping[str, int]
     """At least 1, by stage."""
-    initialization: Literal["zero", "random"] = "zero"
-    """zero: new blocks start as the identity; random: as the network's author starts them."""
+    initialization: BlockInitialization | str = ZeroBlocks()
+    """How they start and where they come: a record, or the name of one."""
+    optimizer_state: Literal["carried", "fresh", "reset"] = "carried"
+    """carried: copies take over the state of what they are copies of; fresh: they start without; reset: all do."""
 
 
 @dataclass(frozen=True)

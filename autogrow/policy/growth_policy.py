@@ -196,7 +196,7 @@ class GrowthPolicy(PolicyPart):
             growth: ShapeChange = self._widen(self._chosen(history, due.units, measurements))
         else:
             assert self.depth is not None
-            growth = Deepen(due.blocks, self.depth.initialization)
+            growth = Deepen(due.blocks, self.depth.initialization, self.depth.optimizer_state)
         changes = self._with_holding(history, released, growth)
         return Decision(changes, due.reading.value, due.reading.reason)
 

@@ -18,6 +18,8 @@ class Stage:
     """Blocks it has now, at least 1. Layers before the first block (a convolution, say) are not counted."""
     full_blocks: int
     """Blocks of the network as its author wrote it: the reference for fractions."""
+    unrepeatable_blocks: int = 0
+    """Leading ones that no copy of themselves can follow, since they change the shape: 0 or 1."""
 
 
 @dataclass(frozen=True)

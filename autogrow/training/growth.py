@@ -86,8 +86,10 @@ class Growth:
         """Bring the fresh network to the policy's start: fewer blocks, narrower groups, within the limits."""
         if self.policy.depth is not None:
             self._check_stages()
-            initial = {stage.name: self.policy.depth.initial_blocks(stage.full_blocks) for stage in self._stages()}
-            self.network.shorten(initial)
+            self.network.shorten({
+                stage.name: self.policy.depth.blocks_at_start(stage.full_blocks, stage.unrepeatable_blocks)
+                for stage in self._stages()
+            })  # fmt: skip
         widths = {group.name: self.policy.initial_width(group.full_width) for group in self.network.groups}
         self.network.start_small(self._fitting.start(widths))
         self.recount()

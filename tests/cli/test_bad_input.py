@@ -45,7 +45,11 @@ UNKNOWN_NAMES = {
     "objective": (["search", "--objectives", "acuracy"], "known are accuracy, f1, flops", "did you mean 'accuracy'"),
     "flag": (["search", "--epoch", "3"], "unknown option '--epoch'", "did you mean '--epochs'?"),
     "command": (["serch"], "known are search, status", "did you mean 'search'"),
-    "list kind": (["list", "trigers"], "known are datasets, depth-growths, freezings", "did you mean 'triggers'"),
+    "list kind": (
+        ["list", "trigers"],
+        "known are block-initializations, datasets, depth-growths",
+        "did you mean 'triggers'",
+    ),
 }
 
 

@@ -212,7 +212,9 @@ def test_fields_are_listed_with_defaults_and_limits(autogrow, monkeypatch):
     assert "  window: 5                    Samples in the moving average. (at least 1, at most 10000)\n" in out
     _, out, _ = autogrow("list", "depth-growths")
     assert (
-        "  trigger: plateau " in out and "  stages: null " in out and "(one of zero, random)" in " ".join(out.split())
+        "  trigger: plateau " in out
+        and "  stages: null " in out
+        and "(one of all, round_robin)" in " ".join(out.split())
     )
 
 

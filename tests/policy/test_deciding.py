@@ -121,7 +121,7 @@ DEPTH = {"initial_fraction": 0.34, "trigger": {"kind": "schedule", "every": 5}}
 def test_depth_grows_when_widths_keep_still():
     the_policy = policy(trigger={"kind": "schedule", "every": 1000}, depth=DEPTH)
     decision = the_policy.decide(history(stages=STAGES), {})
-    assert decision.changes == (Deepen({"first": 1}, "zero"),)
+    assert decision.changes == (Deepen({"first": 1}),)
     assert the_policy.can_grow(history(widths=(64, 64, 64), stages=STAGES))
     assert not the_policy.can_grow(history(widths=(64, 64, 64), stages=(Stage("first", 3, 3),)))
 

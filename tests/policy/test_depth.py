@@ -11,7 +11,7 @@ FULL = {"stages.0": 10, "stages.1": 4, "stages.2": 1}
 
 def grown(depth, full):
     """The blocks of every stage after each event, the start included."""
-    counts = [{name: depth.initial_blocks(count) for name, count in full.items()}]
+    counts = [{name: depth.blocks_at_start(count) for name, count in full.items()}]
     while added := depth.added_blocks(counts[-1], full):
         assert set(added) <= set(full) and min(added.values()) > 0
         counts.append({name: count + added.get(name, 0) for name, count in counts[-1].items()})
@@ -67,6 +67,36 @@ def test_a_stage_may_become_deeper_than_written():
     assert DepthGrowth(max_fraction=2.0).max_blocks_of(3) == 6
 
 
+def test_a_factor_multiplies_the_blocks_up_to_the_maximum():
+    doubling = DepthGrowth(initial_blocks=1, growth_factor=2.0)
+    assert [step["a"] for step in grown(doubling, {"a": 8})] == [1, 2, 4, 8]
+    assert [step["a"] for step in grown(doubling, {"a": 11})] == [1, 2, 4, 8, 11]
+    slowly = DepthGrowth(initial_blocks=2, growth_factor=1.2, max_fraction=0.5)
+    assert [step["a"] for step in grown(slowly, {"a": 12})] == [2, 3, 4, 5, 6]
+    assert [step["a"] for step in grown(DepthGrowth(initial_blocks=9, growth_factor=3.0), {"a": 6})] == [6]
+
+
+def test_a_count_stands_for_the_starting_fraction():
+    depth = DepthGrowth(initial_blocks=3, initial_fraction=0.9, max_fraction=0.5)
+    assert [depth.blocks_at_start(full) for full in (1, 4, 10)] == [1, 2, 3]
+    assert depth.grows and DepthGrowth(initial_blocks=3, max_fraction=0.5).blocks_at_start(4) == 2
+
+
+def test_copies_leave_one_block_to_copy_at_the_start():
+    copying = DepthGrowth(initial_fraction=0.1, initialization="stack")
+    assert copying.blocks_at_start(8) == 1
+    assert copying.blocks_at_start(8, unrepeatable=1) == 2
+    assert DepthGrowth(initial_fraction=0.1).blocks_at_start(8, unrepeatable=1) == 1
+
+
+def test_policies_without_the_newer_fields_are_written_as_before():
+    assert set(DepthGrowth().describe()) == {
+        "kind", "initial_fraction", "max_fraction", "blocks_per_event", "stages", "stage_selection", "trigger",
+        "initialization", "max_blocks",
+    }  # fmt: skip
+    assert DepthGrowth().describe()["initialization"] == "zero"
+
+
 @pytest.mark.parametrize("fields", [{}, {"blocks_per_event": 2, "trigger": {"kind": "schedule", "every": 3}}])
 def test_the_kind_may_be_left_out(fields):
     assert parse_depth(fields) == parse_depth({"kind": "blocks", **fields}) == DepthGrowth(**fields)
@@ -100,7 +130,9 @@ def test_its_trigger_may_watch_validation():
         ({"blocks_per_event": 0}, "blocks_per_event is 0"),
         ({"stages": []}, "stages"),
         ({"trigger": "platau"}, "did you mean 'plateau'"),
-        ({"initialization": "xavier"}, "initialization is 'xavier'"),
+        ({"initialization": "stak"}, "unknown initialization of blocks 'stak'.*did you mean 'stack'"),
+        ({"growth_factor": 1.0}, "growth_factor is 1.0"),
+        ({"optimizer_state": "carry"}, "optimizer_state is 'carry'"),
     ],
 )
 def test_bad_depth_growth_is_refused(fields, message):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from autogrow.policy.block_initializations import BLOCK_INITIALIZATIONS
 from autogrow.policy.depth import DEPTH_GROWTHS
 from autogrow.policy.freezing import FREEZINGS
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -89,7 +90,7 @@ def test_trigger(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in DEPTH_GROWTHS if name != "none"])
-@pytest.mark.parametrize("initialization", ["zero", "random"])
+@pytest.mark.parametrize("initialization", list(BLOCK_INITIALIZATIONS))
 def test_depth_growth(name, initialization, tmp_path):
     depth = {"kind": name, "initial_fraction": 0.5, "initialization": initialization, "trigger": quick(TRIGGERS["gap"])}
     run = train(tmp_path, STAGED, depth=depth)
@@ -97,4 +98,4 @@ def test_depth_growth(name, initialization, tmp_path):
     assert deeper and len(deeper) < len(run.events)
     for event in deeper:
         assert event.added_units == {} and event.blocks.keys() == run.network.blocks.keys()
-        assert (event.largest_output_change < 1e-6) == (initialization == "zero")
+        assert (event.largest_output_change < 1e-6) == BLOCK_INITIALIZATIONS[initialization].keeps_outputs

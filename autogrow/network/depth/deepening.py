@@ -10,17 +10,27 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from autogrow.errors import NetworkError
 from autogrow.network.depth.block_copies import foreign_hook
-from autogrow.network.depth.depth_structure import block_structure, own_groups, renamed, with_depth, with_widths_of
+from autogrow.network.depth.depth_structure import (
+    are_alike,
+    block_structure,
+    own_groups,
+    renamed,
+    with_depth,
+    with_widths_of,
+)
 from autogrow.network.depth.new_blocks import BlockCall, fresh_block, identity_block, record_calls
-from autogrow.network.depth.stages import StageDesign, StageDesigns
+from autogrow.network.depth.stages import Row, StageDesign, StageDesigns
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
 from autogrow.network.resizing.companions import take_after
 from autogrow.network.resizing.probe import OUTPUT_TOLERANCE
 from autogrow.network.resizing.tensor_change import is_only_channels_last
+from autogrow.network.running.copying import copied
 from autogrow.network.running.model_input import ModelInput, explained, run
 from autogrow.network.running.undisturbed import undisturbed, undisturbed_training
 from autogrow.network.structure.channel_groups import Structure
+from autogrow.policy.block_initializations import BlockInitialization
+from autogrow.policy.depth import BlockState
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,13 @@ class DepthChange:
     structure: Structure
     added: dict[str, nn.Module] = field(default_factory=dict)
     """New blocks by their dotted names."""
+    copied: set[str] = field(default_factory=set)
+    """Those of them that are copies of present blocks, with their weights."""
+    moved: dict[str, tuple[str, nn.Module]] = field(default_factory=dict)
+    """Present blocks that get another place, by their former names, with their new ones."""
     removed: dict[str, nn.Module] = field(default_factory=dict)
     models: dict[str, nn.Parameter] = field(default_factory=dict)
-    """For every new parameter the present one whose place in an optimizer it follows."""
+    """For every new parameter the present one whose place in an optimizer it follows; of a copy its original."""
     children: list[tuple[nn.Module, dict[str, nn.Module | None], dict[str, nn.Module | None]]] = field(
         default_factory=list
     )
@@ -62,16 +76,23 @@ class DepthChange:
 
     @property
     def fresh_channels(self) -> dict[str, Tensor]:
-        """Masks, by layer, of the channels of norms that have seen no data: all those of new blocks."""
+        """Masks, by layer, of the channels of norms that have seen no data: all those of blocks drawn anew."""
         return {
             f"{prefix}.{name}" if name else prefix: torch.ones(len(mean), dtype=torch.bool)
             for prefix, block in self.added.items()
+            if prefix not in self.copied
             for name, layer in block.named_modules()
             if isinstance(mean := layer._buffers.get("running_mean"), Tensor)
         }
 
     def tell(
-        self, cohorts: Cohorts, optimizers: Sequence[OptimizerCohorts], *, begins_event: bool, grows: bool
+        self,
+        cohorts: Cohorts,
+        optimizers: Sequence[OptimizerCohorts],
+        *,
+        begins_event: bool,
+        grows: bool,
+        optimizer_state: BlockState = "carried",
     ) -> None:
         """Let the records and the optimizers of the network follow, once it has its new blocks.
 
@@ -80,15 +101,18 @@ class DepthChange:
             optimizers: All that look after the network.
             begins_event: Whether new blocks are of the next growth event, or of the one made last.
             grows: Whether there are new blocks whose age counts.
+            optimizer_state: Whether copies take over the state of their originals, start without, or all do.
 
         Raises:
             NetworkError: New parameters that are trained would be in none of the optimizers.
         """
         cohorts.remove(name for name, _ in _tensors(self.removed))
+        cohorts.rename(self._new_names)
         cohorts.commit({}, begins_event)
         cohorts.add(name for name, _ in _tensors(self.added))
         gone = [tensor for _, tensor in _tensors(self.removed) if isinstance(tensor, nn.Parameter)]
         new = {name: tensor for name, tensor in _tensors(self.added) if isinstance(tensor, nn.Parameter)}
+        copies = {name for name in new if any(name.startswith(f"{prefix}.") for prefix in self.copied)}
         held = {parameter for optimizer in optimizers for parameter in optimizer.parameters}
         for number, optimizer in enumerate(optimizers):
             # What none of them holds goes to the first, which has the words for it.
@@ -99,10 +123,23 @@ class DepthChange:
             }
             if gone:
                 optimizer.remove(gone)
+            optimizer.rename(self._new_names)
             if mine:
                 optimizer.add(mine, self.models)
+            carried = {mine[name]: self.models[name] for name in mine if name in copies}
+            if optimizer_state == "carried":
+                optimizer.carry_state(carried)
             # A block is new as a whole: nothing in it connects old units with new ones.
-            optimizer.commit([], {}, reset=False, grows=grows, ramp=False)
+            optimizer.commit([], {}, reset=optimizer_state == "reset", grows=grows, ramp=False)
+
+    @property
+    def _new_names(self) -> dict[str, str]:
+        """New names of the tensors of blocks that get another place."""
+        return {
+            f"{former}.{name}": f"{prefix}.{name}"
+            for former, (prefix, block) in self.moved.items()
+            for name, _ in [*block.named_parameters(), *block.named_buffers()]
+        }
 
 
 def _put(container: nn.Module, children: Mapping[str, nn.Module | None]) -> None:
@@ -125,6 +162,7 @@ def prepare_depth(
     num_blocks: Mapping[str, int],
     generator: torch.Generator | None = None,
     identity_on: ModelInput | None = None,
+    initialization: BlockInitialization | None = None,
 ) -> DepthChange:
     """Make what the network needs to have `num_blocks` in these stages. Changes nothing.
 
@@ -132,41 +170,101 @@ def prepare_depth(
         model: The network, with its structure as it is now (`present`) and its stages (`known`).
         num_blocks: Blocks that stages are to have, by name; others stay as they are.
         generator: Where the weights of new blocks come from, on the CPU; a fresh one seeded with 0 if None.
-        identity_on: A batch on which new blocks are to be the identity; None leaves them as they are initialized.
+        identity_on: A batch on which blocks drawn anew are to be the identity; None leaves them as they are drawn.
+        initialization: Says where new blocks come and what they are copies of; None draws them, at the end.
 
-    Raises `NetworkError` where a new block cannot start as the identity.
+    Raises `NetworkError` where a new block cannot start as the identity, or cannot be a copy.
     """
     generator = generator if generator is not None else torch.Generator().manual_seed(0)
     before = known.num_children(model)
     after = {**before, **{name: known.designs[name].num_children(number) for name, number in num_blocks.items()}}
+    rows = {name: design.row(before[name], after[name], initialization) for name, design in known.designs.items()}
+    for name, design in known.designs.items():
+        _check_row(known, design, rows[name], model)
     structure = with_depth(known.structure, known.designs, after)
-    change = DepthChange(with_widths_of(structure, present, known.designs, before, after))
-    deeper = [known.designs[name] for name in known.designs if after[name] > before[name]]
-    last = {design.name: model.get_submodule(design.prefix(before[design.name] - 1)) for design in deeper}
-    for name, block in last.items():
-        if (where := foreign_hook(block)) is not None:
-            raise NetworkError(
-                f"stage {name!r}: its last block has a hook on {where!r}, which new ones would share or lack: remove "
-                "it, and register it on all blocks afterwards"
-            )
+    change = DepthChange(with_widths_of(structure, present, known.designs, rows))
+    last = {
+        name: model.get_submodule(design.prefix(before[name] - 1))
+        for name, design in known.designs.items()
+        if None in rows[name]
+    }
     calls = None if identity_on is None else record_calls(model, last, on_device_of(model, identity_on))
     maker = _BlockMaker(known.structure, change.structure, generator, calls)
     for name, design in known.designs.items():
-        container = model.get_submodule(name)
-        children = dict(container._modules)
-        for place in range(after[name], before[name]):
-            change.removed[design.prefix(place)] = container.get_submodule(design.key(place))
-            del children[design.key(place)]
-        for place in range(before[name], after[name]):
-            block = maker.block(design, place, last[name])
-            models = _models(design.prefix(place), block, last[name], container, model)
-            for parameter_name, parameter in block.named_parameters(prefix=design.prefix(place)):
-                take_after(parameter_name, parameter, models[parameter_name])
-            change.models |= models
-            change.added[design.prefix(place)] = children[design.key(place)] = block.train(container.training)
         if after[name] != before[name]:
-            change.children.append((container, dict(container._modules), children))
+            _fill_row(change, maker, design, rows[name], model)
     return change
+
+
+def _check_row(known: StageDesigns, design: StageDesign, row: Row, model: nn.Module) -> None:
+    """Raise `NetworkError` where what stands in a row after a change cannot stand there."""
+    present = [source for source in row if source is not None]
+    originals = {source for source in present if present.count(source) > 1}
+    if None in row:
+        originals.add(max(present))
+    for place in originals:
+        if (where := foreign_hook(model.get_submodule(design.prefix(place)))) is not None:
+            which = "its last block" if place == max(present) else f"its block {design.key(place)!r}"
+            raise NetworkError(
+                f"stage {design.name!r}: {which} has a hook on {where!r}, which new ones would share or lack: remove "
+                "it, and register it on all blocks afterwards"
+            )
+    for place, source in enumerate(row):
+        one, other = (place, place) if source is None else (design.original(source), design.original(place))
+        if one != other and not _can_stand_for(known.structure, design, one, other):
+            raise NetworkError(
+                f"stage {design.name!r}: its blocks {design.keys[one]!r} and {design.keys[other]!r} are not alike, so "
+                "that none can be copied to the other's place: draw new ones (initialization zero or random)"
+            )
+
+
+def _can_stand_for(full: Structure, design: StageDesign, one: int, other: int) -> bool:
+    if not {one, other} <= design.templates.keys():
+        return False
+    kinds = [_kinds(full, design, place) for place in (one, other)]
+    return kinds[0] == kinds[1] and are_alike(full, design.prefix(one), design.prefix(other))
+
+
+def _kinds(full: Structure, design: StageDesign, place: int) -> list[Any]:
+    """The types of layers, and the formats and sizes of tensors, widths of groups aside: those may have changed."""
+    block, prefix = design.templates[place], design.prefix(place)
+    sizes = []
+    for name, tensor in [*block.named_parameters(), *block.named_buffers()]:
+        layout = full.tensors.get(f"{prefix}.{name}")
+        sizes.append([size for dim, size in enumerate(tensor.shape) if layout is None or dim not in layout.dims])
+    types = [(name, type(layer)) for name, layer in block.named_modules()]
+    return [types, sizes, [(name, tensor.dtype) for name, tensor in _tensors({"": block})]]
+
+
+def _fill_row(change: DepthChange, maker: "_BlockMaker", design: StageDesign, row: Row, model: nn.Module) -> None:
+    """Make what a stage needs to become `row`, and note it in `change`."""
+    container = model.get_submodule(design.name)
+    present = dict(container._modules)
+    names = list(present)
+    children: dict[str, nn.Module | None] = {}
+    for place in range(len(row), len(names)):
+        change.removed[design.prefix(place)] = container.get_submodule(names[place])
+    seen: set[int] = set()
+    for place, source in enumerate(row):
+        prefix = design.prefix(place)
+        original = container.get_submodule(names[len(names) - 1 if source is None else source])
+        if source is not None and source not in seen:
+            seen.add(source)
+            children[design.key(place)] = present[names[source]]
+            if source != place:
+                change.moved[design.prefix(source)] = (prefix, original)
+            continue
+        block = maker.block(design, place, original) if source is None else copied(original)
+        models = _models(prefix, block, original, container, model)
+        for parameter_name, parameter in block.named_parameters(prefix=prefix):
+            take_after(parameter_name, parameter, models[parameter_name])
+        change.models |= models
+        change.added[prefix] = children[design.key(place)] = (
+            block.train(container.training) if source is None else block
+        )
+        if source is not None:
+            change.copied.add(prefix)
+    change.children.append((container, present, children))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import floor
 from typing import TypeVar
 
-from autogrow.network.depth.stages import StageDesign
+from autogrow.network.depth.stages import Row, StageDesign
 from autogrow.network.structure.channel_groups import (
     AttributeLayout,
     ChannelGroup,
@@ -39,26 +39,40 @@ def with_depth(full: Structure, designs: Mapping[str, StageDesign], num_children
 
 
 def with_widths_of(
-    structure: Structure,
-    present: Structure,
-    designs: Mapping[str, StageDesign],
-    before: Mapping[str, int],
-    after: Mapping[str, int],
+    structure: Structure, present: Structure, designs: Mapping[str, StageDesign], rows: Mapping[str, Row]
 ) -> Structure:
-    """The structure with the present widths; added blocks are as wide as the ones before them.
+    """The structure with the present widths, wherever blocks have moved to; copies are as wide as their originals.
 
-    As wide means: the group of the same name in the block before sets the share of the full width; where that has no
-    such group, the mean over its groups does. `before` and `after` count the children of every stage.
+    Blocks that are drawn anew are as wide as the ones before them. That means: the group of the same name in the block
+    before sets the share of the full width; where that has no such group, the mean over its groups does. `rows` says
+    for every stage what stands where.
     """
     widths = {name: group.width for name, group in present.groups.items() if name in structure.groups}
     for name, design in designs.items():
-        for place in range(before[name], after[name]):
-            here, earlier = design.prefix(place), design.prefix(place - 1)
+        for place, source in enumerate(rows[name]):
+            if source == place:
+                continue
+            here, like = design.prefix(place), design.prefix(place - 1 if source is None else source)
             for group in own_groups(structure, here) & structure.groups.keys():
+                if source is not None:
+                    widths[group] = present.groups[renamed(group, here, like)].width
+                    continue
                 full = structure.groups[group].full_width
-                share = _share(structure, widths, renamed(group, here, earlier), earlier)
+                share = _share(structure, widths, renamed(group, here, like), like)
                 widths[group] = max(1, floor(share * full + 0.5))
     return structure.with_widths(widths)
+
+
+def are_alike(full: Structure, one: str, other: str) -> bool:
+    """Whether two blocks, as their author wrote them, differ in nothing but their names."""
+    own = own_groups(full, one)
+    renaming = _Renaming(one, other, own)
+    copied = dict(renaming.tensor(item) for item in full.tensors.items() if is_part(item[0], one))
+    others = {name: layout for name, layout in full.tensors.items() if is_part(name, other)}
+    full_widths = {name: group.full_width for name, group in full.groups.items()}
+    full_widths |= {name: group.width for name, group in full.fixed.items()}
+    widths = {renaming.group_name(name): full_widths[name] for name in own}
+    return copied == others and widths == {name: full_widths[name] for name in own_groups(full, other)}
 
 
 def _share(structure: Structure, widths: Mapping[str, int], like: str, block: str) -> float:

@@ -123,7 +123,8 @@ class _StageTrials:
         if not _is_composite(self._model.get_submodule(design.prefix(num_kept - 1))):
             num_kept += 1  # single layers lead the row: its first block is the first that could be added
         self._check_copies(design)
-        templates = {place: self._template(design, place) for place in {*range(num_kept, len(keys)), last}}
+        first = max(num_kept - 1, len(keys) - num_fit)  # the first block too, where it could be added again
+        templates = {place: self._template(design, place) for place in {*range(first, len(keys)), last}}
         design = StageDesign(name, keys, num_kept, templates, self._present.widths)
         self._try_out(design, full)
         return design

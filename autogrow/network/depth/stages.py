@@ -13,7 +13,12 @@ from torch import nn
 
 from autogrow.errors import NetworkError
 from autogrow.network.structure.channel_groups import Structure
+from autogrow.policy.block_initializations import BlockInitialization
 from autogrow.policy.history import Stage
+
+Row = tuple[int | None, ...]
+"""For every child of a container after a change the place where it is now; None for one that is drawn anew. A place
+that comes again stands for a copy."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class StageDesign:
     num_kept: int
     """Leading children that always stay, at least 1; the last of them is the first block."""
     templates: Mapping[int, nn.Module]
-    """Copies, on the CPU, of the children that can be added again, by place."""
+    """Copies, on the CPU, of the children that can be added again, by place; of the first block where that can be."""
     widths: Mapping[str, int]
     """Widths of the network's groups when the templates were taken."""
 
@@ -43,6 +48,34 @@ class StageDesign:
 
     def num_children(self, num_blocks: int) -> int:
         return num_blocks + self.num_kept - 1
+
+    @property
+    def unrepeatable_blocks(self) -> int:
+        """Leading blocks that could not be added again, as they change the shape: 0 or 1."""
+        return 0 if self.num_kept - 1 in self.templates else 1
+
+    def row(self, before: int, after: int, initialization: BlockInitialization | None) -> Row:
+        """What stands at each place when the container goes from `before` children to `after`.
+
+        Raises:
+            NetworkError: New blocks are to be copies, but there is none to copy.
+        """
+        if after <= before or initialization is None:
+            return (*range(min(before, after)), *[None] * (after - before))
+        lead = self.num_kept - 1 + (self.unrepeatable_blocks if initialization.copies else 0)
+        if before <= lead:
+            raise NetworkError(
+                f"stage {self.name!r}: its only block changes the shape, so that no copy can follow it: start with at "
+                f"least {self.unrepeatable_blocks + 1} blocks, or draw new ones (initialization zero or random)"
+            )
+        order = initialization.order(before - lead, after - lead)
+        present = dict.fromkeys(source for source in order if source is not None)
+        if len(order) != after - lead or list(present) != list(range(before - lead)):
+            raise NetworkError(
+                f"initialization {initialization.kind!r} orders {before - lead} blocks as {order}: it must give "
+                f"{after - lead} places, and each of the present ones in turn"
+            )
+        return (*range(lead), *(None if source is None else lead + source for source in order))
 
     def original(self, place: int) -> int:
         """The place, among those that the author filled, of the block that the one at `place` is a copy of."""
@@ -81,7 +114,10 @@ class StageDesigns:
         present = self.num_children(model)
         order = [name for name, _ in model.named_modules() if name in self.designs]
         designs = [self.designs[name] for name in order]
-        return tuple(Stage(each.name, each.num_blocks(present[each.name]), each.full_blocks) for each in designs)
+        return tuple(
+            Stage(each.name, each.num_blocks(present[each.name]), each.full_blocks, each.unrepeatable_blocks)
+            for each in designs
+        )
 
     def deepened(self, model: nn.Module, added_blocks: Mapping[str, int]) -> dict[str, int]:
         """The number of blocks after some are added; `NetworkError` where that is not at least one."""

@@ -25,6 +25,7 @@ from autogrow.network.optimizer.optimizer_state import (
     groups_of,
     insert_parameters,
     remove_parameters,
+    rename_parameters,
     replace_parameters,
     start_afresh,
     step_count,
@@ -32,6 +33,7 @@ from autogrow.network.optimizer.optimizer_state import (
 from autogrow.network.optimizer.update_control import NewUnitRate, Ramp, UpdateControl
 from autogrow.network.optimizer.wrappers import check_own_copies
 from autogrow.network.resizing.tensor_change import TensorChange
+from autogrow.network.running.copying import copied
 from autogrow.network.running.plain_mode import in_plain_mode
 
 _log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ class OptimizerCohorts:
         self._control = UpdateControl()
         self._warned = False
         self._leaves_steps_alone = False
+        self._carried: set[nn.Parameter] = set()
+        """New parameters of the event that is under way whose state, and so their age, is their originals'."""
         if not self._held():
             raise NetworkError(
                 f"the {_kind(optimizer)} optimizer holds none of the network's parameters: build it from "
@@ -186,9 +190,10 @@ class OptimizerCohorts:
         if grows:
             maps, cohort = self._maps(), self._cohorts.num_events
             for parameter, found in maps.items():
-                if cohort in found.cohorts:
+                if cohort in found.cohorts and parameter not in self._carried:
                     self._ages.start(parameter, cohort, self.optimizer.state.get(parameter, {}), self.optimizer)
             self._control.start_ramp(cohort, self.connection_ramp_steps if ramp else 0, maps)
+        self._carried = set()
         self._look_again()
 
     def add(self, parameters: Parameters, like: Parameters) -> None:
@@ -212,6 +217,26 @@ class OptimizerCohorts:
         insert_parameters(self.optimizer, added, {each: name for name, each in self._model.named_parameters()})
         start_afresh(self.optimizer, self.parameters if isinstance(self.optimizer, LBFGS) else added)
         self.refresh()
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Follow parameters to other names in the network, where the optimizer was given names too."""
+        rename_parameters(self.optimizer, names)
+
+    def carry_state(self, copies: Mapping[nn.Parameter, nn.Parameter]) -> None:
+        """Give copies of parameters, which have joined, the state of their originals, and the same age.
+
+        Entries of an original that are younger than it are scaled as if they had come of age, in the copy alone: all
+        entries of a copy are of one cohort, so that they have one age. LBFGS keeps no state per parameter.
+        """
+        if isinstance(self.optimizer, LBFGS):
+            return
+        maps = self._maps()
+        for copy, original in copies.items():
+            state = self.optimizer.state.get(original)
+            if state:
+                self.optimizer.state[copy] = copied(dict(state))
+                self._ages.let_come_of_age(copy, original, self.optimizer, maps)
+        self._carried = {*self._carried, *(copy for copy in copies if self.optimizer.state.get(copy))}
 
     def remove(self, parameters: Collection[nn.Parameter]) -> None:
         """Drop the parameters of a layer that the network no longer has."""

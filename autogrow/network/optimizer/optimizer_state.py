@@ -119,6 +119,18 @@ def insert_parameters(
     forget_sizes(optimizer)
 
 
+def rename_parameters(optimizer: Optimizer, names: Mapping[str, str]) -> None:
+    """Let the names that an optimizer was given follow those in the network, whatever prefix stands before them."""
+    for group in optimizer.param_groups:
+        if "param_names" in group:
+            group["param_names"] = [_renamed(name, names) for name in group["param_names"]]
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+    former = next((each for each in names if name == each or name.endswith(f".{each}")), None)
+    return name if former is None else name.removesuffix(former) + names[former]
+
+
 def _name_like(
     known: Mapping[nn.Parameter, str],
     parameter: nn.Parameter,
