@@ -20,11 +20,11 @@ from autogrow.data.opening import open_given
 from autogrow.data.python_data import Examples
 from autogrow.data.reopening import reopen_dataset
 from autogrow.errors import UsageError, kind_of
-from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model, given_model
+from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model, check_fits_task, given_model
 from autogrow.paths import is_npz_name, resolved
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
-from autogrow.policy.training_settings import TrainingSettings
+from autogrow.policy.training_settings import TrainingSettings, text_training
 
 logger = logging.getLogger(__name__)
 SMALL_TRAINING_SET = 10_000
@@ -120,8 +120,10 @@ def resolve_model(model: ModelLike, dataset: Dataset, options: Mapping[str, Any]
     if not isinstance(model, str | ModelSpec):
         raise UsageError(f"model is {kind_of(model)}: give a name, a function that makes a network, or an nn.Module")
     if isinstance(model, ModelSpec):
+        check_fits_task(model, dataset.task, dataset.name)
         return model.given_by_caller()
     spec = automatic_model(dataset.input_shape, dataset.task) if model == AUTOMATIC else ModelSpec(model)
+    check_fits_task(spec, dataset.task, dataset.name)
     return ModelSpec(spec.name, {**spec.options, **(options or {})}).given_by_caller()
 
 
@@ -136,7 +138,9 @@ def training_settings(
 
     `epochs` also stands in place of a number of steps in `base`.
     """
-    if base is None:
+    if base is None and dataset.tokens is not None:
+        base = text_training(dataset.num_train)
+    elif base is None:
         base = TrainingSettings(
             epochs=EPOCHS_OF_SMALL_SETS if dataset.num_train < SMALL_TRAINING_SET else EPOCHS_OF_LARGE_SETS,
             batch_size=_default_batch_size(dataset.num_train),

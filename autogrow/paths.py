@@ -5,6 +5,7 @@ is given. What is kept of it, in settings and in a trial's configuration, is abs
 """
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,12 +66,27 @@ def is_within(path: Path, folder: Path) -> bool:
 
 def is_npz_name(name: str) -> bool:
     """Whether a data set's name is meant as the path of a user's own file."""
-    return name.lower().endswith(NPZ_SUFFIX)
+    return place_and_query(name)[0].lower().endswith(NPZ_SUFFIX)
+
+
+def place_and_query(name: str) -> tuple[str, str]:
+    """A data set's name without the options after its question mark, and these; see `autogrow.data.text_names`."""
+    found = re.fullmatch(r"(.+?)\?((?:context|tokenizer)=.*)", name, re.DOTALL)
+    return (found[1], found[2]) if found else (name, "")
+
+
+def plain_dataset_name(name: str) -> str:
+    """A data set as people call it: a user's own file by its name, without its folder and options."""
+    place = place_and_query(name)[0]
+    return Path(place).name if is_npz_name(place) or "/" in place else place
 
 
 def resolved_dataset(name: str) -> str:
     """A data set as settings and configurations name it: a user's own file by where it is, seen from anywhere."""
-    return str(resolved(name)) if is_npz_name(name) else name
+    if not is_npz_name(name):
+        return name  # texts have been resolved where they were opened
+    place, query = place_and_query(name)
+    return str(resolved(place)) + (f"?{query}" if query else "")
 
 
 def _check(text: str) -> None:

@@ -28,7 +28,7 @@ from autogrow.study.planning import SearchPlan, plan_search, resume_settings, wi
 from autogrow.study.resuming import RESUMABLE_SETTINGS, refuse_changes
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import read_space
-from autogrow.study.settings import DEFAULT_OBJECTIVES, DEFAULT_TRIALS, SearchSettings
+from autogrow.study.settings import DEFAULT_TRIALS, SearchSettings
 from autogrow.study.warm_start import read_warm_start
 from autogrow.tasks import TASKS
 
@@ -70,7 +70,7 @@ def plan_new_search(
     trials: int = DEFAULT_TRIALS,
     space: str | os.PathLike[str] | Mapping[str, Any] = "default",
     model_options: Mapping[str, Any] | None = None,
-    objectives: str | Sequence[str] = DEFAULT_OBJECTIVES,
+    objectives: str | Sequence[str] | None = None,
     training: TrainingSettings | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -93,18 +93,20 @@ def plan_new_search(
     content = read_space(os.fspath(space) if isinstance(space, os.PathLike) else space)
     opened = open_data(dataset, data_dir, task, layout)
     spec = resolve_model(model, opened, model_options)
+    task_of_data = TASKS[opened.task]
+    wanted = task_of_data.default_objectives if objectives is None else objectives
     fields = {
         "dataset": resolved_dataset(opened.name),
         "data_dir": str(data_dir),
         "fingerprint": opened.fingerprint,
         "task": opened.task,
         "layout": opened.layout,
-        "standardizes_targets": TASKS[opened.task].standardizes_targets,
+        "standardizes_targets": task_of_data.standardizes_targets,
         "model": spec.name,
         "model_options": dict(spec.options),
         "space": content,
         "trials": trials,
-        "objectives": tuple(objective.name for objective in parse_objectives(objectives, TASKS[opened.task].score)),
+        "objectives": tuple(objective.name for objective in parse_objectives(wanted, task_of_data.score)),
         "training": training_settings(opened, training, epochs, batch_size, learning_rate),
         "working_directory": os.getcwd(),
         "warm_start": read_warm_start(warm_start, content, settings.get("storage")),

@@ -33,7 +33,7 @@ def list_data(data_dir: str | None, as_json: bool) -> None:
         state = "there" if listing.present else "missing"
         click.echo(f"{listing.name:14} {state:8} {listing.task:15} {shape:12} {listing.num_train:>6} train "
                    f"{listing.num_test:>6} test  {listing.title}")  # fmt: skip
-    click.echo("or the path of a .npz file with x_train, y_train and, if there is one, x_test, y_test")
+    click.echo("or the path of a .npz file with x_train, y_train and, if there is one, x_test, y_test; or of a text")
 
 
 @data.command()

@@ -123,12 +123,12 @@ def model_for(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
     A policy file may say which built-in network it was found with; it may not name code of its own to run.
     """
     from autogrow.inputs import resolve_model
-    from autogrow.models.building import ModelSpec
+    from autogrow.models.building import ModelSpec, fits_task
     from autogrow.models.registry import MODELS
 
     given = parse_model_options(options["model_options"])
     found = policy.found_by or {}
-    if options["model"] is None and found.get("model") in MODELS:
+    if options["model"] is None and found.get("model") in MODELS and fits_task(found["model"], dataset.task):
         spec = ModelSpec.from_dict({"name": found["model"], "options": found.get("model_options") or {}})
         return ModelSpec(spec.name, {**spec.options, **given})
     return resolve_model(options["model"] or "auto", dataset, given)

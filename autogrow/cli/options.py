@@ -1,5 +1,6 @@
 """Options and arguments that several commands share, and reading of their values."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -44,7 +45,7 @@ storage_option: Decorator = click.option(
 run_argument: Decorator = click.argument("run_path", metavar="[RUN]", required=False)
 """A run, which `chosen_run` finds."""
 model_help = (
-    "auto, mlp, convnet, resnet, resnet18, or package.module:factory (runs your own code, from the current folder)."
+    "auto, mlp, convnet, resnet, resnet18, gpt, or package.module:factory (your own code, from the current folder)."
 )
 model_option_option: Decorator = click.option(
     "--model-option",
@@ -56,7 +57,8 @@ model_option_option: Decorator = click.option(
 
 
 known_dataset_option: Decorator = click.option(
-    "--dataset", help="A built-in data set (autogrow data list), or a .npz file  [default: the one of before]"
+    "--dataset",
+    help="A built-in data set (autogrow data list), a .npz file, a text or a folder  [default: the one of before]",
 )
 """The data set where a policy or a saved network may say which it was; see `autogrow.inputs.open_data`."""
 
@@ -110,11 +112,35 @@ _data_form = (
 )
 
 
+_text_form = (
+    click.option(
+        "--context", type=int, metavar="TOKENS", help="Of a text: tokens that a network reads at a time  [default: 128]"
+    ),
+    click.option(
+        "--tokenizer",
+        metavar="bytes|chars|FILE",
+        help="Of a text: what a token is; FILE: a tokenizer.json (pip install tokenizers)  [default: bytes]",
+    ),
+)
+
+
 def data_form_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how a user's own file is read."""
-    for option in reversed(_data_form):
-        command = option(command)
-    return command
+    """The options that say how a user's own file is read. Those of a text become part of its name, `dataset`."""
+
+    @functools.wraps(command)
+    def with_named_text(*arguments: Any, context: int | None, tokenizer: str | None, **options: Any) -> Any:
+        if context is not None or tokenizer is not None:
+            from autogrow.data.text_names import with_options
+
+            if options["dataset"] is None:
+                raise UsageError("--context and --tokenizer say how a text is read: name the text with --dataset")
+            options["dataset"] = with_options(options["dataset"], context, tokenizer)
+        return command(*arguments, **options)
+
+    named: Callable[..., Any] = with_named_text
+    for option in reversed((*_data_form, *_text_form)):
+        named = option(named)
+    return named
 
 
 _execution = (

@@ -58,7 +58,7 @@ from autogrow.urls import without_secrets
     help="What trials have used when they are compared and the worse half is stopped.",
 )
 @click.option(
-    "--objectives", default="score,generalization_gap,train_seconds", show_default=True, help="What to optimize."
+    "--objectives", help="What to optimize  [default: score,generalization_gap,train_seconds; of text loss,...]"
 )
 @click.option("--epochs", type=int, help="Epochs of a trial  [default: 15 below 10,000 examples, else 10]")
 @click.option("--batch-size", type=int, help="Examples per training step  [default: 128, fewer below 1,024 examples]")

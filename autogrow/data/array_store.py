@@ -19,6 +19,7 @@ from autogrow.data.arrays import DecodedArrays, Layout, check_arrays
 from autogrow.data.catalogue import Augmentation
 from autogrow.data.locations import ARRAYS_FOLDER, default_data_dir, disk_errors, is_not_writable, unfinished_path
 from autogrow.data.sources import FORMAT_NUMBER, Source
+from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import DataError
 from autogrow.reading.arrays import Array
 from autogrow.reading.json_files import read_json
@@ -50,6 +51,7 @@ class StoredMeta:
     fingerprint: str
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, str]
+    tokens: TokenRecord | None = None
 
 
 def stored_arrays(source: Source, data_dir: Path | None) -> tuple[Path, StoredMeta]:
@@ -87,7 +89,8 @@ def read_meta(folder: Path) -> StoredMeta | None:
         intact = all(_file_holds(array_path(folder, name), meta, name) for name in meta.shapes)
     except (DataError, OSError, ValueError, TypeError, KeyError):
         return None
-    return meta if intact and meta.format == FORMAT_NUMBER and {"x_train", "y_train"} <= meta.shapes.keys() else None
+    needed = {"x_train"} if meta.tokens else {"x_train", "y_train"}
+    return meta if intact and meta.format == FORMAT_NUMBER and needed <= meta.shapes.keys() else None
 
 
 def array_path(folder: Path, name: str) -> Path:
@@ -121,6 +124,7 @@ def _write(arrays: DecodedArrays, num_outputs: int, folder: Path) -> StoredMeta:
         fingerprint=arrays.fingerprint(),
         shapes={name: array.shape for name, array in arrays.named()},
         dtypes={name: array.dtype.str for name, array in arrays.named()},
+        tokens=arrays.tokens,
     )
     with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

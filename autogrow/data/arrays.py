@@ -8,14 +8,15 @@ from typing import Literal, get_args
 import numpy as np
 
 from autogrow.data.catalogue import Augmentation
+from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import DataError
 from autogrow.reading.arrays import Array
 from autogrow.reading.number_precision import check_finite
 from autogrow.tasks import TASKS
 from autogrow.tasks.labels import ClassName
 
-Layout = Literal["features", "grey_images", "channels_first", "channels_last"]
-"""How the inputs of a file lie: (N, features), (N, H, W), (N, C, H, W) or (N, H, W, C)."""
+Layout = Literal["features", "grey_images", "channels_first", "channels_last", "tokens"]
+"""How the inputs of a file lie: (N, features), (N, H, W), (N, C, H, W) or (N, H, W, C); of text, a row of tokens."""
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
@@ -23,13 +24,14 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 class DecodedArrays:
     """One dataset in memory.
 
-    `x_train`, `x_test`: (N, features) or (N, C, H, W), uint8, float32 or float64. `y_train`, `y_test`: stored as
-    their task encodes them. Both test arrays are None where the dataset has no test split.
+    `x_train`, `x_test`: (N, features) or (N, C, H, W), uint8, float32 or float64; of text (number,) tokens. `y_train`,
+    `y_test`: stored as their task encodes them. Both test arrays are None where the dataset has no test split.
     """
 
     task: str
     x_train: Array
-    y_train: Array
+    y_train: Array | None = None
+    """None for text: the targets of windows are the next tokens."""
     x_test: Array | None = None
     y_test: Array | None = None
     augmentation: Augmentation = "none"
@@ -37,6 +39,8 @@ class DecodedArrays:
     """How the inputs lay in a user's file; None: as they are here."""
     classes: tuple[ClassName, ...] | None = None
     """Names of the classes in the order of their numbers; None: the numbers themselves."""
+    tokens: TokenRecord | None = None
+    """Of text: what it was read with."""
     notes: tuple[str, ...] = ()
     """What a user should know of how the file was read."""
 
@@ -55,11 +59,16 @@ class DecodedArrays:
             digest.update(np.ascontiguousarray(array).data)
         if self.classes is not None and list(self.classes) != list(range(len(self.classes))):
             digest.update(f"classes {self.classes!r}\n".encode(errors="backslashreplace"))
+        if self.tokens is not None:
+            digest.update(f"{self.tokens!r}\n".encode(errors="backslashreplace"))
         return digest.hexdigest()[:16]
 
 
 def check_arrays(arrays: DecodedArrays, origin: str) -> int:
     """The number of outputs (classes, or width of the targets). Raises a `DataError` that names `origin`."""
+    if arrays.tokens is not None:
+        return arrays.tokens.num_tokens  # checked where they were read
+    assert arrays.y_train is not None
     _check_part(arrays.x_train, arrays.y_train, "train", origin)
     if (arrays.x_test is None) != (arrays.y_test is None):
         given, lacking = ("x_test", "y_test") if arrays.y_test is None else ("y_test", "x_test")
@@ -68,7 +77,19 @@ def check_arrays(arrays: DecodedArrays, origin: str) -> int:
         _check_part(arrays.x_test, arrays.y_test, "test", origin)
         _check_same_form(arrays.x_train, arrays.x_test, "x", origin)
         _check_same_form(arrays.y_train, arrays.y_test, "y", origin)
-    return TASKS[arrays.task].count_outputs(arrays.y_train, arrays.y_test, origin)
+    task = TASKS[arrays.task]
+    number = task.count_outputs(arrays.y_train, arrays.y_test, origin)
+    if task.embeds_inputs:
+        _check_tokens(arrays, number, origin)
+    return number
+
+
+def _check_tokens(arrays: DecodedArrays, num_tokens: int, origin: str) -> None:
+    for name, inputs in (("x_train", arrays.x_train), ("x_test", arrays.x_test)):
+        if inputs is not None and inputs.max() >= num_tokens:
+            raise DataError(
+                f"{origin}: {name} holds {inputs.max()}, and the targets go to {num_tokens - 1}: number both alike"
+            )
 
 
 def _check_part(x: Array, y: Array, part: str, origin: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from autogrow.errors import DataError
 from autogrow.registry import Registry, any_callable
 
-Augmentation = Literal["none", "pad_crop_flip"]
+Augmentation = Literal["none", "pad_crop_flip", "window_shift"]
+"""window_shift: of text, where a window begins."""
 
 _MIB = 2**20
 
@@ -185,6 +186,15 @@ _ENTRIES = {
         num_outputs=1,
         num_train=4000,
         num_test=2000,
+    ),
+    "stdlib": DatasetEntry(
+        title="source text of this Python's standard library, 8 MiB",
+        task="text",
+        input_shape=(128,),
+        num_outputs=256,
+        num_train=58_981,
+        num_test=6553,
+        augmentation="window_shift",
     ),
     "mnist": DatasetEntry(
         title="MNIST handwritten digits",

@@ -3,6 +3,7 @@
 The test arrays lie in the same folder but are opened by `autogrow.data.test_split` alone.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,13 +17,19 @@ from autogrow.data.npz import find_npz
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.python_data import DEFAULT_NAME, as_array, is_kept_here, kept, stacked
 from autogrow.data.splits import TrainSplit, ValidationSplit, split_indices
+from autogrow.data.text import find_text, given_tokens
+from autogrow.data.text_names import DEFAULT_CONTEXT, text_options
+from autogrow.data.tokenizers import TokenRecord
+from autogrow.data.windows import num_windows, split_windows, windows_of
 from autogrow.errors import DataError, UsageError
+from autogrow.paths import place_and_query
 from autogrow.reading.arrays import Array
 from autogrow.removal import remove_written
 from autogrow.tasks import TASKS
 from autogrow.tasks.labels import ClassName
 
 _SHOWN_TARGETS = 3
+_TOKENS = {"bytes": "bytes", "chars": "characters", "file": "tokens of a tokenizer file", "numbers": "tokens"}
 _LAYOUT_WORDS = {
     "grey_images": "grey",
     "channels_first": "channels x height x width, as in the file",
@@ -57,24 +64,83 @@ class Dataset:
     augmentation: Augmentation
     """What the published results on this dataset augment training images with."""
     arrays_folder: Path
+    tokens: TokenRecord | None = None
+    """Of text: what it was read with. Examples are then windows of it."""
 
     @classmethod
     def of_stored(cls, name: str, folder: Path, meta: StoredMeta) -> Self:
         """The data set whose decoded arrays lie in `folder`."""
+        num_train, num_test = meta.shapes["x_train"][0], meta.shapes.get("x_test", (0,))[0]
+        if meta.tokens is not None:
+            num_train, num_test = (num_windows(number, meta.tokens.context) for number in (num_train, num_test))
         return cls(
             name=name,
             task=meta.task,
-            input_shape=meta.shapes["x_train"][1:],
+            input_shape=meta.shapes["x_train"][1:] if meta.tokens is None else (meta.tokens.context,),
             num_outputs=meta.num_outputs,
-            num_train=meta.shapes["x_train"][0],
-            num_test=meta.shapes.get("x_test", (0,))[0],
+            num_train=num_train,
+            num_test=num_test,
             fingerprint=meta.fingerprint,
             layout=meta.layout,
             classes=meta.classes,
             notes=meta.notes,
             augmentation=meta.augmentation,
             arrays_folder=folder,
+            tokens=meta.tokens,
         )
+
+    @classmethod
+    def from_text(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        context: int = DEFAULT_CONTEXT,
+        tokenizer: str = "bytes",
+        data_dir: Path | None = None,
+    ) -> Self:
+        """A text to learn the next token of; its end is the test split.
+
+        Args:
+            path: Of a text, or of a folder of texts, which are read in the order of their paths; or "stdlib".
+            context: Tokens of a window: what a network reads before each token that it names.
+            tokenizer: "bytes", "chars", or the path of a ``tokenizer.json`` of the tokenizers library.
+            data_dir: Where decoded arrays are kept; None: the user's cache folder.
+
+        Raises:
+            DataError: Where there is no text, it is shorter than windows need, or it cannot be read as characters.
+            UsageError: For a context out of range, and a tokenizer file without its library.
+        """
+        name = text_options(context, tokenizer).of(os.fspath(path))
+        source = find_text(name)
+        return cls.of_stored(source.name, *stored_arrays(source, data_dir))
+
+    @classmethod
+    def from_tokens(
+        cls,
+        tokens: Any,
+        test: Any = None,
+        *,
+        context: int = DEFAULT_CONTEXT,
+        name: str = DEFAULT_NAME,
+        data_dir: Path | None = None,
+    ) -> Self:
+        """Tokens given as numbers, kept in a file as `from_arrays` keeps arrays.
+
+        Args:
+            tokens: (number,) whole numbers from 0.
+            test: The test split; None: the last tenth of `tokens`.
+            context: Tokens of a window.
+            name: What runs and reports call the data set.
+            data_dir: Where the file lies; None: the user's cache folder.
+
+        Raises:
+            DataError: For what are no tokens, and too few of them.
+        """
+        given = {"x_train": tokens, "x_test": test}
+        arrays = {key: as_array(value, key) for key, value in given.items() if value is not None}
+        given_tokens(arrays["x_train"], arrays.get("x_test"), context, name)  # before anything is written
+        path = text_options(context).of(str(kept(arrays, name, data_dir)))
+        return cls.of_stored(path, *stored_arrays(find_npz(path), None))
 
     @classmethod
     def from_arrays(
@@ -154,7 +220,7 @@ class Dataset:
         Raises:
             UsageError: For any other data set: its files are the user's.
         """
-        path = Path(self.name)
+        path = Path(place_and_query(self.name)[0])
         if not is_kept_here(path):
             raise UsageError(f"data set {self.name!r} was not given as arrays or examples: its files are yours")
         path.unlink(missing_ok=True)
@@ -166,7 +232,10 @@ class Dataset:
         """How the data are read, in one line: numbers, shape, layout, task, classes, what targets are scaled by."""
         shape = " x ".join(map(str, self.input_shape))
         features = f"{shape} feature{'s' if self.input_shape != (1,) else ''}"
-        what = features if self.layout == "features" else f"images of {shape} ({_LAYOUT_WORDS[self.layout]})"
+        what = features if self.layout == "features" else f"images of {shape} ({_LAYOUT_WORDS.get(self.layout)})"
+        if self.tokens is not None:
+            edition = f" ({self.tokens.edition})" if self.tokens.edition else ""
+            what = f"each {shape} {_TOKENS[self.tokens.tokenizer]}{edition}"
         targets = TASKS[self.task].describe(self.num_outputs, self.classes)
         if target_scale is not None:
             targets += f", standardized by {_shown(target_scale)}"
@@ -177,9 +246,12 @@ class Dataset:
         """All training inputs and targets, memory-mapped and read-only.
 
         inputs: (num_train, *input_shape) uint8, float32 or float64; targets: (num_train, ...) as their task
-        stores them. Raises `DataError` when the folder has gone.
+        stores them. Of text both are windows of one row of tokens. Raises `DataError` when the folder has gone.
         """
-        return open_array(self.arrays_folder, "x_train"), open_array(self.arrays_folder, "y_train")
+        inputs = open_array(self.arrays_folder, "x_train")
+        if self.tokens is not None:
+            return windows_of(inputs, self.tokens.context)
+        return inputs, open_array(self.arrays_folder, "y_train")
 
     def chance_level(self) -> float | None:
         """The score on the training examples of the best answer that looks at no input; None where there is none."""
@@ -193,8 +265,18 @@ class Dataset:
 
         `validation_fraction` defaults to 0.2 below 10,000 training examples, else to 0.1. `train_size` keeps that many
         of the remaining examples, and at most max(train_size // 2, 500, classes) validation examples. Both splits are
-        copies in memory. Raises `UsageError` for arguments out of range (see `autogrow.data.splits` for the rule).
+        copies in memory. Text is divided by position, whatever the seed: its end is validation, see
+        `autogrow.data.windows`. Raises `UsageError` for arguments out of range (see `autogrow.data.splits` for the
+        rule).
         """
+        if self.tokens is not None:
+            return split_windows(
+                open_array(self.arrays_folder, "x_train"),
+                self.tokens.context,
+                validation_fraction=validation_fraction,
+                train_size=train_size,
+                origin=self.name,
+            )
         inputs, targets = self.training_arrays()
         strata = TASKS[self.task].strata(targets)
         train, validation = split_indices(

@@ -1,4 +1,4 @@
-"""The datasets that need no files: digits (embedded in scikit-learn), sine and friedman (computed)."""
+"""The datasets that need no files: digits (embedded in scikit-learn), sine and friedman (computed), stdlib."""
 
 import math
 
@@ -9,6 +9,8 @@ from autogrow.data.catalogue import ENTRIES
 from autogrow.data.sources import Source
 from autogrow.data.splits import proportional_counts, shuffled_by_class, take_per_class
 from autogrow.data.stable_random import uniform
+from autogrow.data.text import find_text
+from autogrow.data.text_names import STDLIB
 from autogrow.reading.arrays import Array
 
 _DIGITS_TEST_FRACTION = 0.2
@@ -20,7 +22,9 @@ _FRIEDMAN_MEAN, _FRIEDMAN_SCALE = 14.4, 5.0
 
 
 def find_generated(name: str) -> Source:
-    """The source of ``digits``, ``sine`` or ``friedman``."""
+    """The source of ``digits``, ``sine``, ``friedman`` or ``stdlib``."""
+    if name == STDLIB:
+        return find_text(name)
     decoders = {"digits": _decode_digits, "sine": _decode_sine, "friedman": _decode_friedman}
     return Source(name, (), decoders[name])
 

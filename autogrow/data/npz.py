@@ -2,7 +2,7 @@
 
 Inputs of 2 dimensions are features, of 3 grey images (N, H, W), of 4 images (N, C, H, W) or (N, H, W, C), see
 `image_layout`. uint8 is kept; every other number becomes a float, see `number_precision`. What targets mean is said by
-their task.
+their task. Whole numbers in `x_train` (number,), without `y_train`, are tokens of text, see `text`.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,15 @@ import numpy as np
 from autogrow.data.arrays import DecodedArrays, Layout
 from autogrow.data.image_layout import channels_first, decide_layout
 from autogrow.data.sources import Source
+from autogrow.data.text import LAYOUT, given_tokens
+from autogrow.data.text_names import TextOptions, parse_text_name
 from autogrow.errors import DataError
-from autogrow.paths import resolved
+from autogrow.paths import place_and_query, resolved
 from autogrow.reading.arrays import Array, read_npz
 from autogrow.reading.number_precision import as_floats, num_constant_columns
 from autogrow.tasks import TASKS
 from autogrow.tasks.registry import decide_task
+from autogrow.tasks.text import TEXT
 
 _REQUIRED = ("x_train", "y_train")
 _OPTIONAL = ("x_test", "y_test")
@@ -30,15 +33,31 @@ def find_npz(name: str, task: str | None = None, layout: Layout | None = None) -
 
     Raises `DataError` when there is no such file.
     """
-    path = resolved(name)
+    path, options = resolved(place_and_query(name)[0]), parse_text_name(name)[1]
     if not path.is_file():
         raise DataError(f"no file {path}: give the path of an existing .npz file with x_train and y_train")
     variant = "" if task is None and layout is None else f"{task} {layout}"
-    return Source(str(path), (path,), partial(_decode, path, task, layout), variant)
+    decode = partial(_decode, path, task, layout, options)
+    return Source(options.of(str(path)), (path,), decode, variant)
 
 
-def _decode(path: Path, task: str | None, layout: Layout | None) -> DecodedArrays:
-    return decoded(read_npz(path, _REQUIRED, _OPTIONAL, DataError), str(path), task, layout)
+def _decode(path: Path, task: str | None, layout: Layout | None, options: TextOptions) -> DecodedArrays:
+    given = read_npz(path, (), (*_REQUIRED, *_OPTIONAL), DataError)
+    inputs = given.get("x_train")
+    if inputs is not None and inputs.ndim == 1 and inputs.dtype.kind in "iu" and "y_train" not in given:
+        _refuse_other_forms(path, task, layout)
+        return given_tokens(inputs, given.get("x_test"), options.context, str(path))
+    if options.query:
+        raise DataError(f"{path} holds no row of tokens, x_train (number,) alone: leave out {options.query[1:]}")
+    if any(name not in given for name in _REQUIRED):
+        given = read_npz(path, _REQUIRED, _OPTIONAL, DataError)  # which says what is missing
+    return decoded(given, str(path), task, layout)
+
+
+def _refuse_other_forms(path: Path, task: str | None, layout: Layout | None) -> None:
+    for what, wanted, own in (("task", task, TEXT), ("layout", layout, LAYOUT)):
+        if wanted not in (None, own):
+            raise DataError(f"{path} holds a row of tokens, with the {what} {own}, not {wanted}: leave out --{what}")
 
 
 def decoded(given: Mapping[str, Array], origin: str, task: str | None, layout: Layout | None) -> DecodedArrays:

@@ -72,7 +72,7 @@ def measure_normalization(split: TrainSplit) -> Normalization:
     uint8 inputs are scaled to [0, 1] first. A channel or feature that does not vary gets std 1, so that it becomes 0
     and not NaN. Whole numbers that a network embeds stay as they are: mean 0, std 1.
     """
-    if split.inputs.dtype == np.int64:
+    if split.inputs.dtype == np.int64 or split.streams:
         return Normalization(mean=(0.0,) * split.inputs.shape[1], std=(1.0,) * split.inputs.shape[1])
     num_measured = min(len(split), MAX_MEASURED_EXAMPLES)
     rows = np.linspace(0, len(split) - 1, num_measured).round().astype(np.int64)

@@ -23,15 +23,19 @@ MIN_CAPPED_VALIDATION = 500
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Labelled examples in memory. The three kinds of split are different types on purpose: see the subclasses.
+    """Labelled examples in memory, or mapped. The kinds of split are different types on purpose: see the subclasses.
 
-    `inputs`: (N, features) or (N, C, H, W), uint8 or float32. `targets`: (N,) int64 classes or (N, width) float32.
+    `inputs`: (N, features) or (N, C, H, W), uint8 or float32. `targets`: (N,) int64 classes or (N, width) float32. Of
+    text both are (N, context) tokens.
     `indices`: (N,) int64 ascending positions in the array that they were taken from.
     """
 
     inputs: Array
     targets: Array
     indices: IntArray
+    streams: tuple[Array, ...] = ()
+    """Of text: the rows of tokens, (number,), that the windows in `inputs` lie side by side in. `indices` are then
+    the places of their first tokens."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -69,6 +73,7 @@ def merge_splits(train: TrainSplit, validation: ValidationSplit) -> TrainSplit:
         inputs=np.concatenate([train.inputs, validation.inputs])[order],
         targets=np.concatenate([train.targets, validation.targets])[order],
         indices=indices[order],
+        streams=(*train.streams, *validation.streams),
     )
 
 

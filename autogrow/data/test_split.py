@@ -11,6 +11,7 @@ import numpy as np
 
 from autogrow.data.dataset import Dataset, open_array
 from autogrow.data.splits import Examples
+from autogrow.data.windows import windows_of
 from autogrow.errors import DataError
 
 
@@ -25,6 +26,10 @@ def open_test_split(dataset: Dataset) -> TestSplit:
     """The whole test split. Raises `DataError` when the dataset has none."""
     if dataset.num_test == 0:
         raise DataError(f"dataset {dataset.name!r} has no test split: add x_test and y_test to its file")
+    if dataset.tokens is not None:
+        tokens, context = open_array(dataset.arrays_folder, "x_test"), dataset.tokens.context
+        starts = np.arange(dataset.num_test, dtype=np.int64) * context
+        return TestSplit(*windows_of(tokens, context), starts, (tokens,))
     return TestSplit(
         inputs=open_array(dataset.arrays_folder, "x_test"),
         targets=open_array(dataset.arrays_folder, "y_test"),

@@ -6,7 +6,6 @@ A condition may depend on what others of the same seed came to: a control at equ
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,7 +15,7 @@ from autogrow.data.dataset import Dataset
 from autogrow.experiments.records import RunRecord
 from autogrow.metrics.objectives import SCORE_OF_ANY_TASK
 from autogrow.models.building import ModelSpec
-from autogrow.paths import is_npz_name
+from autogrow.paths import plain_dataset_name
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
@@ -50,8 +49,7 @@ class Experiment:
     @property
     def dataset_name(self) -> str:
         """Without the place of a file."""
-        name = self.dataset.name
-        return Path(name).name if is_npz_name(name) else name
+        return plain_dataset_name(self.dataset.name)
 
     @property
     def _scales_targets(self) -> bool:

@@ -19,7 +19,7 @@ from autogrow.reading.arrays import Array
 from autogrow.reading.number_precision import check_finite
 from autogrow.tasks import TASKS, Task
 from autogrow.tasks.labels import ClassName
-from autogrow.training.evaluation import EVALUATION_BATCH
+from autogrow.training.batches import EVALUATION_BATCH
 
 
 class PreparedNetwork(nn.Module):

@@ -10,8 +10,8 @@ from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.test_split import open_test_split
 from autogrow.tasks import TASKS
-from autogrow.training.batches import DeviceExamples
 from autogrow.training.evaluation import Metrics, evaluate
+from autogrow.training.training_data import on_device
 
 
 def read_test_split(
@@ -22,7 +22,8 @@ def read_test_split(
     One that is undefined is NaN, and `undefined` says why. Raises `DataError` where there is no test split.
     """
     task = TASKS[dataset.task]
-    examples = DeviceExamples(open_test_split(dataset), normalization, torch.device("cpu"), target_scale)
+    split, device = open_test_split(dataset), torch.device("cpu")
+    examples = on_device(split, normalization, device, target_scale, dataset.num_outputs)
     found = evaluate(task, module, examples)
     if not found.has_finite_loss or math.isinf(found.score):
         return unread(f"the test loss is {found.loss:g}: inputs or targets of the test split are out of range")

@@ -38,5 +38,10 @@ class Score:
 
 SCORES: Registry[Score] = Registry("score", UsageError)
 
-for _score in (Score("accuracy", "accuracy", SHARE), Score("r2", "R²"), Score("f1", "F1")):
+for _score in (
+    Score("accuracy", "accuracy", SHARE),
+    Score("r2", "R²"),
+    Score("f1", "F1"),
+    Score("token_accuracy", "next-token accuracy", SHARE),
+):
     SCORES.register(_score.name)(_score)

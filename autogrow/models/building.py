@@ -19,9 +19,9 @@ from torch import nn
 
 from autogrow.errors import RAISED_BY_OTHERS, NetworkError, kind_of, nearest, one_line, unknown_name
 from autogrow.keywords import refuses_unknown
-from autogrow.models import convnet, mlp, resnet  # noqa: F401  (registers the built-in models)
+from autogrow.models import convnet, gpt, mlp, resnet  # noqa: F401  (registers the built-in models)
 from autogrow.models.given import PREFIX, GivenModel, given_name, handed_over, is_given_name, not_kept
-from autogrow.models.registry import MODELS, ModelFactory
+from autogrow.models.registry import MODELS, READS_TOKENS, ModelFactory
 from autogrow.models.size_bounds import MOST_PARAMETERS, check_options, check_parameters
 from autogrow.network.running.copying import copied
 from autogrow.network.running.lazy_layers import give_sizes
@@ -104,14 +104,30 @@ AUTOMATIC = "auto"
 def automatic_model(input_shape: tuple[int, ...], task: str | None = None) -> ModelSpec:
     """The built-in model that fits the data.
 
-    Features and images under 16 pixels a side: `mlp`; grey images: `convnet`; colour images: `resnet` of 20 layers.
-    On features, a task may have options of its own for the `mlp`.
+    Features and images under 16 pixels a side: `mlp`; grey images: `convnet`; colour images: `resnet` of 20 layers;
+    text: `gpt`. On features, a task may have options of its own for the `mlp`.
     """
+    if task is not None and TASKS[task].embeds_inputs:
+        return ModelSpec("gpt")
     if len(input_shape) != 3:
         return ModelSpec("mlp", {} if task is None else dict(TASKS[task].mlp_options))
     if min(input_shape[1:]) < 16:
         return ModelSpec("mlp")
     return ModelSpec("convnet") if input_shape[0] == 1 else ModelSpec("resnet")
+
+
+def fits_task(name: str, task: str) -> bool:
+    """Whether a model takes inputs of the task's kind, tokens or numbers; True of those that are not our own."""
+    if not ModelSpec(name).is_ours or name not in MODELS:
+        return True
+    return bool(getattr(MODELS[name], READS_TOKENS, False)) == TASKS[task].embeds_inputs
+
+
+def check_fits_task(spec: ModelSpec, task: str, dataset: str) -> None:
+    """Raise `NetworkError` for a model that takes inputs of another kind than a data set has."""
+    if not fits_task(spec.name, task):
+        reads, is_text = ("no text", "text") if TASKS[task].embeds_inputs else ("text", "none")
+        raise NetworkError(f"model {spec.name!r} reads {reads}, and data set {dataset!r} is {is_text}: use 'auto'")
 
 
 def build_model(

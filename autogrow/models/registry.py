@@ -10,4 +10,7 @@ from autogrow.registry import Registry, any_callable
 ModelFactory = Callable[..., nn.Module]
 """``factory(input_shape, num_outputs, **options)``: input_shape without the batch, (features,) or (C, H, W)."""
 
+READS_TOKENS = "reads_tokens"
+"""Attribute of the factory of a network that embeds whole numbers; others read numbers as they are."""
+
 MODELS: Registry[ModelFactory] = Registry("model", NetworkError, group="autogrow.models", accepts=any_callable)

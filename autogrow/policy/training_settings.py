@@ -1,10 +1,17 @@
 """How a network trains, apart from how it grows: the settings that an exported policy carries under `training:`."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from autogrow.policy.part import PolicyPart
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+LATER_SETTINGS = ("steps", "decays", "betas", "max_gradient_norm")
+"""Written only where they are other than usual."""
+WINDOWS_OF_A_LONG_TEXT = 10_000
+EPOCHS_OF_SHORT_TEXTS, EPOCHS_OF_LONG_TEXTS = 10, 2
+TEXT_BATCH = 16
 
 
 class TrainingSettings(PolicyPart):
@@ -25,6 +32,14 @@ class TrainingSettings(PolicyPart):
     short fall at the end does as well as a long one, or better, for networks that never grow too (Hägele et al. 2024,
     arXiv 2405.18392; results/studies/default-policy)."""
     weight_decay: float = Field(default=0.0, ge=0, le=10)
+    decays: Literal["all", "matrices"] = "all"
+    """What weight decay is for: all parameters, or those of two dimensions and more, so that biases and gains of norms
+    are left out."""
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Of adam and adamw: how much of the running means of gradients and of their squares a step keeps."""
+    max_gradient_norm: float | None = Field(default=None, gt=0, le=1e6)
+    """Gradients of all parameters together are scaled down to this norm where they have a larger one (Pascanu, Mikolov
+    and Bengio 2013, arXiv 1211.5063, algorithm 1); None leaves them as they are."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """For sgd alone."""
     augment: bool = True
@@ -41,7 +56,32 @@ class TrainingSettings(PolicyPart):
         return self.steps if self.steps is not None else self.epochs * steps_per_epoch
 
     @model_serializer(mode="wrap")
-    def _without_open_length(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Runs that go by epochs are written as before `steps` existed: they are recognized by what was written.
+    def _without_later_settings(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Runs are written as before the later settings existed: they are recognized by what was written.
         written: dict[str, Any] = serialize(self)
-        return {name: value for name, value in written.items() if name != "steps" or value is not None}
+        usual = type(self).model_fields
+        return {
+            name: value
+            for name, value in written.items()
+            if name not in LATER_SETTINGS or getattr(self, name) != usual[name].default
+        }
+
+
+def text_training(num_windows: int) -> TrainingSettings:
+    """What text is trained with where nothing is said: a usual recipe for small transformers.
+
+    AdamW with these betas, decay of matrices alone and clipped gradients are those of GPT-3 (Brown et al. 2020, arXiv
+    2005.14165, appendix B); the rate is what did best for narrow networks (width 32 to 64) of 0.002, 0.004 and 0.008.
+    """
+    is_small = num_windows < WINDOWS_OF_A_LONG_TEXT
+    return TrainingSettings(
+        epochs=EPOCHS_OF_SHORT_TEXTS if is_small else EPOCHS_OF_LONG_TEXTS,
+        batch_size=TEXT_BATCH,
+        optimizer="adamw",
+        learning_rate=4e-3,
+        constant_share=0.8,
+        weight_decay=0.1,
+        decays="matrices",
+        betas=(0.9, 0.95),
+        max_gradient_norm=1.0,
+    )

@@ -54,7 +54,7 @@ def pareto_figure(points: Sequence[TrialPoint], score: Score) -> go.Figure:
     gaps = [score.numbers.shown(point.gap) for point in points]
     # Not a colour axis: plotly.js takes the number of an entry in the legend for a colour there, and warns of each.
     colours = {"colorscale": "Cividis", "cmin": min(gaps, default=0.0), "cmax": max(gaps, default=1.0)}
-    colour_bar = {"title": {"text": f"gap ({unit})", "side": "right"}, "thickness": 12, "outlinewidth": 0}
+    colour_bar = {"title": dict(text=f"gap ({unit})", side="right"), "thickness": 12, "outlinewidth": 0}
     for kind in ("grown", "front", "static", "default", "thesis"):
         chosen = [point for point in points if point.kind == kind]
         if not chosen:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from autogrow.errors import RunFolderError, UsageError
-from autogrow.paths import is_npz_name, is_url, resolved
+from autogrow.paths import is_url, plain_dataset_name, resolved
 from autogrow.study.remote_folder import RemoteFolder
 from autogrow.study.remote_run import RemoteRunFolder
 from autogrow.study.run_folder import RunFolder
@@ -52,7 +52,7 @@ def named_run(out: str | Path, name: str) -> RunFolder:
 
 def next_run_name(out: str | Path, dataset: str) -> str:
     """The data set's name and the first number that no run in `out` has."""
-    stem = Path(dataset).stem if is_npz_name(dataset) else dataset
+    stem = Path(plain_dataset_name(dataset)).stem
     taken = RemoteFolder(str(out)).names() if is_url(out) else [path.name for path in resolved(out).glob(f"{stem}-*")]
     number = 1
     while f"{stem}-{number}" in taken:

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from autogrow.data.opening import open_dataset
+from autogrow.data.opening import full_name, open_dataset
 from autogrow.errors import UsageError
 from autogrow.metrics.objectives import parse_objectives
 from autogrow.models.building import ModelSpec, automatic_model
-from autogrow.paths import resolved_dataset
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.search_space import read_space
@@ -46,7 +45,7 @@ def refuse_changes(before: SearchSettings, given: Mapping[str, Any]) -> None:
 def _resolved(name: str, value: Any, before: SearchSettings, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that one argument of a new search decides."""
     if name == "dataset":
-        return {"dataset": resolved_dataset(value)}
+        return {"dataset": full_name(value)}
     if name == "model":
         spec = _resolved_model(value, before)
         options = {**before.model_options, **spec.options, **(given.get("model_options") or {})}

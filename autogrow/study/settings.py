@@ -44,7 +44,7 @@ class SearchSettings(PolicyPart):
     fingerprint: str
     """Of the data set's contents; a resumed search refuses other data."""
     task: TaskName
-    layout: Literal["features", "grey_images", "channels_first", "channels_last"] | None = None
+    layout: Literal["features", "grey_images", "channels_first", "channels_last", "tokens"] | None = None
     """How the inputs lie in a user's file; None in runs from before it was recorded."""
     standardizes_targets: bool = False
     """Whether a regression trains on standardized targets: new searches do, those from before go on as they began."""

@@ -96,6 +96,8 @@ class Task(ABC):
     """Whether inputs are whole numbers that networks embed, such as tokens: they are kept as they are, int64."""
     undefined_for: ClassVar[str] = "like these"
     """Examples that have no score, in words after "the score of 20 test examples"."""
+    default_objectives: ClassVar[tuple[str, ...]] = ("score", "generalization_gap", "train_seconds")
+    """What a search optimizes where its caller names nothing."""
     mlp_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Options of the built-in `mlp` where it is chosen automatically, for features."""
 

@@ -4,6 +4,8 @@ Everything random is a function of (seed, epoch) or (seed, step), so a resumed r
 generator state having been saved.
 """
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,8 +17,32 @@ from autogrow.training.augmentation import NUM_DRAWS, Augmentation
 
 SMALL_BYTES = 16 * 2**20
 """What normalized examples may take, so that they are kept as such and not normalized in every step."""
+EVALUATION_BATCH = 1000
+"""Examples per forward pass when metrics are read, but of text."""
 SMALL_PLACES = 2**30
 """Number of pixels below which 32 bits hold twice their place: half the bytes of a batch's index."""
+
+
+class BatchSource(Protocol):
+    """One split on a device, however its batches are made: `DeviceExamples`, or `token_windows.TokenWindows`."""
+
+    evaluation_batch: int
+    """Examples per forward pass when metrics are read; bounds memory."""
+
+    @property
+    def target_units(self) -> Tensor | None:
+        """(width,) what 1 of every standardized target is in the user's unit; None: targets as they are."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets as the network and its loss take them, at `indices`, (B,)."""
+
+    def augmented(self, indices: Tensor, draws: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
+        """The same as training sees them, changed at random as `draws` (`NUM_DRAWS`, B) say."""
 
 
 class DeviceExamples:
@@ -28,6 +54,8 @@ class DeviceExamples:
     Targets of a regression are standardized by `target_scale` where there is one: losses and gradients then have the
     same size whatever unit the targets are in.
     """
+
+    evaluation_batch = EVALUATION_BATCH
 
     def __init__(
         self,
@@ -43,7 +71,6 @@ class DeviceExamples:
         self.targets = torch.from_numpy(_writeable(_narrow(targets))).to(device)
         scales = None if target_scale is None else torch.tensor(target_scale.std, dtype=torch.float64, device=device)
         self.target_units = scales
-        """(width,) what 1 of every standardized target is in the user's unit; None: targets as they are."""
         # What needs 64 bits has to be standardized in them.
         is_wide = examples.inputs.dtype == np.float64
         inputs = standardize(examples.inputs, normalization) if is_wide else examples.inputs
@@ -99,6 +126,13 @@ class DeviceExamples:
 def _writeable(array: Array) -> Array:
     """The array itself, or a copy of a memory-mapped one, which is read-only: torch.from_numpy warns of that."""
     return array if array.flags.writeable else np.array(array)
+
+
+def as_tensor(array: Array) -> Tensor:
+    """The array as a tensor; unsigned numbers of 16 bits or more, for which PyTorch can do little, as signed ones."""
+    wider = {2: np.int32, 4: np.int64, 8: np.int64}
+    is_wide = array.dtype.kind == "u" and array.dtype.itemsize > 1
+    return torch.from_numpy(_writeable(array.astype(wider[array.dtype.itemsize]) if is_wide else array))
 
 
 def _narrow(targets: Array) -> Array:

@@ -9,11 +9,8 @@ from torch import Tensor, nn
 from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.execution import Execution
 from autogrow.tasks import Task
-from autogrow.training.batches import DeviceExamples
+from autogrow.training.batches import BatchSource
 from autogrow.training.execution import autocast
-
-EVALUATION_BATCH = 1000
-"""Examples per forward pass when metrics are read; bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class _Mean:
 def evaluate(
     task: Task,
     model: nn.Module,
-    examples: DeviceExamples,
+    examples: BatchSource,
     indices: Tensor | None = None,
     execution: Execution = Execution(precision="float32"),
 ) -> Metrics:
@@ -73,7 +70,7 @@ def evaluate(
     score, loss, loss_in_units = task.new_score(), _Mean(), _Mean()
     units = examples.target_units
     with evaluating(model), torch.inference_mode(), autocast(execution, examples.device):
-        for part in torch.split(indices, EVALUATION_BATCH):
+        for part in torch.split(indices, examples.evaluation_batch):
             inputs, targets = examples.batch(part)
             outputs = model(inputs).float()
             score.update(outputs, targets)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.training.batches import DeviceExamples, stream_seed
+from autogrow.training.batches import BatchSource, stream_seed
 
 SAMPLES_PER_RUN = 100
 MAX_SAMPLE_EVERY = 100
@@ -30,8 +30,8 @@ class Measuring:
         settings: TrainingSettings,
         num_steps: int,
         batch_size: int,
-        train: DeviceExamples,
-        validation: DeviceExamples | None,
+        train: BatchSource,
+        validation: BatchSource | None,
         seed: int,
     ) -> "Measuring":
         """Defaults: about 100 samples per run, at least one every 100 steps (the thesis' interval), each on about half
@@ -50,7 +50,7 @@ class Measuring:
     def next_sample_step(self, step: int) -> int:
         return (step // self.sample_every + 1) * self.sample_every
 
-    def matched_train_indices(self, validation: DeviceExamples | None) -> Tensor:
+    def matched_train_indices(self, validation: BatchSource | None) -> Tensor:
         """As many training examples as there are validation examples; all where there is no validation."""
         return self._shuffled_train[: len(validation)] if validation else self._shuffled_train
 
@@ -65,6 +65,6 @@ def expected_samples(num_steps: int, sample_every: int | None) -> int:
     return math.ceil(num_steps / (sample_every or sample_interval(num_steps)))
 
 
-def _permutation(examples: DeviceExamples, seed: int, stream: str) -> Tensor:
+def _permutation(examples: BatchSource, seed: int, stream: str) -> Tensor:
     generator = torch.Generator().manual_seed(stream_seed(seed, stream, 0))
     return torch.randperm(len(examples), generator=generator).to(examples.device)

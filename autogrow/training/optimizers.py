@@ -20,16 +20,40 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, *, captured: bo
     learning_rate: float | Tensor = settings.learning_rate
     if captured:
         learning_rate = torch.tensor(learning_rate, dtype=torch.float32, device=parameters[0].device)
+    groups = _groups(parameters, settings)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters,
+            groups,
             lr=learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             fused=True,
         )
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=learning_rate, weight_decay=settings.weight_decay, fused=True, capturable=captured)
+    return kind(
+        groups,
+        lr=learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        fused=True,
+        capturable=captured,
+    )
+
+
+def _groups(parameters: list[nn.Parameter], settings: TrainingSettings) -> list[dict[str, Any]]:
+    """The parameters in groups by whether weight decay is for them."""
+    if settings.decays == "all":
+        return [{"params": parameters}]
+    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+    others = [parameter for parameter in parameters if parameter.dim() < 2]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    """Scale the gradients of all parameters together down to the norm; without waiting for the device."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    nn.utils.clip_grad_norm_(parameters, max_norm, foreach=True)
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

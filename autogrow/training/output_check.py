@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from autogrow.errors import RAISED_BY_OTHERS, AutogrowError, NetworkError, one_line
 from autogrow.network.running.undisturbed import same_random_numbers
 from autogrow.tasks import Task
-from autogrow.training.batches import DeviceExamples
+from autogrow.training.batches import BatchSource
 from autogrow.training.training_data import TrainingData
 
 EXAMPLES = 7
@@ -22,7 +22,7 @@ SAME_OUTPUTS = 1e-2
 
 
 def check_outputs(
-    module: nn.Module, data: TrainingData, examples: DeviceExamples | None = None, *, is_fresh: bool = True
+    module: nn.Module, data: TrainingData, examples: BatchSource | None = None, *, is_fresh: bool = True
 ) -> None:
     """Raises `NetworkError` for outputs that the task and the data cannot be trained on.
 
@@ -35,9 +35,11 @@ def check_outputs(
     if examples is None:
         few = slice(EXAMPLES)
         train = data.train
-        split = type(train)(train.inputs[few], train.targets[few], train.indices[few])
-        devices = [parameter.device for parameter in module.parameters()]
-        examples = data.on(split, devices[0])
+        device = next(parameter.device for parameter in module.parameters())
+        if train.streams:
+            examples = data.on(train, device)
+        else:
+            examples = data.on(type(train)(train.inputs[few], train.targets[few], train.indices[few]), device)
     inputs, targets = examples.batch(torch.arange(min(EXAMPLES, len(examples)), device=examples.device))
     num_outputs = data.num_outputs
     modes = {child: child.training for child in module.modules()}

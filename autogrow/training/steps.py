@@ -11,10 +11,10 @@ from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
 from autogrow.policy.execution import Execution
 from autogrow.tasks import Task
 from autogrow.training.augmentation import Augmentation
-from autogrow.training.batches import BatchOrder, DeviceExamples
+from autogrow.training.batches import BatchOrder, BatchSource
 from autogrow.training.captured_step import CapturedStep, recorder_for
 from autogrow.training.execution import autocast
-from autogrow.training.optimizers import set_learning_rate
+from autogrow.training.optimizers import clip_gradients, set_learning_rate
 
 
 class Steps:
@@ -24,16 +24,18 @@ class Steps:
         examples: What is trained on.
         augmentation: None leaves images as they are.
         learning_rate: Of a step's number, counted from 0 over the whole run.
+        max_gradient_norm: To which larger gradients are scaled down; None leaves them as they are.
     """
 
     def __init__(
         self,
         task: Task,
-        examples: DeviceExamples,
+        examples: BatchSource,
         order: BatchOrder,
         augmentation: Augmentation | None,
         learning_rate: Callable[[int], float],
         execution: Execution,
+        max_gradient_norm: float | None = None,
     ) -> None:
         self._task = task
         self._examples = examples
@@ -41,6 +43,7 @@ class Steps:
         self._augmentation = augmentation
         self._learning_rate = learning_rate
         self._execution = execution
+        self._max_gradient_norm = max_gradient_norm
         self._recorder = recorder_for(examples.device) if execution.cuda_graphs else None
         self._captured: CapturedStep | None = None
         self._control: OptimizerCohorts | None = None
@@ -95,4 +98,6 @@ class Steps:
         with autocast(self._execution, self._examples.device):
             loss = self._task.loss(forward(inputs), targets)
         torch.autograd.backward(loss)
+        if self._max_gradient_norm is not None:
+            clip_gradients(optimizer, self._max_gradient_norm)
         optimizer.step()

@@ -21,7 +21,7 @@ from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.aftermath import next_observation, observe
 from autogrow.training.augmentation import Augmentation
-from autogrow.training.batches import BatchOrder, DeviceExamples
+from autogrow.training.batches import BatchOrder, BatchSource
 from autogrow.training.checkpoint import check_checkpoints, load_checkpoint, save_checkpoint
 from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.execution import channels_last
@@ -134,7 +134,15 @@ class Trainer:
         self._validation = data.on(data.validation, device) if data.validation else None
         self._order = BatchOrder(len(self._train), settings.batch_size, seed, device)
         self.num_steps = settings.num_steps(self._order.steps_per_epoch)
-        self._steps = Steps(data.task, self._train, self._order, self._augmentation(), self._learning_rate, execution)
+        self._steps = Steps(
+            data.task,
+            self._train,
+            self._order,
+            self._augmentation(),
+            self._learning_rate,
+            execution,
+            settings.max_gradient_norm,
+        )
         self._measuring = Measuring.plan(
             settings, self.num_steps, self._order.batch_size, self._train, self._validation, seed
         )
@@ -278,7 +286,7 @@ class Trainer:
         return learning_rate_at(min(step, self.num_steps), self.num_steps, self.settings, self._growth.ended_step)
 
     def _augmentation(self) -> Augmentation | None:
-        wanted = self.settings.augment and self._data.augmentation == "pad_crop_flip"
+        wanted = self.settings.augment and self._data.augmentation != "none"
         return Augmentation(self.settings.cutout) if wanted else None
 
     def _sample(self) -> None:
@@ -351,7 +359,7 @@ class Trainer:
             growth_ended_by=self._growth.ended_by,
         )
 
-    def _evaluate(self, examples: DeviceExamples, indices: Tensor | None = None) -> Metrics:
+    def _evaluate(self, examples: BatchSource, indices: Tensor | None = None) -> Metrics:
         return evaluate(self._data.task, self.model, examples, indices, self.execution)
 
     def _check_finite(self, train: Metrics, validation: Metrics | None = None) -> None:

@@ -10,7 +10,8 @@ from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization, measure_normalization, measure_target_scale
 from autogrow.data.splits import Examples, TrainSplit, ValidationSplit
 from autogrow.tasks import TASKS, Task
-from autogrow.training.batches import DeviceExamples
+from autogrow.training.batches import BatchSource, DeviceExamples
+from autogrow.training.token_windows import TokenWindows
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,22 @@ class TrainingData:
             dataset.num_outputs,
         )
 
-    def on(self, examples: Examples, device: torch.device) -> DeviceExamples:
+    def on(self, examples: Examples, device: torch.device) -> BatchSource:
         """Examples of these data as the network sees them."""
-        return DeviceExamples(examples, self.normalization, device, self.target_scale)
+        return on_device(examples, self.normalization, device, self.target_scale, self.num_outputs)
+
+
+def on_device(
+    examples: Examples,
+    normalization: Normalization,
+    device: torch.device,
+    target_scale: Normalization | None,
+    num_outputs: int | None,
+) -> BatchSource:
+    """One split as networks take it in batches."""
+    if examples.streams:
+        return TokenWindows(examples, device, num_outputs)
+    return DeviceExamples(examples, normalization, device, target_scale)
 
 
 def refuse_unlearnable(task: Task, examples: Examples, indices: Tensor | None = None, which: str = "") -> None:

@@ -12,7 +12,12 @@ def test_every_built_in_dataset_is_listed_in_order(data_dir):
 
 
 def test_an_empty_folder_holds_only_what_needs_no_files(data_dir):
-    assert [name for name, listing in by_name(data_dir).items() if listing.present] == ["digits", "sine", "friedman"]
+    assert [name for name, listing in by_name(data_dir).items() if listing.present] == [
+        "digits",
+        "sine",
+        "friedman",
+        "stdlib",
+    ]
     assert by_name(data_dir)["digits"].files == ()
     assert by_name(data_dir)["cifar100"].files == (
         data_dir / "cifar-100-python/train",

@@ -118,7 +118,7 @@ def test_a_test_part_of_examples():
 def test_a_path_is_a_file(tmp_path):
     np.savez(tmp_path / "own.npz", x_train=X, y_train=Y)
     assert open_given(tmp_path / "own.npz") == open_dataset(str(tmp_path / "own.npz"))
-    with pytest.raises(UsageError, match="does not end in .npz"):
+    with pytest.raises(DataError, match="no file or folder .*own.csv"):
         open_given(tmp_path / "own.csv")
 
 

@@ -6,16 +6,25 @@ from torch import nn
 
 from autogrow.errors import NetworkError
 from autogrow.models import MODELS, ModelSpec, automatic_model, build_model
+from autogrow.models.registry import READS_TOKENS
 from autogrow.network import ExpandableNetwork
 
-SHAPES = {"mlp": (5,), "convnet": (1, 28, 28), "resnet": (3, 32, 32), "resnet18": (3, 32, 32)}
+SHAPES = {"mlp": (5,), "convnet": (1, 28, 28), "resnet": (3, 32, 32), "resnet18": (3, 32, 32), "gpt": (16,)}
+
+FIXED_STREAM = {"gpt": ("blocks.0.attention_norm (LayerNorm): statistics are taken over all its units",)}
+
+
+def example(name):
+    shape = (2, *SHAPES[name])
+    return torch.randint(11, shape) if getattr(MODELS[name], READS_TOKENS, False) else torch.randn(shape)
 
 
 @pytest.mark.parametrize("name", list(MODELS))
 class TestEveryModel:
     def test_maps_a_batch_to_outputs(self, name):
         model = build_model(ModelSpec(name), SHAPES[name], 11, seed=0)
-        assert model(torch.randn(2, *SHAPES[name])).shape == (2, 11)
+        per_position = SHAPES[name] if name == "gpt" else ()
+        assert model(example(name)).shape == (2, *per_position, 11)
 
     def test_is_a_function_of_the_seed_and_leaves_the_random_state(self, name):
         state = torch.get_rng_state()
@@ -26,9 +35,9 @@ class TestEveryModel:
 
     def test_grows(self, name):
         model = build_model(ModelSpec(name), SHAPES[name], 11, seed=0)
-        growing = ExpandableNetwork(model, torch.randn(2, *SHAPES[name]))
+        growing = ExpandableNetwork(model, example(name))
         assert len(growing.groups) >= 2
-        assert [group.reason for group in growing.fixed] == ["it is the network's output"]
+        assert [group.reason for group in growing.fixed] == [*FIXED_STREAM.get(name, ()), "it is the network's output"]
 
     def test_is_made_of_torch_layers(self, name):
         model = build_model(ModelSpec(name), SHAPES[name], 11, seed=0)
@@ -69,7 +78,11 @@ def test_automatic_choice_fits_the_data(shape, task, name):
 @pytest.mark.parametrize(
     ("spec", "shape", "parts"),
     [
-        (ModelSpec("resnt"), (3, 32, 32), ["unknown model 'resnt'", "convnet, mlp, resnet", "did you mean 'resnet'?"]),
+        (
+            ModelSpec("resnt"),
+            (3, 32, 32),
+            ["unknown model 'resnt'", "convnet, gpt, mlp, resnet", "did you mean 'resnet'?"],
+        ),
         (ModelSpec("resnet", {"deph": 20}), (3, 32, 32), ["no option 'deph'", "did you mean 'depth'?"]),
         (ModelSpec("resnet", {"depth": 21}), (3, 32, 32), ["6n + 2", "not 21"]),
         (ModelSpec("resnet"), (20,), ["images of at least 8 x 8", "use 'mlp'"]),

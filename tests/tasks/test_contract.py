@@ -14,6 +14,7 @@ WHAT_USERS_HAVE = {
     "classification": np.array(["ant", "bee", "cow"])[RANDOM.integers(0, 3, 120)],
     "regression": RANDOM.normal(5, 3, (120, 2)),
     "multi_label": (RANDOM.random((120, 4)) < 0.3).astype(int),
+    "text": RANDOM.integers(0, 9, (120, 5)),
 }
 """Targets for 120 examples, as they lie in a file."""
 
@@ -108,6 +109,7 @@ def test_better_answers_have_a_better_score(name, task, tensors):
         "classification": lambda: torch.nn.functional.one_hot(targets).float(),
         "regression": lambda: targets,
         "multi_label": lambda: targets - 0.5,
+        "text": lambda: torch.nn.functional.one_hot(targets).float(),
     }[name]()
     scores = []
     for answers in (outputs, best):
@@ -128,7 +130,7 @@ def test_answers_are_one_row_for_each_example(task, stored, tensors):
     outputs, _ = tensors
     classes = stored.classes or task.class_names(outputs.shape[-1])
     assert len(task.answers(task.in_rows(outputs), classes)) == 120
-    if classes:
+    if classes or task.embeds_inputs:
         probabilities = task.probabilities(outputs)
         assert probabilities.shape == outputs.shape and 0 <= probabilities.min() <= probabilities.max() <= 1
     else:
