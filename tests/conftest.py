@@ -23,6 +23,7 @@ pytest.register_assert_rewrite("tests.processes", "tests.faults.kills")
 
 from autogrow.cli.main import run  # noqa: E402
 from autogrow.data import open_dataset  # noqa: E402
+from autogrow.study.in_process_executor import InProcessExecutor  # noqa: E402
 from tests.processes import Records, Search  # noqa: E402
 
 
@@ -85,6 +86,22 @@ def start(workplace, temporary):
     yield search
     for each in searches:
         each.crash()
+
+
+@pytest.fixture
+def trials_here(monkeypatch):
+    """Searches run their trials in this process, not on Ray: for whatever an executor has no part in."""
+    monkeypatch.setattr("autogrow.study.search.RayExecutor", lambda *_: InProcessExecutor())
+
+
+@pytest.fixture
+def search_here(autogrow, workplace, trials_here):
+    """Runs such a search in ``results/run``, in seconds where `start` takes many; gives what `autogrow` does."""
+
+    def search(*arguments):
+        return autogrow("search", "--name", "run", *arguments)
+
+    return search
 
 
 @pytest.fixture

@@ -87,8 +87,8 @@ def test_in_python(small_run):
 
 
 @pytest.mark.slow
-def test_a_real_search_confirmed_and_retrained(start, autogrow, workplace):
-    assert start("--trials", 4, "--epochs", 5, "--quiet").end()[0] == 0
+def test_a_real_search_confirmed_and_retrained(search_here, autogrow, workplace):
+    assert search_here("--trials", 4, "--epochs", 5, "--quiet")[0] == 0
     code, out, err = autogrow("confirm", "run", "--top", 2, "--seeds", 2, "--jobs", 2, "--quiet")
     assert (code, err) == (0, "")
     policy = workplace / "results" / "run" / "confirmation" / "policy.yaml"

@@ -58,11 +58,10 @@ def test_its_policies_can_be_taken(old_run, autogrow, workplace):
     assert "run, trial 3" in [entry["origin"] for entry in json.loads(out)["warm_start"]]
 
 
-@pytest.mark.slow
-def test_it_goes_on(old_run, start, records, data_dir):
+def test_it_goes_on(old_run, search_here, records, data_dir):
     before = records.finished()
     assert len(before) == 5
-    code, _, err = start("--resume", "--trials", 8, "--data-dir", data_dir, "--quiet").end()
+    code, _, err = search_here("--resume", "--trials", 8, "--data-dir", data_dir, "--quiet")
     assert code == 0, err
     check_ended(records, 8)
     assert {number: records.finished()[number] for number in before} == before

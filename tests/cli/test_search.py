@@ -56,9 +56,9 @@ def network():
 """
 
 
-def test_a_model_that_fails_for_some_policies(start, records, workplace):
+def test_a_model_that_fails_for_some_policies(search_here, records, workplace):
     (workplace / "mine.py").write_text(SOMETIMES.format(smallest=8))
-    code, _, err = start("--trials", 5, "--epochs", 5, "--model", "mine:network", "--quiet").end()
+    code, _, err = search_here("--trials", 5, "--epochs", 5, "--model", "mine:network", "--quiet")
     assert code == 0, err
     check_ended(records, 5)
     trials = records.trials()
@@ -68,14 +68,12 @@ def test_a_model_that_fails_for_some_policies(start, records, workplace):
     assert "too narrow for me" in (records.run / "trials" / "00002" / "log.txt").read_text()
 
 
-def test_a_model_that_always_fails(start, records, workplace, temporary):
+def test_a_model_that_always_fails(search_here, records, workplace):
     (workplace / "mine.py").write_text(SOMETIMES.format(smallest=99))
-    search = start("--trials", 4, "--epochs", 5, "--model", "mine:network", "--quiet")
-    code, out, err = search.end()
+    code, out, err = search_here("--trials", 4, "--epochs", 5, "--model", "mine:network", "--quiet")
     assert (code, out) == (1, "")
     assert "autogrow: error: none of 4 trials succeeded, 4 of them because: RuntimeError: too narrow for me" in err
     assert records.states() == ["FAIL"] * 4
-    check_nothing_left(search, temporary)
 
 
 NEVER = SOMETIMES.format(smallest=99).replace(
@@ -83,13 +81,24 @@ NEVER = SOMETIMES.format(smallest=99).replace(
 )
 
 
-@pytest.mark.parametrize(("limit", "number", "trials"), [([], 5, 9), (["--max-consecutive-failures", 3], 3, 3)])
-def test_failures_in_a_row_stop_a_search(limit, number, trials, start, records, workplace, temporary):
-    """The thesis, after a third of the trials, starts with 3 of 32 units: the commonest reason is not the last one."""
+ALWAYS_FAILING = ("--epochs", 5, "--model", "mine:network", "--space", "quick", "--max-concurrent", 1)
+
+
+def test_failures_in_a_row_stop_a_search(start, records, workplace, temporary):
     (workplace / "mine.py").write_text(NEVER)
-    model = ("--model", "mine:network", "--space", "quick")
-    search = start("--trials", trials, "--epochs", 5, *model, "--max-concurrent", 1, *limit)
-    code, out, err = search.end()
+    search = start("--trials", 3, *ALWAYS_FAILING, "--max-consecutive-failures", 3)
+    check_stopped(search.end(), 3, records)
+    check_nothing_left(search, temporary)
+
+
+def test_five_of_them_where_nothing_else_is_said(search_here, records, workplace):
+    (workplace / "mine.py").write_text(NEVER)
+    check_stopped(search_here("--trials", 9, *ALWAYS_FAILING), 5, records)
+
+
+def check_stopped(end, number, records):
+    """The thesis, after a third of the trials, starts with 3 of 32 units: the commonest reason is not the last one."""
+    code, out, err = end
     assert (code, out) == (1, "")
     assert f"{number} trials in a row have failed: saving the trials that run" in err
     last = err.splitlines()[-1]
@@ -100,7 +109,6 @@ def test_failures_in_a_row_stop_a_search(limit, number, trials, start, records, 
     assert "--resume" in last
     assert records.states().count("FAIL") == number
     assert records.states().count("COMPLETE") == 0
-    check_nothing_left(search, temporary)
 
 
 def test_a_time_budget_ends_a_search_and_queues_what_ran(start, records, temporary):

@@ -9,7 +9,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.sampling import SAMPLERS
 from autogrow.study.trial_record import TrialRecord
 
-from ..processes import check_ended, check_nothing_left
+from ..processes import check_ended
 from ..study.finished_run import FASTEST, KNEE, MOST_ACCURATE, SMALLEST_GAP
 from .test_commands import one_document
 
@@ -83,10 +83,9 @@ class TestFrom:
         finished_run.database.unlink()
         assert "study.db" in refused("search", "--from", "done")
 
-    @pytest.mark.slow
-    def test_it_is_tried_after_the_controls(self, start, records, finished_run, policy_file):
+    def test_it_is_tried_after_the_controls(self, search_here, records, finished_run, policy_file):
         sources = ("--from", "done", "--from", policy_file)
-        code, _, err = start("--trials", 10, "--epochs", 3, *QUICK, *sources, "--quiet").end()
+        code, _, err = search_here("--trials", 10, "--epochs", 3, *QUICK, *sources, "--quiet")
         assert code == 0, err
         check_ended(records, 10)
         origins = [trial.user_attrs.get("origin") for trial in records.trials()]
@@ -106,25 +105,23 @@ def expected_recipe(path):
     return GrowthPolicy.from_dict(fields).recipe()
 
 
-@pytest.mark.slow
-def test_a_compute_budget_ends_a_search_and_says_so(start, records, temporary):
-    search = start("--trials", 500, "--compute-budget", "40s", "--epochs", 4, *QUICK)
-    code, _, err = search.end()
+def test_a_compute_budget_ends_a_search_and_says_so(search_here, records):
+    code, _, err = search_here("--trials", 500, "--compute-budget", "4s", "--epochs", 4, *QUICK)
     assert code == 0, err
     assert "the compute budget is used up: saving the trials that run" in err
     assert 3 <= len(records.roots()) < 500
     assert "RUNNING" not in records.states()
     assert records.finished()
-    check_nothing_left(search, temporary)
-    code, _, err = start("--resume", "--quiet").end()
-    assert code == 0, err  # what was used stays used: nothing more is trained
+    before = records.trials()
+    code, _, err = search_here("--resume", "--quiet")
+    assert code == 0, err
     assert "the compute budget is used up" in err
+    assert records.trials() == before  # what was used stays used: nothing more is trained
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["gp", "nsga2"])
-def test_other_samplers_propose(sampler, start, records):
-    code, _, err = start("--trials", 9, "--epochs", 2, *QUICK, "--sampler", sampler, "--quiet").end()
+def test_other_samplers_propose(sampler, search_here, records):
+    code, _, err = search_here("--trials", 9, "--epochs", 2, *QUICK, "--sampler", sampler, "--quiet")
     assert code == 0, err
     check_ended(records, 9)
     assert "FAIL" not in records.states()

@@ -25,7 +25,7 @@ LOCKED_SECONDS = 30
 
 @pytest.mark.slow
 def test_a_search_waits_for_a_database_that_is_locked(start, records, temporary):
-    search = start("--trials", 4, *LONG, "--epochs", 100, "--quiet")
+    search = start("--trials", 4, *LONG, "--epochs", 100, "--quiet", "--max-concurrent", 1)
     wait_until(records.ended)
     before = records.finished()
     arguments = [sys.executable, "-c", LOCK, str(records.run / "study.db"), str(LOCKED_SECONDS)]
@@ -105,7 +105,7 @@ def test_trials_without_their_study_are_not_overwritten(finished_run, autogrow):
 
 @pytest.mark.slow
 def test_a_run_folder_that_is_removed_while_it_is_searched(start, records, temporary):
-    search = start("--trials", 50, *LONG, "--quiet")
+    search = start("--trials", 50, *LONG, "--quiet", "--max-concurrent", 1)
     wait_until(lambda: records.ended() and records.to_resume())
     removed = time.monotonic()
     shutil.rmtree(records.run, ignore_errors=True)

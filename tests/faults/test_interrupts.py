@@ -53,7 +53,7 @@ def test_ctrl_c_once_saves_and_the_search_goes_on(start, records, temporary):
 
 
 def test_ctrl_c_twice_ends_at_once(start, records, temporary):
-    search = start("--trials", 50, *LONG)
+    search = start("--trials", 50, *LONG, "--max-concurrent", 1)
     wait_until(lambda: training(records))
     search.interrupt()
     time.sleep(0.2)
@@ -92,7 +92,7 @@ def test_sigterm_is_like_ctrl_c(send, start, records, temporary):
 
 
 def test_a_second_search_on_one_folder_and_what_is_on_the_network(start, records, temporary):
-    first = start("--trials", 50, *LONG)
+    first = start("--trials", 50, *LONG, "--max-concurrent", 1)
     wait_until(lambda: training(records))
     check_private(first, temporary)
     check_sockets(temporary)

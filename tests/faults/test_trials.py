@@ -1,7 +1,6 @@
 """What goes wrong in one trial is that trial's end, and the others go on."""
 
 import json
-import math
 
 import pytest
 
@@ -24,21 +23,20 @@ class Network(nn.Sequential):
 
     def forward(self, inputs):
         outputs = super().forward(inputs)
-        if self.training and self[1].out_features == 3:  # only the policy of the thesis starts with a tenth of 32 units
+        go_wrong = getattr(self, f"go_wrong_at_{self[1].out_features}", None)
+        if self.training and go_wrong is not None:
             self.calls += 1
-            return self.go_wrong(outputs)
+            return go_wrong(outputs)
         return outputs
 
-    def go_wrong(self, outputs):
-        {what}
-
+METHODS
 
 def network():
-    {note}
+    NOTE
     return Network(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 """
-THESIS = 2
-"""The number of the trial that goes wrong, the third of the controls."""
+THESIS_UNITS = 3
+"""Only the policy of the thesis starts with a tenth of 32 units; it is the third of the controls."""
 KILLED = """
         folder = Path({run!r}) / "trials" / "00002"
         if self.calls >= 10 and list(folder.glob("checkpoint/*.pt")):
@@ -47,30 +45,73 @@ KILLED = """
             os.kill(os.getpid(), signal.SIGKILL)
         return outputs
 """
+LIKE_CTRL_C = """
+        # With a default dtype that no other network could be trained in.
+        os.environ["LEFT"] = "left"
+        torch.set_default_dtype(torch.float16)
+        raise KeyboardInterrupt("enough")
+"""
+CRASHED = "import ctypes; ctypes.string_at(0)"
+# Pieces that are never written to: should nothing stop it, the machine keeps its memory.
+TAKING_MORE_AND_MORE = "self.taken = [*getattr(self, 'taken', []), torch.empty(2**26)]; return outputs"
+TAKING_ALL = "self.taken = [torch.empty(2**28) for _ in range(2**10)]; return outputs"
 
 
 @pytest.fixture
-def search(start, records, workplace, temporary):
-    """A search in which the network of one trial goes wrong; checks that the others did not."""
+def trials_of(start, records, workplace, temporary):
+    """Searches with networks that go wrong at some widths; gives the trials that start with them, by width."""
 
-    def run(what, *arguments, note="pass"):
-        (workplace / "mine.py").write_text(NETWORK.format(what=what.strip(), note=note))
-        model = ("--model", "mine:network", "--space", "quick")
-        each = start("--trials", 4, "--epochs", 20, *model, "--quiet", *arguments)
-        code, _, err = each.end()
+    def run(wrongs, *arguments, note="pass"):
+        methods = (
+            f"    def go_wrong_at_{units}(self, outputs):\n        {each.strip()}\n" for units, each in wrongs.items()
+        )
+        (workplace / "mine.py").write_text(NETWORK.replace("METHODS", "\n".join(methods)).replace("NOTE", note))
+        sources = {units: workplace / f"{units}.yaml" for units in wrongs if units != THESIS_UNITS}
+        for units, path in sources.items():
+            path.write_text(f"format: autogrow-policy/1\ninitial_fraction: {units / 32}\n")
+        given = [argument for path in sources.values() for argument in ("--from", path)]
+        model = ("--model", "mine:network", "--space", "quick", "--max-consecutive-failures", 20)
+        search = start("--trials", 4 + len(sources), "--epochs", 20, *model, "--quiet", *given, *arguments)
+        code, _, err = search.end()
         assert code == 0, err
-        check_ended(records, 4)
-        check_nothing_left(each, temporary)
-        trials = records.trials()
-        assert [trial.state.name for trial in trials if trial.number != THESIS].count("FAIL") == 0
-        assert trials[THESIS].state.name == "FAIL"
-        return trials[THESIS]
+        check_ended(records, 4 + len(sources))
+        check_nothing_left(search, temporary)
+        by_origin = {trial.user_attrs.get("origin"): trial for trial in records.trials()}
+        wrong = {units: by_origin[str(path)] for units, path in sources.items()} | {THESIS_UNITS: records.trials()[2]}
+        numbers = {trial.number for trial in wrong.values()}
+        assert {trial.state.name for trial in wrong.values()} == {"FAIL"}
+        assert "FAIL" not in {trial.state.name for trial in records.trials() if trial.number not in numbers}
+        return wrong
 
     return run
 
 
-def test_a_worker_that_is_killed_three_times(search, records):
-    trial = search(KILLED.format(run=str(records.run)))
+def test_what_goes_wrong_in_a_trial_is_its_end_alone(trials_of, records, workplace):
+    """Six kinds in one search. The two kinds of numbers that are none are one line each."""
+    processes = workplace / "processes"
+    processes.mkdir()
+    trials = trials_of(
+        {
+            THESIS_UNITS: KILLED.format(run=str(records.run)),
+            4: LIKE_CTRL_C,
+            5: CRASHED,
+            6: TAKING_MORE_AND_MORE,
+            7: "return outputs * float('nan')",
+            9: "return outputs * float('inf')",
+        },
+        "--memory-per-trial",
+        "600M",
+        note=f"Path({str(processes)!r}, os.environ.get('LEFT') or str(os.getpid())).touch()",
+    )
+    check_killed_three_times(trials[THESIS_UNITS], records)
+    check_what_it_changed_is_no_concern_of_the_next(trials[4], records, processes)
+    check_crashed(trials[5])
+    check_out_of_memory(trials[6], records, limit="600 MiB")
+    for units in (7, 9):
+        check_not_finite(trials[units], records)
+
+
+def check_killed_three_times(trial, records):
     assert "its process ended 3 times without a word" in trial.user_attrs["reason"]
     deaths = (records.run / "deaths").read_text().splitlines()
     assert len(deaths) == 3
@@ -78,30 +119,42 @@ def test_a_worker_that_is_killed_three_times(search, records):
     assert len(set(deaths)) == 1
 
 
-BAD_END = """
-        raise KeyboardInterrupt("enough")
-"""
-
-
-def test_what_a_model_changes_is_no_concern_of_the_next_one(search, records, workplace):
-    """It raises what looks like Ctrl-C, with a default dtype that no other network could be trained in."""
-    processes = workplace / "processes"
-    processes.mkdir()
-    note = f"Path({str(processes)!r}, os.environ.get('LEFT') or str(os.getpid())).touch()"
-    trial = search(f"os.environ['LEFT'] = 'left'; torch.set_default_dtype(torch.float16); {BAD_END.strip()}", note=note)
+def check_what_it_changed_is_no_concern_of_the_next(trial, records, processes):
     assert trial.user_attrs["reason"] == "KeyboardInterrupt: enough"
+    assert list(processes.iterdir())
     assert not (processes / "left").exists()
-    (warning,) = json.loads((records.run / "trials" / "00002" / "result.json").read_text())["warnings"]
+    (warning,) = result_of(trial, records)["warnings"]
     assert "default dtype, environment (put back)" in warning
 
 
-CRASH = "import ctypes; ctypes.string_at(0)"
-
-
-def test_a_model_that_crashes(search):
-    trial = search(CRASH)
+def check_crashed(trial):
     assert trial.user_attrs["reason"].startswith("its process crashed 3 times: Segmentation fault at line")
     assert trial.user_attrs["reason"].endswith("in string_at")
+
+
+def check_out_of_memory(trial, records, limit=None):
+    reason, size = trial.user_attrs["reason"], TrialRecord(trial).metrics
+    assert reason.startswith("out of memory: ")
+    assert "--max-memory" in reason
+    assert size["parameters"] > 200
+    assert size["memory_bytes"] > 256 * 2**20
+    if limit:
+        assert f"a trial may take {limit}" in reason
+        assert size["memory_bytes"] < 2**30
+    assert result_of(trial, records)["infeasible"].items() <= size.items()
+
+
+def check_not_finite(trial, records):
+    assert "the loss is nan at step" in trial.user_attrs["reason"]
+    assert records.samples(trial.number) == []  # it ended at the sample that would have been the first
+
+
+def result_of(trial, records):
+    return json.loads((records.run / "trials" / f"{trial.number:05d}" / "result.json").read_text())
+
+
+def test_a_trial_that_takes_the_memory_of_its_machine(trials_of, records):
+    check_out_of_memory(trials_of({THESIS_UNITS: TAKING_ALL})[THESIS_UNITS], records)
 
 
 OURS = """
@@ -124,31 +177,3 @@ def test_an_error_that_is_ours(start, records, temporary):
     assert code == 1, err
     assert [trial.user_attrs["reason"] for trial in records.trials()] == ["KeyError: 'nothing'"]
     check_nothing_left(each, temporary)
-
-
-@pytest.mark.parametrize("limit", [[], ["--memory-per-trial", "600M"]])
-def test_a_trial_that_takes_the_memory_of_its_machine(limit, search, records):
-    """Pieces that are never written to: should nothing stop it, the machine keeps its memory."""
-    trial = search(
-        "self.taken = [*getattr(self, 'taken', []), torch.empty(2**26)]; return outputs"
-        if limit
-        else "self.taken = [torch.empty(2**28) for _ in range(2**10)]; return outputs",
-        *limit,
-    )
-    reason, size = trial.user_attrs["reason"], TrialRecord(trial).metrics
-    assert reason.startswith("out of memory: ")
-    assert "--max-memory" in reason
-    assert size["parameters"] > 200
-    assert size["memory_bytes"] > 256 * 2**20
-    if limit:
-        assert "a trial may take 600 MiB" in reason
-        assert size["memory_bytes"] < 2**30
-    result = json.loads((records.run / "trials" / "00002" / "result.json").read_text())
-    assert result["infeasible"].items() <= size.items()
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite(value, search, records):
-    trial = search(f"return outputs * float('{value}')")
-    assert "the loss is nan at step" in trial.user_attrs["reason"]
-    assert records.samples(THESIS) == []  # it ended at the sample that would have been the first

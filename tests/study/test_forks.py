@@ -104,7 +104,7 @@ SPACE = {
     "format": "autogrow-space/1",
     "policy": {
         "initial_fraction": 0.4,
-        "trigger": {"kind": "schedule", "every": 50},
+        "trigger": {"kind": "schedule", "every": 15},
         "initialization": ["zero_fan_out", "xavier", "split"],
         "chunk_fraction": {"low": 0.25, "high": 0.5},
     },
@@ -112,12 +112,14 @@ SPACE = {
 
 
 def searched(tmp_path, name, **options):
-    settings = {"trials": 6, "epochs": 150, "objectives": "accuracy", "max_concurrent": 1, **options}
+    small = {"model": "mlp", "model_options": {"hidden": (32, 32)}, "train_size": 400}
+    settings = {"trials": 6, "epochs": 45, "objectives": "accuracy", "max_concurrent": 1, **small, **options}
     study = autogrow.search("digits", space=SPACE, name=name, out=tmp_path, data_dir=tmp_path / "data", **settings)
     return study.run, study.optuna_study.trials
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trials_here")
 def test_a_search_shares_and_leaves_no_forks(tmp_path):
     run, trials = searched(tmp_path, "with")
     plain_run, plain = searched(tmp_path, "without", fork_at_growth=False)
@@ -131,6 +133,7 @@ def test_a_search_shares_and_leaves_no_forks(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trials_here")
 def test_a_search_that_is_to_go_on_keeps_its_forks(tmp_path, monkeypatch):
     reconcile = StudyDatabase.reconcile
     monkeypatch.setattr(StudyDatabase, "reconcile", lambda self, folder: reconcile(self, folder) + 1)
