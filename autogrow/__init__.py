@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # for type checkers only; at run time __getattr__ below does 
     from autogrow.api import Study as Study
     from autogrow.api import compare as compare
     from autogrow.api import evaluate as evaluate
+    from autogrow.api import generate as generate
     from autogrow.api import load as load
     from autogrow.api import predict as predict
     from autogrow.api import search as search
@@ -27,6 +28,7 @@ _MODULE_OF = {
     "TrainingSettings": "autogrow.policy.training_settings",
     "compare": "autogrow.api",
     "evaluate": "autogrow.api",
+    "generate": "autogrow.api",
     "load": "autogrow.api",
     "predict": "autogrow.api",
     "search": "autogrow.api",

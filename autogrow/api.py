@@ -21,6 +21,7 @@ from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun
 from autogrow.export.evaluation import evaluate_network
+from autogrow.export.generation import generate_text
 from autogrow.export.policies import export_policy
 from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.retraining import TrainResult, train_policy
@@ -420,6 +421,45 @@ def predict(
     """What a network makes of examples; see `PreparedNetwork.predict`. `network` is a folder, or comes from `load`."""
     loaded = network if isinstance(network, PreparedNetwork) else load(network, model)
     return loaded.predict(inputs, probabilities=probabilities)
+
+
+@refuses_unknown()
+@checks_types()
+def generate(
+    folder: str | Path,
+    prompt: str,
+    *,
+    num_tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    seed: int = 0,
+    model: str | Callable[..., Any] | None = None,
+) -> str:
+    """A text continued by the network that `train` saved in `folder`: the same text for the same seed.
+
+    Args:
+        folder: Of a network that was trained on text.
+        prompt: The beginning.
+        num_tokens: Tokens to go on with.
+        temperature: Logits are divided by it; 0 takes the likeliest token each time.
+        top_k: Draw among so many of the likeliest tokens; among all where None.
+        seed: Of the draws.
+        model: A network that is not built in, see `load`.
+
+    Raises:
+        DataError: For characters that the vocabulary has no token for, and an empty prompt.
+        NetworkError: For a network that was not trained on text.
+        UsageError: For numbers out of range.
+    """
+    return generate_text(
+        load_network(folder, model),
+        str(folder),
+        prompt,
+        num_tokens=num_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+    )
 
 
 @refuses_unknown()

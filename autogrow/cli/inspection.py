@@ -37,16 +37,20 @@ MOST_TOKENS = 2**31
 @json_option
 def inspect(model: str, **options: Any) -> None:
     """Show the channel groups of a network: a built-in one, or package.module:factory (runs your own code)."""
-    from autogrow.models.building import ModelSpec, automatic_model, build_model
+    from autogrow.models.building import ModelSpec, automatic_model, build_model, check_fits_task, reads_tokens
     from autogrow.network.expandable import ExpandableNetwork
 
     dataset = _dataset(options)
+    if dataset is None and reads_tokens(model):
+        _give_usual_tokens(options)
     if dataset is None:
         (input_shape, num_outputs), task = _shape_and_outputs(options), None
     else:
         input_shape, num_outputs, task = dataset.input_shape, dataset.num_outputs, dataset.task
     spec = automatic_model(input_shape, task) if model == "auto" else ModelSpec(model)
     spec = ModelSpec(spec.name, {**spec.options, **parse_model_options(options["model_options"])}).given_by_caller()
+    if dataset is not None:
+        check_fits_task(spec, dataset.task, dataset.name)
     module = build_model(spec, input_shape, num_outputs, seed=0, gives_sizes=False)  # its input may be tokens
     try:
         network = ExpandableNetwork(module, _example(input_shape, options["tokens"], dataset))
@@ -75,6 +79,16 @@ def _dataset(options: dict[str, Any]) -> Any:
     from autogrow.inputs import open_data
 
     return open_data(options["dataset"], options["data_dir"], options["task"], options["layout"])
+
+
+def _give_usual_tokens(options: dict[str, Any]) -> None:
+    """Bytes in windows of the usual length, where a model reads text and nothing is said of it."""
+    from autogrow.data.text_names import DEFAULT_CONTEXT
+    from autogrow.data.tokenizers import NUM_BYTES
+
+    outputs = options["outputs"] or options["tokens"] or NUM_BYTES
+    usual = {"input_shape": str(DEFAULT_CONTEXT), "outputs": outputs, "tokens": outputs}
+    options.update({name: value for name, value in usual.items() if options[name] is None})
 
 
 def _problem(network: Any, dataset: Any) -> str | None:

@@ -12,6 +12,7 @@ import click
 from autogrow.cli.data import data
 from autogrow.cli.environment import doctor, list_names
 from autogrow.cli.experiments import compare, confirm, reproduce
+from autogrow.cli.generation import generate
 from autogrow.cli.groups import Commands, help_alone, usage_line
 from autogrow.cli.inspection import inspect
 from autogrow.cli.networks import evaluate, train
@@ -46,6 +47,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
     autogrow export results/digits-1 --to policy.yaml
     autogrow train policy.yaml --dataset digits --out model/
     autogrow compare policy.yaml --dataset digits
+    autogrow generate model/ --prompt "def "   of a network that was trained on text
     """
     help_alone(ctx)
 
@@ -58,6 +60,7 @@ for _command in (
     export,
     train,
     evaluate,
+    generate,
     compare,
     reproduce,
     inspect,

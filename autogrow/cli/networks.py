@@ -106,14 +106,15 @@ def evaluate(folder: Path, dataset: str | None, as_json: bool, **options: Any) -
     """Read a saved network on a data set's test split: by default of the data that it was trained with."""
     from autogrow.api import evaluate as evaluate_saved
     from autogrow.data.reopening import recorded_dataset
-    from autogrow.export.saved_network import read_config
-    from autogrow.export.testing import plain_test_metrics
+    from autogrow.export.saved_network import read_config, recorded_tokens
+    from autogrow.export.testing import bits_per_byte_of, plain_test_metrics
     from autogrow.tasks import TASKS
 
     config = read_config(folder)
     if dataset is None:
         say_dataset(recorded_dataset(config), "which the network was trained with")
     content = plain_test_metrics(evaluate_saved(folder, dataset, **options))
+    content |= bits_per_byte_of(content, recorded_tokens(config))
     click.echo(json.dumps(content) if as_json else _test_line(content, TASKS[config["task"]].score_title))
 
 
@@ -196,7 +197,9 @@ def _test_line(metrics: dict[str, Any], score_name: str) -> str:
         for name, digits in (("test_score", ".4f"), ("test_loss", ".4g"))  # a loss has the user's unit, any size
     )
     reason = f": {metrics['test_undefined']}" if "test_undefined" in metrics else ""
-    return f"test {score_name} {accuracy}, loss {loss}{reason}"
+    bits = metrics.get("test_bits_per_byte")
+    unit = "" if bits is None else f" nats per token, {bits:.4g} bits per byte"
+    return f"test {score_name} {accuracy}, loss {loss}{unit}{reason}"
 
 
 def _print_metrics(metrics: dict[str, Any], score_name: str, out: Path, held_out: bool) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from autogrow.data.dataset import Dataset
+from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import NetworkError
 from autogrow.export.saved_network import SavedNetwork
 from autogrow.export.testing import read_test_split
@@ -28,4 +29,15 @@ def evaluate_network(saved: SavedNetwork, dataset: Dataset, folder: Path) -> Met
             f"{folder} tells classes {shown_classes(config['classes'])}, {dataset.name!r} has "
             f"{shown_classes(dataset.classes)}: give data with the classes that it was trained on"
         )
+    if saved.tokens is not None and dataset.tokens is not None:
+        _refuse_other_tokens(saved.tokens, dataset.tokens, folder, dataset.name)
     return read_test_split(saved.module, dataset, saved.normalization, saved.target_scale)
+
+
+def _refuse_other_tokens(own: TokenRecord, given: TokenRecord, folder: Path, name: str) -> None:
+    if (own.tokenizer, own.vocabulary) != (given.tokenizer, given.vocabulary):
+        kind = "another vocabulary" if own.tokenizer == given.tokenizer else f"the tokenizer {given.tokenizer}"
+        raise NetworkError(
+            f"{folder} reads tokens of the tokenizer {own.tokenizer}, {name!r} has {kind}: give data with the tokens "
+            "that it was trained on"
+        )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autogrow.data.arrays import Layout
+from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import NetworkError
 from autogrow.network.shape import NetworkShape
 from autogrow.reading.json_files import read_json
@@ -70,11 +71,19 @@ class NetworkRecord(_Part):
     dataset: SavedData | None = None
     layout: Layout | None = None
     classes: tuple[ClassName, ...] | None = None
+    tokens: TokenRecord | None = None
+    """Of a network of text: what its tokens stand for."""
 
     @model_validator(mode="after")
     def _is_no_larger_than_anything(self) -> Self:
         if math.prod(self.input_shape) > MOST_INPUTS:
             raise ValueError(f"input_shape is {list(self.input_shape)}, more than {MOST_INPUTS} numbers")
+        if self.tokens is not None and (self.tokens.context, self.tokens.num_tokens) != (
+            self.input_shape[0],
+            self.num_outputs,
+        ):
+            raise ValueError(f"tokens are {self.tokens.num_tokens} in windows of {self.tokens.context}, the network "
+                             f"has {self.num_outputs} outputs for {self.input_shape[0]}")  # fmt: skip
         return self
 
     @property

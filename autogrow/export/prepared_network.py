@@ -35,6 +35,8 @@ class PreparedNetwork(nn.Module):
         classes: Names of the outputs; empty where they are no classes.
         takes_bytes: Whether it was trained on uint8 inputs, which are divided by 255. Inputs of floating-point numbers
             are then taken to lie between 0 and 1. None: not known, as of networks saved before it was recorded.
+        num_tokens: Of the vocabulary, where the network reads text; such a one takes windows of any length up to
+            `input_shape`.
     """
 
     mean: Tensor
@@ -53,6 +55,7 @@ class PreparedNetwork(nn.Module):
         task: Task,
         classes: tuple[ClassName, ...],
         takes_bytes: bool | None,
+        num_tokens: int | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -61,6 +64,7 @@ class PreparedNetwork(nn.Module):
         self.task = task
         self.classes = classes
         self.takes_bytes = takes_bytes
+        self.num_tokens = num_tokens
         self._is_scaled = target_scale is not None
         shape = (1, -1) + (1,) * (len(input_shape) - 1)
         # In 64 bits: what lies far from 0 beside its spread would be rounded away before the mean is subtracted.
@@ -101,6 +105,7 @@ class PreparedNetwork(nn.Module):
             task=task,
             classes=classes,
             takes_bytes=config.get("takes_bytes"),
+            num_tokens=outputs if config.get("tokens") is not None else None,
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -152,13 +157,16 @@ class PreparedNetwork(nn.Module):
         if array.dtype.kind not in "buif":
             raise DataError(f"inputs hold {array.dtype}, not numbers: convert them to integers or floats")
         wanted = _in_layout(self.input_shape, self.layout)
-        if array.shape[1:] != wanted or not len(array):
+        is_shorter = self.num_tokens is not None and array.ndim == 2 and 0 < array.shape[1] <= wanted[0]
+        if (array.shape[1:] != wanted and not is_shorter) or not len(array):
             one = ", a single example: put it into a list" if array.shape == wanted else ""
             raise DataError(f"inputs have shape {array.shape}{one}: give (N, {', '.join(map(str, wanted))})")
         check_finite(array, "inputs", "predict")
         if self.task.embeds_inputs:
             if array.dtype.kind not in "iu" or array.min() < 0:
                 raise DataError(f"inputs hold {array.dtype} from {array.min()}: give whole numbers from 0")
+            if self.num_tokens is not None and array.max() >= self.num_tokens:
+                raise DataError(f"inputs hold token {array.max()}, the network reads 0 to {self.num_tokens - 1}")
             return np.array(array, dtype=np.int64)
         if self.takes_bytes:
             limit = 1 if array.dtype.kind == "f" else int(UINT8_SCALE)

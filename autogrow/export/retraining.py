@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,10 +16,11 @@ from torch import nn
 from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
+from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError, one_line
 from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.saved_network import CONFIG, WEIGHTS, add_metrics, network_config, save_network
-from autogrow.export.testing import NOT_READ, plain_test_metrics, read_test_split, unread
+from autogrow.export.testing import NOT_READ, bits_per_byte_of, plain_test_metrics, read_test_split, unread
 from autogrow.export.weights import check_weights
 from autogrow.files import refuse_folder, write_json_atomically
 from autogrow.locking import LOCK, FolderLock
@@ -76,6 +77,8 @@ class TrainResult:
     """The module with the preprocessing in it: takes inputs as they lie in the user's file."""
     held_out_validation: bool
     """Whether validation was kept apart, because the policy's trigger watches it or the caller said so."""
+    tokens: TokenRecord | None = None
+    """Of text: what its tokens stand for."""
 
     @property
     def widths(self) -> dict[str, int]:
@@ -89,6 +92,7 @@ class TrainResult:
             "train_score": self.train.score,
             "train_loss": self.train.loss,
             **tested,
+            **bits_per_byte_of({"train_loss": self.train.loss, **tested}, self.tokens),
             "parameters": self.parameters,
             "train_seconds": self.train_seconds,
             "training_flops": self.training_flops,
@@ -236,9 +240,11 @@ def _result(
             layout=dataset.layout,
             task=data.task,
             classes=dataset.classes,
-            takes_bytes=data.train.inputs.dtype == np.uint8,
+            takes_bytes=data.train.inputs.dtype == np.uint8 and dataset.tokens is None,
+            num_tokens=None if dataset.tokens is None else dataset.num_outputs,
         ).eval(),
         held_out_validation=trainer.holds_out_validation,
+        tokens=dataset.tokens,
     )
 
 
@@ -319,6 +325,7 @@ def _save(folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainR
         layout=dataset.layout,
         classes=dataset.classes,
         takes_bytes=result.prepared.takes_bytes,
+        **({} if dataset.tokens is None else {"tokens": asdict(dataset.tokens)}),
         dataset=request["dataset"],
         policy=request["policy"],
         training=request["training"],

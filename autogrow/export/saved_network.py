@@ -5,7 +5,7 @@ preprocessing) and to know where it comes from (policy, training settings, data,
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from autogrow.data.preprocessing import UINT8_SCALE, Normalization
+from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import NetworkError
 from autogrow.export.network_record import FORMAT, NetworkRecord, read_record
 from autogrow.export.weights import load_weights, save_weights, weights_bytes
@@ -44,10 +45,22 @@ class SavedNetwork:
         return Normalization.from_dict(self.config["preprocessing"])
 
     @property
+    def tokens(self) -> TokenRecord | None:
+        """What the tokens of a network of text stand for; None of any other."""
+        return recorded_tokens(self.config)
+
+    @property
     def target_scale(self) -> Normalization | None:
         """Outputs of a regression are multiplied by std, then mean is added; None where they are as they are."""
         record = self.config.get("target_scale")
         return None if record is None else Normalization.from_dict(record)
+
+
+def recorded_tokens(config: Mapping[str, Any]) -> TokenRecord | None:
+    """What the tokens of a configuration that was read stand for; None of a network of anything but text."""
+    record = config.get("tokens")
+    known = {field.name for field in fields(TokenRecord)}
+    return None if record is None else TokenRecord(**{name: value for name, value in record.items() if name in known})
 
 
 def network_config(

@@ -1,6 +1,7 @@
 """Reading a finished network on the test split: what is undefined there is NaN, in files null, with a word why."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +10,9 @@ from torch import nn
 from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.test_split import open_test_split
+from autogrow.data.tokenizers import TokenRecord
 from autogrow.tasks import TASKS
+from autogrow.tasks.text import bits_per_byte
 from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.training_data import on_device
 
@@ -55,6 +58,19 @@ def plain_test_metrics(test: Metrics, train: Metrics | None = None) -> dict[str,
         gap = {"train_minus_test_score": None if accuracy is None else train.score - accuracy}
     why = {} if test.undefined is None else {"test_undefined": test.undefined}
     return {"test_score": accuracy, "test_loss": plain(test.loss), **gap, **why}
+
+
+def bits_per_byte_of(metrics: Mapping[str, Any], tokens: TokenRecord | None) -> dict[str, float | None]:
+    """Of every loss among the metrics of a text, the bits per byte; nothing where bytes are not known."""
+    if tokens is None or tokens.bytes_per_token is None:
+        return {}
+    losses = {name: value for name, value in metrics.items() if name.endswith("_loss")}
+    return {
+        name.removesuffix("loss") + "bits_per_byte": None
+        if loss is None
+        else bits_per_byte(loss, tokens.bytes_per_token)
+        for name, loss in losses.items()
+    }
 
 
 def plain(value: float) -> float | None:

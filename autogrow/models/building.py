@@ -120,7 +120,12 @@ def fits_task(name: str, task: str) -> bool:
     """Whether a model takes inputs of the task's kind, tokens or numbers; True of those that are not our own."""
     if not ModelSpec(name).is_ours or name not in MODELS:
         return True
-    return bool(getattr(MODELS[name], READS_TOKENS, False)) == TASKS[task].embeds_inputs
+    return reads_tokens(name) == TASKS[task].embeds_inputs
+
+
+def reads_tokens(name: str) -> bool:
+    """Whether a built-in model of that name embeds whole numbers."""
+    return name in MODELS and bool(getattr(MODELS[name], READS_TOKENS, False))
 
 
 def check_fits_task(spec: ModelSpec, task: str, dataset: str) -> None:
