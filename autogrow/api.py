@@ -50,8 +50,8 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import SearchResult, read_result, run_search
 from autogrow.study.settings import parse_duration, parse_timeout
 from autogrow.study.study_database import StudyDatabase
+from autogrow.training.ending import Signal
 from autogrow.training.evaluation import Metrics
-from autogrow.training.trainer import Signal
 
 logger = logging.getLogger(__name__)
 DEFAULT_DATASET = "digits"

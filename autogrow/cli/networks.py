@@ -169,7 +169,7 @@ def interruptible() -> Iterator[threading.Event]:
 
 def _sample_printer(settings: Any, score_name: str) -> Any:
     """Prints every tenth sample, and every one at which the network has another size."""
-    from autogrow.training.trainer import Signal
+    from autogrow.training.ending import Signal
 
     last_parameters = 0
     # An epoch that the run ends in is not known here where its length is given in steps.

@@ -17,9 +17,9 @@ from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.study.settings import SPLIT_SEED
 from autogrow.training.example_input import example_of
+from autogrow.training.measuring import TIMED_BATCH
 from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
-from autogrow.training.trainer import TIMED_BATCH
 from autogrow.training.training_data import TrainingData
 
 KIND = "compare"

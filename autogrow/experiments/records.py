@@ -10,7 +10,7 @@ from autogrow.export.testing import plain
 from autogrow.former_names import with_present_names
 from autogrow.network.shape import NetworkShape
 from autogrow.reading.typed import typed
-from autogrow.training.trainer import validation_problem
+from autogrow.training.evaluation import validation_problem
 
 CURVE_COLUMNS = (
     "step", "train_loss", "validation_loss", "train_score", "validation_score", "train_seconds",

@@ -36,9 +36,10 @@ from autogrow.removal import refuse_links, temporary_names
 from autogrow.study.settings import SPLIT_SEED, versions
 from autogrow.tasks import TASKS
 from autogrow.training.assembly import assemble, fresh_network
+from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.evaluation import Metrics
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal, Trainer, TrainingOutcome
+from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
 
 REQUEST = "request.json"

@@ -7,7 +7,7 @@ from autogrow.study.executor import Host, TrialSource
 from autogrow.study.trial import run_trial
 from autogrow.study.trial_config import TrialConfig
 from autogrow.study.trial_result import TrialReport
-from autogrow.training.trainer import Signal
+from autogrow.training.ending import Signal
 
 
 class InProcessExecutor:

@@ -21,7 +21,7 @@ from autogrow.study.settings import SearchSettings
 from autogrow.study.trial import run_trial
 from autogrow.study.trial_config import TrialConfig
 from autogrow.study.trial_result import StoppedTrial, TrialReport
-from autogrow.training.trainer import Signal
+from autogrow.training.ending import Signal
 
 MOST_TRIALS = 16
 LEAST_GAIN = 1.1

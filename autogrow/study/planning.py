@@ -30,10 +30,9 @@ from autogrow.tasks import TASKS
 from autogrow.training.batches import BatchOrder
 from autogrow.training.checkpoint import check_checkpoints
 from autogrow.training.example_input import example_of
-from autogrow.training.measuring import expected_samples
+from autogrow.training.measuring import TIMED_BATCH, expected_samples
 from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
-from autogrow.training.trainer import TIMED_BATCH
 from autogrow.training.training_data import TrainingData, refuse_unlearnable
 
 CONNECT_SECONDS = 5.0

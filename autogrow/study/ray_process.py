@@ -145,7 +145,7 @@ def _ray_trial(config: dict[str, Any]) -> None:
     from autogrow.study.process_state import is_spoilt
     from autogrow.study.trial import run_trial
     from autogrow.study.trial_config import TrialConfig
-    from autogrow.training.trainer import Signal
+    from autogrow.training.ending import Signal
 
     if is_spoilt():
         tune.report({METRIC: 0.0, REPLACED: True})

@@ -33,9 +33,10 @@ from autogrow.study.trial_result import (
 )
 from autogrow.study.working_folder import working_folder
 from autogrow.training.assembly import assemble, fresh_network
+from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal, Trainer, TrainingOutcome
+from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
 
 LIFE_SECONDS = 1.0

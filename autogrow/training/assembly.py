@@ -18,11 +18,12 @@ from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.training.ending import Signal
 from autogrow.training.example_input import example_of
 from autogrow.training.forks import ForkStore
 from autogrow.training.output_check import check_outputs
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal, Trainer
+from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
 
 

@@ -5,9 +5,12 @@ a step holds no generator, so that it can be captured and replayed.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
+
+from autogrow.policy.training_settings import TrainingSettings
 
 CROP_PADDING = 4
 """Pixels of zeros around an image before a random crop of its own size (He et al. 2016, section 4.2)."""
@@ -21,6 +24,11 @@ class Augmentation:
 
     cutout: int = 0
     """Side of the hole in pixels; 0 for none (DeVries and Taylor 2017, arXiv 1708.04552)."""
+
+    @classmethod
+    def wanted(cls, settings: TrainingSettings, kind: str) -> Self | None:
+        """What the settings ask for, of data that are augmented as `kind` says; None leaves images as they are."""
+        return cls(settings.cutout) if settings.augment and kind != "none" else None
 
     def pixels(self, indices: Tensor, draws: Tensor, height: int, width: int, outside: int) -> Tensor:
         """Where each pixel of the changed images is read from.

@@ -69,7 +69,8 @@ class CapturedStep:
         self._compute = compute
         self._control = control
         self._recorder = recorder
-        self._replay: Callable[[], None] | None = None
+        self.replay: Callable[[], None] | None = None
+        """Takes the captured step; None before it was captured, or since a shape has changed."""
         self._captured_version = -1
         self._warm_up_left = WARM_UP_STEPS
         self._batch: tuple[Tensor, Tensor | None] | None = None
@@ -80,21 +81,21 @@ class CapturedStep:
             return self._compute(indices, draws)
         if self._captured_version != self._control.version:
             self._captured_version = self._control.version
-            self._replay, self._warm_up_left = None, WARM_UP_STEPS
+            self.replay, self._warm_up_left = None, WARM_UP_STEPS
         if self._warm_up_left:
             self._warm_up_left -= 1
             with self._recorder.warming_up():
                 return self._compute(indices, draws)
         batch = self._filled(indices, draws)
-        if self._replay is None:
+        if self.replay is None:
             try:
-                self._replay = self._captured(*batch)
+                self.replay = self._captured(*batch)
             except RuntimeError as error:
                 self.why_not = one_line(error)
                 _log.warning("steps are not captured as a CUDA graph, which is slower: %s", self.why_not)
                 return self._compute(indices, draws)
         with self._control.around_replay():
-            self._replay()
+            self.replay()
 
     def _filled(self, indices: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self._batch is None:

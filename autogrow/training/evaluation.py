@@ -35,6 +35,14 @@ class Metrics:
         return self.has_finite_loss and math.isfinite(self.score)
 
 
+def validation_problem(validation: Metrics) -> str:
+    """What is wrong where only validation metrics are NaN or infinite, in words."""
+    return (
+        f"the validation loss is {validation.loss}, though the train loss is finite: look for inputs or targets of "
+        "validation examples that are far out of range"
+    )
+
+
 class _Mean:
     """A mean over examples of means over batches, in 64 bits on the device.
 

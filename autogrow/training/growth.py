@@ -71,7 +71,7 @@ class Growth:
         self.ended_step: int | None = None
         self.ended_by = ""
         """Why the network grows no more, in words."""
-        self._batch = batch
+        self.batch = batch
         self._num_steps = num_steps
         self._seed = seed
         self._batch_size = batch_size
@@ -168,19 +168,19 @@ class Growth:
         values: dict[str, dict[str, float]] = {}
         for request in wanted:
             if isinstance(selection, Probe):
-                values[request.statistic], flops = self._probe(request, selection.steps, sample, optimizer)
+                values[request.statistic], flops = self.probe(request, selection.steps, sample, optimizer)
             else:
                 values[request.statistic] = measure_statistic(
                     selection,
                     self.network,
                     request.added_units,
-                    self._batch.inputs,
-                    self._batch.loss,
+                    self.batch.inputs,
+                    self.batch.loss,
                     self._stream_seed("statistic"),
                 )
         return _Measured(values, flops)
 
-    def _probe(
+    def probe(
         self, request: MeasurementRequest, num_steps: int, sample: Sample, optimizer: Optimizer
     ) -> tuple[dict[str, float], float]:
         """The values of forks, each changed as the run itself would be, and the training FLOPs of all of them."""
@@ -199,7 +199,7 @@ class Growth:
             sample.step,
             change,
             self._train_step,
-            self._batch.loss_value,
+            self.batch.loss_value,
             self._stream_seed("weights"),
         )
         return values, flops
@@ -214,12 +214,12 @@ class Growth:
         started: float,
     ) -> GrowthEvent:
         """Change the network's shape and record what that did."""
-        outputs_before, loss_before = self._batch.read(self.network.module)
+        outputs_before, loss_before = self.batch.read(self.network.module)
         parameters_before, flops_before = self.network.num_parameters, self.training_flops
         self._apply(self.network, optimizer, decision.changes)
         seconds = time.perf_counter() - started
         self.recount(optimizer)
-        outputs_after, loss_after = self._batch.read(self.network.module)
+        outputs_after, loss_after = self.batch.read(self.network.module)
         return GrowthEvent(
             index=self.network.num_events,
             step=sample.step,
@@ -248,8 +248,8 @@ class Growth:
             changes,
             optimizer,
             generator=torch.Generator().manual_seed(self._stream_seed("weights")),
-            calibration_input=self._batch.inputs,
-            loss=self._batch.loss,
+            calibration_input=self.batch.inputs,
+            loss=self.batch.loss,
         )
 
     def _stages(self) -> tuple[Stage, ...]:
@@ -275,4 +275,4 @@ class Growth:
         return stream_seed(self._seed, stream, self.network.num_events + 1)
 
     def _count_flops(self, network: ExpandableNetwork) -> float:
-        return training_flops_per_example(network.module, self._batch.inputs[:FLOPS_EXAMPLES])
+        return training_flops_per_example(network.module, self.batch.inputs[:FLOPS_EXAMPLES])

@@ -12,6 +12,10 @@ from autogrow.training.batches import BatchSource, stream_seed
 SAMPLES_PER_RUN = 100
 MAX_SAMPLE_EVERY = 100
 SMALLEST_SAMPLE = 256
+TIMED_BATCH = 128
+"""Training examples whose forward pass is timed for a limit of latency."""
+FIXED_BATCH = 128
+"""Training examples on which activations, norm statistics and output changes are measured."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ class Steps:
         self._execution = execution
         self._max_gradient_norm = max_gradient_norm
         self._recorder = recorder_for(examples.device) if execution.cuda_graphs else None
-        self._captured: CapturedStep | None = None
+        self.captured: CapturedStep | None = None
+        """What replays steps that were recorded; None where steps are taken one operation after the other."""
         self._control: OptimizerCohorts | None = None
         self._forward: Callable[[Tensor], Tensor] | None = None
         self._events = 0
@@ -61,16 +62,16 @@ class Steps:
         control = network.attach(optimizer)
         if control is not self._control:
             self._control = control
-            self._captured = CapturedStep(self._compute, control, self._recorder) if self._recorder else None
+            self.captured = CapturedStep(self._compute, control, self._recorder) if self._recorder else None
         set_learning_rate(optimizer, self._learning_rate(step))
         if self._forward is None or (self._execution.compile and self._events != network.cohorts.num_events):
             self._forward, self._events = self._callable(network.module), network.cohorts.num_events
-        (self._captured or self._compute)(*self._batch(step))
+        (self.captured or self._compute)(*self.batch(step))
 
     def take_on_fork(self, model: nn.Module, optimizer: Optimizer, step: int) -> None:
         """The same step on a copy of the network, as it is."""
         set_learning_rate(optimizer, self._learning_rate(step))
-        self._train(model, optimizer, *self._batch(step))
+        self._train(model, optimizer, *self.batch(step))
 
     def _callable(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
         if not self._execution.compile:
@@ -78,7 +79,7 @@ class Steps:
         torch.compiler.reset()  # what was compiled for another shape would only be in the way
         return torch.compile(module)
 
-    def _batch(self, step: int) -> tuple[Tensor, Tensor | None]:
+    def batch(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The numbers of the step's examples, and the draws for their augmentation."""
         return self._order.indices(step), None if self._augmentation is None else self._order.draws(step)
 

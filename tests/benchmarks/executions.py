@@ -12,7 +12,7 @@ import torch
 from autogrow.policy.execution import Execution
 from autogrow.policy.presets import static_policy
 from autogrow.policy.records import Sample
-from autogrow.training.trainer import Signal
+from autogrow.training.ending import Signal
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import in_words

@@ -32,7 +32,7 @@ def rows(setting: Setting) -> Iterator[Row]:
         plain.network.attach(plain.optimizer).without_held_gradients = lambda: nullcontext([])
         steps = [partial(_steps, trainer, setting) for trainer in (sparing, plain)]
         ratio = paired_ratio(*steps, setting.choose(cpu=12, gpu=12, quick=1))
-        flops = sparing._growth.step_flops / sparing._growth.training_flops
+        flops = sparing.growth.step_flops / sparing.growth.training_flops
         text = f"{ratio[0]:.3f} ({ratio[1]:.3f} to {ratio[2]:.3f}) of the seconds, {flops:.3f} of the FLOPs"
         yield Row(f"step of {name}, {share:.0%} of weights in frozen layers / all gradients", text, "", None)
 
@@ -41,12 +41,12 @@ def _freeze_all_but_the_last(trainer: Trainer) -> None:
     network, optimizer = trainer.network, trainer.optimizer
     network.widen_groups({network.groups[-1].name: ADDED_UNITS}, optimizer=optimizer)
     network.attach(optimizer).freeze_before(1)
-    trainer._growth.recount(optimizer)
+    trainer.growth.recount(optimizer)
     trainer.model.train()
 
 
 def _steps(trainer: Trainer, setting: Setting) -> None:
     """Some steps as the trainer takes them, captured on a GPU."""
     for step in range(setting.choose(cpu=1, gpu=100, quick=1)):
-        trainer._steps.take(trainer.network, trainer.optimizer, step)
+        trainer.steps.take(trainer.network, trainer.optimizer, step)
     setting.synchronize()

@@ -14,7 +14,7 @@ from autogrow.policy.presets import default_policy, static_policy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.policy.triggers import Schedule
-from autogrow.training.trainer import Signal, TrainingOutcome
+from autogrow.training.ending import Signal, TrainingOutcome
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import in_words

@@ -20,8 +20,8 @@ from autogrow.models.building import ModelSpec
 from autogrow.network import ExpandableNetwork
 from autogrow.policy.presets import static_policy
 from autogrow.policy.records import Sample
+from autogrow.training.ending import Signal
 from autogrow.training.example_input import example_input
-from autogrow.training.trainer import Signal
 from autogrow.training.training_data import TrainingData
 from tests.benchmarks.setting import Setting, available_cores
 from tests.benchmarks.static_steps import HandBuiltStep, PlainLoop

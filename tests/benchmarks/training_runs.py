@@ -15,8 +15,9 @@ from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.training.ending import Signal
 from autogrow.training.example_input import example_input
-from autogrow.training.trainer import Signal, Trainer
+from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
 from tests.benchmarks.setting import Setting
 

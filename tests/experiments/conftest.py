@@ -61,7 +61,7 @@ def experiment(digits):
 @pytest.fixture
 def watched(monkeypatch):
     seen = Watched()
-    train, take, opened = workers.train_policy, Steps._batch, testing.open_test_split
+    train, take, opened = workers.train_policy, Steps.batch, testing.open_test_split
 
     def watch_training(model, dataset, policy, settings, *, seed, **options):
         seen.plans.append((model, policy, settings, seed))
@@ -80,7 +80,7 @@ def watched(monkeypatch):
         return opened(dataset)
 
     monkeypatch.setattr(workers, "train_policy", watch_training)
-    monkeypatch.setattr(Steps, "_batch", watch_step)
+    monkeypatch.setattr(Steps, "batch", watch_step)
     monkeypatch.setattr(testing, "open_test_split", watch_opening)
     return seen
 

@@ -17,8 +17,8 @@ from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training import trainer, training_data
+from autogrow.training.ending import Signal
 from autogrow.training.output_check import EXAMPLES
-from autogrow.training.trainer import Signal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,8 +11,8 @@ from autogrow.study.study_database import StudyDatabase
 from autogrow.study.trial import run_trial
 from autogrow.study.trial_record import TrialRecord
 from autogrow.training import forks
+from autogrow.training.ending import Signal
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

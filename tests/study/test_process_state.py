@@ -10,8 +10,8 @@ import torch
 from autogrow.study import process_state
 from autogrow.study.process_state import SETTINGS, kept_process_state
 from autogrow.study.trial import run_trial
+from autogrow.training.ending import Signal
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal
 
 pytestmark = pytest.mark.usefixtures("one_thread", "not_spoilt")
 IMPORTS = (

@@ -17,9 +17,9 @@ from autogrow.study import trial
 from autogrow.study.trial import device_problem, run_trial
 from autogrow.study.trial_config import TrialConfig
 from autogrow.study.trial_result import read_trial_result
-from autogrow.training import trainer
+from autogrow.training import ending, trainer
+from autogrow.training.ending import Signal
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -289,7 +289,7 @@ class TestInterruption:
 
     @pytest.fixture(autouse=True)
     def asked_at_every_step(self, monkeypatch):
-        monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+        monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
 
     @staticmethod
     def interrupt_at(config, progress):
@@ -361,15 +361,15 @@ def test_an_interruption_is_noticed_soon_however_often_samples_are_taken(trial_c
 
 def test_it_leaves_signs_of_life_between_samples(trial_config, monkeypatch):
     """However long it takes from one sample to the next, a trial that trains is not one that hangs."""
-    monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
     monkeypatch.setattr(trial, "LIFE_SECONDS", 0.0)
     config = trial_config(training={"sample_every": 24})
     seen = []
-    take = trainer.Trainer._poll_interrupt
+    ask = ending.InterruptPoll.ask
     monkeypatch.setattr(
-        trainer.Trainer,
-        "_poll_interrupt",
-        lambda self: (take(self), seen.append(folder_of(config).signs_of_life())),
+        ending.InterruptPoll,
+        "ask",
+        lambda self: (ask(self), seen.append(folder_of(config).signs_of_life())),
     )
     assert run_trial(config, go_on).status == "complete"
     assert len(seen) == 24

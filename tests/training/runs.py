@@ -10,8 +10,9 @@ from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.tasks import TASKS
+from autogrow.training.ending import Signal
 from autogrow.training.example_input import example_input
-from autogrow.training.trainer import Signal, Trainer
+from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
 
 SHAPE = (3, 8, 8)
@@ -92,7 +93,7 @@ def same(first, second):
 
 def state_of(run):
     """All that a checkpoint holds, but for times, which no two runs share, and where the run started."""
-    state = {key: value for key, value in run._state().items() if key not in ("train_seconds", "fork")}
+    state = {key: value for key, value in run.state().items() if key not in ("train_seconds", "fork")}
     state["samples"] = [{**sample, "train_seconds": None} for sample in state["samples"]]
     state["events"] = [{**event, "seconds": None} for event in state["events"]]
     return state
@@ -107,7 +108,7 @@ def ending(run):
             found.append(state_of(run))
         return Signal.CONTINUE
 
-    run._on_sample = look
+    run.on_sample = look
     run.run()
     return found[0]
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from autogrow.policy.records import GrowthEvent, shock_of
 from autogrow.training.aftermath import next_observation
+from autogrow.training.ending import Signal
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal
 from tests.training.runs import RESNET, policy, same, settings, trained, trainer, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,7 +72,7 @@ def test_the_first_gradients_of_new_entries_are_compared_with_those_of_old_ones(
                 ratios[event.index] = ratio(run, event.index)
         return Signal.CONTINUE
 
-    run._on_sample = look
+    run.on_sample = look
     run.run()
     assert len(ratios) == len(run.events) == 3
     for event in run.events:
@@ -112,12 +112,12 @@ def test_it_is_read_in_eval_mode():
     def look(sample):
         model = run.model.eval()
         with torch.no_grad():
-            loss = F.cross_entropy(model(run._fixed_batch.inputs), run._fixed_batch.targets)
+            loss = F.cross_entropy(model(run.growth.batch.inputs), run.growth.batch.targets)
         expected[sample.step] = float(loss)
         model.train()
         return Signal.CONTINUE
 
-    run._on_sample = look
+    run.on_sample = look
     run.run()
     (event,) = run.events
     # Right after growing is the sample at which it grew.

@@ -9,8 +9,8 @@ from torch import nn
 
 from autogrow.policy.execution import Execution
 from autogrow.training import captured_step
+from autogrow.training.ending import Signal
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal
 from tests.training.recorder import RecorderOnCpu
 from tests.training.runs import CLASSES, RESNET, STAGED, data, policy, settings, trainer
 

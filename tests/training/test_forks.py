@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from autogrow.training import forks
+from autogrow.training.ending import Signal
 from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal
 from tests.training.runs import (
     CPU,
     RESNET,
@@ -105,7 +105,7 @@ def test_a_run_from_a_fork_is_the_run_from_scratch(case, tmp_path):
     assert forked.samples[:5] == donor.samples[:5]
     assert TrialFolder(tmp_path / "forked").samples() == forked.samples
     assert TrialFolder(tmp_path / "forked").events() == forked.events
-    assert forked._growth.ended_by == scratch._growth.ended_by
+    assert forked.growth.ended_by == scratch.growth.ended_by
 
 
 def test_seconds_and_flops_are_those_of_the_whole_run(tmp_path):
@@ -113,7 +113,7 @@ def test_seconds_and_flops_are_those_of_the_whole_run(tmp_path):
     whole = trained(**options)
     donor = trained(the_policy=DONOR, forks=store(tmp_path))
     outcome = trainer(forks=store(tmp_path, 8), **options).run()
-    assert outcome.training_flops == whole._flops
+    assert outcome.training_flops == whole.samples[-1].training_flops
     assert outcome.train_seconds > donor.samples[4].train_seconds
     assert outcome.steps == 24
 
@@ -126,16 +126,16 @@ def test_seconds_and_flops_are_those_of_the_whole_run(tmp_path):
 @pytest.mark.parametrize("changes", [{}, {"grow_until": 0.15}], ids=["", "given up"])
 def test_replayed_triggers_decide_as_they_did(trigger, changes):
     run = trained(the_policy=policy(trigger=trigger, **changes))
-    first = run.events[0].sample if run.events else run._growth.ended_step - 1
+    first = run.events[0].sample if run.events else run.growth.ended_step - 1
     fresh = trainer(the_policy=policy(trigger=trigger, **changes))
-    acting = [n for n in range(1, len(run.samples)) if fresh._growth.acts(run.samples[:n])]
+    acting = [n for n in range(1, len(run.samples)) if fresh.growth.acts(run.samples[:n])]
     assert acting[0] == first + 1
 
 
 def test_a_sibling_that_grows_sooner_starts_from_an_earlier_fork_or_from_scratch(tmp_path):
     def sibling(every):
         run = trainer(the_policy=policy(trigger={"kind": "schedule", "every": every}), forks=store(tmp_path, every))
-        run._checkpoint_if_due = lambda: None  # leaves the fork of its first event alone
+        run.checkpoint_if_due = lambda: None  # leaves the fork of its first event alone
         run.run()
         return run.fork and (run.fork.forked_from, run.fork.forked_at_step)
 
@@ -150,7 +150,7 @@ def test_a_sibling_that_grows_sooner_starts_from_an_earlier_fork_or_from_scratch
 def test_forks_are_also_left_on_the_way(tmp_path, monkeypatch):
     """So that a sibling which grows sooner has some: as often as there are checkpoints, but not after growing."""
     monkeypatch.setattr("autogrow.training.trainer.CHECKPOINT_SHARE", float("inf"))
-    monkeypatch.setattr("autogrow.training.trainer.max", lambda least, share: 0.0, raising=False)
+    monkeypatch.setattr("autogrow.training.trainer.SHORTEST_CHECKPOINT_SECONDS", 0.0)
     trained(the_policy=DONOR, forks=store(tmp_path))
     assert steps(tmp_path) == [1, 2, 3, 4, 5]
     options = {"the_policy": policy(trigger={"kind": "schedule", "every": 3})}
@@ -173,7 +173,8 @@ def test_a_static_run_starts_from_forks_and_leaves_none(tmp_path):
 
 def test_after_giving_up_nothing_is_left(tmp_path, monkeypatch):
     """The learning rate of `constant_then_cosine` falls from there on."""
-    monkeypatch.setattr("autogrow.training.trainer.max", lambda least, share: 0.0, raising=False)
+    monkeypatch.setattr("autogrow.training.trainer.CHECKPOINT_SHARE", float("inf"))
+    monkeypatch.setattr("autogrow.training.trainer.SHORTEST_CHECKPOINT_SECONDS", 0.0)
     options = {"the_settings": settings(learning_rate_schedule="constant_then_cosine")}
     trained(the_policy=policy(grow_until=0.2, trigger={"kind": "schedule", "every": 9}), forks=store(tmp_path),
             **options)  # fmt: skip
@@ -182,7 +183,7 @@ def test_after_giving_up_nothing_is_left(tmp_path, monkeypatch):
 
 def start(identity=None, **options):
     run = trainer(**{"the_policy": policy(), "forks": ForkStore(None, 0, identity), **options})
-    return run._start
+    return run.start_name
 
 
 @pytest.mark.parametrize("options", [

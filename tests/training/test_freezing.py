@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autogrow.training.trainer import Signal
+from autogrow.training.ending import Signal
 from tests.training.runs import RESNET, STAGED, policy, settings, trainer, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,7 +23,7 @@ class Watch:
         self.seen = []
         self.released = {}
         self.at_event = {}
-        run._on_sample = self.look
+        run.on_sample = self.look
         run.run()
 
     def look(self, sample):
@@ -93,7 +93,7 @@ def test_what_thaws_moves_less_than_what_is_free():
             states[sample.step] = weights(run)
             return Signal.STOP if sample.step == 7 else Signal.CONTINUE
 
-        run._on_sample = look
+        run.on_sample = look
         run.run()
         # Held in steps 5 and 6; of step 7 the one gets a quarter, the other all.
         old = run.network.cohorts.of("4.weight", run.model[4].weight) == 0

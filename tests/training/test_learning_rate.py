@@ -54,7 +54,7 @@ def test_cosine_takes_no_notice_of_growth(initial_fraction):
 )
 def test_constant_then_cosine_begins_to_fall_when_growth_has_ended(fields, ended):
     run, found = rates("constant_then_cosine", **fields)
-    assert run._growth.ended_step == ended
+    assert run.growth.ended_step == ended
     assert found[:ended] == [BASE] * ended
     assert found[ended:] == pytest.approx(cosine(ended))
     assert [sample.learning_rate for sample in run.samples] == pytest.approx([*found[2::2], 0.0])
@@ -62,7 +62,7 @@ def test_constant_then_cosine_begins_to_fall_when_growth_has_ended(fields, ended
 
 def test_constant_then_cosine_stays_constant_while_the_network_may_still_grow():
     run, found = rates("constant_then_cosine", trigger={"kind": "schedule", "every": 50})
-    assert run._growth.ended_step is None
+    assert run.growth.ended_step is None
     assert set(found) == {BASE}
 
 
@@ -75,7 +75,7 @@ def test_constant_then_cosine_is_the_cosine_for_what_never_grows_where_no_share_
 def test_it_is_constant_for_a_share_of_the_run_also_where_growth_ends_sooner(share, first):
     fields = {"chunk_fraction": 0.75, "trigger": {"kind": "schedule", "every": 3}}
     run, found = rates("constant_then_cosine", share, **fields)
-    assert run._growth.ended_step == 6
+    assert run.growth.ended_step == 6
     assert found[:first] == [BASE] * first
     assert found[first:] == pytest.approx(cosine(first))
 

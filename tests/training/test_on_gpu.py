@@ -9,9 +9,10 @@ from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.execution import Execution
 from autogrow.training.captured_step import WARM_UP_STEPS
+from autogrow.training.ending import Signal
 from autogrow.training.example_input import example_input
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal, Trainer
+from autogrow.training.trainer import Trainer
 from tests.training.runs import CLASSES, RESNET, SHAPE, data, policy, settings
 from tests.training.test_captured_steps import CASES, LONG
 
@@ -41,9 +42,9 @@ def test_replayed_steps_are_near_plain_ones(case):
         runs[graphs] = trainer_on_gpu(**CASES[case], execution=execution)
         runs[graphs].run()
     captured, plain = runs[True], runs[False]
-    assert captured._steps._captured.why_not is None
+    assert captured.steps.captured.why_not is None
     # Rates by cohort are measured at every sample, which is every step here: nothing captured is used twice.
-    assert captured._steps._captured._replay is not None or case == "rates by cohort"
+    assert captured.steps.captured.replay is not None or case == "rates by cohort"
     assert len(captured.events) == len(plain.events) > 0
     assert captured.network.widths == plain.network.widths
     assert captured.samples[-1].train_loss == pytest.approx(plain.samples[-1].train_loss, abs=0.1)
@@ -59,9 +60,9 @@ def test_frozen_weights_are_bit_identical_in_replays():
             kept.update({name: value.clone() for name, value in run.model.named_parameters()})
         return Signal.CONTINUE
 
-    run._on_sample = look
+    run.on_sample = look
     run.run()
-    assert run._steps._captured._replay is not None
+    assert run.steps.captured.replay is not None
     control = run.network.attach(run.optimizer)._control
     frozen = [each for each in control._parameters if each.held is not None]
     assert frozen
@@ -102,8 +103,8 @@ def test_steps_are_captured_again_after_an_event():
     captured = []
     for _ in range(3):
         for step in range(WARM_UP_STEPS + 2):
-            run._steps.take(run.network, run.optimizer, step)
-        captured.append(run._steps._captured._replay)
+            run.steps.take(run.network, run.optimizer, step)
+        captured.append(run.steps.captured.replay)
         run.network.widen_groups({run.network.groups[0].name: 1}, optimizer=run.optimizer)
     assert None not in captured
     assert len(set(map(id, captured))) == 3
@@ -114,7 +115,7 @@ def test_a_captured_run_resumes_from_its_checkpoint(tmp_path):
     for interrupts in (True, False):
         run = trainer_on_gpu(**RESNET, the_data=data(augmentation="pad_crop_flip"))
         run.folder = TrialFolder(tmp_path)
-        run._on_sample = lambda sample, stops=interrupts: (
+        run.on_sample = lambda sample, stops=interrupts: (
             Signal.INTERRUPT if stops and sample.step == 30 else Signal.CONTINUE
         )
         runs.append(run.run())

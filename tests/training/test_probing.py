@@ -8,7 +8,7 @@ from torch import nn
 
 from autogrow.policy.layer_selection import Probe
 from autogrow.policy.triggers import Schedule
-from autogrow.training.trainer import Signal
+from autogrow.training.ending import Signal
 from tests.training.runs import RESNET, data, policy, same, settings, trained, trainer, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -20,7 +20,7 @@ def probing(steps=2, **fields):
 
 def everything(run):
     """All that a fork might disturb."""
-    state = run._state()
+    state = run.state()
     gradients = {name: parameter.grad for name, parameter in run.model.named_parameters()}
     hooks = [list(run.optimizer._optimizer_step_pre_hooks), list(run.optimizer._optimizer_step_post_hooks)]
     modes = [module.training for module in run.model.modules()]
@@ -45,17 +45,17 @@ def test_forks_leave_the_run_untouched(fields, optimizer, network):
         if sample.step == 6:
             assert run.events  # so that there are young entries, frozen ones, ramps
             parameters, before = list(run.model.parameters()), everything(run)
-            growing = run._growth.policy.model_copy(
+            growing = run.growth.policy.model_copy(
                 update={"layer_selection": Probe(steps=3), "trigger": Schedule(every=1)}
             )
-            (wanted,) = growing.wants(run._growth.history(run.samples, run.events, run.optimizer))
-            values, _ = run._growth._probe(wanted, 3, sample, run.optimizer)
+            (wanted,) = growing.wants(run.growth.history(run.samples, run.events, run.optimizer))
+            values, _ = run.growth.probe(wanted, 3, sample, run.optimizer)
             assert len(set(values.values())) > 1
             assert all(map(lambda first, second: first is second, parameters, run.model.parameters()))
             checked.append(same(before, everything(run)))
         return Signal.STOP if checked else Signal.CONTINUE
 
-    run._on_sample = look
+    run.on_sample = look
     run.run()
     assert checked == [True]
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from autogrow.training.checkpoint import save_checkpoint
+from autogrow.training.ending import Signal
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal
 from tests.training.runs import (
     RESNET,
     STAGED,
@@ -35,13 +35,13 @@ class Whole:
         self.final = None
         self.under_way = {}
         self.run = trainer(**options)
-        self.run._on_sample = lambda sample: self._look(folder, cuts, is_under_way, sample)
+        self.run.on_sample = lambda sample: self._look(folder, cuts, is_under_way, sample)
         self.run.run()
 
     def _look(self, folder, cuts, is_under_way, sample):
         if sample.step in cuts:
             self.under_way[sample.step] = is_under_way(self.run)
-            save_checkpoint(at(folder, sample.step).checkpoints, sample.step, self.run._state())
+            save_checkpoint(at(folder, sample.step).checkpoints, sample.step, self.run.state())
         if sample.step == self.run.num_steps:
             self.final = state_of(self.run)
         return Signal.CONTINUE
@@ -81,7 +81,7 @@ def is_in_the_aftermath(run):
 
 
 def has_ended_growing(run):
-    return run._growth.ended_step is not None
+    return run.growth.ended_step is not None
 
 
 def is_deeper(run):
@@ -247,16 +247,16 @@ def test_an_interrupt_is_kept_and_the_random_state_with_it(cut, tmp_path, monkey
 def kill(folder, *, saved, at_step, **options):
     """A run whose last checkpoint is that of step `saved`, and which is gone after step `at_step`."""
     run = trainer(folder=folder, **options)
-    run._checkpoint_if_due = lambda: None
+    run.checkpoint_if_due = lambda: None
 
     def look(sample):
         if sample.step == saved:
-            run._save_checkpoint()
+            run.save_checkpoint()
         if sample.step == at_step:
             raise Killed
         return Signal.CONTINUE
 
-    run._on_sample = look
+    run.on_sample = look
     with pytest.raises(Killed):
         run.run()
 
@@ -286,9 +286,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
     whole = trained()
     folder = TrialFolder(tmp_path)
     run = trainer(folder=folder)
-    run._on_sample = lambda sample: (
-        run._save_checkpoint() or (Signal.INTERRUPT if sample.step == 9 else Signal.CONTINUE)
-    )
+    run.on_sample = lambda sample: run.save_checkpoint() or (Signal.INTERRUPT if sample.step == 9 else Signal.CONTINUE)
     run.run()
     paths = sorted(folder.checkpoints.iterdir())
     assert [path.name for path in paths] == ["step-0000000008.pt", "step-0000000009.pt"]
@@ -303,7 +301,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
 @pytest.mark.parametrize("cut", [3, 12, 14, 15])
 def test_an_interrupt_is_noticed_between_samples_and_readings_of_an_event(cut, tmp_path, monkeypatch):
     """An event after step 10 is looked at after 11, 12 and 15: a cut there loses no reading and repeats none."""
-    monkeypatch.setattr("autogrow.training.trainer.INTERRUPT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr("autogrow.training.ending.INTERRUPT_POLL_SECONDS", 0.0)
     asked = iter([False] * (cut - 1) + [True] + [False] * 100)
     options = {
         "the_settings": settings(sample_every=10),

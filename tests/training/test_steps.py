@@ -41,7 +41,7 @@ def losses_of(the_data, **arguments):
 
 def plain_losses(run, model, the_settings):
     """The same training as anybody would write it: NCHW, unfused, one tensor operation after the other."""
-    train, normalization = run._data.train, run._data.normalization
+    train, normalization = run.metrics.data.train, run.metrics.data.normalization
     inputs = torch.from_numpy(train.inputs).float() / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (normalization.mean, normalization.std))
     inputs, targets = (inputs - mean) / std, torch.from_numpy(train.targets)
@@ -52,7 +52,7 @@ def plain_losses(run, model, the_settings):
     losses = []
     for step in range(run.num_steps):
         optimizer.param_groups[0]["lr"] = learning_rate_at(step, run.num_steps, the_settings, 0)
-        batch = run._order.indices(step)
+        batch = run.steps.batch(step)[0]
         optimizer.zero_grad()
         loss = F.cross_entropy(model(inputs[batch]), targets[batch])
         loss.backward()
@@ -107,15 +107,15 @@ class _NoWaiting(torch.utils._python_dispatch.TorchDispatchMode):
 )
 def test_steps_do_not_wait_for_the_device(arguments):
     run = trainer(**arguments, **RESNET, the_data=data(augmentation="pad_crop_flip"))
-    run._growth.prepare_optimizer(run.optimizer)
+    run.growth.prepare_optimizer(run.optimizer)
     for step in range(3):
-        run._steps.take(run.network, run.optimizer, step)
+        run.steps.take(run.network, run.optimizer, step)
     run.network.widen_groups({group.name: 2 for group in run.network.groups[:2]}, optimizer=run.optimizer)
-    if run._growth.policy.freeze.kind == "old":
+    if run.growth.policy.freeze.kind == "old":
         run.network.apply([Freeze(1)], run.optimizer)
     with _NoWaiting():
         for step in range(3, 20):
-            run._steps.take(run.network, run.optimizer, step)
+            run.steps.take(run.network, run.optimizer, step)
 
 
 def test_layers_that_are_frozen_as_a_whole_cost_no_gradients():
@@ -129,9 +129,9 @@ def test_layers_that_are_frozen_as_a_whole_cost_no_gradients():
     assert len(run.events) == 1
     held = run.network.attach(run.optimizer)._control.held_parameters()
     assert held
-    assert run._growth.step_flops < run._growth.training_flops
+    assert run.growth.step_flops < run.growth.training_flops
     first, second = (sample for sample in run.samples if sample.step in (13, 14))
-    assert second.training_flops - first.training_flops == run._growth.step_flops * 16
+    assert second.training_flops - first.training_flops == run.growth.step_flops * 16
     for parameter in held:
         assert parameter.grad is None
         assert parameter.requires_grad

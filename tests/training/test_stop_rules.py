@@ -10,7 +10,7 @@ from autogrow.network.measuring.size import measure_size, training_memory_bytes
 from autogrow.policy.initializations import INITIALIZATIONS
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.stopping import relative_gain
-from autogrow.training.trainer import Signal
+from autogrow.training.ending import Signal
 from tests.training.runs import STAGED, policy, settings, trained, trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -29,7 +29,7 @@ def latency_by_parameters(monkeypatch):
 
 
 def size_of(run):
-    return measure_size(run.model, run._examples_of_a_step(), EVERYTHING)
+    return measure_size(run.model, run.metrics.step_inputs, EVERYTHING)
 
 
 SOON = {"trigger": {"kind": "schedule", "every": 2}}
@@ -46,7 +46,7 @@ def watched(policy_fields, **network):
             sizes.append(size_of(run))
         return Signal.CONTINUE
 
-    run._on_sample = look
+    run.on_sample = look
     return run, run.run(), sizes
 
 
@@ -56,12 +56,12 @@ def test_everything_is_at_its_maximum(fraction, widths):
     outcome = run.run()
     assert tuple(outcome.shape.widths.values()) == widths
     assert outcome.growth_ended_by == "everything is at its maximum"
-    assert run._growth.ended_step == run.events[-1].step
+    assert run.growth.ended_step == run.events[-1].step
 
 
 def test_there_is_nothing_to_grow():
     run = trainer(the_policy=policy(initial_fraction=1.0))
-    assert run._growth.ended_step == 0
+    assert run.growth.ended_step == 0
     assert run.run().growth_ended_by == "there is nothing to grow"
 
 
@@ -73,7 +73,7 @@ def test_grow_until():
     run = trainer(the_policy=policy(grow_until=0.35))
     assert run.run().growth_ended_by == "grow_until of 0.35 of the run has passed"
     assert [event.step for event in run.events] == [4, 8]
-    assert run._growth.ended_step == 9
+    assert run.growth.ended_step == 9
 
 
 def test_min_gain_ends_growth_for_good():
@@ -84,9 +84,9 @@ def test_min_gain_ends_growth_for_good():
     )
     outcome = run.run()
     assert outcome.growth_ended_by == "the last event bought less than min_gain of 0.1"
-    at_the_end = [sample for sample in run.samples if sample.step <= run._growth.ended_step]
+    at_the_end = [sample for sample in run.samples if sample.step <= run.growth.ended_step]
     assert relative_gain(at_the_end, run.events) < 0.1 < relative_gain(run.samples, run.events)
-    assert run._growth.ended_step < run.samples[-3].step
+    assert run.growth.ended_step < run.samples[-3].step
 
 
 def test_without_min_gain_it_goes_on():
@@ -202,6 +202,6 @@ def test_a_limit_that_is_not_met_changes_nothing():
 def test_sizes_are_of_the_batch_that_is_measured_on():
     """What the limits mean does not change between two events of equal size."""
     run = trainer(the_policy=policy(initial_fraction=1.0))
-    inputs = run._fixed_batch.inputs
+    inputs = run.growth.batch.inputs
     assert training_memory_bytes(run.model, inputs) > training_memory_bytes(run.model, inputs[:2])
     assert training_flops_per_example(run.model, inputs) == training_flops_per_example(run.model, inputs[:2])

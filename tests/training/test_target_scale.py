@@ -90,8 +90,8 @@ def test_a_constant_target_divides_nothing_by_zero():
 
 def test_the_loss_is_that_of_the_outputs_in_the_users_unit():
     run, outcome = trained(TARGETS * [10.0, 0.1] + 5, epochs=1)
-    scale = run._data.target_scale
-    inputs = standardize(INPUTS[96:], run._data.normalization)
+    scale = run.metrics.data.target_scale
+    inputs = standardize(INPUTS[96:], run.metrics.data.normalization)
     with torch.no_grad():
         outputs = run.model.eval()(torch.from_numpy(inputs)).double().numpy() * scale.std + scale.mean
     expected = np.square(outputs - (TARGETS[96:] * [10.0, 0.1] + 5)).mean()
@@ -101,8 +101,8 @@ def test_the_loss_is_that_of_the_outputs_in_the_users_unit():
 
 def test_targets_are_taken_as_they_are_where_that_is_asked_for():
     run, outcome = trained(TARGETS * 3 + 1, epochs=1, standardizes_targets=False)
-    assert run._data.target_scale is None and outcome.validation.standardized_loss is None
-    assert torch.equal(run._train.targets, torch.from_numpy((TARGETS[:96] * 3 + 1).astype(np.float32)))
+    assert run.metrics.data.target_scale is None and outcome.validation.standardized_loss is None
+    assert torch.equal(run.metrics.train.targets, torch.from_numpy((TARGETS[:96] * 3 + 1).astype(np.float32)))
     assert run.samples[0].watched("train_loss") == run.samples[0].train_loss
     assert "standardized_train_loss" not in run.samples[0].to_dict()
 

@@ -5,9 +5,9 @@ import torch
 
 from autogrow.errors import TrainingDivergedError
 from autogrow.network.measuring.flops import training_flops_per_example
+from autogrow.training.ending import Signal
 from autogrow.training.evaluation import evaluate
 from autogrow.training.records import TrialFolder
-from autogrow.training.trainer import Signal
 from tests.training.runs import CPU, RESNET, data, policy, same, settings, trainer, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -60,7 +60,7 @@ def test_flops_are_those_of_the_sizes_trained_at():
 def test_samples_match_train_and_validation():
     run = trainer(the_settings=settings(sample_size=64))
     run.run()
-    measuring = run._measuring
+    measuring = run.metrics.plan
     assert len(measuring.train_indices) == len(measuring.validation_indices) == 64
     for sample in run.samples:
         assert sample.generalization_gap == pytest.approx(sample.train_score - sample.validation_score)
@@ -108,7 +108,7 @@ def test_an_event_carries_the_optimizer_state_or_drops_it(optimizer_state, kept)
             states.append(any(bool(state) for state in run.optimizer.state.values()))
         return Signal.CONTINUE
 
-    run._on_sample = look
+    run.on_sample = look
     run.run()
     assert states == [kept] * 3
 
@@ -150,6 +150,6 @@ def test_metrics_of_a_constant_network_are_those_of_guessing():
     run = trainer(the_policy=policy(initial_fraction=1.0))
     for parameter in run.model.parameters():
         parameter.data.zero_()
-    metrics = evaluate(run._data.task, run.model, run._train)
+    metrics = evaluate(run.metrics.data.task, run.model, run.metrics.train)
     assert metrics.loss == pytest.approx(math.log(4), rel=1e-5)
     assert run.device == CPU

@@ -36,9 +36,10 @@ from autogrow.report.tables import Table
 from autogrow.study.settings import SPLIT_SEED
 from autogrow.training.assembly import assemble, fresh_network
 from autogrow.training.batches import BatchOrder
+from autogrow.training.ending import Signal
 from autogrow.training.execution import autocast, channels_last
 from autogrow.training.optimizers import make_optimizer
-from autogrow.training.trainer import Signal, Trainer
+from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
 
 NUM_STEPS, QUICK_STEPS = 1000, 40
