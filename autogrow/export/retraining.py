@@ -151,15 +151,11 @@ def train_policy(
     """
     if not 0 <= seed < 2**32:
         raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}")
-    spec = model if isinstance(model, ModelSpec) else None
+    held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
     scales_targets = standardizes_targets and TASKS[dataset.task].standardizes_targets
-    request = _request(spec, dataset, policy, settings, seed, train_size)
-    if scales_targets:
-        request["standardizes_targets"] = True
+    request = _request(model, dataset, policy, settings, seed, train_size, scales_targets)
     if out is not None:
         _check_folder(out, request)
-    folder = TrialFolder(out) if out is not None else None
-    held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
     train, validation = _examples(dataset, held_out, train_size)
     data = TrainingData.of(dataset, train, validation, standardizes_targets=scales_targets)
     module = fresh_network(model, dataset, seed)
@@ -173,7 +169,7 @@ def train_policy(
         settings,
         seed=seed,
         device=torch.device(device),
-        folder=folder,
+        folder=TrialFolder(out) if out is not None else None,
         on_sample=on_sample,
         interrupted=interrupted,
         execution=execution,
@@ -183,17 +179,23 @@ def train_policy(
         write_json_atomically(out / REQUEST, request)
     if on_start is not None:
         on_start(data)
-    with _discarded_if_it_diverges(out):
+    result = _trained(trainer, policy, dataset, reads_test and dataset.num_test > 0)
+    if result is None:
+        return None
+    # Saved before the test split is opened: nothing that reading it does may lose the network.
+    if out is not None:
+        _save(TrialFolder(out), model, dataset, result, request)
+    return _tested(result, dataset, out) if result.test is not None else result
+
+
+def _trained(trainer: Trainer, policy: GrowthPolicy, dataset: Dataset, reads_test: bool) -> TrainResult | None:
+    """The result of a run, whose test metrics, if there will be any, are not read yet; None if it is interrupted."""
+    with _discarded_if_it_diverges(trainer.folder.path if trainer.folder else None):
         outcome = trainer.run()
     if outcome.signal is Signal.INTERRUPT:
         return None
-    reads_test = reads_test and dataset.num_test > 0
     # Read on the device that `evaluate` and users of the saved network read it on: the CPU.
-    result = _result(trainer, outcome, module.cpu().eval(), policy, dataset, data, NOT_READ if reads_test else None)
-    # Saved before the test split is opened: nothing that reading it does may lose the network.
-    if folder is not None:
-        _save(folder, spec or ModelSpec("custom:module"), dataset, result, request)
-    return _tested(result, dataset, out) if reads_test else result
+    return _result(trainer, outcome, policy, dataset, NOT_READ if reads_test else None)
 
 
 @contextmanager
@@ -207,15 +209,10 @@ def _discarded_if_it_diverges(out: Path | None) -> Iterator[None]:
 
 
 def _result(
-    trainer: Trainer,
-    outcome: TrainingOutcome,
-    module: nn.Module,
-    policy: GrowthPolicy,
-    dataset: Dataset,
-    data: TrainingData,
-    test: Metrics | None,
+    trainer: Trainer, outcome: TrainingOutcome, policy: GrowthPolicy, dataset: Dataset, test: Metrics | None
 ) -> TrainResult:
     assert outcome.train is not None
+    module, data = trainer.network.module.cpu().eval(), trainer.metrics.data
     return TrainResult(
         module=module,
         policy=policy,
@@ -271,16 +268,17 @@ def _examples(
 
 
 def _request(
-    spec: ModelSpec | None,
+    model: ModelSpec | nn.Module,
     dataset: Dataset,
     policy: GrowthPolicy,
     settings: TrainingSettings,
     seed: int,
     train_size: int | None,
+    scales_targets: bool,
 ) -> dict[str, Any]:
     """What decides a training run; a folder is only continued by an equal one."""
     content = {
-        "model": spec.to_dict() if spec else None,
+        "model": model.to_dict() if isinstance(model, ModelSpec) else None,
         "dataset": {
             "name": resolved_dataset(dataset.name),
             "fingerprint": dataset.fingerprint,
@@ -289,6 +287,7 @@ def _request(
         "policy": policy.recipe(),
         "training": settings.model_dump(),
         "seed": seed,
+        **({"standardizes_targets": True} if scales_targets else {}),
     }
     normalized: dict[str, Any] = json.loads(json.dumps(content))
     return normalized
@@ -314,9 +313,15 @@ def discard_training(out: Path) -> None:
     TrialFolder(out).discard(ours, temporary_names(ours))
 
 
-def _save(folder: TrialFolder, spec: ModelSpec, dataset: Dataset, result: TrainResult, request: dict[str, Any]) -> None:
+def _save(
+    folder: TrialFolder,
+    model: ModelSpec | nn.Module,
+    dataset: Dataset,
+    result: TrainResult,
+    request: dict[str, Any],
+) -> None:
     config = network_config(
-        spec,
+        model if isinstance(model, ModelSpec) else ModelSpec("custom:module"),
         input_shape=dataset.input_shape,
         num_outputs=dataset.num_outputs,
         task=dataset.task,

@@ -13,7 +13,7 @@ from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.running import experiment_settings
 from autogrow.experiments.tables import results_tables
 from autogrow.models.building import ModelSpec, build_model
-from autogrow.training import trainer
+from autogrow.training import ending
 
 from . import conftest
 
@@ -114,13 +114,13 @@ def test_validation_is_kept_apart_for_all_or_for_none(watched, compare, experime
 
 class TestGoingOn:
     def interrupt_at(self, monkeypatch, times):
-        monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+        monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
         asked = iter(range(10**9))
         return lambda: next(asked) >= times
 
     def test_no_finished_run_is_repeated_and_the_table_is_the_same(self, watched, compare, tmp_path, monkeypatch):
         compare(2, "whole")
-        monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+        monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
         told = []
         for asked in (10, 9, 20, 12, 10**9):
             told.clear()

@@ -16,7 +16,7 @@ from autogrow.export.retraining import train_policy
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.training import trainer, training_data
+from autogrow.training import ending, training_data
 from autogrow.training.ending import Signal
 from autogrow.training.output_check import EXAMPLES
 
@@ -154,13 +154,13 @@ def test_the_test_split_is_opened_once_and_at_the_end(train, times_opened, tmp_p
 
 
 def test_an_interrupted_run_does_not_open_it(train, times_opened, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
     assert train(tmp_path / "network", interrupted=lambda: True) is None
     assert times_opened == []
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit(train, users_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
     model = ModelSpec(users_model).given_by_caller()
     whole = train(tmp_path / "whole", model=model)
     asked = iter([False] * 11 + [True] * 3)
@@ -173,7 +173,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(train, users_model, tmp_path, mo
 
 
 def test_only_an_equal_run_goes_on(train, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
     train(tmp_path / "network", interrupted=lambda: True)
     for change in ({"seed": 1}, {"settings": TrainingSettings(epochs=4)}, {"model": ModelSpec("mlp")}):
         with pytest.raises(RunFolderError, match="other settings"):

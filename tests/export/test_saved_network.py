@@ -16,7 +16,7 @@ from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.limits import SizeLimits
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.training import trainer
+from autogrow.training import ending
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,7 +91,7 @@ def test_its_configuration_says_what_shape_it_has(deeper):
 
 
 def test_an_interrupted_run_that_grows_deeper_goes_on(deeper, train, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "INTERRUPT_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
     whole, _ = deeper
     asked = iter([False] * 9 + [True])
     assert train(RESNET, DEEPER, tmp_path / "parts", interrupted=lambda: next(asked, False)) is None
