@@ -10,10 +10,11 @@ from autogrow.policy.presets import static_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.tasks import TASKS
 from autogrow.training.augmentation import NUM_DRAWS, Augmentation
+from autogrow.training.ending import Signal
 from autogrow.training.evaluation import evaluate
 from autogrow.training.records import TrialFolder
 from autogrow.training.token_windows import TokenWindows
-from autogrow.training.trainer import Signal, Trainer
+from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
 
 CPU = torch.device("cpu")
