@@ -1,7 +1,9 @@
 """Fixtures that every folder of tests may use."""
 
+import gc
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from sqlalchemy import event  # noqa: E402
+from sqlalchemy.engine import Engine  # noqa: E402
 
 # Where processes share the cores, how long one example took says nothing.
 settings.register_profile("shared cores", deadline=None)
@@ -25,6 +29,19 @@ from autogrow.cli.main import run  # noqa: E402
 from autogrow.data import open_dataset  # noqa: E402
 from autogrow.study.in_process_executor import InProcessExecutor  # noqa: E402
 from tests.processes import Records, Search  # noqa: E402
+
+
+@event.listens_for(Engine, "connect")
+def do_not_wait_for_the_disk(connection, record):
+    """A database of a test need not survive a power cut."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and thousands of tests are objects, too: the collector need not look through them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

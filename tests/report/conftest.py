@@ -1,13 +1,10 @@
 """Run folders made by hand: no training, no Ray, metrics that are consistent with each other."""
 
 import itertools
-import sqlite3
 from pathlib import Path
 
 import pytest
 import yaml
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.metrics.scores import SCORES
@@ -83,13 +80,6 @@ def growth_event(index, at_sample, added, widths, parameters):
         largest_output_change=1e-6,
         seconds=0.01,
     )
-
-
-@event.listens_for(Engine, "connect")
-def _do_not_wait_for_the_disk(connection, record):
-    """A database of a test need not survive a power cut."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = OFF")
 
 
 _EMPTY_DATABASES: dict[tuple, bytes] = {}
