@@ -177,9 +177,10 @@ def _sample_printer(settings: Any, score_name: str) -> Any:
 
     def show(sample: Any) -> Signal:
         nonlocal last_parameters
+        so_far = end.format(sample.step) if sample.progress is None else f"compute {sample.progress:6.1%}"
         if sample.index % 10 == 0 or sample.parameters != last_parameters:
             click.echo(
-                f"epoch {sample.epoch:6.2f} {end.format(sample.step)}  loss {sample.train_loss:.4g}  "
+                f"epoch {sample.epoch:6.2f} {so_far}  loss {sample.train_loss:.4g}  "
                 f"{score_name} {sample.train_score:.4f}  {sample.parameters:,} parameters  "
                 f"{sample.train_seconds:.1f} s",
                 err=True,

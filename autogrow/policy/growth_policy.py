@@ -127,6 +127,12 @@ class GrowthPolicy(PolicyPart):
         return self.trigger.watches_validation or (self.depth is not None and self.depth.trigger.watches_validation)
 
     @property
+    def needs_compute(self) -> bool:
+        """Whether any trigger goes by the run's compute, so that its length must be compute."""
+        of_depth = self.depth is not None and self.depth.trigger.needs_compute
+        return of_depth or (self.widens and self.trigger.needs_compute)
+
+    @property
     def num_width_events(self) -> int:
         """Events that take a group from its initial width to its maximum, if it takes part in every one."""
         return self._widths.num_events()
@@ -210,7 +216,10 @@ class GrowthPolicy(PolicyPart):
 
     def _stops(self, history: History) -> str:
         """Why growth ends without a trigger's having been asked; empty where it does not."""
-        if self.may_grow_at(history.last.step, history.num_steps):
+        progress = history.last.progress
+        if progress is None and self.may_grow_at(history.last.step, history.num_steps):
+            return ""
+        if progress is not None and progress <= self.grow_until:
             return ""
         return f"grow_until of {self.grow_until:g} of the run has passed"
 

@@ -33,7 +33,7 @@ class History:
     groups: tuple[GroupStatistics, ...]
     """The channel groups that can change, in the network's order."""
     num_steps: int
-    """Training steps of the whole run."""
+    """Training steps of the whole run; of the full-size network where its length is compute."""
     num_events: int = 0
     """Events of the network so far, by its own counter: the next one has the number after this."""
     stages: tuple[Stage, ...] = ()

@@ -47,6 +47,8 @@ class Sample(_Record):
     standardized_train_loss: float | None = None
     """The mean squared error of standardized targets, which is what is trained on; None where there are none."""
     standardized_validation_loss: float | None = None
+    progress: float | None = None
+    """Share of the run's compute that is used, where its length is compute; None where it goes by epochs."""
 
     def watched(self, metric: str) -> float:
         """A metric as policies see it: losses as they are trained on, so that no unit decides when a network grows."""
@@ -64,7 +66,7 @@ class Sample(_Record):
         return {**fields, "generalization_gap": self.generalization_gap}
 
 
-_IF_ANY = ("standardized_train_loss", "standardized_validation_loss")
+_IF_ANY = ("standardized_train_loss", "standardized_validation_loss", "progress")
 """Left out of a record where there are none."""
 SAMPLE_METRICS = {"train_loss": -1, "validation_loss": -1, "train_score": 1, "validation_score": 1}
 """The metrics a trigger may watch, with the direction that is better."""

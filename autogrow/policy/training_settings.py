@@ -7,7 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from autogrow.policy.part import PolicyPart
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
-LATER_SETTINGS = ("steps", "decays", "betas", "max_gradient_norm")
+LATER_SETTINGS = ("steps", "decays", "betas", "max_gradient_norm", "length", "warmup_steps", "decay_fraction", "decay")
 """Written only where they are other than usual."""
 WINDOWS_OF_A_LONG_TEXT = 10_000
 EPOCHS_OF_SHORT_TEXTS, EPOCHS_OF_LONG_TEXTS = 10, 2
@@ -20,17 +20,28 @@ class TrainingSettings(PolicyPart):
     epochs: int = Field(default=10, ge=1, le=100_000)
     steps: int | None = Field(default=None, ge=1, le=1_000_000_000)
     """Length of the run in training steps, in place of `epochs`; schedules span it. None goes by epochs."""
+    length: Literal["epochs", "compute"] = "epochs"
+    """What `epochs` (or `steps`) counts. epochs: passes over the training examples. compute: the training FLOPs that
+    the full-size network would use in them; a smaller one takes more steps for these. Schedules then go by compute."""
     batch_size: int = Field(default=128, ge=1, le=1_048_576)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0, le=100)
-    learning_rate_schedule: Literal["constant", "cosine", "constant_then_cosine"] = "constant_then_cosine"
+    learning_rate_schedule: Literal["constant", "cosine", "constant_then_cosine", "constant_then_decay"] = (
+        "constant_then_cosine"
+    )
     """cosine: from `learning_rate` to zero over the whole run. constant_then_cosine: constant while the network can
     still grow, and for `constant_share` of the run, then the cosine to its end (FRAGrow: Wu et al. 2024, arXiv
-    2401.03104)."""
+    2401.03104). constant_then_decay: constant, then to zero over the last `decay_fraction`, whatever grows."""
     constant_share: float = Field(default=0.75, ge=0, lt=1)
     """Share of the run, at least, for which constant_then_cosine is constant, also where nothing grows any more. A
     short fall at the end does as well as a long one, or better, for networks that never grow too (Hägele et al. 2024,
     arXiv 2405.18392; results/studies/default-policy)."""
+    warmup_steps: int = Field(default=0, ge=0, le=1_000_000)
+    """First steps over which the learning rate rises linearly, under every schedule."""
+    decay_fraction: float = Field(default=0.2, gt=0, le=1)
+    """Last share of the run over which constant_then_decay falls (MiniCPM, arXiv 2404.06395: 0.1 suffices)."""
+    decay: Literal["linear", "one_minus_sqrt"] = "linear"
+    """How constant_then_decay falls: one_minus_sqrt falls faster at first (Hägele et al. 2024, arXiv 2405.18392)."""
     weight_decay: float = Field(default=0.0, ge=0, le=10)
     decays: Literal["all", "matrices"] = "all"
     """What weight decay is for: all parameters, or those of two dimensions and more, so that biases and gains of norms

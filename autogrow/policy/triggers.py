@@ -7,9 +7,10 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
 from autogrow.errors import PolicyError
 from autogrow.former_names import FORMER_METRICS
@@ -21,6 +22,8 @@ ONE_SIDED_95 = 1.64
 """Standard errors above an estimate below which the true value lies with 95 % probability, for normal errors."""
 MOST_GROWN_INTERVALS = 500
 """Intervals of a schedule after which they grow no more: 4 ** 500 is still a floating-point number."""
+
+GOES_BY_EPOCHS = "trigger compute_shares goes by compute, but the run by epochs: set training.length to compute"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Trigger(PolicyChoice):
     @property
     def watches_validation(self) -> bool:
         """Whether the answer depends on validation metrics, so that a validation split must be kept apart."""
+        return False
+
+    @property
+    def needs_compute(self) -> bool:
+        """Whether it goes by the share of the run's compute, so that the run's length must be compute."""
         return False
 
     @abstractmethod
@@ -217,6 +225,41 @@ class Schedule(Trigger):
     def interval(self, num_events: int) -> int:
         """Samples from event number `num_events` (0: the start) to the next one."""
         return round(self.every * self.growth ** min(num_events, MOST_GROWN_INTERVALS))
+
+
+@TRIGGERS.register("compute_shares")
+class ComputeShares(Trigger):
+    """Growth at fixed shares of the training FLOPs of the run: one jump or several."""
+
+    kind: ClassVar[str] = "compute_shares"
+    summary: ClassVar[str] = "growth when so many shares of the run's training FLOPs are used, one event at each"
+    formula: ClassVar[str] = "event number i at the first measurement with used FLOPs / all FLOPs >= shares[i]"
+    source: ClassVar[str] = "one jump: Bu 2025, arXiv 2511.04981; the default's shares: own trials on bytes of text"
+
+    shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(0.075, 0.2, 0.5), min_length=1, max_length=1000
+    )
+    """Of the whole run's training FLOPs, in rising order; the run's length must be compute."""
+
+    @field_validator("shares")
+    @classmethod
+    def _rise(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if any(later <= earlier for earlier, later in pairwise(shares)):
+            raise ValueError(f"shares {list(shares)} do not rise: every event comes after the one before")
+        return shares
+
+    @property
+    def needs_compute(self) -> bool:
+        return True
+
+    def decide(self, samples: Sequence[Sample], num_events: int = 0) -> TriggerReading:
+        used = samples[-1].progress if samples else 0.0
+        if used is None:
+            raise PolicyError(GOES_BY_EPOCHS)
+        if num_events >= len(self.shares):
+            return TriggerReading(False, used, f"all {len(self.shares)} events have been")
+        share = self.shares[num_events]
+        return TriggerReading(used >= share, used, f"{used:.1%} of the run's compute used, {share:.1%} asked for")
 
 
 @TRIGGERS.register("gap")

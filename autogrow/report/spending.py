@@ -64,6 +64,8 @@ def remaining_flops(samples: Sequence[Sample], events: Sequence[GrowthEvent], ep
     for event in events:
         if event.sample == last.index and event.flops_before:  # grown right after the last sample
             per_step *= event.flops_after / event.flops_before
+    if last.progress:
+        return max(0.0, last.training_flops / last.progress - last.training_flops)
     return max(0.0, per_step * (last.step * epochs / last.epoch - last.step))
 
 

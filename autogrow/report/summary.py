@@ -269,7 +269,7 @@ def _metrics_so_far(run: RunFolder, root: int, training: Mapping[str, Any]) -> d
         "training_flops": last.training_flops,
         "parameters": last.parameters,
         "num_events": len(folder.events()),
-        "progress": last.epoch / training["epochs"],
+        "progress": last.epoch / training["epochs"] if last.progress is None else last.progress,
     }
 
 

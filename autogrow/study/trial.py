@@ -192,8 +192,9 @@ class _Reporter:
     def __call__(self, sample: Sample) -> Signal:
         # From the samples alone, so that a trial which did not begin at step 0 reports as if it had.
         self.num_parameters = sample.parameters
-        before = self.trainer.samples[-2].step if len(self.trainer.samples) > 1 else 0
-        if self._num_due(before) == self._num_due(sample.step) or sample.step == self.trainer.num_steps:
+        before = self.trainer.progress_of(self.trainer.samples[-2]) if len(self.trainer.samples) > 1 else 0.0
+        progress = self.trainer.progress_of(sample)
+        if self._num_due(before) == self._num_due(progress) or progress >= 1:
             return Signal.CONTINUE
         report = self.report_of(sample)
         try:
@@ -202,9 +203,9 @@ class _Reporter:
             self.has_ended = True
             raise
 
-    def _num_due(self, step: int) -> int:
-        """Reports that are due by `step`."""
-        return int(step * self._num_reports / self.trainer.num_steps)
+    def _num_due(self, progress: float) -> int:
+        """Reports that are due where so much of the run is done."""
+        return int(round(progress * self._num_reports, 9))
 
     def report_of(self, sample: Sample) -> TrialReport:
         assert sample.validation_loss is not None and sample.validation_score is not None, "trials hold out validation"
@@ -224,7 +225,7 @@ class _Reporter:
         )
         return TrialReport(
             metrics=metrics,
-            progress=sample.step / self.trainer.num_steps,
+            progress=self.trainer.progress_of(sample),
             may_grow=self.trainer.may_grow,
             trial_seconds=time.monotonic() - self._started,
         )

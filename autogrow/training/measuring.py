@@ -23,7 +23,7 @@ class Measuring:
     """The measuring plan of one run. Indices are drawn once, so that successive samples can be compared."""
 
     sample_every: int
-    """Steps between two samples."""
+    """Steps between two samples; of the full-size network, where the run's length is compute and none are set."""
     train_indices: Tensor
     validation_indices: Tensor | None
     _shuffled_train: Tensor
@@ -50,9 +50,6 @@ class Measuring:
     def first(self, number: int) -> Tensor:
         """So many training examples, or all where there are fewer; the same ones throughout the run."""
         return self._shuffled_train[:number]
-
-    def next_sample_step(self, step: int) -> int:
-        return (step // self.sample_every + 1) * self.sample_every
 
     def matched_train_indices(self, validation: BatchSource | None) -> Tensor:
         """As many training examples as there are validation examples; all where there is no validation."""

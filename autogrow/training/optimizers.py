@@ -74,22 +74,41 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
             group["lr"] = value
 
 
-def learning_rate_at(step: int, num_steps: int, settings: TrainingSettings, growth_ended_step: int | None) -> float:
+def learning_rate_at(
+    step: int, clock: float, num_steps: int, settings: TrainingSettings, growth_ended: float | None
+) -> float:
     """The learning rate of a step, counted from 0.
 
     cosine: Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5. constant_then_cosine: constant while the network
-    can grow, and for the share of the run that settings name; then the cosine (FRAGrow 2024).
+    can grow, and for the share of the run that settings name; then the cosine (FRAGrow 2024). constant_then_decay:
+    constant but for the last `decay_fraction` of the run, there linear, or 1 - sqrt (Hägele et al. 2024, arXiv
+    2405.18392). Each of them rises linearly over the first `warmup_steps` steps.
+
+    Args:
+        step: Steps taken, for the warm-up.
+        clock: The place in the run that the rest goes by, from 0 to `num_steps`: see `run_length`.
+        growth_ended: The place after which the network grew no more; None while it still may.
     """
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    return warm * settings.learning_rate * _share_of_rate(clock, num_steps, settings, growth_ended)
+
+
+def _share_of_rate(clock: float, num_steps: int, settings: TrainingSettings, growth_ended: float | None) -> float:
+    """What is left of the learning rate by its schedule, the warm-up aside."""
     if settings.learning_rate_schedule == "constant":
-        return settings.learning_rate
-    first = growth_ended_step
+        return 1.0
+    if settings.learning_rate_schedule == "constant_then_decay":
+        start = (1 - settings.decay_fraction) * num_steps
+        passed = min(1.0, max(0.0, (clock - start) / (num_steps - start)))
+        return 1 - math.sqrt(passed) if settings.decay == "one_minus_sqrt" else 1 - passed
+    first = growth_ended
     if settings.learning_rate_schedule == "cosine":
         first = 0
     elif first is not None:
         first = max(first, int(settings.constant_share * num_steps))
-    if first is None or step < first:
-        return settings.learning_rate
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - first) / (num_steps - first)))
+    if first is None or clock < first:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (clock - first) / (num_steps - first)))
 
 
 def schedule_before_growth(settings: TrainingSettings, growth_ended_step: int | None) -> str:

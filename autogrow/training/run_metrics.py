@@ -26,7 +26,7 @@ class RunMetrics:
     plan: Measuring
     settings: TrainingSettings
     num_steps: int
-    """Of the whole run."""
+    """Of the whole run; at full size, where its length is compute."""
     step_inputs: Tensor
     """As many training inputs as a step sees, on which memory is measured."""
     execution: Execution

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from autogrow.errors import AutogrowError, NetworkError, one_line
+from autogrow.errors import AutogrowError, NetworkError, PolicyError, one_line
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.size import latency_ms, training_memory_bytes
 from autogrow.network.shape import NetworkShape
@@ -15,6 +15,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.limits import NetworkSize
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.policy.triggers import GOES_BY_EPOCHS
 from autogrow.training.aftermath import next_observation, observe
 from autogrow.training.augmentation import Augmentation
 from autogrow.training.batches import BatchOrder
@@ -23,9 +24,10 @@ from autogrow.training.ending import InterruptPoll, Signal, TrainingOutcome
 from autogrow.training.execution import channels_last
 from autogrow.training.forks import Fork, ForkStore, start_digest
 from autogrow.training.growth import Growth
-from autogrow.training.optimizers import learning_rate_at, make_optimizer, schedule_before_growth
+from autogrow.training.optimizers import make_optimizer, schedule_before_growth
 from autogrow.training.output_check import check_outputs
 from autogrow.training.records import TrialFolder
+from autogrow.training.run_length import RunLength, whole
 from autogrow.training.run_metrics import RunMetrics
 from autogrow.training.run_state import RunState
 from autogrow.training.size_fitting import FittingSizes
@@ -80,7 +82,6 @@ class Trainer:
         check_outputs(self.model, data, train, is_fresh=False)
         self._order = BatchOrder(len(train), settings.batch_size, seed, device)
         self.metrics = RunMetrics.of_run(data, settings, train, self._order, seed, execution)
-        self.num_steps = self.metrics.num_steps
         augmentation = Augmentation.wanted(settings, data.augmentation)
         self.steps = Steps(
             data.task, train, self._order, augmentation, self._learning_rate, execution, settings.max_gradient_norm
@@ -97,14 +98,22 @@ class Trainer:
             self.network,
             policy,
             batch,
-            num_steps=self.num_steps,
+            num_steps=self.metrics.num_steps,
             seed=self._seed,
             batch_size=num_examples,
             train_step=self.steps.take_on_fork,
             fitting=fitting,
         )
-        self.full_training_flops = max(self.growth.training_flops * num_examples * self.num_steps, 1.0)
-        """Training FLOPs of the whole run if the network had its full width throughout: the unit of compute.
+        self.length = RunLength(
+            self.settings,
+            self.metrics.num_steps,
+            whole(self.growth.training_flops * num_examples),
+            self.metrics.plan.sample_every,
+        )
+        if policy.needs_compute and not self.length.goes_by_compute:
+            raise PolicyError(GOES_BY_EPOCHS)
+        self.full_training_flops = max(float(self.length.full_flops), 1.0)
+        """Training FLOPs of the whole run if the network had its full size throughout: the unit of compute.
         Of a network whose FLOPs cannot be counted there are none, and its compute is 0."""
         self.growth.start_small()
         self.optimizer = self._make_optimizer()
@@ -112,7 +121,9 @@ class Trainer:
         self.start_name = self._digest_of_start() if self._forks is not None else ""
         """A name of all that the run's start depends on, where it may start from a fork."""
         self._step = 0
-        self._train_seconds, self._flops = 0.0, 0.0
+        self._train_seconds, self._flops = 0.0, 0
+        self._counted_step = 0
+        """The step up to which `_flops` are counted."""
         self._next_checkpoint = 0.0
 
     def run(self) -> TrainingOutcome:
@@ -135,6 +146,15 @@ class Trainer:
     def holds_out_validation(self) -> bool:
         """Whether there are validation examples that training does not see."""
         return self.metrics.validation is not None
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run; where its length is compute, if the network keeps its present size."""
+        return self.length.num_steps(self._step, self._flops_at(self._step), self._step_flops)
+
+    def progress_of(self, sample: Sample) -> float:
+        """The share of the run that is behind it at one of its samples: of its compute, or of its steps."""
+        return sample.step / self.metrics.num_steps if sample.progress is None else sample.progress
 
     @property
     def may_grow(self) -> bool:
@@ -162,7 +182,8 @@ class Trainer:
 
     def _loop(self) -> Signal:
         while self._step < self.num_steps:
-            end = min(self.metrics.plan.next_sample_step(self._step), self.num_steps)
+            due = self.length.next_sample_step(self._step, self._flops, self._step_flops)
+            end = min(due, self.num_steps)
             observed = next_observation(self.events, self._step)
             self._train_until(end if observed is None else min(end, observed))
             if self._step == observed:
@@ -189,17 +210,25 @@ class Trainer:
         self._synchronize()
         started = time.perf_counter()
         self.model.train()
-        first = self._step
         while self._step < end and not self._interrupt.is_interrupted:
             self.steps.take(self.network, self.optimizer, self._step)
             self._step += 1
             self._interrupt.ask()
         self._synchronize()
         self._train_seconds += time.perf_counter() - started
-        self._flops += self.growth.step_flops * self._order.batch_size * (self._step - first)
+        self._flops, self._counted_step = self._flops_at(self._step), self._step
+
+    def _flops_at(self, step: int) -> int:
+        """Training FLOPs up to a step that the network takes at its present size."""
+        return self._flops + self._step_flops * (step - self._counted_step)
+
+    @property
+    def _step_flops(self) -> int:
+        """Training FLOPs of a step at present."""
+        return whole(self.growth.step_flops * self._order.batch_size)
 
     def _learning_rate(self, step: int) -> float:
-        return learning_rate_at(min(step, self.num_steps), self.num_steps, self.settings, self.growth.ended_step)
+        return self.length.learning_rate(step, self._flops_at(step), self.samples, self.growth.ended_step)
 
     def _sample(self) -> None:
         self.network.attach(self.optimizer).hold()
@@ -213,11 +242,12 @@ class Trainer:
             train_score=train.score,
             validation_score=validation.score if validation else None,
             train_seconds=self._train_seconds,
-            training_flops=self._flops,
+            training_flops=float(self._flops),
             parameters=self.network.num_parameters,
             learning_rate=self._learning_rate(self._step),
             standardized_train_loss=train.standardized_loss,
             standardized_validation_loss=validation.standardized_loss if validation else None,
+            progress=self.length.progress(self._flops),
         )
         self.samples.append(sample)
         if self.folder:
@@ -232,7 +262,7 @@ class Trainer:
         if event is None:
             return
         self._train_seconds += event.seconds
-        self._flops += event.selection_flops
+        self._flops += whole(event.selection_flops)
         self.events.append(event)
         if self.folder:
             self.folder.rewrite_events(self.events)
@@ -256,7 +286,7 @@ class Trainer:
             train=train,
             validation=validation,
             train_seconds=self._train_seconds,
-            training_flops=self._flops,
+            training_flops=float(self._flops),
             parameters=self.network.num_parameters,
             num_events=len(self.events),
             shape=self.shape,
@@ -333,7 +363,8 @@ class Trainer:
         """Go on from where a run was, whichever run; what its policy had decided is left out."""
         self.optimizer = state.give_to(self.network, self.optimizer, self._make_optimizer)
         self.samples, self.events = state.samples, state.events
-        self._step, self._train_seconds, self._flops = state.step, state.train_seconds, state.training_flops
+        self._step, self._train_seconds, self._flops = state.step, state.train_seconds, whole(state.training_flops)
+        self._counted_step = state.step
         self.growth.recount(self.optimizer)
         state.set_random_numbers(self.device)
 

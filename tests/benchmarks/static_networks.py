@@ -57,7 +57,7 @@ def train_network(
     num_steps = order.steps_per_epoch * settings.epochs
     model.train()
     for step in range(num_steps):
-        set_learning_rate(optimizer, learning_rate_at(step, num_steps, settings, growth_ended_step=0))
+        set_learning_rate(optimizer, learning_rate_at(step, step, num_steps, settings, growth_ended=0))
         inputs, targets = train.batch(order.indices(step))
         optimizer.zero_grad(set_to_none=True)
         data.task.loss(model(inputs), targets).backward()

@@ -12,6 +12,7 @@ def sample(index: int, **metrics: float) -> Sample:
         "train_seconds": 0.0,
         "training_flops": 0.0,
         "learning_rate": 1e-3,
+        "progress": min(1.0, (index + 1) / 100),
         **metrics,
     }
     return Sample(index=index, step=index + 1, epoch=0.0, parameters=1, **values)

@@ -30,7 +30,7 @@ WITHOUT_FORMULA = {"all", "random", "none", "old"}
 
 
 def altered(part):
-    """The part with every number and flag changed to another value that is allowed."""
+    """The part with every number, flag and list changed to another value that is allowed."""
     changes = {}
     for field, value in part:
         if isinstance(value, bool):
@@ -39,6 +39,8 @@ def altered(part):
             changes[field] = value + 1
         elif isinstance(value, float):
             changes[field] = value / 2 if value < 1 else value
+        elif isinstance(value, tuple):
+            changes[field] = value[:-1]
     return type(part).model_validate({**{field: value for field, value in part}, **changes})
 
 

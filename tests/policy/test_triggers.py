@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from autogrow.errors import PolicyError
-from autogrow.policy.triggers import TRIGGERS, Gap, Plateau, Schedule, Slope, parse_trigger
+from autogrow.policy.triggers import TRIGGERS, ComputeShares, Gap, Plateau, Schedule, Slope, parse_trigger
 from tests.policy.samples import sample, samples
 
 
@@ -51,10 +51,32 @@ class TestEveryTrigger:
 
 
 @pytest.mark.parametrize("metric", ["train_loss", "train_score", "validation_loss", "validation_score"])
-@pytest.mark.parametrize("kind", [kind for kind in TRIGGERS if kind != "schedule"])
+@pytest.mark.parametrize("kind", [kind for kind in TRIGGERS if kind not in ("schedule", "compute_shares")])
 def test_says_that_it_watches_validation(kind, metric):
     expected = kind == "gap" or metric.startswith("validation")
     assert TRIGGERS[kind](metric=metric).watches_validation == expected
+
+
+def test_shares_of_compute_are_reached_one_by_one():
+    trigger = ComputeShares(shares=(0.075, 0.2, 0.5))
+    run = [sample(n, progress=(n + 1) / 40) for n in range(40)]
+    grown = []
+    for number in range(1, 41):
+        if trigger.decide(run[:number], len(grown)).grow:
+            grown.append(run[number - 1].progress)
+    assert grown == pytest.approx([0.075, 0.2, 0.5])
+    verdict = trigger.decide(run, 1)
+    assert verdict.grow and verdict.reason == "100.0% of the run's compute used, 20.0% asked for"
+    assert trigger.decide(run, 3).reason == "all 3 events have been"
+
+
+def test_shares_of_compute_ask_for_a_run_that_goes_by_it():
+    with pytest.raises(PolicyError, match="set training.length to compute"):
+        ComputeShares().decide([sample(0, progress=None)])
+    with pytest.raises(PolicyError, match="do not rise: every event comes after the one before"):
+        ComputeShares(shares=(0.2, 0.2))
+    with pytest.raises(PolicyError, match="shares"):
+        ComputeShares(shares=(0.5, 1.0))
 
 
 def test_a_schedule_watches_nothing():

@@ -31,11 +31,14 @@ def quick(part):
 
 def train(tmp_path, network, **fields):
     """A run of six samples that grows after every second unless the policy says otherwise."""
+    length = "compute" if fields.get("trigger", {}).get("kind") == "compute_shares" else "epochs"
     soon = {"kind": "schedule", "every": 2}
     the_policy = GrowthPolicy.from_dict({"initial_fraction": 0.25, "chunk_fraction": 0.25, "trigger": soon, **fields})
-    run = trainer(the_policy=the_policy, the_settings=settings(epochs=1), folder=TrialFolder(tmp_path), **network)
+    run = trainer(
+        the_policy=the_policy, the_settings=settings(epochs=1, length=length), folder=TrialFolder(tmp_path), **network
+    )
     outcome = run.run()
-    assert outcome.steps == 6 and outcome.validation is not None
+    assert (outcome.steps == 6) == (length == "epochs") and outcome.validation is not None
     check_records(run, tmp_path)
     return run
 

@@ -51,7 +51,7 @@ def plain_losses(run, model, the_settings):
         optimizer = torch.optim.Adam(model.parameters(), foreach=False, fused=False)
     losses = []
     for step in range(run.num_steps):
-        optimizer.param_groups[0]["lr"] = learning_rate_at(step, run.num_steps, the_settings, 0)
+        optimizer.param_groups[0]["lr"] = learning_rate_at(step, step, run.num_steps, the_settings, 0)
         batch = run.steps.batch(step)[0]
         optimizer.zero_grad()
         loss = F.cross_entropy(model(inputs[batch]), targets[batch])
