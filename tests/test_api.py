@@ -6,6 +6,7 @@ import pytest
 import autogrow
 import autogrow.api
 from autogrow.errors import NetworkError, PolicyError, RunFolderError, UsageError
+from autogrow.policy.execution import Execution
 from autogrow.policy.limits import SizeLimits
 from autogrow.search_plans import plan_new_search, plan_resumed_search
 from autogrow.study.run_folder import RunFolder
@@ -275,7 +276,9 @@ class TestArgumentsOfASearch:
     def planned(self, monkeypatch, tmp_path):
         """Searches are planned and not run; gives the settings."""
         plans = []
-        monkeypatch.setattr(autogrow.api, "run_search", lambda plan, folder, **more: plans.append(plan) or RESULT)
+        monkeypatch.setattr(
+            "autogrow.api.studies.run_search", lambda plan, folder, **more: plans.append(plan) or RESULT
+        )
         monkeypatch.chdir(tmp_path)
 
         def search(*data, **arguments):
@@ -298,14 +301,38 @@ class TestArgumentsOfASearch:
         settings = planned("digits", limits=SizeLimits(max_parameters=9, max_flops=1e9), max_params=50_000)
         assert (settings.limits.max_parameters, settings.limits.max_flops) == (50_000, 1e9)
 
-    def test_every_option_of_the_command_is_an_argument(self):
+    @pytest.mark.parametrize("name", ["search", "train", "compare"])
+    def test_every_option_of_the_command_is_an_argument(self, name):
+        """But what is for the terminal, a file's path in place of a record, and threads, which are the process's."""
         import inspect
 
-        from autogrow.cli.search import search as command
+        from autogrow.cli.main import cli
 
-        elsewhere = {"model_options", "memory_per_trial_bytes", "dry_run", "as_json", "quiet"}
-        options = {parameter.name for parameter in command.params} - elsewhere
-        assert options <= set(inspect.signature(autogrow.search).parameters)
+        elsewhere = {"model_options", "memory_per_trial_bytes", "dry_run", "as_json", "quiet", "policy_file", "threads"}
+        elsewhere |= {"context", "tokenizer"}  # part of the name of a text
+        options = {parameter.name for parameter in cli.commands[name].params} - elsewhere
+        assert options <= set(inspect.signature(getattr(autogrow, name)).parameters)
+
+    @pytest.mark.parametrize(("name", "called"), [("train", "train_policy"), ("compare", "compare_policy")])
+    def test_train_and_compare_take_limits_precision_and_compilation_by_the_options_names(
+        self, name, called, monkeypatch, tmp_path
+    ):
+        given = []
+        monkeypatch.setattr(f"autogrow.api.networks.{called}", lambda *values, **more: given.append((values, more)))
+        policy = autogrow.GrowthPolicy.from_dict({"limits": {"max_parameters": 9000}})
+        execution = Execution(cuda_graphs=False, precision="bfloat16")
+        getattr(autogrow, name)(
+            "mlp", "digits", policy, precision="float32", compile=True, max_params=10_000, max_memory="1M",
+            execution=execution, data_dir=tmp_path,
+        )  # fmt: skip
+        ((values, more),) = given
+        used = (values[2], more["execution"]) if name == "train" else (values[0].policy, values[0].execution)
+        assert used[0].limits == SizeLimits(max_parameters=9000, max_memory_bytes=2**20)
+        assert used[1] == Execution(cuda_graphs=False, precision="float32", compile=True)
+        for wrong in ({"precision": "float16"}, {"max_params": 0}, {"max_memory": "much"}):
+            with pytest.raises((UsageError, PolicyError), match="16|parameters|much") as raised:
+                getattr(autogrow, name)("mlp", "digits", policy, data_dir=tmp_path, **wrong)
+            assert "\n" not in str(raised.value)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -23,6 +23,7 @@ from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.report.html import html_report
 from autogrow.report.summary import summarize
+from autogrow.search_plans import plan_resumed_search
 from autogrow.study import planning
 from autogrow.study.finding_runs import find_run
 from autogrow.study.packing import Packing
@@ -189,8 +190,8 @@ class TestCode:
         summarize(run), html_report(run), export_policy(run), read_warm_start(["run", str(policy)], {})
         refused = [
             lambda: api.search(name="run", resume=True),
-            lambda: api.plan_resumed_search(run),
-            lambda: api.plan_resumed_search(run, gpus_per_trial="auto"),
+            lambda: plan_resumed_search(run),
+            lambda: plan_resumed_search(run, gpus_per_trial="auto"),
             lambda: confirm_policies(run, top=1, num_seeds=1),
             lambda: package.load(saved),
             lambda: package.evaluate(saved, "digits"),
@@ -277,7 +278,7 @@ class TestClusters:
 
     def test_it_goes_on_here_where_that_is_said(self, workplace):
         run = hostile_run(workplace, address="127.0.0.1:1")
-        assert api.plan_resumed_search(RunFolder(run), address="local").settings.address is None
+        assert plan_resumed_search(RunFolder(run), address="local").settings.address is None
 
 
 @cache

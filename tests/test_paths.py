@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import autogrow as package
-from autogrow import api
 from autogrow.errors import UsageError
 from autogrow.paths import is_npz_name, is_url, resolved, resolved_place
 from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.search_plans import plan_new_search
 from autogrow.study.search_space import find_space
 
 
@@ -152,7 +152,7 @@ def test_every_argument_of_every_command_follows_it(at_home, autogrow, tmp_path)
 
 
 def test_and_so_do_those_of_python(at_home, tmp_path):
-    plan = api.plan_new_search("~/d.npz", space="~/space.yaml", data_dir="~/data")
+    plan = plan_new_search("~/d.npz", space="~/space.yaml", data_dir="~/data")
     assert plan.settings.dataset == str(at_home / "d.npz")
     package.train("mlp", "~/d.npz", "~/policy.yaml", epochs=1, out="~/model")
     package.load("~/model")

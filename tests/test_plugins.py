@@ -4,6 +4,7 @@
 would, without one: its modules and its ``.dist-info`` are put into a folder of the import path.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -110,6 +111,30 @@ def test_lists_say_which_package_an_entry_is_from(site, autogrow, kind):
     entries = out[out.index(f"\n{kind}:") :] if kind != "triggers" else out
     line = next(line for line in entries.splitlines() if line.startswith(f"  {EXTENSIONS[kind][1]} "))
     assert line.endswith(f"[{FROM}]") and len(line.split()) > 4
+
+
+def test_data_sets_of_packages_are_listed_with_ours(site, autogrow, tmp_path):
+    code, out, err = autogrow("data", "list", "--data-dir", str(tmp_path))
+    assert code == 0 and err == ""
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert lines["ramps"] == f"{'ramps':14} there    Sums of three numbers (made up).  [{FROM}]"
+    assert "10 train" not in lines["ramps"] and " train " in lines["digits"]
+    code, out, _ = autogrow("data", "list", "--data-dir", str(tmp_path), "--json")
+    (listing,) = (each for each in json.loads(out) if each["package"])
+    assert (listing["name"], listing["package"], listing["num_train"]) == ("ramps", FROM, None)
+
+
+def test_data_sets_of_a_broken_package_are_left_out_of_the_list(broken, autogrow, tmp_path, site, caplog):
+    points = {"autogrow.datasets": {"unread": "broken_example:unread"}}
+    install({"name": "unread-example", "version": "2", "entry-points": points}, [], site)
+    sys.path.append(str(site / "unread"))
+    try:
+        code, out, _ = autogrow("data", "list", "--data-dir", str(tmp_path))
+    finally:
+        sys.path.remove(str(site / "unread"))
+    assert code == 0 and "ramps" in out and "unread" not in out
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "unread-example 2" in said and "\n" not in said
 
 
 def test_a_data_set_is_read_once_and_again_when_its_function_has_changed(site, tmp_path):

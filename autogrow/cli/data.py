@@ -2,11 +2,15 @@
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from autogrow.cli.groups import Commands, help_alone
 from autogrow.cli.options import data_dir_option, json_option
+
+if TYPE_CHECKING:
+    from autogrow.data import DatasetListing
 
 
 @click.group(cls=Commands)
@@ -20,7 +24,7 @@ def data(ctx: click.Context) -> None:
 @data_dir_option
 @json_option
 def list_data(data_dir: str | None, as_json: bool) -> None:
-    """Show the built-in data sets and where their files are looked for."""
+    """Show the data sets that have a name: autogrow's own, and those of installed packages."""
     from autogrow.data import list_datasets
     from autogrow.inputs import resolve_data_dir
 
@@ -29,11 +33,17 @@ def list_data(data_dir: str | None, as_json: bool) -> None:
         click.echo(json.dumps([asdict(listing) for listing in listings], default=str))
         return
     for listing in listings:
-        shape = " x ".join(map(str, listing.input_shape))
-        state = "there" if listing.present else "missing"
-        click.echo(f"{listing.name:14} {state:8} {listing.task:15} {shape:12} {listing.num_train:>6} train "
-                   f"{listing.num_test:>6} test  {listing.title}")  # fmt: skip
+        click.echo(_line(listing))
     click.echo("or the path of a .npz file with x_train, y_train and, if there is one, x_test, y_test; or of a text")
+
+
+def _line(listing: "DatasetListing") -> str:
+    start = f"{listing.name:14} {'there' if listing.present else 'missing':8}"
+    if listing.package is not None:
+        return f"{start} {listing.title}  [{listing.package}]"
+    shape = " x ".join(map(str, listing.input_shape or ()))
+    counts = f"{listing.num_train:>6} train {listing.num_test:>6} test"
+    return f"{start} {listing.task:15} {shape:12} {counts}  {listing.title}"
 
 
 @data.command()

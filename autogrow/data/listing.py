@@ -1,9 +1,11 @@
 """What is there: every built-in dataset, whether its files are present, and where they are or should be."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from autogrow.data.catalogue import ENTRIES, CifarFiles, DatasetEntry, IdxFiles
+from autogrow.data.catalogue import ENTRIES, PACKAGED, CifarFiles, DatasetEntry, IdxFiles
 from autogrow.data.locations import checked_data_dir
 from autogrow.data.opening import find_source
 from autogrow.errors import DataError
@@ -15,21 +17,43 @@ class DatasetListing:
 
     name: str
     title: str
-    task: str
-    input_shape: tuple[int, ...]
-    num_outputs: int
-    num_train: int
-    num_test: int
+    task: str | None
+    """None, as for all that follows, where a package's function would have to be called to know."""
+    input_shape: tuple[int, ...] | None
+    num_outputs: int | None
+    num_train: int | None
+    num_test: int | None
     present: bool
     """Whether `open_dataset` would find its files; their contents are not verified here."""
     files: tuple[Path, ...]
     """Where the files are or, if they are not present, should be put. Empty where none are needed."""
+    package: str | None = None
+    """The installed package, with its version, that it is from; None for autogrow's own."""
 
 
 def list_datasets(data_dir: Path | None = None) -> tuple[DatasetListing, ...]:
-    """All built-in datasets, in the order of the catalogue. Opens and decodes nothing."""
+    """All built-in datasets, in the order of the catalogue, and those of installed packages. Decodes nothing.
+
+    One of a package that cannot be imported is left out with a warning.
+    """
     folder = checked_data_dir(data_dir)
-    return tuple(_listing(name, entry, folder) for name, entry in ENTRIES.items())
+    ours = [_listing(name, entry, folder) for name, entry in ENTRIES.items()]
+    return (*ours, *(_listing_of_packaged(name, load) for name, load in PACKAGED.items()))
+
+
+def _listing_of_packaged(name: str, load: Callable[[Path], Any]) -> DatasetListing:
+    return DatasetListing(
+        name=name,
+        title=((load.__doc__ or "").strip().splitlines() or [""])[0],
+        task=None,
+        input_shape=None,
+        num_outputs=None,
+        num_train=None,
+        num_test=None,
+        present=True,
+        files=(),
+        package=PACKAGED.origin(name),
+    )
 
 
 def _listing(name: str, entry: DatasetEntry, data_dir: Path) -> DatasetListing:

@@ -69,7 +69,8 @@ class Driver:
         self._save_best_policy()  # a driver may have died just before it did
         if not self._work_left():
             return
-        self._monitor.phase("starting Ray")
+        if self._executor.preparation is not None:
+            self._monitor.phase(self._executor.preparation)
         self._executor.run(self)
 
     def stopping(self) -> bool:

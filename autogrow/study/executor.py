@@ -60,6 +60,9 @@ class TrialSource(Protocol):
 class Executor(Protocol):
     """Runs the trials of a search."""
 
+    preparation: str | None
+    """What it does before the first trial, in words: "starting Ray". None where that takes no time."""
+
     def run(self, source: TrialSource) -> None:
         """Run trials until `source` has no more, or is stopping and those that run have saved themselves.
 

@@ -13,6 +13,8 @@ from autogrow.training.ending import Signal
 class InProcessExecutor:
     """An `Executor` with one slot."""
 
+    preparation: str | None = None
+
     def run(self, source: TrialSource) -> None:
         """Run trials until `source` has no more or is stopping. Raises what `source` raises."""
         source.cluster_started(1)

@@ -12,7 +12,7 @@ class SearchMonitor:
     """Called from the driver's thread; must return quickly."""
 
     def phase(self, what: str) -> None:
-        """Something begins that takes seconds, in which no trial runs: "starting Ray"."""
+        """Something begins that takes seconds, in which no trial runs: "reading data", "starting Ray"."""
 
     def search_started(self, num_trials: int, num_done: int, slots: int, seconds_left: Callable[[], float]) -> None:
         """The cluster is up: `num_done` of `num_trials` have ended already, `slots` can run at a time.

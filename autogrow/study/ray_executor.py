@@ -60,6 +60,8 @@ class RayExecutor:
         trial_timeout_seconds: After which a trial without a sign of life fails; 0: never.
     """
 
+    preparation: str | None = "starting Ray"
+
     def __init__(self, resources: Resources, trial_timeout_seconds: float) -> None:
         self._resources = resources
         self._trial_timeout_seconds = trial_timeout_seconds

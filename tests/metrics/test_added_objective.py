@@ -17,6 +17,7 @@ from autogrow.report.tables import best_and_controls, objectives_table
 from autogrow.report.terminal import render
 from autogrow.search_plans import plan_new_search
 from autogrow.study.in_process_executor import InProcessExecutor
+from autogrow.study.monitor import SearchMonitor
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import run_search
 from tests.report.conftest import MadeRun
@@ -102,13 +103,23 @@ def test_without_its_entry_a_run_says_what_is_missing(run, monkeypatch):
         summarize(run.folder)
 
 
+class Phases(SearchMonitor):
+    def __init__(self):
+        self.begun = []
+
+    def phase(self, what):
+        self.begun.append(what)
+
+
 @pytest.mark.usefixtures("overfitting", "one_thread")
 def test_it_is_searched_for_and_the_best_by_it_confirmed(data_dir, tmp_path):
     options = {"model": "mlp", "model_options": {"hidden": (16,)}, "train_size": 60, "epochs": 2}
     plan = plan_new_search("digits", data_dir=data_dir, trials=5, objectives="overfitting,score", **options)
     assert plan.settings.objectives == ("overfitting", "accuracy")
     run = RunFolder(tmp_path / "run")
-    run_search(plan, run, resume=False, executor=InProcessExecutor())
+    phases = Phases()
+    run_search(plan, run, resume=False, executor=InProcessExecutor(), monitor=phases)
+    assert "starting Ray" not in phases.begun
     rows = summarize(run).trials
     assert all(plan.objectives[0].value(row.metrics) is not None for row in rows if row.has_finished)
     best = min((row for row in rows if row.has_finished and row.role != "static"), key=overfitting_of)
