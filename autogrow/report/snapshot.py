@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial
 from autogrow.metrics.objectives import Objective
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings
-from autogrow.study.study_database import StudyDatabase, is_surplus
+from autogrow.study.study_database import StudyDatabase
+from autogrow.study.trial_record import is_surplus
 
 
 @dataclass(frozen=True)

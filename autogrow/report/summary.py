@@ -28,8 +28,7 @@ from autogrow.report.verdict import Verdict, judge
 from autogrow.study.choosing import best_trial, is_feasible, measured_preferences, pareto_front
 from autogrow.study.constraints import constraints_of
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.study_database import superseded
-from autogrow.study.trial_record import TrialRecord
+from autogrow.study.trial_record import TrialRecord, superseded
 from autogrow.tasks import TASKS
 
 FORMAT = "autogrow-report/2"

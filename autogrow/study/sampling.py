@@ -34,8 +34,17 @@ from autogrow.study.constraints import (
 )
 from autogrow.study.search_space import SEARCHABLE_TRAINING, SearchSpace
 from autogrow.study.settings import SearchSettings
-from autogrow.study.study_database import StudyDatabase, goes_on, is_surplus, root_of
-from autogrow.study.trial_record import INTERRUPTED, SEARCHED, Attributes, TrialRecord, proposed
+from autogrow.study.study_database import StudyDatabase
+from autogrow.study.trial_record import (
+    INTERRUPTED,
+    SEARCHED,
+    Attributes,
+    TrialRecord,
+    goes_on,
+    is_surplus,
+    proposed,
+    root_of,
+)
 
 STARTUP_SHARE = 4
 """A quarter of the trials, at most 10, are random before a sampler models anything."""

@@ -21,9 +21,9 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.session_folder import remove_abandoned
 from autogrow.study.settings import SearchSettings, experiment_digest, versions
-from autogrow.study.study_database import Queued, StudyDatabase, goes_on, is_surplus, superseded
+from autogrow.study.study_database import Queued, StudyDatabase
 from autogrow.study.study_location import SharedStudy, StudyLocation, without_password
-from autogrow.study.trial_record import SEARCHED, TrialRecord
+from autogrow.study.trial_record import SEARCHED, TrialRecord, goes_on, is_surplus, superseded
 from autogrow.study.warm_start import TRANSFERRED
 
 LEAST_FREE_BYTES = 16 * 2**20

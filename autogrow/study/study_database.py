@@ -7,8 +7,7 @@ which names the first of its line, its root; folders and budgets count roots.
 
 import math
 import os
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from autogrow.files import atomic_target
 from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.constraints import all_attributes, complete_constraints
+from autogrow.study.new_study import EXPERIMENT, create_study, join_study
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_location import (
     WRITING_ERRORS,
@@ -40,16 +40,17 @@ from autogrow.study.trial_record import (
     Attributes,
     TrialRecord,
     attributes_of,
+    goes_on,
+    is_root,
+    is_surplus,
     queued,
     resumed,
+    root_of,
+    superseded,
 )
 from autogrow.study.trial_result import CompleteTrial, EndedTrial, FailedTrial, StoppedTrial, read_trial_result
 
-EXPERIMENT = "experiment"
 SAMPLER_STATE = "sampler"
-JOIN_WAIT_SECONDS = 10.0
-"""How long to wait for the driver that is making a shared study; one that died meanwhile leaves it to the next."""
-JOIN_POLL_SECONDS = 0.2
 MEMORY = "memory"
 """The constraint that a trial breaks for which memory was too small."""
 _STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -120,7 +121,7 @@ class StudyDatabase:
         """
         with readable_errors(location):
             if isinstance(location, SharedStudy):
-                study = _join(location, objectives, experiment)
+                study = join_study(location, objectives, experiment)
             else:
                 if location.exists() and not os.access(location, os.W_OK):
                     raise RunFolderError(
@@ -130,7 +131,7 @@ class StudyDatabase:
                     # Beside its place, so that whoever looks meanwhile finds no database rather than half of one: two
                     # processes that make its tables at a time break each other, and a kill leaves nothing.
                     with atomic_target(location) as temporary:
-                        _create_study(temporary, study_name(location), objectives)
+                        create_study(temporary, study_name(location), objectives)
                 study = find_study(location, open_storage(location))
             database = cls(study, objectives, location, driver, limited)
             present = {(record.role, record.origin) for record in map(TrialRecord, database.trials())}
@@ -368,29 +369,6 @@ class StudyDatabase:
         return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
 
 
-def root_of(trial: FrozenTrial) -> int:
-    """The number of the first trial of this one's line."""
-    return TrialRecord(trial).root
-
-
-def is_root(trial: FrozenTrial) -> bool:
-    return TrialRecord(trial).is_root
-
-
-def goes_on(trial: FrozenTrial) -> bool:
-    """Whether the trial goes on with one that was interrupted."""
-    return TrialRecord(trial).goes_on
-
-
-def is_surplus(trial: FrozenTrial) -> bool:
-    return TrialRecord(trial).is_surplus
-
-
-def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
-    """The numbers of trials that were interrupted and live on as another one."""
-    return {number for trial in trials if (number := TrialRecord(trial).resume_of) is not None}
-
-
 def _problem(objective: Objective, measured: Mapping[str, float]) -> str | None:
     """Why a trial has no value of an objective, in words; None where it has."""
     value = objective.value(measured)
@@ -408,40 +386,3 @@ def _constraints(result: EndedTrial) -> Mapping[str, float] | None:
     if result.infeasible is None:
         return None
     return {MEMORY: 1 + math.log10(max(1, result.infeasible.parameters or 1))}  # the larger, the further from feasible
-
-
-def _create_study(path: Path, name: str, objectives: tuple[Objective, ...]) -> None:
-    storage = open_storage(path)
-    directions = [objective.direction for objective in objectives]
-    study = optuna.create_study(study_name=name, storage=storage, directions=directions)
-    study.set_metric_names([objective.name for objective in objectives])
-    storage.engine.dispose()
-
-
-def _join(location: SharedStudy, objectives: tuple[Objective, ...], experiment: str) -> optuna.Study:
-    """The shared study, which the first driver to come makes and the others wait for."""
-    storage = open_storage(location)
-    directions = [objective.direction for objective in objectives]
-    try:
-        study = optuna.create_study(study_name=location.name, storage=storage, directions=directions)
-    except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(study_name=location.name, storage=storage)
-    else:
-        study.set_metric_names([objective.name for objective in objectives])
-        return study
-    deadline = time.monotonic() + JOIN_WAIT_SECONDS
-    while EXPERIMENT not in study.user_attrs and time.monotonic() < deadline:
-        time.sleep(JOIN_POLL_SECONDS)
-    is_ours = EXPERIMENT in study.user_attrs or all("role" in trial.user_attrs for trial in study.get_trials())
-    if not is_ours:
-        raise RunFolderError(f"{location} was not made by autogrow: choose another --name")
-    if study.user_attrs.get(EXPERIMENT, experiment) != experiment or study.directions != _directions(objectives):
-        raise RunFolderError(
-            f"{location} belongs to a search with other settings (data, model, space, objectives, training or seed): "
-            "give the same ones, or choose another --name"
-        )
-    return study
-
-
-def _directions(objectives: tuple[Objective, ...]) -> list[optuna.study.StudyDirection]:
-    return [optuna.study.StudyDirection[objective.direction.upper()] for objective in objectives]

@@ -7,7 +7,7 @@ a thousand characters. Studies of before have ``policy``, ``training`` and ``met
 attributes, and are read as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -223,3 +223,26 @@ class TrialRecord:
         if (found := self._mapping(name)) is None:
             raise PolicyError(f"trial {self.number} has no {what} in the study: no search has written it")
         return found
+
+
+def root_of(trial: FrozenTrial) -> int:
+    """The number of the first trial of this one's line."""
+    return TrialRecord(trial).root
+
+
+def is_root(trial: FrozenTrial) -> bool:
+    return TrialRecord(trial).is_root
+
+
+def goes_on(trial: FrozenTrial) -> bool:
+    """Whether the trial goes on with one that was interrupted."""
+    return TrialRecord(trial).goes_on
+
+
+def is_surplus(trial: FrozenTrial) -> bool:
+    return TrialRecord(trial).is_surplus
+
+
+def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
+    """The numbers of trials that were interrupted and live on as another one."""
+    return {number for trial in trials if (number := TrialRecord(trial).resume_of) is not None}

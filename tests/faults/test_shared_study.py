@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from autogrow.policy.presets import CONTROLS
-from autogrow.study.study_database import SURPLUS
 from autogrow.study.study_location import without_password
+from autogrow.study.trial_record import SURPLUS
 from tests.faults.postgresql import PASSWORD, server
 from tests.processes import LONG, Records, Search, check_nothing_left, wait_until
 

@@ -192,7 +192,7 @@ class TestWhoseATrialIs:
 
 
 def test_a_study_of_somebody_else_is_left_alone(location, driver, monkeypatch):
-    monkeypatch.setattr("autogrow.study.study_database.JOIN_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("autogrow.study.new_study.JOIN_WAIT_SECONDS", 0.0)
     study = optuna.create_study(study_name="run", storage=location.url, directions=["maximize", "minimize", "minimize"])
     study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0, 3.0]))
     with pytest.raises(RunFolderError, match="was not made by autogrow: choose another --name"):
