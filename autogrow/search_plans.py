@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autogrow.data.arrays import Layout
+from autogrow.data.dataset import Dataset
 from autogrow.errors import UsageError, shortened
 from autogrow.inputs import (
     DataLike,
@@ -31,6 +32,8 @@ from autogrow.study.search_space import read_space
 from autogrow.study.settings import DEFAULT_TRIALS, SearchSettings
 from autogrow.study.warm_start import read_warm_start
 from autogrow.tasks import TASKS
+
+AUTOMATIC_SPACE = "auto"
 
 
 def settings_of_a_search() -> list[str]:
@@ -62,13 +65,18 @@ def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
     return _handed_over(plan_search(*resume_settings(folder, given.get("model"), **changes)))
 
 
+def space_for(dataset: Dataset) -> str:
+    """The name of the space that is searched where none is given: depth for text, whose networks have stages."""
+    return "default" if dataset.tokens is None else "depth"
+
+
 @refuses_unknown(settings_of_a_search)
 def plan_new_search(
     dataset: DataLike,
     model: ModelLike = "auto",
     *,
     trials: int = DEFAULT_TRIALS,
-    space: str | os.PathLike[str] | Mapping[str, Any] = "default",
+    space: str | os.PathLike[str] | Mapping[str, Any] = AUTOMATIC_SPACE,
     model_options: Mapping[str, Any] | None = None,
     objectives: str | Sequence[str] | None = None,
     training: TrainingSettings | None = None,
@@ -90,8 +98,9 @@ def plan_new_search(
     data_dir = resolve_data_dir(data_dir)
     if not isinstance(training, TrainingSettings | None):
         raise UsageError(f"training is {shortened(repr(training), 80)}: write TrainingSettings(...)")
-    content = read_space(os.fspath(space) if isinstance(space, os.PathLike) else space)
     opened = open_data(dataset, data_dir, task, layout)
+    space = space_for(opened) if space == AUTOMATIC_SPACE else space
+    content = read_space(os.fspath(space) if isinstance(space, os.PathLike) else space)
     spec = resolve_model(model, opened, model_options)
     task_of_data = TASKS[opened.task]
     wanted = task_of_data.default_objectives if objectives is None else objectives

@@ -31,7 +31,10 @@ from autogrow.urls import without_secrets
 @click.option("--model", default="auto", show_default=True, help=model_help)
 @model_option_option
 @click.option(
-    "--space", default="default", show_default=True, help="A search space: default, quick, thesis, or a .yaml file."
+    "--space",
+    default="auto",
+    show_default=True,
+    help="A search space: default, quick, thesis, depth, or a .yaml file; auto is depth for text, else default.",
 )
 @click.option("--trials", type=int, help="How many policies to try  [default: 20]")
 @click.option("--time-budget", metavar="TIME", help="Start no trial after this time, e.g. 30m or 2h; save what runs.")

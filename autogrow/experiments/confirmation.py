@@ -27,7 +27,7 @@ from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_
 from autogrow.metrics.scores import SCORES
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.presets import DEFAULT, STATIC, default_policy, static_policy
+from autogrow.policy.presets import DEFAULT, STATIC, control_policy, static_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.report import formats
 from autogrow.report.confirmed import PAIRED, RECIPE
@@ -98,7 +98,7 @@ class _Found:
             return next(each.policy for each in self.candidates if each.condition == condition)
         where = found_by(self.run, self.settings, role=DEFAULT)
         changes = {"training": self.settings.training, "found_by": where}
-        return default_policy().within(self.settings.limits).model_copy(update=changes)
+        return _default(self.settings).model_copy(update=changes)
 
     def read(self, results: Results, objective: Objective, yardstick: Yardstick) -> Confirmed:
         """The results beside what the search had read."""
@@ -221,7 +221,7 @@ def _experiment(found: _Found, named: str | None, data_dir: Path | None, device:
     return Experiment(
         dataset,
         spec,
-        default_policy().within(settings.limits),
+        _default(settings),
         settings.training,
         train_size=settings.train_size,
         device=device,
@@ -229,6 +229,11 @@ def _experiment(found: _Found, named: str | None, data_dir: Path | None, device:
         keeps_validation_apart=True,
         standardizes_targets=settings.standardizes_targets,
     )
+
+
+def _default(settings: SearchSettings) -> GrowthPolicy:
+    """The default policy of a search, under its limits."""
+    return control_policy(DEFAULT, 0, in_depth=settings.defaults_to_depth).within(settings.limits)
 
 
 def _design(found: _Found) -> Design:
@@ -240,7 +245,7 @@ def _design(found: _Found) -> Design:
         name, title = f"{TUNED}@{_digest(full, best.training)}", f"full as trial {best.number}"
         summary = f"full size from the first step, with that trial's training: {_listed(tuned)}"
         conditions.append(Condition.fixed(name, title, summary, FixedPlan(full, None, best.training)))
-    default = default_policy().within(limits)
+    default = _default(found.settings)
     conditions.append(Condition.fixed(DEFAULT, "default", "the default policy, untuned", FixedPlan(default)))
     for each in found.candidates:
         recipe = GrowthPolicy.from_dict(each.policy.recipe())

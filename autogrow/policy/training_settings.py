@@ -83,6 +83,8 @@ def text_training(num_windows: int) -> TrainingSettings:
 
     AdamW with these betas, decay of matrices alone and clipped gradients are those of GPT-3 (Brown et al. 2020, arXiv
     2005.14165, appendix B); the rate is what did best for narrow networks (width 32 to 64) of 0.002, 0.004 and 0.008.
+    The length is compute, so that networks that start shallow and ones that do not spend the same, and the rate is
+    constant till the last fifth: a rate that falls all along keeps new blocks from catching up (Bu 2025, 2511.04981).
     """
     is_small = num_windows < WINDOWS_OF_A_LONG_TEXT
     return TrainingSettings(
@@ -90,7 +92,9 @@ def text_training(num_windows: int) -> TrainingSettings:
         batch_size=TEXT_BATCH,
         optimizer="adamw",
         learning_rate=4e-3,
-        constant_share=0.8,
+        learning_rate_schedule="constant_then_decay",
+        warmup_steps=50,
+        length="compute",
         weight_decay=0.1,
         decays="matrices",
         betas=(0.9, 0.95),

@@ -233,13 +233,19 @@ class ComputeShares(Trigger):
 
     kind: ClassVar[str] = "compute_shares"
     summary: ClassVar[str] = "growth when so many shares of the run's training FLOPs are used, one event at each"
-    formula: ClassVar[str] = "event number i at the first measurement with used FLOPs / all FLOPs >= shares[i]"
+    formula: ClassVar[str] = (
+        "event number i at the first measurement with used FLOPs / all FLOPs >= shares[i], or first * ratio^i"
+    )
     source: ClassVar[str] = "one jump: Bu 2025, arXiv 2511.04981; the default's shares: own trials on bytes of text"
 
     shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         default=(0.075, 0.2, 0.5), min_length=1, max_length=1000
     )
     """Of the whole run's training FLOPs, in rising order; the run's length must be compute."""
+    first: float | None = Field(default=None, gt=0, lt=1)
+    """The first of them, in place of `shares`: each later one is `ratio` times the one before, as long as below 1."""
+    ratio: float = Field(default=2.5, gt=1, le=100)
+    """Between one share and the next, where `first` is given."""
 
     @field_validator("shares")
     @classmethod
@@ -256,10 +262,17 @@ class ComputeShares(Trigger):
         used = samples[-1].progress if samples else 0.0
         if used is None:
             raise PolicyError(GOES_BY_EPOCHS)
-        if num_events >= len(self.shares):
-            return TriggerReading(False, used, f"all {len(self.shares)} events have been")
-        share = self.shares[num_events]
+        share = self._share(num_events)
+        if share is None:
+            return TriggerReading(False, used, f"all {num_events} events have been")
         return TriggerReading(used >= share, used, f"{used:.1%} of the run's compute used, {share:.1%} asked for")
+
+    def _share(self, number: int) -> float | None:
+        """The share at which the event comes that follows `number` others; None if there is none."""
+        if self.first is None:
+            return self.shares[number] if number < len(self.shares) else None
+        share = self.first * self.ratio ** min(number, MOST_GROWN_INTERVALS)
+        return share if share < 1 else None
 
 
 @TRIGGERS.register("gap")

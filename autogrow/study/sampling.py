@@ -197,7 +197,8 @@ class Proposer:
     def _given(self, record: TrialRecord) -> tuple[GrowthPolicy, TrainingSettings]:
         base, origin = self._settings.training, str(record.origin)
         if record.role in CONTROLS:
-            return control_policy(record.role, self._expected_samples), base
+            in_depth = self._settings.defaults_to_depth
+            return control_policy(record.role, self._expected_samples, in_depth=in_depth), base
         found = GrowthPolicy.from_dict(record.needed_given_policy(), origin)
         if found.training is None:
             return found, base

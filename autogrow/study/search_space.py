@@ -52,6 +52,7 @@ from autogrow.study.searchable import (
 FORMAT = "autogrow-space/1"
 SEARCHABLE_TRAINING = (
     "learning_rate", "weight_decay", "batch_size", "optimizer", "momentum", "learning_rate_schedule", "constant_share",
+    "warmup_steps", "decay_fraction", "decay",
 )  # fmt: skip
 
 

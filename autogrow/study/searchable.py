@@ -13,8 +13,8 @@ from autogrow.study.first_points import Suggester
 
 SECTIONS = ("depth", "limits")
 """Fields of a policy that are records, so that a mapping without a kind is not meant as a range."""
-TAKEN_AS_THEY_ARE = ("stages",)
-"""Fields whose value is a list of names, and not a list of choices."""
+TAKEN_AS_THEY_ARE = ("stages", "shares")
+"""Fields whose value is a list, and not a list of choices."""
 MOST_LEVELS = 2
 """Alternatives inside alternatives: `depth` has a trigger of its own, and nothing goes deeper."""
 RELATIVE = {"initial_fraction": "max_fraction", "chunk_fraction": "max_fraction"}

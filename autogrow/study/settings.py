@@ -19,6 +19,7 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.reading.fields import MOST_BYTES, MOST_SECONDS, Count, PlainTable, Seconds
 from autogrow.tasks import TASKS
 from autogrow.tasks.registry import TaskName
+from autogrow.tasks.text import TEXT
 
 DEFAULT_TRIALS = 20
 LOCAL = "local"
@@ -105,6 +106,11 @@ class SearchSettings(PolicyPart):
     def chosen_objectives(self) -> tuple[Objective, ...]:
         """What is optimized. Raises `UsageError` for an objective that is not registered here."""
         return tuple(objective_of(name, TASKS[self.task].score) for name in self.objectives)
+
+    @property
+    def defaults_to_depth(self) -> bool:
+        """Whether the default policy beside the searched ones grows depth: on text, where the space does too."""
+        return self.task == TEXT and bool(dict(self.space.get("policy") or {}).get("depth"))
 
     @field_validator("training")
     @classmethod

@@ -13,12 +13,13 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.initializations import INITIALIZATIONS
 from autogrow.policy.layer_selection import LAYER_SELECTIONS
 from autogrow.policy.limits import SizeLimits
-from autogrow.policy.training_settings import TrainingSettings
+from autogrow.policy.presets import default_depth_policy
+from autogrow.policy.training_settings import TrainingSettings, text_training
 from autogrow.policy.triggers import TRIGGERS
 from autogrow.study.search_space import FORMAT, SearchSpace, find_space
 
 BASE = TrainingSettings(epochs=7, batch_size=32)
-SHIPPED = ("block", "default", "methods", "quick", "thesis")
+SHIPPED = ("block", "default", "depth", "methods", "quick", "thesis")
 TWO_TRIGGERS = {
     "trigger": [
         {"kind": "plateau", "window": {"low": 2, "high": 6}, "cooldown": 3},
@@ -202,12 +203,36 @@ REGISTRIES = {
     "depth.blocks.trigger": TRIGGERS,
 }
 
+GOES_BY_COMPUTE = {"compute_shares"}
+"""Triggers that need a run whose length is compute, which is no choice of a space."""
+
 
 @pytest.mark.parametrize("field", REGISTRIES)
 def test_every_registered_method_is_in_the_space_of_methods(field):
     proposals = asked_for(SearchSpace.load(find_space("methods")), number=200)
     proposed = {parameters[f"{field}.kind"] for _, parameters in proposals if f"{field}.kind" in parameters}
-    assert proposed == set(REGISTRIES[field])
+    assert proposed == set(REGISTRIES[field]) - GOES_BY_COMPUTE
+
+
+def test_what_goes_by_compute_is_in_the_space_of_depth():
+    space = SearchSpace.load(find_space("depth"))
+    proposals = asked_for(space, number=60)
+    triggers = [policy.depth.trigger for (policy, _), _ in proposals]
+    assert {trigger.kind for trigger in triggers} == GOES_BY_COMPUTE
+    assert len({trigger.first for trigger in triggers}) > 30
+    assert {policy.depth.initialization.kind for (policy, _), _ in proposals} >= {"stack", "interleave", "copy_last"}
+
+
+def test_the_first_point_of_the_space_of_depth_is_the_default_policy():
+    space, default = SearchSpace.load(find_space("depth")), default_depth_policy()
+    policy, training = space.suggest(FixedTrial(dict(space.first_points[0])), text_training(500))
+    shares = [policy.depth.trigger.first * policy.depth.trigger.ratio**number for number in range(3)]
+    assert shares == pytest.approx(default.depth.trigger.shares, rel=0.03)
+    same = {"trigger": default.depth.trigger}
+    assert policy.model_copy(update={"depth": policy.depth.model_copy(update=same)}) == default.model_copy(
+        update={"chunk_fraction": policy.chunk_fraction}
+    )
+    assert training == text_training(500)
 
 
 def test_the_default_space_leaves_out_what_is_dear_at_every_event():
@@ -431,5 +456,6 @@ def test_a_users_file_goes_before_a_shipped_one_of_that_path(tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", ["defalt", "defalt.yaml"])
 def test_an_unknown_space_names_those_that_exist(name):
-    with pytest.raises(PolicyError, match="shipped are block, default, methods, quick, thesis.*did you mean 'default'"):
+    known = "shipped are block, default, depth, methods, quick, thesis"
+    with pytest.raises(PolicyError, match=f"{known}.*did you mean 'default'"):
         find_space(name)
