@@ -26,7 +26,7 @@ from autogrow.data.tokenizers import (
 )
 from autogrow.data.windows import TEST_FRACTION, split_end, split_windows
 from autogrow.errors import DataError
-from autogrow.paths import resolved
+from autogrow.paths import place_and_query, resolved
 from autogrow.reading.arrays import Array
 from autogrow.reading.texts import MEBIBYTE, decoded, read_bytes
 from autogrow.tasks.text import MOST_TOKENS, TEXT, unigram_entropy
@@ -36,6 +36,8 @@ MOST_BYTES = 1024 * MEBIBYTE
 """Of a text."""
 STDLIB_BYTES = 8 * MEBIBYTE
 """Of the standard library's source, of which any Python has more."""
+TABLES = (".csv", ".tsv")
+"""Endings of files that hold text, and often numbers that somebody means to learn from."""
 _NOT_STDLIB = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 """Folders of other packages, and tests, which not every Python has."""
 
@@ -44,7 +46,10 @@ def find_text(name: str, task: str | None = None, layout: str | None = None) -> 
     """The source of a text's name. Raises `DataError` where there is none, or it is to be anything but text."""
     for what, wanted, own in (("task", task, TEXT), ("layout", layout, LAYOUT)):
         if wanted not in (None, own):
-            raise DataError(f"dataset {name!r} is text, and has the {what} {own}, not {wanted}: leave out --{what}")
+            fix = f"leave out --{what}"
+            if place_and_query(name)[0].lower().endswith(TABLES):
+                fix = "for a table of numbers give arrays, numpy.savez('data.npz', x_train=..., y_train=...)"
+            raise DataError(f"dataset {name!r} is text, and has the {what} {own}, not {wanted}: {fix}")
     place, options = parse_text_name(name)
     tokenizer_files = () if options.tokenizer in WITHOUT_FILES else (Path(options.tokenizer),)
     for file in tokenizer_files:

@@ -145,6 +145,10 @@ def test_bad_tokens_are_one_line(tmp_path, user_cache, tokens, message):
 def test_text_is_nothing_else(book):
     with pytest.raises(DataError, match="is text, and has the task text, not regression: leave out --task"):
         open_dataset(str(book), task="regression")
+    table = book.with_name("table.csv")
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"table.csv' is text, .* not regression: for a table of numbers give arrays"):
+        open_dataset(str(table), task="regression")
     with pytest.raises(DataError, match="dataset 'digits' is no text, so there is no context: leave that out"):
         open_dataset("digits?context=64")
     with pytest.raises(DataError, match="no file or folder .*missing.txt"):
