@@ -33,6 +33,7 @@ PARTS = {
     "forks": Part("forks"),
     "step": Part("training", "step_rows", on_any_device=True),
     "throughput": Part("training", "throughput_rows", on_any_device=True),
+    "text": Part("text", on_any_device=True),
     "growing": Part("growing", on_any_device=True),
     "event": Part("growing", "event_rows", on_any_device=True),
     "width": Part("scaling_width", on_any_device=True),
