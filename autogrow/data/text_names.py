@@ -77,7 +77,7 @@ def with_options(name: str, context: int | None, tokenizer: str | None) -> str:
     if context is None and tokenizer is None:
         return name
     place, said = parse_text_name(name)
-    return text_options(context or said.context, tokenizer or said.tokenizer).of(place)
+    return text_options(said.context if context is None else context, tokenizer or said.tokenizer).of(place)
 
 
 def absolute_name(name: str) -> str:

@@ -54,7 +54,8 @@ class TrainingSettings(PolicyPart):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """For sgd alone."""
     augment: bool = True
-    """Random crop after padding by 4 and random horizontal flip, on the data sets that ask for it (CIFAR)."""
+    """Random crop after padding by 4 and random horizontal flip, on the data sets that ask for it (CIFAR); of text,
+    windows that begin anywhere, not side by side."""
     cutout: int = Field(default=0, ge=0, le=1024)
     """Side, in pixels, of a square hole in every augmented image; 0 for none (DeVries and Taylor 2017)."""
     sample_every: int | None = Field(default=None, ge=1, le=1_000_000)

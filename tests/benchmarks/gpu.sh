@@ -59,6 +59,7 @@ limited 60 "$python" -m autogrow reproduce cost --device "$device" --seeds 1 ${Q
 limited 110 "$python" -m tests.benchmarks "${arguments[@]}" packing
 limited 35 "$python" -m tests.benchmarks "${arguments[@]}" width
 limited 15 "$python" -m tests.benchmarks "${arguments[@]}" frozen
+limited 40 "$python" -m tests.benchmarks "${arguments[@]}" text
 limited 25 "$python" -m tests.benchmarks "${arguments[@]}" executions
 
 if [ -n "${OUT:-}" ]; then
