@@ -9,6 +9,11 @@ from autogrow.former_names import with_present_names
 SMALLEST_LEVEL = 1e-12
 """What a change is related to where the level itself is smaller."""
 
+SHOCK_STEPS = 50
+"""Steps after an event in which a rise of the loss counts as its shock."""
+RECOVERED = 1e-5
+"""Relative rise of the loss that rounding makes, and that is none."""
+
 
 class _Record:
     """Conversion to and from one JSON object; unknown keys of newer versions are ignored on reading."""
@@ -131,6 +136,21 @@ class GrowthEvent(_Record):
     first_trained_cohort: int = 0
     """Entries of earlier cohorts are held from this event on; 0: none are."""
 
+    @property
+    def loss_after(self) -> float | None:
+        """Loss on the fixed batch right after growing; beside `loss_before` it is the event's jump."""
+        return self.losses_after.get(0)
+
+    @property
+    def recovered_after(self) -> int | None:
+        """Steps after which the loss was first seen to be no higher than before the event: 0 where it never rose, None
+        where it has not come down again, as far as was looked."""
+        before = self.loss_before
+        if before is None:
+            return None
+        level = before + RECOVERED * max(abs(before), SMALLEST_LEVEL)
+        return next((steps for steps, loss in sorted(self.losses_after.items()) if loss <= level), None)
+
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in super().to_dict().items() if name not in _IF_CHANGED or value}
 
@@ -146,7 +166,9 @@ _IF_CHANGED = ("removed_units", "removed_blocks", "first_trained_cohort")
 
 
 def shock_of(loss_before: float | None, losses_after: Mapping[int, float]) -> float | None:
-    """Largest rise of the loss over `loss_before`, relative to it: 0 if it never rose, None if it was not measured."""
-    if loss_before is None or not losses_after:
+    """Largest rise of the loss over `loss_before` within 50 steps, relative to it: 0 if it never rose, None if it was
+    not measured."""
+    soon = [loss for steps, loss in losses_after.items() if steps <= SHOCK_STEPS]
+    if loss_before is None or not soon:
         return None
-    return max(0.0, max(losses_after.values()) - loss_before) / max(abs(loss_before), SMALLEST_LEVEL)
+    return max(0.0, max(soon) - loss_before) / max(abs(loss_before), SMALLEST_LEVEL)

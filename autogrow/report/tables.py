@@ -139,6 +139,8 @@ def timeline_table(summary: RunSummary) -> Table:
         Column("FLOPs", numeric=True),
         Column("change", numeric=True),
         Column("shock", numeric=True),
+        Column("jump", numeric=True),
+        Column("recovered", numeric=True),
         Column("seconds", numeric=True),
         Column("before", numeric=True),
         Column("after", numeric=True),
@@ -150,7 +152,8 @@ def timeline_table(summary: RunSummary) -> Table:
     note = (
         "Units added per channel group, or blocks per stage; params and training FLOPs per example after the event; "
         "change: the largest of any output on a fixed batch; shock: the largest rise of the loss there in the next 50 "
-        f"steps; before, after: validation {summary.score.title} at the measurements before and after it."
+        "steps; jump: that loss right before and after the event, and the steps until it was no higher than before; "
+        f"before, after: validation {summary.score.title} at the measurements before and after it."
     )
     return Table(f"Growth of trial {best.number}" if best else "Growth", columns, rows, note)
 
@@ -278,11 +281,29 @@ def _event_cells(event: TimelineEvent, score: Score) -> tuple[str, ...]:
         numbers.count(event.flops_after),
         numbers.small(event.largest_output_change),
         MISSING if event.shock is None else numbers.percent(event.shock),
+        _jump(event),
+        _recovery(event),
         numbers.seconds(event.seconds),
         score.numbers.text(event.score_before),
         score.numbers.text(event.score_after),
         event.reason,
     )
+
+
+def _jump(event: TimelineEvent) -> str:
+    """The loss right before and right after an event."""
+    if event.loss_before is None or event.loss_after is None:
+        return MISSING
+    return f"{event.loss_before:.4g} to {event.loss_after:.4g}"
+
+
+def _recovery(event: TimelineEvent) -> str:
+    """After how many steps the loss was no higher than before an event."""
+    if event.loss_before is None:
+        return MISSING
+    if event.recovered_after is None:
+        return "not yet"
+    return "at once" if event.recovered_after == 0 else f"{event.recovered_after} steps"
 
 
 def _share(row: TrialRow) -> str:

@@ -30,6 +30,12 @@ class TimelineEvent:
     largest_output_change: float
     shock: float | None
     """Largest relative rise of the loss on a fixed batch in the 50 steps after."""
+    loss_before: float | None
+    """On that batch, right before the event."""
+    loss_after: float | None
+    """On it right after."""
+    recovered_after: int | None
+    """Steps until the loss was first seen to be no higher than before; None where it has not been, or was not read."""
     seconds: float
     score_before: float | None
     """At the sample that the event followed, on the same weights."""
@@ -76,6 +82,9 @@ def growth_timeline(samples: Sequence[Sample], events: Sequence[GrowthEvent]) ->
             flops_after=event.flops_after,
             largest_output_change=event.largest_output_change,
             shock=event.shock,
+            loss_before=event.loss_before,
+            loss_after=event.loss_after,
+            recovered_after=event.recovered_after,
             seconds=event.seconds,
             score_before=accuracy.get(event.sample),
             score_after=accuracy.get(event.sample + 1),

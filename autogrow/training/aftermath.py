@@ -1,4 +1,5 @@
-"""What happens right after a growth event: the loss over the next 50 steps, and whether newborn entries are starved.
+"""What happens after a growth event: the loss over the next 50 steps, and on until it is what it was; and whether
+newborn entries are starved.
 
 Newborn units of exact initializations are active forward but get small gradients (Lillo and Cheney 2026).
 """
@@ -14,13 +15,19 @@ from autogrow.policy.records import GrowthEvent, shock_of
 
 OBSERVED_STEPS = (1, 2, 5, 10, 20, 50)
 """Steps after an event at which the loss on the fixed batch is read, besides right after growing."""
+STEPS_TO_RECOVERY = tuple(round(100 * 2 ** (half / 2)) for half in range(20))
+"""Further steps at which it is read until it is no higher than before the event: 100, 141, 200, ..., 72,408."""
 
 
 def next_observation(events: Sequence[GrowthEvent], step: int) -> int | None:
     """The next step, after `step`, at which the last event is to be looked at; None if it has been."""
     if not events:
         return None
-    return next((events[-1].step + after for after in OBSERVED_STEPS if events[-1].step + after > step), None)
+    last = events[-1]
+    steps: tuple[int, ...] = OBSERVED_STEPS
+    if last.loss_before is not None and last.recovered_after is None:
+        steps = (*OBSERVED_STEPS, *STEPS_TO_RECOVERY)
+    return next((last.step + after for after in steps if last.step + after > step), None)
 
 
 def observe(

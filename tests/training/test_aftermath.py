@@ -1,5 +1,7 @@
 """What is seen of a growth event in the 50 steps after it, and that looking changes nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,20 @@ def test_when_to_look():
     assert looks == [11, 12, 15, 20, 30, 60, None]
     assert next_observation([], 3) is None
     assert next_observation([event_at(10), event_at(13)], 13) == 14
+
+
+def test_the_loss_is_read_until_it_is_what_it_was():
+    def event(**losses):
+        after = {int(name[1:]): loss for name, loss in losses.items()}
+        return replace(event_at(10), loss_before=2.0, losses_after=after)
+
+    high = event(s0=2.5, s50=2.1)
+    assert high.recovered_after is None and high.loss_after == 2.5
+    assert [next_observation([high], step) for step in (60, 110, 151, 210)] == [110, 151, 210, 293]
+    down = event(s0=2.5, s50=2.1, s100=2.0)
+    assert down.recovered_after == 100 and next_observation([down], 110) is None
+    assert event(s0=2.0, s1=2.3).recovered_after == 0
+    assert shock_of(2.0, {0: 2.5, 50: 2.1, 141: 9.0}) == pytest.approx(0.25)
 
 
 def test_an_event_that_is_given_time_is_read_seven_times(tmp_path):
