@@ -1,4 +1,4 @@
-"""Writing files whole or not at all: a temporary file beside the target, flushed to disk, then renamed."""
+"""Writing files whole or not at all: a temporary file in the target's folder, flushed to disk, then renamed."""
 
 import errno
 import fnmatch

@@ -20,7 +20,7 @@ RANDOM = "[a-z0-9_]{8}"
 
 def temporary_names(names: str) -> str:
     """A pattern of the temporary files that `files.atomic_target` makes for files whose names match `names`."""
-    return rf"\.(?:{names})\.{RANDOM}\.tmp(?:-journal|-wal|-shm)?"  # SQLite has its own beside it
+    return rf"\.(?:{names})\.{RANDOM}\.tmp(?:-journal|-wal|-shm)?"  # SQLite adds files of its own
 
 
 def remove_written(folder: Path, patterns: str | Iterable[str], within: Path | None = None) -> None:

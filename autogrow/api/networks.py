@@ -224,7 +224,7 @@ def generate(
         prompt: The beginning.
         num_tokens: Tokens to go on with.
         temperature: Logits are divided by it; 0 takes the likeliest token each time.
-        top_k: Draw among so many of the likeliest tokens; among all where None.
+        top_k: How many of the likeliest tokens are drawn among; all where None.
         seed: Of the draws.
         model: A network that is not built in, see `load`.
 

@@ -85,7 +85,7 @@ class Study:
         on_run: OnRun | None = None,
         interrupted: Callable[[], bool] | None = None,
     ) -> Confirmation | None:
-        """The best policies trained again on other seeds, beside the default one; see ``autogrow confirm --help``."""
+        """The best policies trained again on other seeds, as is the default one; see ``autogrow confirm --help``."""
         return confirm_policies(
             self.run,
             top=top,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 LIST_WIDTH = 110
-"""Columns of text that lists are wrapped to, where the terminal has so many."""
+"""Columns of text that lists are wrapped to; fewer where the terminal is narrower."""
 
 
 @click.command("list")

@@ -1,4 +1,4 @@
-"""``autogrow confirm``, ``compare`` and ``reproduce``: what policies are worth beside controls, over several seeds."""
+"""``autogrow confirm``, ``compare`` and ``reproduce``: what policies are worth against controls, over seeds."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ from autogrow.paths import shown
 
 @click.command()
 @run_argument
-@click.option("--top", type=int, default=5, show_default=True, help="So many policies, the best of the search.")
+@click.option("--top", type=int, default=5, show_default=True, help="How many of the search's best policies.")
 @click.option(
     "--seeds", type=int, default=5, show_default=True, help="Seeds that each is trained on, after the run's own."
 )
@@ -61,8 +61,8 @@ from autogrow.paths import shown
 def confirm(run_path: str | None, **options: Any) -> int:
     """Train a run's best policies again on other seeds: which is best, and is it better than the default policy?
 
-    The best of many trials is in part the luckiest. Beside them train the default policy and the network at full size,
-    this also with the training settings of the search's best. Validation data judge, the test split stays closed.
+    The best of many trials is in part the luckiest. It is compared with the default policy and with the network at full
+    size, this also with the training settings of the search's best. Validation data judge, the test split stays closed.
     Writes confirmation.json, table.md, figure.svg and the best as policy.yaml. The same command goes on where it was;
     --seeds and --top may be raised. Without RUN, of the newest run in results.
     """

@@ -18,7 +18,7 @@ from autogrow.errors import printable
 @click.option(
     "--temperature", type=float, default=0.8, show_default=True, help="Lower is likelier; 0: always the likeliest."
 )
-@click.option("--top-k", type=int, help="Draw among so many of the likeliest tokens  [default: all]")
+@click.option("--top-k", type=int, help="How many of the likeliest tokens to draw among  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same text for the same seed.")
 @click.option("--model", help="package.module:factory of a network that is not built in (runs your own code).")
 @json_option

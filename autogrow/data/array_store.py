@@ -1,6 +1,6 @@
 """Decoded arrays on disk: written once, then memory-mapped, so that all workers of a host share the same pages.
 
-A folder is complete or absent: it is written beside its place and renamed. Two processes that decode at the same time
+A folder is complete or absent: it is written under another name and renamed. Two processes that decode at the same time
 both succeed; the second finds the folder taken and drops its own copy. Nothing here reads the values of an array.
 """
 

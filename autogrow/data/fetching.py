@@ -1,4 +1,4 @@
-"""Downloads the official files of a dataset: beside their place first, checked, then renamed.
+"""Downloads the official files of a dataset: under another name first, checked, then renamed.
 
 Nothing half-written stays, whatever interrupts it. On a host with no network the error says which file to put where and
 where it comes from.

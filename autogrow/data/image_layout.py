@@ -12,7 +12,7 @@ _OF_DIMENSIONS: dict[int, tuple[Layout, ...]] = {
 _USUAL_CHANNELS = (1, 3, 4)
 """Grey, colour, colour with transparency."""
 _CLEARLY_FEWER = 4
-"""So many times as long must both other axes be for an axis to hold the channels for its length alone."""
+"""How many times as long both other axes must be for an axis to hold the channels for its length alone."""
 
 _LONGEST_PICTURE = 8
 """Sides of pictures are seldom farther apart."""

@@ -49,7 +49,7 @@ def open_dataset(
         source = find_text(name, task, layout)
     else:
         source = find_npz(name, task, layout) if is_npz else find_source(name, folder, task, layout)
-    # Never beside the user's own file: that folder is not ours to write to.
+    # Never next to the user's own file: that folder is not ours to write to.
     arrays_folder, meta = stored_arrays(source, None if is_npz or is_text else folder)
     if name in ENTRIES:
         _check_form(name, meta, task, layout)

@@ -28,7 +28,9 @@ def findings(results: Results, yardstick: Yardstick) -> tuple[str, ...]:
     if _at_chance(results, subject, yardstick):
         return (f"Nothing was learned: {title} is not above chance ({yardstick.chance}), so nothing is compared.",)
     verdicts = judged(results, yardstick)
-    said = [f"{name}, {title} is {each.beside(results.design.title(control))}." for control, each in verdicts.items()]
+    said = [
+        f"{name}, {title} is {each.compared_with(results.design.title(control))}." for control, each in verdicts.items()
+    ]
     lost = [each.title for each in results.design.controls if _at_chance(results, each.name, yardstick)]
     if lost:
         said.append(f"Not compared, for they are not above chance ({yardstick.chance}): {', '.join(lost)}.")

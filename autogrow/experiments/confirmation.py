@@ -101,7 +101,7 @@ class _Found:
         return _default(self.settings).model_copy(update=changes)
 
     def read(self, results: Results, objective: Objective, yardstick: Yardstick) -> Confirmed:
-        """The results beside what the search had read."""
+        """The results, with what the search had read."""
         searched = self.controls | {each.condition: each.searched for each in self.candidates}
         names = tuple(each.condition for each in self.candidates)
         return Confirmed(results, objective, names, searched, yardstick, self.default_is_feasible)
@@ -277,7 +277,7 @@ def _digest(policy: GrowthPolicy, training: TrainingSettings) -> str:
 
 
 def _best_policy(found: _Found, confirmed: Confirmed) -> GrowthPolicy | None:
-    """The best one with what the seeds said of it, beside where it comes from."""
+    """The best one, with what the seeds said of it and where it comes from."""
     if (best := confirmed.best) is None:
         return None
     policy = found.policy(best)

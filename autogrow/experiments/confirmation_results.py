@@ -157,7 +157,7 @@ class Confirmed:
         return Table("Policies", (*columns_of("policy"), *columns_of("what it is")), rows, "")
 
     def findings(self) -> tuple[str, ...]:
-        """The verdict, which policy is best beside what needs no search, and how lucky the search's best were."""
+        """The verdict, how the best policy compares with what needs no search, and how lucky the search's best were."""
         best, paired = self.best, self.paired()
         if best is None:
             return ("No policy came through under every seed.",)
@@ -222,7 +222,7 @@ class Confirmed:
         return f"{title[:1].upper()}{title[1:]} is {'; '.join(said)}." if said else ""
 
     def _said_of_luck(self) -> str:
-        """What the chosen had in the search, beside what they have on other seeds; and the default policy's, too."""
+        """What the chosen had in the search, what they have on other seeds, and both of the default policy."""
         pairs = self._then_and_now(self.candidates)
         if not pairs:
             return ""
@@ -247,11 +247,11 @@ class Confirmed:
         return f"{written(then)} in the search, {written(now)} with other seeds"
 
     def _beside(self, best: str, other: str, difference: PairedDifference) -> str:
-        """How the best stands beside another condition, in the words that every command has for it."""
+        """How the best compares with another condition, in the words that every command has for it."""
         spread = self.results.spread(other, self.metric)
         size = 0.0 if spread is None else spread.mean
         judgement = judge_seeds(difference.mean, difference.standard_error, difference.num_seeds, size, self.yardstick)
-        return judgement.beside(self._title(other))
+        return judgement.compared_with(self._title(other))
 
     @property
     def _own_title(self) -> str:

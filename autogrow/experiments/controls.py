@@ -1,4 +1,4 @@
-"""The conditions of ``autogrow compare``: a policy, and what a sceptic would train beside it.
+"""The conditions of ``autogrow compare``: a policy, and what a sceptic would compare it with.
 
 One of them is a network in the shape that another ended with, not trained yet, as if its author had written it in that
 shape (`build_in_shape`). It is not for loading weights into, which `NetworkShape.give_to` is for: there the values mean

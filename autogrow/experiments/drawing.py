@@ -31,7 +31,7 @@ LETTERS_ACROSS = 66
 """How many letters of text fit across; of a bold heading, three quarters as many."""
 CLOSE = 0.06
 """Means nearer than this share of the axis are moved apart."""
-BESIDE = 8
+LABEL_OFFSET = 8
 """Points from a mean to its seeds."""
 SMALLEST = 1e-12
 """What stands in the place of zero on a logarithmic axis."""
@@ -191,7 +191,7 @@ def _draw_mark(axes: "Axes", mark: ScoreMark, shift: float, index: int) -> None:
     (seeds,) = axes.plot(
         [x + shift for x, _ in mark.seeds], [y for _, y in mark.seeds], marker, markersize=4, color=colour,
         markerfacecolor="white", zorder=3,
-        transform=axes.transData + ScaledTranslation(BESIDE / 72, 0, axes.figure.dpi_scale_trans),
+        transform=axes.transData + ScaledTranslation(LABEL_OFFSET / 72, 0, axes.figure.dpi_scale_trans),
     )  # fmt: skip
     axes.update_datalim([(x + shift, y) for x, y in mark.seeds])  # what has a transform of its own is not counted
     seeds.set_gid(f"seeds-{index}")

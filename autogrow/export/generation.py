@@ -28,7 +28,7 @@ def generate_text(
     Args:
         origin: What messages call the network.
         temperature: Logits are divided by it; 0 takes the likeliest token each time.
-        top_k: Draw among so many of the likeliest tokens; None: among all.
+        top_k: How many of the likeliest tokens are drawn among; None: all.
 
     Raises:
         DataError: For characters that the vocabulary has no token for, and an empty prompt.

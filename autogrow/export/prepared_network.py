@@ -67,7 +67,7 @@ class PreparedNetwork(nn.Module):
         self.num_tokens = num_tokens
         self._is_scaled = target_scale is not None
         shape = (1, -1) + (1,) * (len(input_shape) - 1)
-        # In 64 bits: what lies far from 0 beside its spread would be rounded away before the mean is subtracted.
+        # In 64 bits: what lies far from 0 relative to its spread would be rounded away before the mean is subtracted.
         self.register_buffer("mean", torch.tensor(normalization.mean, dtype=torch.float64).view(shape))
         self.register_buffer("std", torch.tensor(normalization.std, dtype=torch.float64).view(shape))
         scale = target_scale or Normalization(mean=(0.0,), std=(1.0,))

@@ -92,7 +92,7 @@ class NumberFormat:
 
 
 def fixed(digits: int, factor: float = 1.0) -> Callable[[float | None], str]:
-    """Writes numbers with so many digits after the point."""
+    """Writes numbers with this number of digits after the point."""
     return lambda value: MISSING if value is None else f"{factor * value:.{digits}f}"
 
 

@@ -153,22 +153,22 @@ class Random(TopFraction):
 
 @LAYER_SELECTIONS.register("probe")
 class Probe(TopFraction):
-    """Grow every candidate in a fork of the run, train each fork for some steps, keep those with the lowest loss.
+    """Grow every candidate in a copy of the run, train each copy for some steps, keep those with the lowest loss.
 
-    A short training tells more than the loss right after growing, which misleads. Forks are dear, so at most
+    A short training tells more than the loss right after growing, which misleads. Copies cost training, so at most
     `candidates` groups are tried at an event: those with the smallest width relative to their full width (they have
     most left to gain), among equals those that grew longest ago, then in the network's order.
     """
 
     kind: ClassVar[str] = "probe"
-    summary: ClassVar[str] = "the lowest loss after growing the group in a fork of the run and training it a little"
+    summary: ClassVar[str] = "the lowest loss after growing the group in a copy of the run and training it a little"
     formula: ClassVar[str] = "-(loss on a fixed batch after growing this group alone and training for steps)"
     source: ClassVar[str] = "landscape-aware growing: Karp et al. 2024, arXiv 2406.02469"
     statistic: ClassVar[str | None] = "probe"
     needs_batch: ClassVar[bool] = True
 
     steps: int = Field(default=20, ge=1, le=10_000)
-    """Training steps of every fork."""
+    """Training steps of every copy."""
     candidates: int = Field(default=8, ge=1, le=10_000)
     """Most groups that are tried at one event."""
 

@@ -1,4 +1,4 @@
-"""The policies that every search tries beside its own: the static control, the default policy, the thesis' policy."""
+"""The policies that every search tries besides its own: the static control, the default policy, the thesis' policy."""
 
 from autogrow.policy.block_initializations import Stack
 from autogrow.policy.depth import DepthGrowth
@@ -37,7 +37,7 @@ def static_policy() -> GrowthPolicy:
 def default_policy() -> GrowthPolicy:
     """What a user gets who does not search: from half to full width in two early steps, by 60 % of the run.
 
-    Chosen by a study on four data sets (results/studies/default-policy, 5 seeds, validation data). Beside the full
+    Chosen by a study on four data sets (results/studies/default-policy, 5 seeds, validation data). Against the full
     network its loss is not told apart on digits (-0.0035, standard error 0.0037), sine (+0.0000, 0.0002) and MNIST
     (+0.0119, 0.0047), and larger on friedman (+0.0063, 0.0009), at 0.81 to 0.92 of the training FLOPs; no train seconds
     were saved: networks this small do not get faster by being smaller. Growth ends in time for the learning rate to

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from autogrow.policy.records import SMALLEST_LEVEL, GrowthEvent, Sample
 
 LEVEL_SAMPLES = 5
-"""Samples that a level of the training loss is averaged over, where there are so many."""
+"""Samples that a level of the training loss is averaged over; fewer where there are fewer."""
 
 
 def relative_gain(samples: Sequence[Sample], events: Sequence[GrowthEvent]) -> float | None:

@@ -78,7 +78,7 @@ class MetricTrigger(Trigger):
     cooldown: int = Field(default=2, ge=0, le=10_000)
     """Samples after an event that are not looked at."""
     max_wait: int | None = Field(default=20, ge=1, le=100_000)
-    """Grow after so many samples even if the metric still improves; None waits for ever."""
+    """Samples after which to grow even if the metric still improves; None waits for ever."""
 
     @property
     def watches_validation(self) -> bool:
@@ -201,10 +201,10 @@ def _line(values: Sequence[float]) -> tuple[float, float, float]:
 
 @TRIGGERS.register("schedule")
 class Schedule(Trigger):
-    """Grow every so many samples, whatever the metrics say; with `growth` each interval is longer than the last."""
+    """Grow at fixed intervals, whatever the metrics say; with `growth` each is longer than the last."""
 
     kind: ClassVar[str] = "schedule"
-    summary: ClassVar[str] = "after so many measurements, at equal intervals or at ones that grow"
+    summary: ClassVar[str] = "after a fixed number of measurements, at equal intervals or at ones that grow"
     formula: ClassVar[str] = "interval n (from 0) = round(every * growth^n) measurements"
     source: ClassVar[str] = (
         "thesis (C. Lee 2017), 5.3 (25 measurements, one every 100 steps); growth: Yuan et al. 2023, arXiv 2306.12700"
@@ -232,7 +232,7 @@ class ComputeShares(Trigger):
     """Growth at fixed shares of the training FLOPs of the run: one jump or several."""
 
     kind: ClassVar[str] = "compute_shares"
-    summary: ClassVar[str] = "growth when so many shares of the run's training FLOPs are used, one event at each"
+    summary: ClassVar[str] = "growth when given shares of the run's training FLOPs are used, one event at each"
     formula: ClassVar[str] = (
         "event number i at the first measurement with used FLOPs / all FLOPs >= shares[i], or first * ratio^i"
     )

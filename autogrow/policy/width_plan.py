@@ -14,7 +14,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 MULTIPLES_TO_ROUND = 8
-"""A group is wide enough to be rounded if its full width is at least so many multiples."""
+"""A group is wide enough to be rounded if its full width is at least this number of multiples."""
 MOST_EVENTS = 2**62
 """Above any number of events that happen; keeps the arithmetic within what `range` can count."""
 
@@ -50,7 +50,7 @@ class WidthPlan:
         return max(1, math.floor(round(self.maximum * full_width, 9) + 0.5))
 
     def width_after(self, num_events: int, full_width: int) -> int:
-        """The units of a group that took part in so many events."""
+        """The units of a group that took part in `num_events` events."""
         last, maximum = self.num_events(), self.max_width(full_width)
         if num_events >= last:
             return maximum

@@ -1,6 +1,6 @@
 """How a user's numbers are kept: in 32 bits where that loses nothing a network could see, else in 64.
 
-A network sees ``(x - mean) / std`` in 32 bits. Where values lie far from 0 beside their spread (years, time stamps,
+A network sees ``(x - mean) / std`` in 32 bits. Where values lie far from 0 relative to their spread (years, times,
 pressures), or are very small, 32 bits would round them before the mean is subtracted; they are then stored in 64 and
 standardized there.
 """

@@ -1,4 +1,4 @@
-"""The verdict of a run's confirmation, where ``autogrow confirm`` has written one beside it."""
+"""The verdict of a run's confirmation, where ``autogrow confirm`` has written one into its folder."""
 
 from pathlib import Path
 from typing import Any

@@ -17,7 +17,7 @@ from autogrow.study.trial_record import TrialRecord
 FEWEST_FOR_IMPORTANCES = 8
 """Complete searched trials below which an importance would be noise with a number on it."""
 MOST_FOR_IMPORTANCES = 1000
-"""The newest so many trials are looked at, which keeps a report of a huge study quick."""
+"""Of more trials only the newest are looked at, which keeps a report of a huge study quick."""
 BEST_SHARE = 0.25
 """Importances tell the best quarter from the rest; Optuna's tenth would be two trials of twenty."""
 MAX_CURVES = 60

@@ -326,7 +326,7 @@ def _styled(figure: go.Figure, height: int) -> go.Figure:
 
 
 def _whole(span: int) -> dict[str, Any]:
-    """An axis of whole numbers over so many: ticks at about ten of them, each written once."""
+    """An axis of whole numbers over `span` of them: ticks at about ten of them, each written once."""
     return {"tickformat": "d", "tick0": 0, "dtick": max(1, -(-span // 10))}
 
 

@@ -1,4 +1,4 @@
-"""How one result stands beside another: the one place that says higher, ahead, level, or that nothing was learned.
+"""How one result compares with another: the one place that says higher, ahead, level, or that nothing was learned.
 
 One seed never says ahead. Ahead, behind and level are said of paired seeds, at least `FEWEST_SEEDS`, by whether their
 mean difference is beyond `STANDARD_ERRORS` of its standard errors. The report, ``confirm`` and ``compare`` say it
@@ -17,7 +17,7 @@ FEWEST_SEEDS = 3
 """With two, two standard errors are passed three times in ten where there is no difference at all."""
 STANDARD_ERRORS = 2.0
 ROUNDING = 2.0**-21
-"""Metrics are computed in 32 bits: what differs by less than so many parts of its value does not differ."""
+"""Metrics are computed in 32 bits: what differs by less than this share of its value does not differ."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Yardstick:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One result beside another."""
+    """How one result compares with another."""
 
     kind: Kind
     difference: float
@@ -98,7 +98,7 @@ class Judgement:
     error: str = ""
     """The standard error, as `amount` is written."""
 
-    def beside(self, other: str) -> str:
+    def compared_with(self, other: str) -> str:
         """What the first is, as the end of a sentence that it begins."""
         if self.kind == "equal":
             return f"equal to {other}{self._basis}"

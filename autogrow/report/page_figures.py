@@ -105,7 +105,7 @@ def _score(snapshot: Snapshot, summary: RunSummary) -> Figure:
         "accuracy",
         f"Validation {summary.score.title} over training compute",
         "Finished trials; those that were stopped early are apart, below. Circles mark growth events. Measurements on "
-        "the way may look at a part of the validation data, so a curve can end beside the number in the tables. A "
+        "the way may look at a part of the validation data, so a curve can end at another number than the tables'. A "
         "double click shows the start of training as well, a click on a name hides its curves.",
         f"Line plot of the measurements of {len(curves)} trials over their cumulative training FLOPs; "
         f"{sum(curve.kind == 'pruned' for curve in curves)} of them, stopped early, are in a panel of their own.",

@@ -46,7 +46,7 @@ def total_spending(metrics: Iterable[dict[str, float]]) -> Spending:
 
 
 def remaining_flops(samples: Sequence[Sample], events: Sequence[GrowthEvent], epochs: float) -> float | None:
-    """Training FLOPs of the rest of a run of so many epochs at the size after the last sample; None without records.
+    """Training FLOPs of the rest of a run of `epochs` epochs at the size after the last sample; None without records.
 
     Between two samples the size does not change, since a network grows right after one. What an event spent on choosing
     where to grow counts as spent by the step after it, and is no cost of a step.

@@ -211,7 +211,7 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
 
 
 def status_content(summary: RunSummary) -> dict[str, Any]:
-    """What `autogrow status` says beside the counts, as plain data: what runs, the best per objective, what it took."""
+    """What `autogrow status` says besides counts, as plain data: what runs, the best per objective, what it took."""
     front = [summary.trial(number) for number in summary.front]
     best: dict[str, Any] = {}
     for objective in summary.chosen_objectives:

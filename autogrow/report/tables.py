@@ -43,7 +43,7 @@ class Table:
 
 
 def objectives_table(summary: RunSummary) -> Table:
-    """For every objective, the controls' values beside the front's best one, and how far that is from the static one's.
+    """For every objective, the front's best value and the controls', and how far that is from the static one's.
 
     One row per objective.
     """

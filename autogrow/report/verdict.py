@@ -1,7 +1,7 @@
-"""The verdict: how the best of a search stands beside the network at full size, and how sure that is.
+"""The verdict: how the best of a search compares with the network at full size, and how sure that is.
 
 What the search itself says rests on one seed; where its best was confirmed on others, those seeds say it. The words
-for how one stands beside the other are `autogrow.report.judging`'s.
+for how one compares with the other are `autogrow.report.judging`'s.
 """
 
 import shlex
@@ -26,10 +26,10 @@ _NO_DIFFERENCE = 1e-9
 
 @dataclass(frozen=True)
 class Verdict:
-    """The best beside the network at full size. Numbers are None where one of the two is missing."""
+    """The best compared with the network at full size. Numbers are None where one of the two is missing."""
 
     kind: Kind | Literal["undecided"]
-    """How the best stands beside the other, by what it was chosen by."""
+    """How the best compares with the other, by what it was chosen by."""
     source: Literal["search", "confirmation"]
     """Whether it rests on the search's one seed, or on the seeds of its confirmation."""
     headline: str
@@ -58,14 +58,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Paired:
-    """What a confirmation says of the best policy beside the network at full size: means over the same seeds."""
+    """What a confirmation says of the best policy compared with the network at full size: means over the same seeds."""
 
     title: str
     """Of the best."""
     trial: int | None
     subject: Subject
     other: str
-    """The network at full size that it stands beside."""
+    """The network at full size that it is compared with."""
     task: str
     objective: str
     """What it is judged by, by name."""
@@ -103,7 +103,7 @@ class _Row(Protocol):
 
 
 def subject_of(num_events: float, parameters: float, full_parameters: float) -> Subject:
-    """What a network is called that grew so many times and ended with so many parameters."""
+    """What a network is called, by how often it grew and its parameters at the end."""
     if num_events > 0:
         return "growing"
     return "smaller_network" if parameters < full_parameters else "full_size"
@@ -139,7 +139,7 @@ def judge(
     return Verdict(
         kind=judgement.kind,
         source="search",
-        headline=f"{_sentence(who)} is {judgement.beside('the static control')}: {advice}.",
+        headline=f"{_sentence(who)} is {judgement.compared_with('the static control')}: {advice}.",
         details=(reached, *_details(finished, best, static, gap, ratios, yardstick.score)),
         caveat=_caveat(len(finished), seed),
         subject=subject,
@@ -184,7 +184,7 @@ def judge_confirmation(paired: Paired) -> Verdict:
     return Verdict(
         kind=judgement.kind,
         source="confirmation",
-        headline=f"Over {seeds}, {who} is {judgement.beside(paired.other)}.",
+        headline=f"Over {seeds}, {who} is {judgement.compared_with(paired.other)}.",
         details=(reached,),
         caveat=caveat + several,
         subject=paired.subject,

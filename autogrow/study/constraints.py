@@ -19,7 +19,7 @@ _NAMED = "constraints:"
 """Prefix of the attributes in which Optuna keeps constraints by their names."""
 _LISTED = "constraints"
 """The attribute in which Optuna kept them before, without names: the only one that optuna-dashboard reads (seen with
-optuna-dashboard 0.21.0 beside Optuna 5.0.0, which reads both)."""
+optuna-dashboard 0.21.0 with Optuna 5.0.0, which reads both)."""
 
 
 def constraint_names(settings: SearchSettings, space: SearchSpace) -> tuple[str, ...]:

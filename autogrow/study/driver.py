@@ -91,7 +91,7 @@ class Driver:
 
     def cluster_lost(self, reason: str, goes_on: bool) -> None:
         if self._plan.settings.address is not None:  # its processes may live on for a while, which we cannot end
-            self._folder.ask_to_save()
+            self._folder.request_interrupt()
             time.sleep(ORPHANS_SECONDS)
         self._folder.fetch_trials()
         for trial in self._database.trials():
@@ -196,7 +196,7 @@ class Driver:
         if not self._stopping:
             self._stopping = True
             self._patience_ends = time.monotonic() + SAVE_SECONDS
-            self._folder.ask_to_save()
+            self._folder.request_interrupt()
             self._monitor.stopping(reason)
 
     def _work_left(self) -> bool:

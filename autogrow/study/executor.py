@@ -1,4 +1,4 @@
-"""What has a search's trials run: the one interface, whatever they run on. A new executor is a file beside this one.
+"""What has a search's trials run: the one interface, whatever they run on. A new executor is a file in this folder.
 
 An `Executor` asks its `TrialSource` (the driver) for one trial after another, has each run by
 `autogrow.study.trial.run_trial`, here or elsewhere, and tells how it went on and ended. There are two:

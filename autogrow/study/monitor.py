@@ -1,9 +1,9 @@
-"""What a search tells its onlooker while it runs. The command line draws it; the default says nothing."""
+"""What a search tells its observer while it runs. The command line draws it; the default says nothing."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # onlookers are there before Optuna is imported
+if TYPE_CHECKING:  # observers are there before Optuna is imported
     from autogrow.study.sampling import Proposal
     from autogrow.study.trial_result import TrialReport, TrialResult
 

@@ -25,7 +25,7 @@ from autogrow.training.ending import Signal
 
 MOST_TRIALS = 16
 LEAST_GAIN = 1.1
-"""Twice as many trials must train so many times as much together: each of them has half the memory and takes longer."""
+"""How much more twice as many trials must train together: each of them has half the memory and takes longer."""
 WARM_UP_REPORTS = 3
 MEASURED_SECONDS = 5.0
 STEPS_PER_REPORT = 20
@@ -33,7 +33,7 @@ STEPS_PER_REPORT = 20
 
 @dataclass(frozen=True)
 class Packing:
-    """So many trials on one GPU."""
+    """How many trials share one GPU."""
 
     num_trials: int
     gain: float
@@ -54,7 +54,7 @@ def best_packing(rate: Callable[[int], float | None], most: int = MOST_TRIALS) -
     """Double the trials as long as that pays.
 
     Args:
-        rate: What so many trials train per second together, in any unit; None where they do not fit.
+        rate: What a number of trials train per second together, in any unit; None where they do not fit.
 
     Raises `UsageError` when not even one does.
     """
@@ -82,7 +82,7 @@ def measure_packing(
 def measured_rate(
     settings: SearchSettings, model: ModelSpec, num_trials: int, device: str, seconds: float = MEASURED_SECONDS
 ) -> float | None:
-    """Shares of a whole training that so many trials do per second together; None if one of them fails."""
+    """Shares of a whole training that `num_trials` trials do per second together; None if one of them fails."""
     command = [sys.executable, "-m", "autogrow.study.packing", str(seconds)]
     pipes: Mapping[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

@@ -76,7 +76,7 @@ def ray_cluster(address: str | None, num_cores: int, folder: Path) -> Iterator[N
 
 
 def fitting_trials(cpus: int, gpus: float) -> int:
-    """How many trials of so many CPUs and GPUs the cluster has room for. Raises `UsageError` if it has none for one."""
+    """How many trials that take these CPUs and GPUs fit the cluster. Raises `UsageError` if it has none for one."""
     resources: Mapping[str, float] = ray.cluster_resources()
     slots = int(resources.get("CPU", 0) // cpus)
     if gpus:

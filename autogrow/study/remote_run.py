@@ -62,10 +62,10 @@ class RemoteRunFolder(RunFolder):
         self._remote.remove_written(name, ONLY_TO_GO_ON)
         self._without_checkpoints.add(name)
 
-    def ask_to_save(self) -> None:
+    def request_interrupt(self) -> None:
         self._remote.write(self.interrupt_file.name, b"")
 
-    def withdraw_asking(self) -> None:
+    def withdraw_interrupt(self) -> None:
         self._remote.remove(self.interrupt_file.name)
 
     @property

@@ -98,14 +98,14 @@ class RunFolder:
         """Equal to what it was before when a trial has left nothing since, wherever it runs."""
         return self.trial(root).signs_of_life()
 
-    def ask_to_save(self) -> None:
+    def request_interrupt(self) -> None:
         """Have running trials save themselves and end."""
         try:
             os.close(os.open(self.interrupt_file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666))
         except OSError as error:
             raise unwritable(self.interrupt_file, error) from error
 
-    def withdraw_asking(self) -> None:
+    def withdraw_interrupt(self) -> None:
         self.interrupt_file.unlink(missing_ok=True)
 
     def create(self, config: dict[str, Any]) -> None:

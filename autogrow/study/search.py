@@ -94,7 +94,7 @@ def run_search(
             with driver.handling_signals():
                 driver.run()
         finally:
-            folder.withdraw_asking()
+            folder.withdraw_interrupt()
             folder.fetch_trials()
             waiting = database.reconcile(folder)
             if waiting == 0:
@@ -148,7 +148,7 @@ def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase
     else:
         folder.create(config)
     folder.remove_unfinished()
-    folder.withdraw_asking()
+    folder.withdraw_interrupt()
     try:
         database = StudyDatabase.create(
             _location(settings, folder),

@@ -128,8 +128,8 @@ class StudyDatabase:
                         f"cannot write {location}: it is read-only; make it writable, or copy the run elsewhere"
                     )
                 if not location.exists():
-                    # Beside its place, so that whoever looks meanwhile finds no database rather than half of one: two
-                    # processes that make its tables at a time break each other, and a kill leaves nothing.
+                    # Under another name first, so that whoever looks meanwhile finds no database rather than half of
+                    # one: two processes that make its tables at a time break each other, and a kill leaves nothing.
                     with atomic_target(location) as temporary:
                         create_study(temporary, study_name(location), objectives)
                 study = find_study(location, open_storage(location))

@@ -199,7 +199,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _OF_THE_CACHE = {"_create_new_trial", "_get_best_trial_id", "_get_trials", "_set_trial_param"}
-"""What Optuna's cache in front of a storage calls beside the methods that every storage has."""
+"""What Optuna's cache in front of a storage calls besides the methods that every storage has."""
 for _name in optuna.storages.BaseStorage.__abstractmethods__ | _OF_THE_CACHE:
     setattr(PatientStorage, _name, _patient(getattr(optuna.storages.RDBStorage, _name)))
 

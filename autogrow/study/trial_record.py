@@ -1,4 +1,4 @@
-"""What a study keeps of a trial beside Optuna's own state, values and parameters: the one place that knows how.
+"""What a study keeps of a trial besides Optuna's own state, values and parameters: the one place that knows how.
 
 What people look for is among the user attributes, every one a plain value with a name of its own: the role, the
 metrics, why a trial failed. Tools such as optuna-dashboard show those in a line each. What only autogrow reads, the

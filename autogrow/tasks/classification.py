@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STANDARD_ERRORS = 2.0
-"""Of a share of so many examples, by which an accuracy has to be above chance."""
+"""By how many of its standard errors an accuracy has to be above chance."""
 
 
 class Accuracy(StreamingScore):

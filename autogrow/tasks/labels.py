@@ -65,7 +65,7 @@ def shown_classes(classes: Sequence[ClassName]) -> str:
 
 
 def is_one_hot(array: Array) -> bool:
-    """Whether this is (N, K) with a single one in every row and zeros beside it, K at least 2."""
+    """Whether this is (N, K) with a single one in every row and zeros elsewhere, K at least 2."""
     if array.ndim != 2 or array.shape[1] < 2 or array.dtype.kind not in "buif" or not len(array):
         return False
     ones = array == 1

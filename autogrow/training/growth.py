@@ -183,13 +183,13 @@ class Growth:
     def probe(
         self, request: MeasurementRequest, num_steps: int, sample: Sample, optimizer: Optimizer
     ) -> tuple[dict[str, float], float]:
-        """The values of forks, each changed as the run itself would be, and the training FLOPs of all of them."""
+        """The values of copies of the run, each changed as it would be itself, and the training FLOPs of all of them."""
         flops = 0.0
 
-        def change(fork: ExpandableNetwork, fork_optimizer: Optimizer, changes: Sequence[Change]) -> None:
+        def change(twin: ExpandableNetwork, its_optimizer: Optimizer, changes: Sequence[Change]) -> None:
             nonlocal flops
-            self._apply(fork, fork_optimizer, changes)
-            flops += num_steps * self._batch_size * self._count_flops(fork)
+            self._apply(twin, its_optimizer, changes)
+            flops += num_steps * self._batch_size * self._count_flops(twin)
 
         values = probe_groups(
             self.network,
@@ -243,7 +243,7 @@ class Growth:
         )
 
     def _apply(self, network: ExpandableNetwork, optimizer: Optimizer, changes: Sequence[Change]) -> None:
-        """Change the network, or a fork of it."""
+        """Change the network, or a copy of it."""
         network.apply(
             changes,
             optimizer,

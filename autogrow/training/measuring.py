@@ -48,7 +48,7 @@ class Measuring:
         return cls(every, shuffled[:size], chosen, shuffled)
 
     def first(self, number: int) -> Tensor:
-        """So many training examples, or all where there are fewer; the same ones throughout the run."""
+        """The first `number` training examples, or all where there are fewer; the same ones throughout the run."""
         return self._shuffled_train[:number]
 
     def matched_train_indices(self, validation: BatchSource | None) -> Tensor:

@@ -13,8 +13,8 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, *, captured: bo
     """Fused: one pass over each parameter.
 
     Args:
-        captured: Whether its steps are to be captured and replayed: then the learning rate is a tensor beside the
-            parameters, since a number would be captured as it is.
+        captured: Whether its steps are to be captured and replayed: then the learning rate is a tensor on the
+            device of the parameters, since a number would be captured as it is.
     """
     parameters = list(model.parameters())
     learning_rate: float | Tensor = settings.learning_rate

@@ -1,4 +1,4 @@
-"""Choosing where to grow by trying: fork the training for every candidate, train each a few steps, compare losses.
+"""Choosing where to grow by trying: train a copy of the run for every candidate a few steps, compare losses.
 
 The loss right after growing misleads: for exact initializations it is the same everywhere (landscape-aware growing,
 Karp et al. 2024, arXiv 2406.02469).
@@ -26,29 +26,29 @@ def probe_groups(
     loss_value: Callable[[nn.Module], float],
     seed: int,
 ) -> dict[str, float]:
-    """For each candidate minus the loss of a fork with its changes after `num_steps` training steps; larger is better.
+    """For each candidate minus the loss of a copy with its changes after `num_steps` training steps; larger is better.
 
-    Every fork sees the batches that the run itself will see next. The network, its optimizer and the random state
+    Every copy sees the batches that the run itself will see next. The network, its optimizer and the random state
     are left as they were.
     """
     values: dict[str, float] = {}
     for name, changes in candidates.items():
-        twin, fork = _forked(network, optimizer)
-        change(twin, fork, changes)
+        twin, its_optimizer = _copied_run(network, optimizer)
+        change(twin, its_optimizer, changes)
         devices = sorted({p.device.index or 0 for p in twin.module.parameters() if p.device.type == "cuda"})
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
             twin.module.train()
             for step in range(first_step, first_step + num_steps):
-                train_step(twin.module, fork, step)
+                train_step(twin.module, its_optimizer, step)
         values[name] = -loss_value(twin.module)
     return values
 
 
-def _forked(network: ExpandableNetwork, optimizer: Optimizer) -> tuple[ExpandableNetwork, Optimizer]:
+def _copied_run(network: ExpandableNetwork, optimizer: Optimizer) -> tuple[ExpandableNetwork, Optimizer]:
     """An independent continuation: module and optimizer copied together, so that the copy trains the copy."""
-    module, fork = copied((network.module, optimizer))
+    module, its_optimizer = copied((network.module, optimizer))
     twin = network.twin(module)
     twin.cohorts.load_state_dict(network.cohorts.state_dict())
-    twin.attach(fork).load_state_dict(network.attach(optimizer).state_dict())
-    return twin, fork
+    twin.attach(its_optimizer).load_state_dict(network.attach(optimizer).state_dict())
+    return twin, its_optimizer

@@ -80,5 +80,5 @@ class RunLength:
 
 
 def _steps_for(flops: int, step_flops: int) -> int:
-    """The fewest steps that use so many FLOPs."""
+    """The fewest steps that use `flops` FLOPs."""
     return max(0, -(-flops // max(1, step_flops)))

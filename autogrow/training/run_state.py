@@ -35,7 +35,7 @@ class RunState:
     optimizer: Mapping[str, Any]
     """State dictionary of the stock optimizer."""
     optimizer_cohorts: Mapping[str, Any]
-    """What the network keeps of the optimizer beside that: ages, ramps, what is held."""
+    """What the network keeps of the optimizer besides that: ages, ramps, what is held."""
     samples: list[Sample]
     events: list[GrowthEvent]
     growth_ended: tuple[int | None, str]

@@ -18,7 +18,7 @@ from autogrow.training.optimizers import clip_gradients, set_learning_rate
 
 
 class Steps:
-    """Takes the steps of one run, on its own network or on forks of it.
+    """Takes the steps of one run, on its own network or on copies of it.
 
     Args:
         examples: What is trained on.
@@ -68,7 +68,7 @@ class Steps:
             self._forward, self._events = self._callable(network.module), network.cohorts.num_events
         (self.captured or self._compute)(*self.batch(step))
 
-    def take_on_fork(self, model: nn.Module, optimizer: Optimizer, step: int) -> None:
+    def take_on_copy(self, model: nn.Module, optimizer: Optimizer, step: int) -> None:
         """The same step on a copy of the network, as it is."""
         set_learning_rate(optimizer, self._learning_rate(step))
         self._train(model, optimizer, *self.batch(step))

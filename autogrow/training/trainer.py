@@ -101,7 +101,7 @@ class Trainer:
             num_steps=self.metrics.num_steps,
             seed=self._seed,
             batch_size=num_examples,
-            train_step=self.steps.take_on_fork,
+            train_step=self.steps.take_on_copy,
             fitting=fitting,
         )
         self.length = RunLength(

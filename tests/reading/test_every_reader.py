@@ -73,7 +73,7 @@ SMALL = ModelSpec("mlp", {"hidden": (4,)})
 
 
 def examples(number):
-    """So many documents, always the same; where the environment says so, several times as many, and others."""
+    """A number of documents, always the same; where the environment says so, several times as many, and others."""
     return settings(
         max_examples=number * max(TIMES, 1),
         derandomize=not TIMES,

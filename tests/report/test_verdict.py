@@ -53,15 +53,15 @@ class TestOneSeed:
     def test_never_says_more(self, yardstick, difference, sign):
         found = judge_values(0.6 + sign * difference, 0.6, yardstick)
         assert found.kind not in SURE
-        assert not any(word in found.beside("it") for word in SURE)
-        assert "one seed" in found.beside("it")
+        assert not any(word in found.compared_with("it") for word in SURE)
+        assert "one seed" in found.compared_with("it")
 
     @pytest.mark.parametrize("yardstick", [IMAGES, BEFORE, R_SQUARED])
     def test_a_difference_of_rounding_is_none(self, yardstick):
-        assert judge_values(0.6 + 1e-9, 0.6, yardstick).beside("it") == "equal to it, one seed"
+        assert judge_values(0.6 + 1e-9, 0.6, yardstick).compared_with("it") == "equal to it, one seed"
 
     def test_a_run_of_before_is_told_in_points(self):
-        assert judge_values(0.913, 0.91, BEFORE).beside("it") == "higher than it by 0.30 points, one seed"
+        assert judge_values(0.913, 0.91, BEFORE).compared_with("it") == "higher than it by 0.30 points, one seed"
 
     def test_regression_is_told_in_r_squared(self):
         found = verdict(row(3, 0.5), static_row(0.25), yardstick=R_SQUARED)
@@ -161,7 +161,10 @@ class TestPairedSeeds:
     def test_fewer_than_three_seeds_decide_nothing(self):
         found = judge_seeds(0.1, 0.0001, FEWEST_SEEDS - 1, 0.9, IMAGES)
         assert found.kind == "higher"
-        assert found.beside("full") == "higher than full by 10.00 points on average over 2 seeds, too few to say more"
+        assert (
+            found.compared_with("full")
+            == "higher than full by 10.00 points on average over 2 seeds, too few to say more"
+        )
 
     def test_less_than_an_example_is_no_difference_however_sure(self):
         assert judge_seeds(0.0009, 0.0, 5, 0.9, IMAGES).kind == "level"
@@ -171,15 +174,15 @@ class TestPairedSeeds:
     def test_a_lower_loss_is_ahead(self):
         by_loss = replace(R_SQUARED, objective="loss")
         assert judge_seeds(-0.01, 0.001, 5, 0.1, by_loss).kind == "ahead"
-        assert judge_seeds(0.01, 0.001, 5, 0.1, by_loss).beside("full") == (
+        assert judge_seeds(0.01, 0.001, 5, 0.1, by_loss).compared_with("full") == (
             "behind full by 0.01 of loss (standard error 0.001, 5 paired seeds)"
         )
 
     def test_in_words(self):
-        assert judge_seeds(0.0052, 0.0011, 5, 0.9, IMAGES).beside("full") == (
+        assert judge_seeds(0.0052, 0.0011, 5, 0.9, IMAGES).compared_with("full") == (
             "ahead of full by 0.52 points (standard error 0.11, 5 paired seeds)"
         )
-        assert judge_seeds(-0.001, 0.002, 5, 0.9, IMAGES).beside("full") == (
+        assert judge_seeds(-0.001, 0.002, 5, 0.9, IMAGES).compared_with("full") == (
             "level with full: -0.10 points (standard error 0.20, 5 paired seeds)"
         )
 

@@ -178,11 +178,11 @@ def test_a_trial_works_on_a_copy(url, monkeypatch):
         copy = folder.path
         wait_until(lambda: RemoteFolder(place).exists("log.txt"))
         assert not interrupted()
-        run.ask_to_save()
+        run.request_interrupt()
         wait_until(interrupted)
         folder.write_result({"status": "complete"})
     assert not copy.exists()
-    run.withdraw_asking()
+    run.withdraw_interrupt()
     assert run.trial(3).result() is None
     run.fetch_trial(3)
     assert run.trial(3).result() == {"status": "complete"}

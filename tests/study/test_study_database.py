@@ -247,7 +247,7 @@ def test_a_database_that_cannot_be_made_is_one_line(tmp_path, objectives):
 
 
 def test_nobody_sees_a_database_that_is_half_made(tmp_path, objectives, monkeypatch):
-    """An onlooker such as optuna-dashboard makes missing tables itself, which would break the search."""
+    """An observer such as optuna-dashboard makes missing tables itself, which would break the search."""
     path, seen = tmp_path / "study.db", []
     create = optuna.create_study
     monkeypatch.setattr(optuna, "create_study", lambda **options: (create(**options), seen.append(path.exists()))[0])

@@ -1,4 +1,4 @@
-"""Choosing where to grow by trying: forks are what the run would be, and leave it untouched."""
+"""Choosing where to grow by trying: copies are what the run would be, and leave it untouched."""
 
 import copy
 
@@ -19,7 +19,7 @@ def probing(steps=2, **fields):
 
 
 def everything(run):
-    """All that a fork might disturb."""
+    """All that a copy might disturb."""
     state = run.state()
     gradients = {name: parameter.grad for name, parameter in run.model.named_parameters()}
     hooks = [list(run.optimizer._optimizer_step_pre_hooks), list(run.optimizer._optimizer_step_post_hooks)]
@@ -37,7 +37,7 @@ def everything(run):
     ],
     ids=["plain", "thaw", "ramp"],
 )
-def test_forks_leave_the_run_untouched(fields, optimizer, network):
+def test_copies_leave_the_run_untouched(fields, optimizer, network):
     run = trainer(the_policy=policy(**fields), the_settings=settings(optimizer=optimizer, weight_decay=0.1), **network)
     checked = []
 
@@ -68,7 +68,7 @@ class WithDropout(nn.Sequential):
 
 
 def test_a_run_that_probes_is_the_run_that_knew_the_result(monkeypatch):
-    """Dropout and augmentation draw at random in forks; that must not show in the run."""
+    """Dropout and augmentation draw at random in copies; that must not show in the run."""
 
     def one():
         torch.manual_seed(0)
@@ -95,7 +95,7 @@ def test_a_run_that_probes_is_the_run_that_knew_the_result(monkeypatch):
     ],
     ids=["reset", "freeze", "thaw", "ramp", "cohort"],
 )
-def test_a_fork_becomes_what_the_run_then_becomes(fields):
+def test_a_copy_becomes_what_the_run_then_becomes(fields):
     """The value of the group that is chosen is minus the loss that the run reaches with it: bit for bit."""
     run = trained(
         the_policy=policy(
@@ -138,7 +138,7 @@ def test_it_chooses_the_group_whose_growth_lowers_the_loss(shares, better):
     assert event.statistics[better] > event.statistics[worse] + 0.1
 
 
-def test_forks_are_paid_for():
+def test_copies_are_paid_for():
     """At the size that they train at, on batches as large as the run's."""
     run = trainer(the_policy=policy(layer_selection=probing(steps=3, fraction=1.0)))
     outcome = run.run()
@@ -165,7 +165,7 @@ def test_only_candidates_are_tried_and_known():
         assert set(event.added_units) <= set(event.statistics)
 
 
-def test_forks_near_the_end_of_the_run_have_batches_too():
+def test_copies_near_the_end_of_the_run_have_batches_too():
     run = trained(the_policy=policy(layer_selection=probing(steps=30)), the_settings=settings(epochs=2))
     assert [event.step for event in run.events] == [4, 8]
     assert all(len(event.statistics) == 2 for event in run.events)

@@ -1,6 +1,6 @@
 """The thesis' third experiment (5.3): CIFAR-100 by a residual network of 60 layers that grows in tenths.
 
-Static, and grown every 2,500 steps, as in the thesis. Beside them today's best policy, the same network at
+Static, and grown every 2,500 steps, as in the thesis. Compared with today's best policy, the same network at
 full size with its training settings, and at full size for as much compute. Then the same question for ResNet-18, whose
 published figures are those to beat. Both are meant for a GPU: on a CPU a run takes a day.
 """

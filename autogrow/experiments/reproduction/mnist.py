@@ -1,7 +1,7 @@
 """The thesis' second experiment (5.2, Figure 5.3, Table 5.4): MNIST by two convolutions of 7 x 7 and 1024 units.
 
 A standard network, and one that grows to the same size in tenths when the moving average of its accuracy stalls; both
-with Adam at a constant rate. Beside them today's best policy, and what a sceptic would train: the same without
+with Adam at a constant rate. Compared with today's best policy, and what a sceptic would train: the same without
 freezing, and what needs no growing at all, a falling learning rate: at full size, cut to as much compute, at half size.
 """
 
@@ -133,7 +133,7 @@ MNIST = REPRODUCTIONS.register("mnist")(
         },
         published=PUBLISHED,
         published_column="validation_loss",
-        note="The thesis does not say which metric its table gives, nor on how many images; it stands beside our loss. "
+        note="The thesis does not say which metric its table gives, nor on how many images; it stands next to our loss. "
         "The best policy and its settings were chosen on the validation images, by other seeds: test is the judge.",
     )
 )

@@ -1,7 +1,7 @@
 """The thesis' first experiment (5.1, Figure 5.1, Table 5.2): sin(x) on [-2 pi, 2 pi] by one hidden layer.
 
 Static networks of 100 and 500 units; one that may grow to 500 in fifths, whenever ten measurements bring no
-improvement, and freezes what it has. Beside them today's best policy under the same training settings; then, since a
+improvement, and freezes what it has. Compared with today's best policy under the same training settings; then, since a
 constant learning rate is not what anybody would use today, a policy and both static networks under one that falls.
 """
 

@@ -57,7 +57,7 @@ STATISTICS: Mapping[str, Callable[[_Request], dict[str, float]]] = {
     "rank": _rank,
     "sensitivity": _sensitivity,
 }
-"""By the names that `LayerSelection.statistic` may have. `probe` trains forks of a run, which a network cannot."""
+"""By the names that `LayerSelection.statistic` may have. `probe` trains copies of a run, which a network cannot."""
 
 
 def measure_statistic(

@@ -47,7 +47,7 @@ def fewer_units(structure: Structure, removed: Mapping[str, int | Sequence[int]]
         if len(gone) == 0 or len(set(gone)) != len(gone) or not set(gone) < set(range(width)):
             raise NetworkError(
                 f"group {name!r}: cannot remove {which if isinstance(which, int) else list(which)} of {width} units: "
-                f"give a number from 1 to {width - 1}, or so many distinct numbers of units from 0 to {width - 1}"
+                f"give a number from 1 to {width - 1}, or the distinct numbers of units, from 0 to {width - 1}, not all"
             )
         units[name] = np.setdiff1d(np.arange(width), np.asarray(gone, dtype=np.int64))
     return units
