@@ -75,7 +75,7 @@ def checked_data_dir(data_dir: Path | None) -> Path:
 
 
 def unfinished_path(target: Path) -> Path:
-    """A hidden name in the folder of `target`, to write to before renaming: a crash leaves nothing under the real one."""
+    """A hidden name in the folder of `target`, to write to first: a crash leaves nothing under the real one."""
     return target.with_name(f".{target.name}.{uuid.uuid4().hex}.unfinished")
 
 

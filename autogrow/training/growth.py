@@ -183,7 +183,7 @@ class Growth:
     def probe(
         self, request: MeasurementRequest, num_steps: int, sample: Sample, optimizer: Optimizer
     ) -> tuple[dict[str, float], float]:
-        """The values of copies of the run, each changed as it would be itself, and the training FLOPs of all of them."""
+        """The values of copies of the run, each changed as it would be itself, and all their training FLOPs."""
         flops = 0.0
 
         def change(twin: ExpandableNetwork, its_optimizer: Optimizer, changes: Sequence[Change]) -> None:

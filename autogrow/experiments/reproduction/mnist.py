@@ -133,7 +133,7 @@ MNIST = REPRODUCTIONS.register("mnist")(
         },
         published=PUBLISHED,
         published_column="validation_loss",
-        note="The thesis does not say which metric its table gives, nor on how many images; it stands next to our loss. "
+        note="The thesis does not say which metric its table gives, nor on how many images; it stands by our loss. "
         "The best policy and its settings were chosen on the validation images, by other seeds: test is the judge.",
     )
 )
