@@ -22,7 +22,7 @@ format: autogrow-policy/1
 initial_fraction: 0.25
 chunk_fraction: 0.25
 trigger: {kind: schedule, every: 3}
-training: {epochs: 400, batch_size: 80, sample_every: 10}
+training: {epochs: 200, batch_size: 80, sample_every: 10}
 """
 
 
@@ -74,7 +74,7 @@ def test_a_killed_driver_leaves_no_process_and_the_same_command_goes_on(command,
     process.kill()
     process.wait(60)
     wait_until(lambda: children_of(process.pid) == [])
-    assert command("--epochs", "400").wait(300) == 0
+    assert command("--epochs", "200").wait(300) == 0
     content = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert len(content["runs"]) == 5
     assert ExperimentFolder(tmp_path / "out", KIND).record(0, "grown") is not None
