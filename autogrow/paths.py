@@ -71,7 +71,7 @@ def is_npz_name(name: str) -> bool:
 
 def place_and_query(name: str) -> tuple[str, str]:
     """A data set's name without the options after its question mark, and these; see `autogrow.data.text_names`."""
-    found = re.fullmatch(r"(.+?)\?((?:context|tokenizer)=.*)", name, re.DOTALL)
+    found = re.fullmatch(r"(.+?)\?((?:context|tokenizer|mebibytes)=.*)", name, re.DOTALL)
     return (found[1], found[2]) if found else (name, "")
 
 

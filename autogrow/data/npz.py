@@ -46,6 +46,8 @@ def _decode(path: Path, task: str | None, layout: Layout | None, options: TextOp
     inputs = given.get("x_train")
     if inputs is not None and inputs.ndim == 1 and inputs.dtype.kind in "iu" and "y_train" not in given:
         _refuse_other_forms(path, task, layout)
+        if (rest := TextOptions(tokenizer=options.tokenizer, mebibytes=options.mebibytes).query) != "":
+            raise DataError(f"{path} holds tokens, not text that becomes some: leave out {rest[1:]}")
         return given_tokens(inputs, given.get("x_test"), options.context, str(path))
     if options.query:
         raise DataError(f"{path} holds no row of tokens, x_train (number,) alone: leave out {options.query[1:]}")

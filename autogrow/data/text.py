@@ -90,7 +90,9 @@ def _stdlib_files() -> tuple[Path, ...]:
 
 def _decode(name: str, place: str, files: tuple[Path, ...], options: TextOptions) -> DecodedArrays:
     most = STDLIB_BYTES if place == STDLIB else MOST_BYTES
-    content, left_out = _content(files, most, cuts=place == STDLIB)
+    if options.mebibytes is not None:
+        most = min(options.mebibytes * MEBIBYTE, MOST_BYTES)
+    content, left_out = _content(files, most, cuts=place == STDLIB or options.mebibytes is not None)
     if not content.strip():
         raise DataError(f"{name}: there is no text in it: give a file that holds some")
     kind, tokenizer, vocabulary = _tokenizer(options.tokenizer, content, name)

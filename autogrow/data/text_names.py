@@ -2,7 +2,7 @@
 
     book.txt
     book.txt?context=64&tokenizer=chars
-    stdlib?context=256
+    stdlib?context=256&mebibytes=2
 
 One name says all of it, so that trials, resumed runs and saved networks read the text as it was read first.
 """
@@ -16,6 +16,9 @@ from autogrow.paths import NPZ_SUFFIX, place_and_query, resolved
 
 DEFAULT_CONTEXT = 128
 LONGEST_CONTEXT = 65_536
+MOST_MEBIBYTES = 1024
+OPTIONS = ("context", "tokenizer", "mebibytes")
+EXAMPLES = {"context": DEFAULT_CONTEXT, "mebibytes": 2}
 STDLIB = "stdlib"
 """The source text of the running Python's standard library."""
 WITHOUT_FILES = ("bytes", "chars")
@@ -30,8 +33,12 @@ class TextOptions:
     """Tokens of a window."""
     tokenizer: str = "bytes"
     """bytes, chars, or the path of a ``tokenizer.json``."""
+    mebibytes: int | None = None
+    """Of the text, from its beginning, that are read; None reads all, of the standard library so many as are usual."""
 
     def __post_init__(self) -> None:
+        if self.mebibytes is not None and not 1 <= self.mebibytes <= MOST_MEBIBYTES:
+            raise UsageError(f"mebibytes {self.mebibytes} is not between 1 and {MOST_MEBIBYTES}: give for example 2")
         if not 2 <= self.context <= LONGEST_CONTEXT:
             raise UsageError(f"context {self.context} is not between 2 and {LONGEST_CONTEXT}: give for example 128")
 
@@ -39,7 +46,7 @@ class TextOptions:
     def query(self) -> str:
         """As a name has it: what is other than usual."""
         usual = TextOptions()
-        given = [(name, getattr(self, name)) for name in ("context", "tokenizer")]
+        given = [(name, getattr(self, name)) for name in OPTIONS]
         written = "&".join(f"{name}={value}" for name, value in given if value != getattr(usual, name))
         return f"?{written}" if written else ""
 
@@ -54,22 +61,28 @@ def parse_text_name(name: str) -> tuple[str, TextOptions]:
     given: dict[str, str] = {}
     for part in query.split("&") if query else ():
         key, _, value = part.partition("=")
-        if key not in ("context", "tokenizer") or not value:
-            known = ("context", "tokenizer")
-            raise UsageError(f"data set {shortened(name, 60)!r}: {part!r} is neither context=NUMBER nor "
-                             f"tokenizer=NAME{nearest(key, known)}")  # fmt: skip
+        if key not in OPTIONS or not value:
+            raise UsageError(f"data set {shortened(name, 60)!r}: {part!r} is none of context=NUMBER, tokenizer=NAME "
+                             f"and mebibytes=NUMBER{nearest(key, OPTIONS)}")  # fmt: skip
         given[key] = value
-    return place, text_options(given.get("context"), given.get("tokenizer"))
+    return place, text_options(**given)
 
 
-def text_options(context: str | int | None = None, tokenizer: str | None = None) -> TextOptions:
-    """Options as they are given. Raises `UsageError` for a context that is no number, or is out of range."""
-    if context is not None and not re.fullmatch(r"\d{1,9}", str(context)):
-        raise UsageError(f"context {str(context)!r} is no whole number: give for example {DEFAULT_CONTEXT}")
+def text_options(
+    context: str | int | None = None, tokenizer: str | None = None, mebibytes: str | int | None = None
+) -> TextOptions:
+    """Options as they are given. Raises `UsageError` for a number that is none, or is out of range."""
     if tokenizer is not None and tokenizer not in WITHOUT_FILES:
         tokenizer = str(resolved(tokenizer))
-    usual = TextOptions()
-    return TextOptions(usual.context if context is None else int(context), tokenizer or usual.tokenizer)
+    numbers = {"context": context, "mebibytes": mebibytes}
+    given = {name: _whole_number(name, value) for name, value in numbers.items() if value is not None}
+    return TextOptions(**given, **({} if tokenizer is None else {"tokenizer": tokenizer}))
+
+
+def _whole_number(name: str, value: str | int) -> int:
+    if not re.fullmatch(r"\d{1,9}", str(value)):
+        raise UsageError(f"{name} {str(value)!r} is no whole number: give for example {EXAMPLES[name]}")
+    return int(value)
 
 
 def with_options(name: str, context: int | None, tokenizer: str | None) -> str:
@@ -77,7 +90,8 @@ def with_options(name: str, context: int | None, tokenizer: str | None) -> str:
     if context is None and tokenizer is None:
         return name
     place, said = parse_text_name(name)
-    return text_options(said.context if context is None else context, tokenizer or said.tokenizer).of(place)
+    chosen = said.context if context is None else context
+    return text_options(chosen, tokenizer or said.tokenizer, said.mebibytes).of(place)
 
 
 def absolute_name(name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from autogrow.cli.main import run
 from autogrow.experiments.reproduction import REPRODUCTIONS
+from autogrow.experiments.reproduction.stacking import CONTESTANTS, SHORTER
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 
 DATA = os.environ.get("AUTOGROW_DATA")
@@ -99,6 +100,17 @@ class TestAll:
         assert only["on_schedule"]["num_events"] == 9
         assert only["on_schedule"]["width_share"] == 1.0
         assert 0 < only["on_stall"]["flops_ratio"] < only["on_schedule"]["flops_ratio"] < 1
+
+    def test_stacking_grows_to_full_depth_at_equal_compute(self, everything):
+        folder = everything / "reproduce" / "stacking-quick" / "compared"
+        content = json.loads((folder / "reproduce.json").read_text())
+        assert "failed" not in content
+        events = {each["condition"]: each["num_events"] for each in content["runs"]}
+        assert events == {each.name: len(getattr(each.policy.depth.trigger, "shares", ())) for each in CONTESTANTS}
+        for each in content["runs"]:
+            wanted = SHORTER if each["condition"] == "stacked_shorter" else 1.0
+            assert each["compute"] == pytest.approx(wanted, abs=0.06)
+        assert (folder / "validation-loss.svg").exists()
 
     def test_studies_have_every_alternative_on_every_data_set(self, everything):
         for name, study in REPRODUCTIONS.items():

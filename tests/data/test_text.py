@@ -116,6 +116,9 @@ def test_the_notes_say_the_chance_level(tmp_path, user_cache):
         (b"x" * 600, "", "600 tokens are too few for windows of 128: .* would have 60.*, or a context of at most 59"),
         (b"x" * 600, "?context=one", "context 'one' is no whole number"),
         (b"x" * 600, "?context=1", "context 1 is not between 2 and 65536"),
+        (b"x" * 600, "?mebibytes=some", "mebibytes 'some' is no whole number: give for example 2"),
+        (b"x" * 600, "?mebibytes=0", "mebibytes 0 is not between 1 and 1024"),
+        (b"x" * 600, "?context=8&mebibyte=1", "'mebibyte=1' is none of context=NUMBER, .* did you mean 'mebibytes'"),
         (b"x" * 600, "?context=8&tokenizer=missing.json", "tokenizer '.*missing.json' is no file: give bytes, chars"),
         (b"\xff\xfe" * 600, "?context=8&tokenizer=chars", "line 1 is not UTF-8 text"),
     ],
@@ -160,6 +163,24 @@ def test_a_tokenizer_file_needs_its_library(book, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
     with pytest.raises(UsageError, match="needs the package tokenizers, which is not installed: pip install"):
         open_dataset(f"{book}?tokenizer={tmp_path / 'tokenizer.json'}")
+
+
+def test_the_beginning_of_a_text_may_be_read_alone(tmp_path, user_cache):
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"ab" * 2**19 + b"c" * 2**20)
+    name = f"{path}?context=64&mebibytes=1"
+    dataset = open_dataset(name)
+    arrays = (open_array(dataset.arrays_folder, each) for each in ("x_train", "x_test"))
+    assert sum(map(len, arrays)) == 2**20 - 64  # a gap of a window lies between them
+    assert dataset.name == name
+    assert open_dataset(f"{path}?context=64").fingerprint != dataset.fingerprint
+
+
+def test_tokens_are_no_text_to_be_cut(tmp_path, user_cache):
+    np.savez(tmp_path / "mine.npz", x_train=np.arange(2000) % 7)
+    for option in ("mebibytes=1", "tokenizer=chars"):
+        with pytest.raises(DataError, match=f"mine.npz holds tokens, not text that becomes some: leave out {option}"):
+            open_dataset(f"{tmp_path / 'mine.npz'}?context=16&{option}")
 
 
 def test_names_without_options_are_the_usual_ones():

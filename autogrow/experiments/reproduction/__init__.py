@@ -1,7 +1,7 @@
-"""``autogrow reproduce``: the thesis' experiments, what its mechanism costs, and the ablations behind the defaults."""
+"""``autogrow reproduce``: the thesis' experiments, the cost of growing, stacking, and studies behind the defaults."""
 
 # Imported in the order in which they are listed and run: each registers what it can do.
-from autogrow.experiments.reproduction import sine, mnist, cifar100, cost, ablations  # noqa: F401, I001  # isort: skip
+from autogrow.experiments.reproduction import sine, mnist, cifar100, cost, stacking, ablations  # noqa: F401, I001  # isort: skip
 from autogrow.experiments.reproduction.base import REPRODUCTIONS
 
 __all__ = ["REPRODUCTIONS"]

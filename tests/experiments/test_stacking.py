@@ -1,0 +1,96 @@
+"""Depth by stacking beside every depth throughout: equal compute, rates of their own, test for what is compared."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from autogrow.experiments.conditions import Finished
+from autogrow.experiments.records import FailedRun, RunRecord
+from autogrow.experiments.reproduction.stacking import (
+    CONTESTANTS,
+    FIRST_RATE_SEED,
+    FULL,
+    RATES,
+    STACKED,
+    best_rates,
+    design,
+    findings,
+    rates_design,
+)
+from autogrow.experiments.results import Results
+from autogrow.models.building import ModelSpec
+from autogrow.network.shape import NetworkShape
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+NOTHING: Finished = {}
+EXPERIMENT = SimpleNamespace(model=ModelSpec("gpt"))
+RATE = dict.fromkeys([each.name for each in CONTESTANTS], RATES[1])
+
+
+def run(condition, seed, *, test_loss=None, validation_loss=None, seconds=1.0, flops=10.0):
+    return RunRecord(
+        seed=seed, condition=condition, test_score=0.5, test_loss=test_loss, train_score=0.5, train_loss=1.0,
+        train_seconds=seconds, training_flops=flops, steps=10, parameters=10, num_events=0, growth_ended_by="",
+        shape=NetworkShape({}, {}), validation_score=0.5, validation_loss=validation_loss,
+    )  # fmt: skip
+
+
+def test_every_contestant_has_the_full_depths_compute_but_the_shorter_one():
+    plans = {each.name: each.plan(EXPERIMENT, 0, NOTHING) for each in design(RATE, 100).conditions}
+    steps = {name: plan.training.steps for name, plan in plans.items()}
+    assert {*steps.values()} == {100, 60}
+    assert steps["stacked_shorter"] == 60
+    assert {plan.training.length for plan in plans.values()} == {"compute"}
+    assert {plan.training.learning_rate for plan in plans.values()} == {RATES[1]}
+
+
+def test_static_depths_never_grow_and_the_others_end_at_full_depth():
+    found = {each.name: each.policy.depth for each in CONTESTANTS}
+    for layers in (1, 2, 4, 8):
+        depth = found[f"static_{layers}"]
+        assert depth.blocks_at_start(8) == depth.max_blocks_of(8) == layers
+    ways = {"stacked_once": [4, 8], "stacked_twice": [2, 4, 8], STACKED: [1, 2, 4, 8]}
+    for name, way in ways.items():
+        depth, blocks = found[name], [found[name].blocks_at_start(8)]
+        for _ in depth.trigger.shares:
+            blocks.append(blocks[-1] + depth.added_blocks({"blocks": blocks[-1]}, {"blocks": 8})["blocks"])
+        assert blocks == way
+        assert depth.initialization.kind == "stack"
+    assert found["stacked_shorter"] == found[STACKED]
+
+
+def test_a_rate_is_chosen_by_validation_on_other_seeds_and_none_that_fails():
+    chosen = rates_design(100)
+    assert (chosen.split, chosen.first_seed) == ("validation", FIRST_RATE_SEED)
+    assert {each.plan(EXPERIMENT, 0, NOTHING).training.steps for each in chosen.conditions} == {50}
+    outcomes = []
+    for seed in (FIRST_RATE_SEED, FIRST_RATE_SEED + 1):
+        for each in CONTESTANTS:
+            for place, rate in enumerate(RATES):
+                best = 2 if each.name == FULL else 0
+                outcomes.append(run(f"{each.name}@{rate:g}", seed, validation_loss=1.0 + abs(place - best)))
+    failed = f"static_1@{RATES[0]:g}"
+    outcomes = [each for each in outcomes if (each.condition, each.seed) != (failed, FIRST_RATE_SEED)]
+    outcomes.append(FailedRun(FIRST_RATE_SEED, failed, "it diverged"))
+    rates = best_rates(Results.of("text", chosen, outcomes))
+    assert rates[FULL] == RATES[2]
+    assert rates["static_1"] == RATES[1]
+    assert rates["static_2"] == rates[STACKED] == rates["stacked_shorter"] == RATES[0]
+
+
+def test_findings_compare_with_the_best_depth_and_with_the_full_one():
+    means = {"static_1": 1.6, "static_2": 1.5, "static_4": 1.4, FULL: 1.45, "stacked_once": 1.4, "stacked_twice": 1.4}
+    outcomes = []
+    for seed, noise in enumerate((0.0, 0.01, 0.02)):
+        outcomes += [run(name, seed, test_loss=mean + noise) for name, mean in means.items()]
+        outcomes.append(run(STACKED, seed, test_loss=1.35 + 1.5 * noise))
+        outcomes.append(run("stacked_shorter", seed, test_loss=1.45 + 2 * noise, seconds=0.7, flops=6.0))
+    by_best, by_full, shorter = findings(Results.of("text", design(RATE, 100), outcomes))
+    assert "1-2-4-8 layers minus 4 layers is -0.045 nats per token (standard error 0.00289, 3 seeds), beyond" in by_best
+    assert "minus 8 layers is -0.095" in by_full
+    assert "not beyond two standard errors. That took 0.60 of the FLOPs and 0.70 of the seconds." in shorter
+
+
+def test_findings_of_nothing_say_so():
+    outcomes = [FailedRun(0, each.name, "it diverged") for each in CONTESTANTS]
+    assert findings(Results.of("text", design(RATE, 100), outcomes)) == ("Too many runs failed: nothing is compared.",)
