@@ -20,7 +20,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.removal import remove_written, temporary_names
 from autogrow.search_plans import plan_resumed_search
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.search import _prepare
+from autogrow.study.search import prepare_run
 from autogrow.study.session_folder import remove_abandoned
 from autogrow.training.checkpoint import save_checkpoint
 
@@ -134,7 +134,7 @@ class TestRuns:
             if content is not None:
                 (run.path / place).write_bytes(content)
         others = [killed_writer(run.path / place) for place in ("confirmation/table.md", "notes.txt", "trials/x/y.txt")]
-        _prepare(plan_resumed_search(run), run, resume=True)
+        prepare_run(plan_resumed_search(run), run, resume=True)
         assert not any(path.exists() for path in left)
         assert all(path.exists() for path in others)  # a confirmation may be at work there
 

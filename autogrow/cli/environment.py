@@ -30,7 +30,7 @@ def list_names(kind: str | None) -> None:
 
     With a KIND, its entries in full: formula, source, fields with their defaults.
     """
-    parts, others = _part_kinds(), _other_kinds()
+    parts, others = part_kinds(), _other_kinds()
     if kind is not None and kind not in (*parts, *others):
         raise UsageError(unknown_name("kind", kind, [*parts, *others]))
     if kind in parts:
@@ -43,7 +43,7 @@ def list_names(kind: str | None) -> None:
             click.echo(f"  {entry:20} {summary}")
 
 
-def _part_kinds() -> dict[str, "Registry[type[Any]]"]:
+def part_kinds() -> dict[str, "Registry[type[Any]]"]:
     """The registries of what stands in a policy."""
     from autogrow.policy.block_initializations import BLOCK_INITIALIZATIONS
     from autogrow.policy.depth import DEPTH_GROWTHS

@@ -9,6 +9,8 @@ import click
 
 from autogrow.cli.networks import interruptible, model_for, set_threads
 from autogrow.cli.options import (
+    FILE,
+    FOLDER,
     MOST_JOBS,
     chosen_run,
     data_dir_option,
@@ -27,7 +29,6 @@ from autogrow.cli.options import (
     storage_option,
     threads_option,
 )
-from autogrow.cli.path_types import FILE, FOLDER
 from autogrow.errors import UsageError
 from autogrow.paths import shown
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from autogrow.cli.options import json_option
-from autogrow.cli.path_types import FOLDER
+from autogrow.cli.options import FOLDER, json_option
 from autogrow.errors import printable
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from autogrow.cli.options import (
+    FILE,
+    FOLDER,
     data_dir_option,
     data_form_options,
     device_option,
@@ -24,7 +26,6 @@ from autogrow.cli.options import (
     say_data,
     say_dataset,
 )
-from autogrow.cli.path_types import FILE, FOLDER
 from autogrow.paths import shown
 
 MOST_THREADS = 4096

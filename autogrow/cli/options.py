@@ -2,19 +2,40 @@
 
 import functools
 import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from autogrow.cli.path_types import FOLDER
 from autogrow.errors import UsageError
+from autogrow.paths import is_url, resolved
 from autogrow.reading.fields import parse_bytes
 from autogrow.reading.plain import LARGEST_INTEGER
 from autogrow.reading.yaml_files import parse_yaml
 
 MOST_JOBS = 1024
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class ResolvedPath(click.Path):
+    """A path, made absolute; nothing has to stand there, but nothing of another kind may."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(resolved(value), param, ctx)
+
+
+class Place(ResolvedPath):
+    """A folder, or a URL, which stays as it is."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return os.fspath(value) if is_url(value) else str(super().convert(value, param, ctx))
+
+
+FOLDER = ResolvedPath(file_okay=False, path_type=Path)
+FILE = ResolvedPath(dir_okay=False, path_type=Path)
+PLACE = Place(file_okay=False)
 
 
 data_dir_option: Decorator = click.option(

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from autogrow.cli.options import chosen_run, json_option, run_argument, storage_option
-from autogrow.cli.path_types import FILE
+from autogrow.cli.options import FILE, chosen_run, json_option, run_argument, storage_option
 
 
 @click.command()

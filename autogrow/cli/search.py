@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from autogrow.cli.options import (
+    PLACE,
     data_dir_option,
     data_form_options,
     execution_options,
@@ -17,7 +18,6 @@ from autogrow.cli.options import (
     parse_share,
     say_data,
 )
-from autogrow.cli.path_types import PLACE
 from autogrow.errors import UsageError
 from autogrow.reading.fields import parse_bytes
 from autogrow.urls import without_secrets

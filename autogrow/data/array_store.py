@@ -132,9 +132,9 @@ def _write(arrays: DecodedArrays, num_outputs: int, folder: Path) -> StoredMeta:
         fresh.mkdir()
         try:
             for name, array in arrays.named():
-                _write_array(array_path(fresh, name), array)
+                write_array(array_path(fresh, name), array)
             (fresh / META_FILE).write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
-            _publish(fresh, folder)
+            publish(fresh, folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return meta
@@ -148,7 +148,7 @@ def _classes_of(arrays: DecodedArrays, num_outputs: int) -> tuple[ClassName, ...
     return TASKS[arrays.task].class_names(num_outputs) if arrays.classes is None else arrays.classes
 
 
-def _write_array(path: Path, array: Array) -> None:
+def write_array(path: Path, array: Array) -> None:
     # Not np.save: its C code reports a full disk as an OSError without the number that tells it from other errors.
     with path.open("xb") as file:
         contiguous = np.ascontiguousarray(array)
@@ -156,7 +156,7 @@ def _write_array(path: Path, array: Array) -> None:
         file.write(contiguous.data)
 
 
-def _publish(fresh: Path, folder: Path) -> None:
+def publish(fresh: Path, folder: Path) -> None:
     """Rename `fresh` to `folder`, unless another process has put a complete folder there; replace a damaged one."""
     for _ in range(_PUBLISH_ATTEMPTS):
         try:

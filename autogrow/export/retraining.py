@@ -155,7 +155,7 @@ def train_policy(
     scales_targets = standardizes_targets and TASKS[dataset.task].standardizes_targets
     request = _request(model, dataset, policy, settings, seed, train_size, scales_targets)
     if out is not None:
-        _check_folder(out, request)
+        check_folder(out, request)
     train, validation = _examples(dataset, held_out, train_size)
     data = TrainingData.of(dataset, train, validation, standardizes_targets=scales_targets)
     module = fresh_network(model, dataset, seed)
@@ -293,7 +293,7 @@ def _request(
     return normalized
 
 
-def _check_folder(out: Path, request: dict[str, Any]) -> None:
+def check_folder(out: Path, request: dict[str, Any]) -> None:
     """Raises `RunFolderError` unless `out` is empty, or holds an equal training run that was interrupted."""
     record = out / REQUEST
     if (out / CONFIG).exists() or ((out / WEIGHTS).exists() and not record.exists()):

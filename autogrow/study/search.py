@@ -88,7 +88,7 @@ def run_search(
     else:
         folder.refuse_what_is_no_run()
     with folder.locked():
-        database = _prepare(plan, folder, resume)
+        database = prepare_run(plan, folder, resume)
         driver = Driver(plan, folder, database, executor or _on_ray(settings), monitor or SearchMonitor(), started)
         try:
             with driver.handling_signals():
@@ -124,7 +124,7 @@ def _need_space(folder: RunFolder) -> None:
         raise RunFolderError(f"no space left to write {folder.path}: free at least {LEAST_FREE_BYTES >> 20} MiB")
 
 
-def _prepare(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase:
+def prepare_run(plan: SearchPlan, folder: RunFolder, resume: bool) -> StudyDatabase:
     """The study to work on, with nothing of this run RUNNING in it; the run folder is created, or checked."""
     settings = plan.settings
     config = {**settings.model_dump(mode="json"), "versions": versions()}

@@ -129,7 +129,7 @@ def open_storage(location: StudyLocation) -> optuna.storages.RDBStorage:
     for attempt in range(NUM_TRIES):
         try:
             # A server may have closed an idle connection between two trials.
-            return PatientStorage(_with_driver(location.url), engine_kwargs={"pool_pre_ping": True, **options})
+            return PatientStorage(with_driver(location.url), engine_kwargs={"pool_pre_ping": True, **options})
         except (IntegrityError, ProgrammingError, optuna.exceptions.StorageInternalError):
             if attempt == NUM_TRIES - 1:
                 raise
@@ -137,7 +137,7 @@ def open_storage(location: StudyLocation) -> optuna.storages.RDBStorage:
     raise AssertionError
 
 
-def _with_driver(text: str) -> str:
+def with_driver(text: str) -> str:
     """The URL with the PostgreSQL driver that is installed where it names none: SQLAlchemy 2.0 and 2.1 differ there."""
     url = make_url(text)
     if url.drivername == "postgresql":

@@ -87,7 +87,7 @@ class ForkStore:
         try:
             if not _used_now(place):
                 save_checkpoint(place, step, {**state, "trial": self._trial})
-                self._make_room()
+                self.make_room()
         except RunFolderError as error:
             _log.warning("no fork was left at step %s: %s", step, error)
 
@@ -129,7 +129,8 @@ class ForkStore:
             remove_written(place, CHECKPOINTS, self._folder)
         return state
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Remove the forks that were not used for longest, where all take more space than they may."""
         # Empty folders stay: another trial may be about to write into one.
         total = 0
         for _, size, path in sorted(_sizes(self._folder), reverse=True):

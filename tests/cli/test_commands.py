@@ -192,13 +192,13 @@ PARTS = ("triggers", "layer-selections", "initializations", "freezings", "depth-
 @pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("columns", [60, 200])
 def test_a_kind_is_listed_with_formulas_sources_and_fields(autogrow, monkeypatch, kind, columns):
-    from autogrow.cli.environment import _part_kinds
+    from autogrow.cli.environment import part_kinds
 
     monkeypatch.setenv("COLUMNS", str(columns))
     code, out, _ = autogrow("list", kind)
     assert code == 0
     words = " ".join(out.split())
-    for name, part in _part_kinds()[kind].items():
+    for name, part in part_kinds()[kind].items():
         assert f"{name}: {part.summary}" in words
         assert f"source {part.source}" in words
         assert not part.formula or f"formula {part.formula}" in words

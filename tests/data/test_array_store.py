@@ -114,13 +114,13 @@ def test_two_processes_that_decode_at_once_both_end_well(data_dir):
 
 
 def open_when_all_are_ready(data_dir, barrier, queue):
-    publish = array_store._publish
+    publish = array_store.publish
 
     def publish_together(fresh, folder):
         barrier.wait(timeout=30)  # both have decoded before either renames
         publish(fresh, folder)
 
-    array_store._publish = publish_together
+    array_store.publish = publish_together
     queue.put(open_dataset("sine", data_dir).fingerprint)
 
 
@@ -142,14 +142,14 @@ def test_a_race_to_the_rename_has_no_loser(damaged_folder_in_the_way, data_dir):
 
 
 def fail_to_write_in(folder, number, monkeypatch):
-    write_array = array_store._write_array
+    write_array = array_store.write_array
 
     def write(path, array):
         if path.is_relative_to(folder) and path.name == "y_train.npy":
             raise OSError(number, os.strerror(number), str(path))
         write_array(path, array)
 
-    monkeypatch.setattr(array_store, "_write_array", write)
+    monkeypatch.setattr(array_store, "write_array", write)
 
 
 def test_a_full_disk_is_named_and_nothing_stays(data_dir, monkeypatch):

@@ -189,10 +189,10 @@ class TestRunning:
 @pytest.mark.slow
 def test_the_plain_loop_takes_the_same_steps_as_the_static_network(request_for):
     """Else the overhead would compare two different trainings."""
-    bench, _ = cost._prepare(request_for())
+    bench, _ = cost.prepare(request_for())
     plain = cost.PlainLoop(bench, seed=3)
     plain.block(cost.QUICK_STEPS)
     trainer = bench.trainer(static_policy(), seed=3)
     trainer.run()
-    for expected, found in zip(trainer.model.parameters(), plain._module.parameters(), strict=True):
+    for expected, found in zip(trainer.model.parameters(), plain.module.parameters(), strict=True):
         assert torch.allclose(expected, found, atol=1e-5)

@@ -232,7 +232,7 @@ def test_grown_up_entries_are_left_to_the_stock_optimizer(name):
         optimizer.step()
         update, expected = (weight.detach() - before)[-3:], fresh.update(gradient)
         assert (update - expected).abs().max() <= 0.1 * LEARNING_RATE
-    assert not control._ages.births
+    assert not control.has_young_entries
 
 
 def test_handing_over_does_not_show_in_the_next_update():

@@ -225,10 +225,9 @@ class TestNewBlocks:
         assert len(row) == 3
 
     def test_follow_the_network_to_other_number_formats(self):
-        growing, batch = growing_network("residual mlp")
+        growing, _ = growing_network("residual mlp")
         assert growing.blocks
         growing.module.double()
-        growing._example_input = batch.double()
         growing.deepen("trunk.0")
         assert {parameter.dtype for parameter in growing.module.parameters()} == {torch.float64}
 

@@ -148,7 +148,7 @@ class TestThawing:
         growing, optimizer, control, _ = configured(WITH_DECAY["adam"])
         widen_all(growing, optimizer)
         control.freeze_before(1, released=1.0)
-        assert not control._control._parameters and not control._control._buffers
+        assert control.leaves_updates_alone
 
 
 class TestNewUnitRate:
@@ -189,7 +189,7 @@ class TestNewUnitRate:
     def test_nothing_is_kept_or_done_where_nothing_is_scaled(self):
         growing, optimizer, control, _ = configured(plain_sgd)
         widen_all(growing, optimizer)
-        assert not control._control._parameters and not control._control._buffers
+        assert control.leaves_updates_alone
 
     @pytest.mark.parametrize("rate", [0, -1.0, float("nan"), float("inf"), "cohorts"])
     def test_impossible_rates(self, rate):

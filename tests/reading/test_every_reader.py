@@ -31,7 +31,7 @@ from autogrow.data.array_store import META_FILE, read_meta
 from autogrow.errors import MAX_LINE, AutogrowError
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.export.policies import export_policy
-from autogrow.export.retraining import REQUEST, _check_folder, train_policy
+from autogrow.export.retraining import REQUEST, check_folder, train_policy
 from autogrow.export.saved_network import load_network
 from autogrow.export.weights import load_weights
 from autogrow.locking import FolderLock
@@ -207,7 +207,7 @@ def test_the_request_of_a_training(place, data):
     request = {"model": SMALL.to_dict(), "dataset": {"name": "digits"}, "policy": {}, "training": {}, "seed": 0}
     request = json.loads(json.dumps(request))
     written(place / "training" / REQUEST, data.draw(almost_json(request)))
-    outcome(lambda: _check_folder(place / "training", request))
+    outcome(lambda: check_folder(place / "training", request))
 
 
 @cache

@@ -71,9 +71,9 @@ def test_a_database_that_cannot_be_talked_to(url, said):
 @pytest.mark.parametrize("installed", ["psycopg", "psycopg2"])
 def test_a_url_is_opened_by_the_driver_that_is_installed(installed, monkeypatch):
     monkeypatch.setattr(study_location, "find_spec", lambda name: name == installed or None)
-    with_driver = study_location._with_driver(f"postgresql://me:{SECRET}@host/db")
+    with_driver = study_location.with_driver(f"postgresql://me:{SECRET}@host/db")
     assert with_driver == f"postgresql+{installed}://me:{SECRET}@host/db"
-    assert study_location._with_driver("postgresql+pg8000://host/db") == "postgresql+pg8000://host/db"
+    assert study_location.with_driver("postgresql+pg8000://host/db") == "postgresql+pg8000://host/db"
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from autogrow.training import forks
+from autogrow.training.checkpoint import load_checkpoint
 from autogrow.training.ending import Signal
 from autogrow.training.forks import ForkStore
 from autogrow.training.records import TrialFolder
@@ -304,7 +305,7 @@ def test_many_leave_the_same_fork_at_a_time(tmp_path):
             pool.submit(store(tmp_path, trial).leave, "start", 5, state)
     (path,) = (path for path in (tmp_path / "forks").rglob("*") if path.is_file())
     assert path.parent.name == "0000000005"
-    found = store(tmp_path)._load(path.parent, CPU)
+    found = load_checkpoint(path.parent, CPU)
     assert torch.equal(found["weights"], state["weights"])
 
 
@@ -321,7 +322,7 @@ def test_many_leave_and_make_room_at_a_time(tmp_path, caplog):
         for done in [pool.submit(work, trial) for trial in range(8)]:
             done.result()
     assert not caplog.records
-    store(tmp_path, most_bytes=100_000)._make_room()
+    store(tmp_path, most_bytes=100_000).make_room()
     assert 0 < sum(path.stat().st_size for path in files(tmp_path)) <= 100_000
 
 

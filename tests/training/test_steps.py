@@ -127,7 +127,7 @@ def test_layers_that_are_frozen_as_a_whole_cost_no_gradients():
     run = trainer(the_policy=one_layer, options={"hidden": (16, 16, 16)})
     run.run()
     assert len(run.events) == 1
-    held = run.network.attach(run.optimizer)._control.held_parameters()
+    held = run.network.attach(run.optimizer).held_parameters()
     assert held
     assert run.growth.step_flops < run.growth.training_flops
     first, second = (sample for sample in run.samples if sample.step in (13, 14))

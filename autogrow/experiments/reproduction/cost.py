@@ -112,11 +112,11 @@ class PlainLoop:
 
     def __init__(self, bench: _Bench, seed: int) -> None:
         module = fresh_network(NETWORK, bench.dataset, seed).to(bench.device)
-        self._module = channels_last(module).train()
+        self.module = channels_last(module).train()
         self._task = bench.data.task
         self._train = bench.data.on(bench.data.train, bench.device)
         self._order = BatchOrder(len(self._train), BATCH_SIZE, seed, bench.device)
-        self._optimizer = make_optimizer(self._module, bench.settings)
+        self._optimizer = make_optimizer(self.module, bench.settings)
         self._bench = bench
         self._step = 0
 
@@ -128,7 +128,7 @@ class PlainLoop:
             inputs, targets = self._train.batch(self._order.indices(self._step))
             self._optimizer.zero_grad(set_to_none=True)
             with autocast(self._bench.request.execution, self._bench.device):
-                loss = self._task.loss(self._module(inputs), targets)
+                loss = self._task.loss(self.module(inputs), targets)
             loss.backward()
             self._optimizer.step()
             self._step += 1
@@ -148,7 +148,7 @@ class Cost(Reproduction):
         return ("mnist",)
 
     def run(self, request: Request) -> ReproductionReport | None:
-        bench, experiment = _prepare(request)
+        bench, experiment = prepare(request)
         settings = {
             **experiment.settings(),
             "holds_out_validation": True,
@@ -176,7 +176,7 @@ class Cost(Reproduction):
         return ReproductionReport(self.summary, (table,), folder.path, folder.written)
 
 
-def _prepare(request: Request) -> tuple[_Bench, Experiment]:
+def prepare(request: Request) -> tuple[_Bench, Experiment]:
     num_steps = QUICK_STEPS if request.quick else NUM_STEPS
     num_samples = QUICK_SAMPLES if request.quick else NUM_SAMPLES
     dataset = open_dataset("mnist", request.data_dir)

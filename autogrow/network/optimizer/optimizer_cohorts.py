@@ -365,13 +365,27 @@ class OptimizerCohorts:
         self.refresh()
         control.restore_buffers(state["held_buffers"])
 
+    @property
+    def leaves_updates_alone(self) -> bool:
+        """Whether the optimizer's updates are taken as they are: nothing is held, scaled or ramped."""
+        return self._control.is_idle
+
+    @property
+    def has_young_entries(self) -> bool:
+        """Whether there are entries whose bias corrections differ from the optimizer's own."""
+        return bool(self._ages.births)
+
+    def held_parameters(self) -> list[nn.Parameter]:
+        """Those of which every entry is held."""
+        return self._control.held_parameters()
+
     @contextmanager
     def without_held_gradients(self) -> Iterator[list[nn.Parameter]]:
         """Inside, gradients of parameters that are held as a whole are not computed, nor what only they need.
 
         The optimizer passes them by, so their moments stand still. For the whole of one step. Yields them.
         """
-        held = [each for each in self._control.held_parameters() if each.requires_grad]
+        held = [each for each in self.held_parameters() if each.requires_grad]
         for parameter in held:
             parameter.requires_grad_(False)
             parameter.grad = None
