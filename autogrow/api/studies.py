@@ -66,8 +66,11 @@ class Study:
         return StudyDatabase.open(self.run.study_location(), self.run.settings().chosen_objectives).study
 
     @refuses_unknown()
-    def best_policy(self, prefer: str = "score") -> GrowthPolicy:
-        """The policy of the best trial: by "score", "gap", "speed", "knee", or any objective's preference."""
+    def best_policy(self, prefer: str | None = None) -> GrowthPolicy:
+        """The policy of the best trial: by "score", "gap", "speed", "knee", or any objective's preference.
+
+        By default by the score, of text by the loss.
+        """
         return export_policy(self.run, prefer=prefer)
 
     @refuses_unknown()
@@ -76,7 +79,7 @@ class Study:
         *,
         top: int = DEFAULT_TOP,
         seeds: int = DEFAULT_SEEDS,
-        prefer: str = "score",
+        prefer: str | None = None,
         model: str | None = None,
         data_dir: str | Path | None = None,
         device: str = "auto",

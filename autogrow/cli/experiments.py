@@ -42,9 +42,7 @@ from autogrow.paths import shown
 @click.option(
     "--prefer",
     metavar="[score|loss|gap|speed|size]",
-    default="score",
-    show_default=True,
-    help="What is best, in the search and over the seeds.",
+    help="What is best, in the search and over the seeds  [default: score; of text loss]",
 )
 @click.option(
     "--out",

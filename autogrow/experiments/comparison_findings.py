@@ -9,11 +9,12 @@ from autogrow.report.judging import Judgement, Yardstick, judge_seeds
 
 
 def judged(results: Results, yardstick: Yardstick) -> dict[str, Judgement]:
-    """The subject against every control that it can be compared with, by score."""
+    """The subject against every control that it can be compared with, by the objective of the yardstick."""
     found = {}
+    metric = results.score_metric if yardstick.by_score else results.loss_metric
     for control in results.design.controls:
-        difference = results.difference(control.name, results.score_metric)
-        spread = results.spread(control.name, results.score_metric)
+        difference = results.difference(control.name, metric)
+        spread = results.spread(control.name, metric)
         if difference is not None and spread is not None and not _at_chance(results, control.name, yardstick):
             found[control.name] = judge_seeds(
                 difference.mean, difference.standard_error, difference.num_seeds, spread.mean, yardstick
@@ -24,7 +25,7 @@ def judged(results: Results, yardstick: Yardstick) -> dict[str, Judgement]:
 def findings(results: Results, yardstick: Yardstick) -> tuple[str, ...]:
     """A line for the subject against every control; one alone where the subject has learned nothing."""
     subject, title = results.design.subject, results.design.title(results.design.subject).capitalize()
-    name = f"By {results.design.split} {results.score.title}"
+    name = f"By {results.design.split} {results.score.title if yardstick.by_score else 'loss'}"
     if _at_chance(results, subject, yardstick):
         return (f"Nothing was learned: {title} is not above chance ({yardstick.chance}), so nothing is compared.",)
     verdicts = judged(results, yardstick)

@@ -13,7 +13,6 @@ from torch import nn
 
 from autogrow.data.dataset import Dataset
 from autogrow.experiments.records import RunRecord
-from autogrow.metrics.objectives import SCORE_OF_ANY_TASK
 from autogrow.models.building import ModelSpec
 from autogrow.paths import plain_dataset_name
 from autogrow.policy.execution import Execution
@@ -55,8 +54,9 @@ class Experiment:
     def _scales_targets(self) -> bool:
         return self.standardizes_targets and TASKS[self.dataset.task].standardizes_targets
 
-    def yardstick(self, split: Literal["test", "validation"], objective: str = SCORE_OF_ANY_TASK) -> Yardstick:
-        """What results that are read on a split are compared by."""
+    def yardstick(self, split: Literal["test", "validation"], objective: str | None = None) -> Yardstick:
+        """What results that are read on a split are compared by: what their task prefers, unless it is said."""
+        objective = TASKS[self.dataset.task].preference if objective is None else objective
         if split == "test":
             number = self.dataset.num_test
         else:

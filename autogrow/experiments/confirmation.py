@@ -23,7 +23,7 @@ from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page
-from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of, preferences, preferred
+from autogrow.metrics.objectives import Objective, objective_of, preferences, preferred
 from autogrow.metrics.scores import SCORES
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -112,7 +112,7 @@ def confirm_policies(
     *,
     top: int = DEFAULT_TOP,
     num_seeds: int = DEFAULT_SEEDS,
-    prefer: str = SCORE_OF_ANY_TASK,
+    prefer: str | None = None,
     model: str | None = None,
     data_dir: Path | None = None,
     device: str = "cpu",
@@ -173,9 +173,10 @@ def _default_place(run: RunFolder) -> Path:
     return run.path / KIND if run.is_here else Path("results") / KIND / run.name
 
 
-def _objective(run: RunFolder, preference: str) -> Objective:
+def _objective(run: RunFolder, preference: str | None) -> Objective:
     """What policies are chosen by. Raises `UsageError` for what there is not, or is not measured here."""
-    score = TASKS[run.settings().task].score
+    task = TASKS[run.settings().task]
+    score, preference = task.score, preference or task.preference
     known = [name for name, each in preferences().items() if not NOT_MEASURED & {each.metric.name, *each.metric.needs}]
     if preference not in (*SCORES, *known):
         raise UsageError(unknown_name("preference", preference, (score.name, *known)))

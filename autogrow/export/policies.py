@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from autogrow.errors import UsageError
-from autogrow.metrics.objectives import KNEE, SCORE_OF_ANY_TASK, preferred
+from autogrow.metrics.objectives import KNEE, preferred
 from autogrow.outputs import check_output
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.choosing import best_trial, need_candidate, policy_of, trial_by_number
@@ -13,7 +13,7 @@ from autogrow.tasks import TASKS
 
 
 def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | None = None) -> GrowthPolicy:
-    """The policy of one trial, with where it was found: by number, or by preference (of the score, if none is given).
+    """The policy of one trial, with where it was found: by number, or by preference (what its task prefers, if none).
 
     Raises `UsageError` when both are given, the trial has no result or there is no such preference, `RunFolderError`
     when no trial has finished.
@@ -28,7 +28,7 @@ def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | Non
     chosen = (
         trial_by_number(trials, trial)
         if trial is not None
-        else best_trial(trials, objectives, prefer or SCORE_OF_ANY_TASK)
+        else best_trial(trials, objectives, prefer or TASKS[settings.task].preference)
     )
     return policy_of(need_candidate(chosen, run), run, settings)
 

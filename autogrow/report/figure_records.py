@@ -103,7 +103,7 @@ def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
 
 def score_curves(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...]:
     """Curves of pruned trials first, then the front, the controls and the best, so that the best is drawn on top."""
-    best = summary.most_accurate
+    best = summary.preferred_trial
     controls = {role: row for role, row in summary.controls.items() if row is not None and row != best}
     named = {row.number for row in [*controls.values(), *([best] if best is not None else [])]}
     front = [summary.trial(number) for number in summary.front if number not in named]

@@ -52,7 +52,7 @@ def html_report(run: RunFolder) -> str:
     summary = summarize_snapshot(snapshot)
     return _template().render(
         summary=summary,
-        best=summary.most_accurate,
+        best=summary.preferred_trial,
         facts=_facts(summary),
         space=yaml.safe_dump(snapshot.settings.space, sort_keys=False).rstrip(),
         tables=_tables(summary),

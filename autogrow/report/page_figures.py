@@ -117,7 +117,7 @@ def _score(snapshot: Snapshot, summary: RunSummary) -> Figure:
 def _growth(snapshot: Snapshot, summary: RunSummary) -> Figure:
     from autogrow.report.figures import growth_figure
 
-    best, timeline = summary.most_accurate, summary.best_timeline
+    best, timeline = summary.preferred_trial, summary.best_timeline
     if best is None or timeline is None or not timeline.events:
         reason = "No grown trial has finished." if best is None else "The most accurate trial never grew."
         return _figure("growth", "How the best trial grew", "", "", None, reason)

@@ -29,7 +29,7 @@ from autogrow.study.choosing import best_trial, is_feasible, measured_preference
 from autogrow.study.constraints import constraints_of
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_record import TrialRecord, superseded
-from autogrow.tasks import TASKS
+from autogrow.tasks import TASKS, Task
 
 FORMAT = "autogrow-report/2"
 SUPERSEDED = "superseded"
@@ -132,9 +132,9 @@ class RunSummary:
         return TASKS[self.task].score
 
     @property
-    def most_accurate(self) -> TrialRow | None:
-        """The grown trial with the best score."""
-        return self.best[self.score.name]
+    def preferred_trial(self) -> TrialRow | None:
+        """The grown trial that is best by what its task prefers: the score, of text the loss."""
+        return self.best[_preferred_name(TASKS[self.task])]
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -169,6 +169,11 @@ def summarize(run: RunFolder, *, with_progress: bool = True) -> RunSummary:
     return summarize_snapshot(read_snapshot(run), with_progress=with_progress)
 
 
+def _preferred_name(task: Task) -> str:
+    """The name that the best trial by what a task prefers goes by."""
+    return task.score.name if task.preference == SCORE_OF_ANY_TASK else task.preference
+
+
 def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> RunSummary:
     """Sum up a run that has been read already; its progress takes seconds where objectives and trials are many."""
     settings, objectives, trials = snapshot.settings, snapshot.objectives, snapshot.trials
@@ -183,9 +188,10 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
     controls = {role: _control(rows, role) for role in CONTROLS}
     finished = [row for row in rows if row.state == COMPLETE and row.has_finished]
     front = pareto_front(trials, objectives)
-    most_accurate = best[TASKS[snapshot.task].score.name]
-    yardstick = Yardstick(snapshot.task, SCORE_OF_ANY_TASK, settings.num_validation, settings.largest_class_share)
-    searched = judge(finished, most_accurate, controls[STATIC], yardstick, settings.seed, snapshot.run.place)
+    task = TASKS[snapshot.task]
+    preferred_trial = best[_preferred_name(task)]
+    yardstick = Yardstick(snapshot.task, task.preference, settings.num_validation, settings.largest_class_share)
+    searched = judge(finished, preferred_trial, controls[STATIC], yardstick, settings.seed, snapshot.run.place)
     return RunSummary(
         name=snapshot.run.name,
         dataset=settings.dataset,
@@ -199,7 +205,7 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
         verdict=confirmed_verdict(snapshot) or searched,
         search_verdict=searched,
         best=best,
-        best_timeline=read_timeline(snapshot.run.trial(most_accurate.root)) if most_accurate is not None else None,
+        best_timeline=read_timeline(snapshot.run.trial(preferred_trial.root)) if preferred_trial is not None else None,
         controls=controls,
         front=tuple(trial.number for trial in sorted(front, key=_worst_score_last)),
         failures=_failures(rows),

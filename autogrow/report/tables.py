@@ -146,7 +146,7 @@ def timeline_table(summary: RunSummary) -> Table:
         Column("after", numeric=True),
         Column("trigger", flexible=True),
     )
-    best, timeline = summary.most_accurate, summary.best_timeline
+    best, timeline = summary.preferred_trial, summary.best_timeline
     events = timeline.events if timeline is not None else ()
     rows = tuple(_event_cells(event, summary.score) for event in events)
     note = (

@@ -27,7 +27,7 @@ _COLOURS = {"ahead": "green", "behind": "red"}
 
 def render(summary: RunSummary) -> RenderableType:
     """The whole report."""
-    best = summary.most_accurate
+    best = summary.preferred_trial
     policy = [Text(f"Policy of trial {best.number}: {best.policy}.")] if best is not None else []
     front = pareto_front_table(summary, MAX_FRONT_ROWS), differences_table(summary, MAX_FRONT_ROWS)
     search = search_table(summary), running_table(summary), failures_table(summary)

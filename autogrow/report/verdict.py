@@ -114,24 +114,25 @@ def judge(
 ) -> Verdict:
     """Compare the best trial of a search with the static control.
 
-    finished: all complete, feasible trials; best: the most accurate of them that is not static; static: the static
-    control, in whatever state it is. It may be infeasible and is compared with all the same. `place` is what users
-    know the run by.
+    finished: all complete, feasible trials; best: the best of them by the yardstick that is not static; static: the
+    static control, in whatever state it is. It may be infeasible and is compared with all the same. `place` is what
+    users know the run by.
     """
     early = f"One seed ({seed}) and validation data only."
     if best is None:
         return Verdict("undecided", "search", "No verdict yet: no grown trial has finished.", (), early)
-    reached = f"Trial {best.number} has {_score(best, yardstick.score)} validation {yardstick.score.title}"
+    metric = yardstick.by.metric
+    reached = f"Trial {best.number} has {metric.with_unit(metric.value(best.metrics))} {metric.title}"
     if static is None or not static.has_finished:
         state = f"is {static.state}" if static is not None else "was not tried"
         headline = f"No verdict: the static control {state}, so there is nothing to compare the best trial with."
         return Verdict("undecided", "search", headline, (f"{reached} so far.",), early, grown=best.number)
     subject = subject_of(best.metrics["num_events"], best.metrics["parameters"], static.metrics["parameters"])
-    reached = f"{reached}, the static control {_score(static, yardstick.score)}."
+    reached = f"{reached}, the static control {metric.with_unit(metric.value(static.metrics))}."
     lost = [row for row in (best, static) if not yardstick.has_learned(row.metrics["validation_score"])]
     if lost:
         return _nothing_learned(lost, reached, yardstick, early, subject, best, static)
-    judgement = judge_values(best.metrics["validation_score"], static.metrics["validation_score"], yardstick)
+    judgement = judge_values(best.metrics[metric.name], static.metrics[metric.name], yardstick)
     who = _SUBJECTS[subject].format(f"trial {best.number}")
     advice = f"run autogrow confirm {shlex.quote(place)}"
     gap = best.metrics["generalization_gap"] - static.metrics["generalization_gap"]
@@ -145,7 +146,7 @@ def judge(
         subject=subject,
         grown=best.number,
         static=static.number,
-        score_difference=yardstick.score.numbers.shown(judgement.difference),
+        score_difference=metric.shown(judgement.difference) if yardstick.by_score else None,
         gap_difference=yardstick.score.numbers.shown(gap),
         train_seconds_ratio=ratios["train_seconds"],
         compute_ratio=ratios["training_flops"],
@@ -262,10 +263,6 @@ def _caveat(num_finished: int, seed: int) -> str:
 
 def _ratio(row: _Row, other: _Row, metric: str) -> float | None:
     return row.metrics[metric] / other.metrics[metric] if other.metrics[metric] else None
-
-
-def _score(row: _Row, score: Score) -> str:
-    return score.numbers.with_unit(row.metrics["validation_score"])
 
 
 def _sentence(text: str) -> str:

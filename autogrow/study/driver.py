@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from autogrow.errors import RunFolderError
 from autogrow.files import current_umask, write_text_atomically
-from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, metrics_to_measure
+from autogrow.metrics.objectives import metrics_to_measure
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
 from autogrow.study.executor import Executor, Host
@@ -24,6 +24,7 @@ from autogrow.study.study_database import StudyDatabase
 from autogrow.study.successive_halving import SuccessiveHalving
 from autogrow.study.trial_config import TrialConfig
 from autogrow.study.trial_result import CompleteTrial, FailedTrial, InterruptedTrial, TrialReport, TrialResult
+from autogrow.tasks import TASKS
 
 NUM_REPORTS = 12
 """Reports of a trial while it runs: what ASHA compares and the progress display shows."""
@@ -207,7 +208,7 @@ class Driver:
         """Rewrite policy.yaml when a trial that has just `ended` is the best so far; by default, look at all trials."""
         trials = self._database.trials()
         contenders = trials if ended is None else [trial for trial in (self._best, trials[ended]) if trial is not None]
-        best = best_trial(contenders, self._plan.objectives, SCORE_OF_ANY_TASK)
+        best = best_trial(contenders, self._plan.objectives, TASKS[self._plan.settings.task].preference)
         if best is not None and (self._best is None or best.number != self._best.number):
             policy = policy_of(best, self._folder, self._plan.settings)
             write_text_atomically(self._folder.policy_file, policy.to_text())

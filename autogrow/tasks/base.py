@@ -102,6 +102,11 @@ class Task(ABC):
     """Options of the built-in `mlp` where it is chosen automatically, for features."""
 
     @property
+    def preference(self) -> str:
+        """What trials are preferred, and results are judged by, where nobody says: the first default objective."""
+        return self.default_objectives[0]
+
+    @property
     def score(self) -> Score:
         """How the score is called and written; with four digits where `SCORES` has none of the name."""
         return SCORES[self.score_name] if self.score_name in SCORES else Score(self.score_name, self.score_title)

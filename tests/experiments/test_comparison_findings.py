@@ -1,11 +1,14 @@
 """What a comparison says of its subject: only paired seeds say ahead, and chance is no result."""
 
+import dataclasses
+
 from autogrow.experiments.comparison_findings import content, findings
 from autogrow.experiments.conditions import Condition, Design
 from autogrow.experiments.records import RunRecord
 from autogrow.experiments.results import Results
 from autogrow.network.shape import NetworkShape
 from autogrow.report.judging import Yardstick
+from autogrow.tasks import TASKS
 
 YARDSTICK = Yardstick("classification", "score", 1000, 0.1)
 
@@ -52,3 +55,9 @@ def test_at_chance_nothing_is_compared():
     )
     said = findings(results(grown=[0.9] * 3, full=[0.1] * 3), YARDSTICK)
     assert said == ("Not compared, for they are not above chance (always naming the largest class has 10.00 %): full.",)
+
+
+def test_text_is_compared_by_its_loss():
+    found = dataclasses.replace(results(grown=[0.9, 0.91, 0.92], final=[0.8, 0.812, 0.82]), task="text")
+    (said,) = findings(found, Yardstick("text", TASKS["text"].preference, 1000, 0.1))
+    assert said.startswith("By test loss, Grown is ahead of final by 0.0993 of loss")

@@ -38,8 +38,8 @@ def test_counts_and_roles(full_summary):
 
 def test_the_best_are_grown_trials_and_agree_with_the_verdict(full_summary):
     summary = full_summary
-    assert summary.most_accurate.number == 22
-    assert summary.most_accurate.metrics["validation_score"] == pytest.approx(0.9165)
+    assert summary.preferred_trial.number == 22
+    assert summary.preferred_trial.metrics["validation_score"] == pytest.approx(0.9165)
     assert summary.verdict.kind == "higher"
     assert summary.verdict.grown == 22
     assert [event.step for event in summary.best_timeline.events] == [30, 60]
@@ -77,7 +77,7 @@ def test_a_trial_that_breaks_a_constraint_is_infeasible(make_run):
     assert (summary.trial(feasible).state, summary.trial(broken).state) == ("complete", "infeasible")
     assert (summary.counts["complete"], summary.counts["infeasible"]) == (4, 2)
     assert broken not in summary.front
-    assert summary.most_accurate.number == feasible
+    assert summary.preferred_trial.number == feasible
     assert [(entry.state, entry.reason, entry.count) for entry in summary.failures] == [
         ("infeasible", "constraint max_parameters exceeded by 1500", 2)
     ]
@@ -112,7 +112,7 @@ def test_trials_of_an_earlier_run_are_like_any_other(make_run):
     number = run.complete(0.97)
     summary = summarize(run.folder)
     assert summary.trial(number).role == "transferred"
-    assert summary.most_accurate.number == number
+    assert summary.preferred_trial.number == number
     json.dumps(summary.to_dict(), allow_nan=False)
 
 
@@ -124,7 +124,7 @@ def test_a_finished_trial_without_records_or_metrics_is_shown_and_on_no_front(ma
     summary = summarize(run.folder)
     assert summary.counts["complete"] == 4
     assert 3 not in summary.front
-    assert summary.most_accurate.number == 1
+    assert summary.preferred_trial.number == 1
 
 
 def test_what_was_spent_and_saved(make_run):
