@@ -34,12 +34,12 @@ UNKNOWN_NAMES = {
     "no module": (["search", "--model", ":factory"], "model ':factory'", ""),
     "space": (
         ["search", "--space", "defalt"],
-        "shipped are block, default, methods",
+        "shipped are block, default, depth, methods",
         "did you mean 'default'",
     ),
     "space file": (
         ["search", "--space", "quik.yaml"],
-        "shipped are block, default, methods",
+        "shipped are block, default, depth, methods",
         "did you mean 'quick'",
     ),
     "objective": (["search", "--objectives", "acuracy"], "known are accuracy, f1, flops", "did you mean 'accuracy'"),
