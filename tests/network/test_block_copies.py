@@ -6,6 +6,7 @@ from torch import nn
 
 import autogrow
 from autogrow.errors import NetworkError
+from autogrow.policy.limits import SizeLimits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,6 +52,15 @@ COUNTED = {
     "in a buffer": lambda number: {"position": nn.Buffer(torch.tensor(number), persistent=False)},
     "deeper": lambda number: {"part": nn.Sequential(Block(layer_id=number))},
 }
+
+
+def numbers_of(block):
+    """What a block keeps beside what PyTorch does."""
+    kept = {name: value for name, value in vars(block).items() if name not in vars(nn.Module())}
+    inner = [numbers_of(part) for part in block.children() if not isinstance(part, nn.Linear)]
+    return [kept, {name: int(value) for name, value in block.named_buffers()}, inner]
+
+
 ALIKE = {
     "a setting": lambda number: {"heads": 4},
     "a flag": lambda number: {"shifted": number == 1},
@@ -61,14 +71,25 @@ ALIKE = {
 }
 
 
+@pytest.mark.parametrize("initialization", ["zero", "interleave"])
 @pytest.mark.parametrize("kept", COUNTED.values(), ids=COUNTED)
-def test_numbers_that_count_places_are_recognized_by_their_values(kept):
+def test_numbers_that_count_places_follow(kept, initialization):
     network = growing(*(Block(**kept(number)) for number in range(3)))
-    assert network.blocks == {}
-    attribute = list(kept(0))[0]
-    with pytest.raises(NetworkError, match=rf"'1' is no stage: attribute .*{attribute}.*counts their places") as raised:
-        network.deepen("1")
-    assert "\n" not in str(raised.value)
+    network.deepen("1", 2, initialization=initialization)
+    expected = [Block(**kept(number)) for number in range(5)]
+    assert [numbers_of(block) for block in network.module[1]] == [numbers_of(block) for block in expected]
+    network.set_blocks({"1": 2})
+    assert [numbers_of(block) for block in network.module[1]] == [numbers_of(block) for block in expected[:2]]
+
+
+@pytest.mark.parametrize("kept", COUNTED.values(), ids=COUNTED)
+def test_numbers_are_put_back_where_a_change_fails(kept):
+    network = growing(*(Block(**kept(number)) for number in range(3)))
+    before = [numbers_of(block) for block in network.module[1]]
+    network.limits = SizeLimits(max_parameters=network.num_parameters + 1)
+    with pytest.raises(NetworkError, match="would exceed"):
+        network.deepen("1", 2, initialization="interleave")
+    assert [numbers_of(block) for block in network.module[1]] == before
 
 
 @pytest.mark.parametrize("kept", ALIKE.values(), ids=ALIKE)
@@ -78,9 +99,25 @@ def test_other_values_are_no_hindrance(kept):
     network.deepen("1")
 
 
-def test_a_block_that_would_write_into_the_cache_of_another_is_refused():
-    with pytest.raises(NetworkError, match="attribute 'layer_idx' of its blocks counts their places"):
-        growing(*(Cached(layer_idx=number) for number in range(2))).deepen("1")
+def test_a_block_does_not_write_into_the_cache_of_another():
+    network = growing(*(Cached(layer_idx=number) for number in range(2)))
+    for initialization in ("zero", "stack", "interleave"):
+        network.deepen("1", 2, initialization=initialization)
+    Cached.cache.clear()
+    network.module(torch.randn(4, 5))
+    assert sorted(Cached.cache) == list(range(8))
+
+
+@pytest.mark.parametrize("initialization", ["stack", "interleave"])
+def test_settings_that_differ_from_place_to_place_stay_with_the_place(initialization):
+    def block(number):
+        return Block(drop_rate=0.1 * number, part=nn.Dropout(0.1 * number))
+
+    network = growing(*(block(number) for number in range(4)))
+    network.set_blocks({"1": 2})
+    network.deepen("1", 3, initialization=initialization)
+    assert [each.drop_rate for each in network.module[1]] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.3])
+    assert [each.part.p for each in network.module[1]] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.3])
 
 
 @pytest.mark.parametrize("hold", [lambda part: [part], lambda part: {"other": part}, lambda part: (part,)])

@@ -1,38 +1,20 @@
-"""What blocks keep that a copy of one would keep wrongly: the number of their place, parts of others, and hooks.
+"""What blocks keep that a copy of one would keep wrongly: parts of others, and hooks; and what it must share.
 
-Decoder layers of Hugging Face's models have a ``layer_idx`` that says where in a cache of keys and values they write. A
-copy with the number of its original writes over it, and nothing looks wrong until the copy has learnt something.
+Settings that go by a block's place follow: see `place_settings`.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
+from autogrow.network.depth.place_settings import is_configuration
 from autogrow.network.structure.held_tensors import unregistered_places
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 MAX_DEPTH = 3
 """Containers within containers that are looked into."""
-
-
-def place_number(blocks: Mapping[int, nn.Module]) -> str | None:
-    """The attribute that counts the places of `blocks` (by place in the row), in words; None if there is none.
-
-    It is told by its values: whole numbers that go up by one from place to place, alone or within a name, and that are
-    not sizes of the block's own tensors.
-    """
-    found = {place: dict(_numbers(block)) for place, block in blocks.items()}
-    sizes = {place: {size for tensor in _tensors(block) for size in tensor.shape} for place, block in blocks.items()}
-    for path, number in found[max(found)].items():
-        places = [place for place in found if path in found[place]]
-        offsets = {found[place][path] - place for place in places}
-        is_size = all(found[place][path] in sizes[place] for place in places)
-        if len(places) > 1 and len(offsets) == 1 and not is_size:
-            return f"attribute {path!r} of its blocks counts their places (the last one's is {number})"
-    return None
 
 
 def foreign_part(block: nn.Module) -> str | None:
@@ -65,33 +47,25 @@ def foreign_hook(block: nn.Module) -> str | None:
     return None
 
 
+def share_configurations(block: nn.Module, original: nn.Module, model: nn.Module) -> None:
+    """Let a copy of a block hold the very configurations that its original shares with the rest of the network."""
+    inside = {id(layer) for layer in original.modules()}
+    shared = {
+        id(value)
+        for layer in model.modules()
+        if id(layer) not in inside
+        for value in vars(layer).values()
+        if is_configuration(value)
+    }
+    layers = dict(original.named_modules())
+    for name, layer in block.named_modules():
+        for attribute, value in vars(layers[name]).items() if name in layers else ():
+            if id(value) in shared and attribute in vars(layer):
+                vars(layer)[attribute] = value
+
+
 def _tensors(block: nn.Module) -> list[Tensor]:
     return [*block.parameters(), *block.buffers()]
-
-
-def _numbers(block: nn.Module) -> Iterator[tuple[str, int]]:
-    """Whole numbers that a block's own code keeps, with where; PyTorch's own layers know no places."""
-    for name, layer in block.named_modules():
-        if type(layer).__module__.partition(".")[0] != "torch":
-            for buffer, tensor in layer._buffers.items():
-                if tensor is not None and tensor.numel() == 1 and not tensor.is_floating_point():
-                    yield f"{name}.{buffer}" if name else buffer, int(tensor)
-            for attribute, value in vars(layer).items():
-                yield from _numbers_in(value, f"{name}.{attribute}" if name else attribute, MAX_DEPTH)
-
-
-def _numbers_in(value: Any, path: str, depth: int) -> Iterator[tuple[str, int]]:
-    if type(value) is int:
-        yield path, value
-    elif isinstance(value, str):
-        for index, digits in enumerate(re.findall(r"\d{1,9}", value)):
-            yield f"{path}#{index}" if index else path, int(digits)
-    elif depth > 0 and isinstance(value, dict):
-        for key, entry in value.items():
-            yield from _numbers_in(entry, f"{path}[{key!r}]", depth - 1)
-    elif depth > 0 and isinstance(value, list | tuple):
-        for index, entry in enumerate(value):
-            yield from _numbers_in(entry, f"{path}[{index}]", depth - 1)
 
 
 def _modules(value: Any, depth: int) -> Iterator[nn.Module]:

@@ -1,7 +1,8 @@
 """Changing the number of blocks of stages: everything is made first, then put in place, and can be taken back."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,16 +10,18 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from autogrow.errors import NetworkError
-from autogrow.network.depth.block_copies import foreign_hook
+from autogrow.network.depth.block_copies import foreign_hook, share_configurations
 from autogrow.network.depth.depth_structure import (
     are_alike,
     block_structure,
+    is_part,
     own_groups,
     renamed,
     with_depth,
     with_widths_of,
 )
 from autogrow.network.depth.new_blocks import BlockCall, fresh_block, identity_block, record_calls
+from autogrow.network.depth.place_settings import Path, Undo, differing_settings, set_all, set_in, value_in
 from autogrow.network.depth.stages import Row, StageDesign, StageDesigns
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
@@ -61,16 +64,24 @@ class DepthChange:
         default_factory=list
     )
     """Containers with their children before and after."""
+    settings: list[Callable[[], Undo]] = field(default_factory=list)
+    """What puts values in place that go by depth, and returns what puts back those of before."""
+    undo: list[Undo] = field(default_factory=list)
+    """What puts back those that were put in place."""
 
     def commit(self) -> None:
         for container, _, after in self.children:
             _put(container, after)
+        self.undo = [put() for put in self.settings]
 
     def retire(self) -> None:
         """Nothing is replaced by blocks that come or go."""
 
     def revert(self) -> None:
-        """Put the children of before back, the same objects."""
+        """Put the children of before back, the same objects, and their settings."""
+        for undo in reversed(self.undo):
+            undo()
+        self.undo = []
         for container, before, _ in self.children:
             _put(container, before)
 
@@ -248,13 +259,18 @@ def _fill_row(change: DepthChange, maker: "_BlockMaker", design: StageDesign, ro
     for place, source in enumerate(row):
         prefix = design.prefix(place)
         original = container.get_submodule(names[len(names) - 1 if source is None else source])
+        settings = maker.settings(design, place, source)
         if source is not None and source not in seen:
             seen.add(source)
             children[design.key(place)] = present[names[source]]
             if source != place:
                 change.moved[design.prefix(source)] = (prefix, original)
+                change.settings += [partial(set_in, original, path, value) for path, value in settings.items()]
             continue
         block = maker.block(design, place, original) if source is None else copied(original)
+        if source is not None:
+            set_all(block, settings)
+        share_configurations(block, original, model)
         models = _models(prefix, block, original, container, model)
         for parameter_name, parameter in block.named_parameters(prefix=prefix):
             take_after(parameter_name, parameter, models[parameter_name])
@@ -265,6 +281,7 @@ def _fill_row(change: DepthChange, maker: "_BlockMaker", design: StageDesign, ro
         if source is not None:
             change.copied.add(prefix)
     change.children.append((container, present, children))
+    change.settings += [partial(count.set_in, model, len(row)) for count in design.counts]
 
 
 @dataclass(frozen=True)
@@ -288,11 +305,40 @@ class _BlockMaker:
             return block
 
         if self.calls is None:
-            return draw()
-        try:
-            return identity_block(draw, [call.next() for call in self.calls[design.name]])
-        except NetworkError as error:
-            raise NetworkError(f"stage {design.name!r}: a new block {error}") from error
+            block = draw()
+        else:
+            try:
+                block = identity_block(lambda: self._in_place_of(before, draw(), design), self._next_calls(design))
+            except NetworkError as error:
+                raise NetworkError(f"stage {design.name!r}: a new block {error}") from error
+        set_all(block, self.settings(design, place, None))
+        return block
+
+    def _next_calls(self, design: StageDesign) -> list[BlockCall]:
+        return [call.next() for call in (self.calls or {})[design.name]]
+
+    def _in_place_of(self, before: nn.Module, block: nn.Module, design: StageDesign) -> nn.Module:
+        """The block with the place of the one before it: to be tried where there is room in a cache for that alone."""
+        for number in design.numbers:
+            if (value := value_in(before, number.path)) is not None:
+                set_in(block, number.path, value)
+        return block
+
+    def settings(self, design: StageDesign, place: int, source: int | None) -> dict[Path, Any]:
+        """What a block that comes to `place` (from `source`, where it stands now or is copied) has to keep there."""
+        found: dict[Path, Any] = {}
+        here, there = design.original(place), place if source is None else design.original(source)
+        if source is not None and source != place and here != there:
+            prefix = design.prefix(here)
+            sizes = frozenset(
+                (entry.attribute.layer[len(prefix) + 1 :], entry.attribute.name)
+                for entry in self.full.attributes
+                if is_part(entry.attribute.layer, prefix)
+            )
+            found = differing_settings(design.templates[there], design.templates[here], sizes)
+        if source != place:
+            found |= {number.path: place + number.offset for number in design.numbers}
+        return found
 
     def _drawn(self, design: StageDesign, place: int) -> nn.Module:
         original = design.original(place)

@@ -65,14 +65,12 @@ def with_widths_of(
 
 def are_alike(full: Structure, one: str, other: str) -> bool:
     """Whether two blocks, as their author wrote them, differ in nothing but their names."""
-    own = own_groups(full, one)
-    renaming = _Renaming(one, other, own)
+    own, theirs = (own_groups(full, block) & full.groups.keys() for block in (one, other))
+    renaming = _Renaming(one, other, frozenset(own))
     copied = dict(renaming.tensor(item) for item in full.tensors.items() if is_part(item[0], one))
     others = {name: layout for name, layout in full.tensors.items() if is_part(name, other)}
-    full_widths = {name: group.full_width for name, group in full.groups.items()}
-    full_widths |= {name: group.width for name, group in full.fixed.items()}
-    widths = {renaming.group_name(name): full_widths[name] for name in own}
-    return copied == others and widths == {name: full_widths[name] for name in own_groups(full, other)}
+    widths = {renaming.group_name(name): full.groups[name].full_width for name in own}
+    return copied == others and widths == {name: full.groups[name].full_width for name in theirs}
 
 
 def _share(structure: Structure, widths: Mapping[str, int], like: str, block: str) -> float:

@@ -43,15 +43,26 @@ class BlockCall:
     @property
     def problem(self) -> str | None:
         """Why a block that is called so cannot stand in a row with itself."""
-        if not self.inputs or not isinstance(self.inputs[0], Tensor) or not isinstance(self.output, Tensor):
-            return "does not take and return one tensor"
-        if self.inputs[0].shape != self.output.shape:
-            return f"changes the shape from {tuple(self.inputs[0].shape)} to {tuple(self.output.shape)}"
+        stream = stream_of(self.output)
+        if not self.inputs or not isinstance(self.inputs[0], Tensor) or stream is None:
+            return "does not take a tensor first and return it, alone or before others"
+        if self.inputs[0].shape != stream.shape:
+            return f"changes the shape from {tuple(self.inputs[0].shape)} to {tuple(stream.shape)}"
         return None
 
     def next(self) -> "BlockCall":
         """The call of a block that follows: on the output, with the other arguments as they were."""
-        return BlockCall((self.output, *self.inputs[1:]), self.options, None)
+        return BlockCall((stream_of(self.output), *self.inputs[1:]), self.options, None)
+
+    def of(self, block: nn.Module, stream: Tensor) -> Tensor | None:
+        """What a block hands on when it is called so, on `stream`. A cache that it writes to stays as it is."""
+        return stream_of(block(stream.clone(), *_copied(self.inputs[1:]), **_copied(self.options)))
+
+
+def stream_of(output: Any) -> Tensor | None:
+    """What a block hands on to the next one: its output, or the first of several; None if that is no tensor."""
+    first = output[0] if isinstance(output, tuple | list) and output else output
+    return first if isinstance(first, Tensor) else None
 
 
 def record_calls(
@@ -81,7 +92,16 @@ def record_calls(
 
 
 def _copied(values: Any) -> Any:
-    return tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, values)
+    """The same with tensors of its own, and with its own of what holds some and is written to (caches)."""
+    return tree_map(_own, values)
+
+
+def _own(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if hasattr(value, "__dict__") and not callable(value) and not isinstance(value, type):
+        return copied(value)
+    return value
 
 
 def fresh_block(
@@ -165,10 +185,13 @@ def start_as_identity(block: nn.Module, calls: Sequence[BlockCall]) -> None:
         if _is_identity(block, calls) and _learns(block, zeroed, calls):
             return
         _restore(values)
-    needed = _needed_zeros(block, calls, values)
-    if needed and _learns(block, needed, calls):
-        return
-    _restore(values)
+    # The last ones in the block's own order; and matrices before gains, since the zero gain of a norm before a gated
+    # hidden layer gets no gradient: both of the factors behind it are zero.
+    for order in (values, sorted(values, key=lambda pair: not _is_vector(pair[0]))):
+        needed = _needed_zeros(block, calls, order)
+        if needed and _learns(block, needed, calls):
+            return
+        _restore(values)
     why = "cannot learn from there on" if needed else "does not exist"
     raise NetworkError(f"cannot start as the identity: a gain or weight whose zero makes it one {why}")
 
@@ -226,8 +249,8 @@ def _is_identity(block: nn.Module, calls: Sequence[BlockCall]) -> bool:
 
 def _passes_on(block: nn.Module, call: BlockCall) -> bool:
     stream = _stream(call)
-    output = block(stream.clone(), *call.inputs[1:], **call.options)
-    if not isinstance(output, Tensor) or output.shape != stream.shape:
+    output = call.of(block, stream)
+    if output is None or output.shape != stream.shape:
         return False
     return bool((output - stream).abs().max() <= IDENTITY_TOLERANCE * stream.abs().max())
 
@@ -262,8 +285,8 @@ def _with_gradient(
     reached = set()
     random = torch.Generator().manual_seed(0)
     for call in calls:
-        output = block(_stream(call).clone(), *call.inputs[1:], **call.options)
-        if parameters and output.requires_grad:
+        output = call.of(block, _stream(call))
+        if parameters and output is not None and output.requires_grad:
             wanted = torch.randn(output.shape, generator=random).to(output)
             gradients = torch.autograd.grad(output, parameters, wanted, allow_unused=True)
             found = zip(parameters, gradients, strict=True)

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from autogrow.errors import NetworkError, one_line, unknown_name
-from autogrow.network.depth.block_copies import foreign_part, place_number
+from autogrow.network.depth.block_copies import foreign_part
 from autogrow.network.depth.deepening import difference, on_device_of, outputs_of, prepare_depth
 from autogrow.network.depth.depth_structure import block_structure
 from autogrow.network.depth.new_blocks import fresh_block, identity_block, record_calls
+from autogrow.network.depth.place_settings import BlockCount, PlaceNumber, block_counts, place_numbers
 from autogrow.network.depth.stages import StageDesign, StageDesigns, innermost_first, lies_within, overlap
 from autogrow.network.resizing.probe import OUTPUT_TOLERANCE, wake
 from autogrow.network.running.copying import copied
@@ -122,24 +123,28 @@ class _StageTrials:
         num_kept = max(1, len(keys) - num_fit)
         if not _is_composite(self._model.get_submodule(design.prefix(num_kept - 1))):
             num_kept += 1  # single layers lead the row: its first block is the first that could be added
-        self._check_copies(design)
+        if where := foreign_part(self._model.get_submodule(design.prefix(last))):
+            raise NetworkError(f"{name!r} is no stage: its last block {keys[last]!r} keeps parts of others ({where!r})")
         first = max(num_kept - 1, len(keys) - num_fit)  # the first block too, where it could be added again
         templates = {place: self._template(design, place) for place in {*range(first, len(keys)), last}}
-        design = StageDesign(name, keys, num_kept, templates, self._present.widths)
+        design = StageDesign(
+            name, keys, num_kept, templates, self._present.widths, self._numbers(design), self._counts(design)
+        )
         self._try_out(design, full)
         return design
 
-    def _check_copies(self, design: StageDesign) -> None:
-        """Raise `NetworkError` where a copy of the last block would be wrong in a way that its outputs do not show."""
+    def _numbers(self, design: StageDesign) -> tuple[PlaceNumber, ...]:
         children = {place: self._model.get_submodule(design.prefix(place)) for place in range(len(design.keys))}
-        blocks = {place: child for place, child in children.items() if _is_composite(child)}
-        last = design.keys[-1]
-        if counted := place_number(blocks):
-            raise NetworkError(f"{design.name!r} is no stage: {counted}, and a block that is added would have that too")
-        if where := foreign_part(children[len(design.keys) - 1]):
-            raise NetworkError(
-                f"{design.name!r} is no stage: its last block {last!r} keeps parts of others ({where!r})"
-            )
+        return place_numbers({place: child for place, child in children.items() if _is_composite(child)})
+
+    def _counts(self, design: StageDesign) -> tuple[BlockCount, ...]:
+        number = len(design.keys)
+        rows = [
+            name
+            for name, container in _containers(self._model).items()
+            if len(container) == number and _is_composite(container[-1]) and not overlap(name, design.name)
+        ]
+        return block_counts(self._model, design.name, number, len(rows))
 
     def _template(self, design: StageDesign, place: int) -> nn.Module:
         return copied(self._model.get_submodule(design.prefix(place))).cpu()
@@ -174,7 +179,12 @@ class _StageTrials:
         for number, what in ((1, "without its later blocks"), (design.full_blocks + 1, "with one block more")):
             if number == design.full_blocks:
                 continue
-            change = prepare_depth(self._twin, self._present, known, {design.name: number}, None, self._input)
+            try:
+                change = prepare_depth(self._twin, self._present, known, {design.name: number}, None, self._input)
+            except NetworkError:
+                raise
+            except Exception as error:  # whatever the user's code raises when its blocks are run alone
+                raise NetworkError(f"{design.name!r} is no stage: {what} a block fails: {one_line(error)}") from error
             change.commit()
             try:
                 called = record_calls(self._twin, change.added, self._input)

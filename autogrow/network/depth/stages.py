@@ -12,6 +12,7 @@ from re import match
 from torch import nn
 
 from autogrow.errors import NetworkError
+from autogrow.network.depth.place_settings import BlockCount, PlaceNumber
 from autogrow.network.structure.channel_groups import Structure
 from autogrow.policy.block_initializations import BlockInitialization
 from autogrow.policy.history import Stage
@@ -38,6 +39,10 @@ class StageDesign:
     """Copies, on the CPU, of the children that can be added again, by place; of the first block where that can be."""
     widths: Mapping[str, int]
     """Widths of the network's groups when the templates were taken."""
+    numbers: tuple[PlaceNumber, ...] = ()
+    """What in a block counts its place."""
+    counts: tuple[BlockCount, ...] = ()
+    """Where the network says how many children the container has."""
 
     @property
     def full_blocks(self) -> int:
