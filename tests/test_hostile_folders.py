@@ -127,6 +127,7 @@ OTHER_COMMANDS = {
     "train": ("policy.yaml", *SHORT, "--out", "out", "--quiet"),
     "compare": ("policy.yaml", *SHORT, "--seeds", 1, "--out", "out", "--quiet"),
     "evaluate": ("network", "--dataset", "digits"),
+    "generate": ("network", "--prompt", "a"),
 }
 """Every command that is given a policy or a saved network."""
 READ_NO_FOLDER = {"reproduce", "inspect", "data", "list", "doctor"}
@@ -183,7 +184,7 @@ class TestCode:
     def test_nor_what_a_policy_or_a_network_names(self, command, saved, policy, mark, autogrow):
         code, _, err = autogrow(command, *OTHER_COMMANDS[command])
         assert not mark.exists() and not (mark.parent / "touched").exists()
-        assert (code == 2) == (command == "evaluate"), err
+        assert (code == 2) == (command in ("evaluate", "generate")), err
 
     def test_nor_any_function(self, coded, saved, policy, mark, workplace):
         run = find_run("run")
@@ -195,6 +196,7 @@ class TestCode:
             lambda: confirm_policies(run, top=1, num_seeds=1),
             lambda: package.load(saved),
             lambda: package.evaluate(saved, "digits"),
+            lambda: package.generate(saved, "a"),
         ]
         for call in refused:
             with pytest.raises(NetworkError, match=f"name it with --model {EVIL}"):

@@ -34,7 +34,7 @@ class TextOptions:
     tokenizer: str = "bytes"
     """bytes, chars, or the path of a ``tokenizer.json``."""
     mebibytes: int | None = None
-    """Of the text, from its beginning, that are read; None reads all, of the standard library so many as are usual."""
+    """Of the text, from its beginning, that are read; None reads all, of the standard library as many as are usual."""
 
     def __post_init__(self) -> None:
         if self.mebibytes is not None and not 1 <= self.mebibytes <= MOST_MEBIBYTES:
@@ -74,9 +74,11 @@ def text_options(
     """Options as they are given. Raises `UsageError` for a number that is none, or is out of range."""
     if tokenizer is not None and tokenizer not in WITHOUT_FILES:
         tokenizer = str(resolved(tokenizer))
-    numbers = {"context": context, "mebibytes": mebibytes}
-    given = {name: _whole_number(name, value) for name, value in numbers.items() if value is not None}
-    return TextOptions(**given, **({} if tokenizer is None else {"tokenizer": tokenizer}))
+    return TextOptions(
+        context=DEFAULT_CONTEXT if context is None else _whole_number("context", context),
+        tokenizer=TextOptions.tokenizer if tokenizer is None else tokenizer,
+        mebibytes=None if mebibytes is None else _whole_number("mebibytes", mebibytes),
+    )
 
 
 def _whole_number(name: str, value: str | int) -> int:

@@ -27,10 +27,11 @@ from autogrow.network.optimizer.optimizer_state import (
     remove_parameters,
     rename_parameters,
     replace_parameters,
+    snapshot_of,
     start_afresh,
     step_count,
 )
-from autogrow.network.optimizer.update_control import NewUnitRate, Ramp, UpdateControl
+from autogrow.network.optimizer.update_control import NewUnitRate, UpdateControl
 from autogrow.network.optimizer.wrappers import check_own_copies
 from autogrow.network.resizing.tensor_change import TensorChange
 from autogrow.network.running.copying import copied
@@ -249,22 +250,13 @@ class OptimizerCohorts:
     def snapshot(self) -> Callable[[], None]:
         """A function that puts the optimizer and these records back as they are now, whatever event failed since.
 
-        It refers to the present parameters and state tensors, which events replace and never change in place, and
-        does not reach into the network: whoever changed that puts it back. Not for use across optimizer steps.
+        It does not reach into the network: whoever changed that puts it back. Not for use across optimizer steps.
         """
-        groups = [(group, {**group, "params": list(group["params"])}) for group in self.optimizer.param_groups]
-        states = {parameter: dict(state) for parameter, state in self.optimizer.state.items()}
+        restore_optimizer = snapshot_of(self.optimizer)
         records = [(vars(part), dict(vars(part))) for part in (self, self._ages, self._control)]
 
         def restore() -> None:
-            for group, saved in groups:
-                params = group["params"]
-                params[:] = saved["params"]
-                group.clear()
-                group.update(saved, params=params)
-            replace_parameters(self.optimizer, {})
-            self.optimizer.state.clear()
-            self.optimizer.state.update(states)
+            restore_optimizer()
             for present, saved in records:
                 present.update(saved)
 
@@ -336,34 +328,23 @@ class OptimizerCohorts:
     def state_dict(self) -> dict[str, Any]:
         """Everything that is not in the network, its cohorts and the optimizer's own state: plain containers."""
         names = {parameter: name for name, parameter in self._held().items()}
-        control = self._control
         return {
             "steps": self.steps,
             "births": {names[parameter]: dict(births) for parameter, births in self._ages.births.items()},
-            "new_unit_lr": control.new_unit_lr,
-            "rates": {names[parameter]: list(rates) for parameter, rates in control.rates.items()},
             "connection_ramp_steps": self.connection_ramp_steps,
-            "ramps": {cohort: [ramp.age, ramp.num_steps] for cohort, ramp in control.ramps.items()},
-            "first_trained_cohort": control.first_trained_cohort,
-            "released": control.released,
-            "held_buffers": {name: values.clone() for name, values in control.held_buffers().items()},
+            **self._control.state_dict(names),
         }
 
     @in_plain_mode
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a saved state; weights, cohorts and the optimizer's own state must have been loaded before."""
         parameters = self._held()
-        control = self._control
         self.steps = state["steps"]
         self.connection_ramp_steps = state["connection_ramp_steps"]
         self._ages.births = {parameters[name]: dict(births) for name, births in state["births"].items()}
-        control.new_unit_lr = state["new_unit_lr"]
-        control.rates = {parameters[name]: list(rates) for name, rates in state["rates"].items()}
-        control.ramps = {cohort: Ramp(age, num_steps) for cohort, (age, num_steps) in state["ramps"].items()}
-        control.first_trained_cohort = state["first_trained_cohort"]
-        control.released = state["released"]
+        self._control.load_state_dict(state, parameters)
         self.refresh()
-        control.restore_buffers(state["held_buffers"])
+        self._control.restore_buffers(state["held_buffers"])
 
     @property
     def leaves_updates_alone(self) -> bool:

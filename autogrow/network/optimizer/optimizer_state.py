@@ -8,7 +8,7 @@
   dropped, so that it starts afresh; for LBFGS that is the state of all parameters.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -91,6 +91,27 @@ def replace_parameters(optimizer: Optimizer, replaced: Mapping[nn.Parameter, nn.
     for group in optimizer.param_groups:
         group["params"][:] = [replaced.get(parameter, parameter) for parameter in group["params"]]
     forget_sizes(optimizer)
+
+
+def snapshot_of(optimizer: Optimizer) -> Callable[[], None]:
+    """A function that puts parameter groups and state back as they are now.
+
+    It refers to the present parameters and state tensors, which growth replaces and never changes in place.
+    """
+    groups = [(group, {**group, "params": list(group["params"])}) for group in optimizer.param_groups]
+    states = {parameter: dict(state) for parameter, state in optimizer.state.items()}
+
+    def restore() -> None:
+        for group, saved in groups:
+            params = group["params"]
+            params[:] = saved["params"]
+            group.clear()
+            group.update(saved, params=params)
+        replace_parameters(optimizer, {})
+        optimizer.state.clear()
+        optimizer.state.update(states)
+
+    return restore
 
 
 def insert_parameters(

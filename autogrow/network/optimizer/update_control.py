@@ -19,7 +19,7 @@ Nothing here waits for the device inside a step.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -254,6 +254,29 @@ class UpdateControl:
             if released > 0:
                 each.old.lerp_(each.tensor, released)
             torch.where(each.mask, each.old, each.tensor, out=each.tensor)
+
+    def state_dict(self, names: Mapping[nn.Parameter, str]) -> dict[str, Any]:
+        """What is not in the network, its cohorts and the optimizer's own state, as plain containers.
+
+        Args:
+            names: Of all parameters that the optimizer holds.
+        """
+        return {
+            "new_unit_lr": self.new_unit_lr,
+            "rates": {names[parameter]: list(rates) for parameter, rates in self.rates.items()},
+            "ramps": {cohort: [ramp.age, ramp.num_steps] for cohort, ramp in self.ramps.items()},
+            "first_trained_cohort": self.first_trained_cohort,
+            "released": self.released,
+            "held_buffers": {name: values.clone() for name, values in self.held_buffers().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], parameters: Mapping[str, nn.Parameter]) -> None:
+        """Take over what `state_dict` gave, but for buffers: `restore_buffers`, once `rebuild` has found them."""
+        self.new_unit_lr = state["new_unit_lr"]
+        self.rates = {parameters[name]: list(rates) for name, rates in state["rates"].items()}
+        self.ramps = {cohort: Ramp(age, num_steps) for cohort, (age, num_steps) in state["ramps"].items()}
+        self.first_trained_cohort = state["first_trained_cohort"]
+        self.released = state["released"]
 
     def held_parameters(self) -> list[nn.Parameter]:
         """Those of which every entry is held."""
