@@ -27,7 +27,7 @@ def generate(folder: Path, prompt: str, as_json: bool, model: str | None, **opti
 
     text = generate_text(folder, prompt, model=model, **options)
     if as_json:
-        click.echo(json.dumps({"prompt": prompt, "text": text}))
+        click.echo(json.dumps(dict(prompt=prompt, text=text)))
         return
     # A network may draw the bytes by which terminals are driven.
     click.echo("".join(character if character in "\n\t" else printable(character) for character in text))

@@ -131,8 +131,8 @@ def reads_tokens(name: str) -> bool:
 def check_fits_task(spec: ModelSpec, task: str, dataset: str) -> None:
     """Raise `NetworkError` for a model that takes inputs of another kind than a data set has."""
     if not fits_task(spec.name, task):
-        reads, is_text = ("no text", "text") if TASKS[task].embeds_inputs else ("text", "none")
-        raise NetworkError(f"model {spec.name!r} reads {reads}, and data set {dataset!r} is {is_text}: use 'auto'")
+        fault = "reads no text, and {} is text" if TASKS[task].embeds_inputs else "reads text, and {} is none"
+        raise NetworkError(f"model {spec.name!r} {fault.format(f'data set {dataset!r}')}: use 'auto'")
 
 
 def build_model(
