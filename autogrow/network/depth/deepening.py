@@ -386,25 +386,29 @@ def _models(
 
 
 class OutputComparison:
-    """The outputs of a network before a change of its depth, to compare with those after it."""
+    """The outputs of a network before a change of its depth, to compare with those after it.
 
-    def __init__(self, model: nn.Module, example_input: ModelInput) -> None:
+    Where they need not be `exact`, shapes are all that is compared, in eval mode alone.
+    """
+
+    def __init__(self, model: nn.Module, example_input: ModelInput, exact: bool) -> None:
         self._model = model
+        self._exact = exact
         self._input = on_device_of(model, example_input)
         self._evaluated = self._outputs_evaluated()
-        self._trained = self._outputs_trained()
+        self._trained = self._outputs_trained() if exact else None
         """None where train mode is random, or refuses the batch."""
 
-    def check(self, stages: Iterable[str], exact: bool) -> None:
-        """Raise `NetworkError` where outputs have another shape, or other values if they must be `exact`."""
+    def check(self, stages: Iterable[str]) -> None:
+        """Raise `NetworkError` where outputs have another shape, or other values if they must be exact."""
         modes = {"eval": (self._evaluated, self._outputs_evaluated())}
-        if exact and self._trained is not None:
+        if self._trained is not None:
             modes["train"] = (self._trained, self._outputs_trained() or [])
         what = "stage " + ", ".join(map(repr, stages))
         for mode, (before, after) in modes.items():
             if [tensor.shape for tensor in before] != [tensor.shape for tensor in after]:
                 raise NetworkError(f"{what}: outputs take another shape in {mode} mode with more blocks")
-            if exact and not (change := difference(before, after)) <= OUTPUT_TOLERANCE:
+            if self._exact and not (change := difference(before, after)) <= OUTPUT_TOLERANCE:
                 raise NetworkError(f"{what}: outputs change by {change:.1e} in {mode} mode with more blocks")
 
     def _outputs_evaluated(self) -> list[Tensor]:
