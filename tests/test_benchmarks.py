@@ -1,6 +1,7 @@
 """The harness of the benchmarks: every part can be reached, and what is compared does equal work. Nothing is timed."""
 
 import ast
+import copy
 import json
 import os
 import re
@@ -8,13 +9,17 @@ import subprocess
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from autogrow.models.building import ModelSpec
+from autogrow.data import Dataset
+from autogrow.models.building import ModelSpec, build_model
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.training.example_input import example_of
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import parts, training
+from tests.benchmarks import parts, text, training
 from tests.benchmarks.growing import event_costs
 from tests.benchmarks.parts import PARTS, Part
 from tests.benchmarks.setting import Setting
@@ -170,3 +175,16 @@ def test_the_script_says_in_one_line_what_is_missing(environment, message):
     done = subprocess.run(["bash", GPU_SCRIPT], env=inherited | environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
+
+
+def test_text_is_trained_on_in_equal_turns(monkeypatch, tmp_path):
+    tokens = np.random.default_rng(0).integers(0, 9, 200 * text.CONTEXT)
+    dataset = Dataset.from_tokens(tokens, context=text.CONTEXT, data_dir=tmp_path)
+    spec = ModelSpec("gpt", {"layers": 1, "width": 16})
+    data, module = text.training_text(dataset), build_model(spec, (text.CONTEXT,), 9, seed=0)
+    network = ExpandableNetwork(module, example_of(dataset, CPU), verify=False)
+    loop = text.PlainTextLoop(copy.deepcopy(module), data, QUICK)
+    inputs, targets = loop.batch()
+    assert inputs.shape == targets.shape == (text.BATCH, text.CONTEXT) and torch.equal(inputs[:, 1:], targets[:, :-1])
+    found = text.measure_turns(network, data, {text.PLAIN: loop}, QUICK)
+    assert [turn.examples for name in (text.TRAINER, text.PLAIN) for turn in found.turns[name]] == [text.BATCH] * 4

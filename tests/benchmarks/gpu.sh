@@ -51,15 +51,15 @@ if [ "$device" = cuda ]; then
     limited 80 "$python" -m pytest -q -m gpu -p no:cacheprovider "${files[@]}"
 fi
 
-limited 90 "$python" -m tests.benchmarks "${arguments[@]}" throughput
+limited 80 "$python" -m tests.benchmarks "${arguments[@]}" throughput
 limited 20 "$python" -m tests.benchmarks "${arguments[@]}" step
 limited 40 "$python" -m tests.benchmarks "${arguments[@]}" event
 limited 110 "$python" -m tests.benchmarks "${arguments[@]}" growing
 limited 60 "$python" -m autogrow reproduce cost --device "$device" --seeds 1 ${QUICK:+--quick} --quiet --out "$cost"
-limited 110 "$python" -m tests.benchmarks "${arguments[@]}" packing
+limited 100 "$python" -m tests.benchmarks "${arguments[@]}" packing
 limited 35 "$python" -m tests.benchmarks "${arguments[@]}" width
 limited 15 "$python" -m tests.benchmarks "${arguments[@]}" frozen
-limited 40 "$python" -m tests.benchmarks "${arguments[@]}" text
+limited 24 "$python" -m tests.benchmarks "${arguments[@]}" text
 limited 25 "$python" -m tests.benchmarks "${arguments[@]}" executions
 
 if [ -n "${OUT:-}" ]; then

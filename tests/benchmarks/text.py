@@ -39,7 +39,7 @@ INSTALLING = "pip install transformers  (it brings no other PyTorch)"
 def rows(setting: Setting) -> Iterator[Row]:
     """Tokens per second of all, and the trainer's against each of the others."""
     dataset = open_dataset("stdlib", setting.data_dir)
-    data = _text(dataset)
+    data = training_text(dataset)
     layers = setting.choose(cpu=LAYERS, gpu=LAYERS, quick=1)
     spec = ModelSpec("gpt", {"layers": layers, "width": WIDTH, "heads": HEADS})
 
@@ -69,7 +69,7 @@ def measure_turns(
     network: ExpandableNetwork, data: TrainingData, others: "dict[str, PlainTextLoop]", setting: Setting
 ) -> Rounds:
     """Turns of equally many steps; the first round warms up and is not counted."""
-    steps = setting.choose(cpu=4, gpu=200, quick=1)
+    steps = setting.choose(cpu=4, gpu=100, quick=1)
     rounds = setting.choose(cpu=12, gpu=5, quick=1)
     found = Rounds()
     before = 0, 0.0
@@ -125,7 +125,7 @@ class PlainTextLoop:
         return len(inputs)
 
 
-def _text(dataset: Any) -> TrainingData:
+def training_text(dataset: Any) -> TrainingData:
     """The training text, and one window of validation, since reading metrics is not what is measured."""
     train, validation = dataset.split(seed=SEED)
     stream = validation.streams[0][: CONTEXT + 1]
