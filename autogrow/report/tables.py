@@ -139,8 +139,7 @@ def timeline_table(summary: RunSummary) -> Table:
         Column("FLOPs", numeric=True),
         Column("change", numeric=True),
         Column("shock", numeric=True),
-        Column("jump", numeric=True),
-        Column("recovered", numeric=True),
+        Column("jump", flexible=True),
         Column("seconds", numeric=True),
         Column("before", numeric=True),
         Column("after", numeric=True),
@@ -282,7 +281,6 @@ def _event_cells(event: TimelineEvent, score: Score) -> tuple[str, ...]:
         numbers.small(event.largest_output_change),
         MISSING if event.shock is None else numbers.percent(event.shock),
         _jump(event),
-        _recovery(event),
         numbers.seconds(event.seconds),
         score.numbers.text(event.score_before),
         score.numbers.text(event.score_after),
@@ -291,19 +289,13 @@ def _event_cells(event: TimelineEvent, score: Score) -> tuple[str, ...]:
 
 
 def _jump(event: TimelineEvent) -> str:
-    """The loss right before and right after an event."""
+    """The loss right before and right after an event, and after how many steps it was no higher than before."""
     if event.loss_before is None or event.loss_after is None:
         return MISSING
-    return f"{event.loss_before:.4g} to {event.loss_after:.4g}"
-
-
-def _recovery(event: TimelineEvent) -> str:
-    """After how many steps the loss was no higher than before an event."""
-    if event.loss_before is None:
-        return MISSING
-    if event.recovered_after is None:
-        return "not yet"
-    return "at once" if event.recovered_after == 0 else f"{event.recovered_after} steps"
+    if event.recovered_after == 0:
+        return f"{event.loss_before:.4g}, none"
+    recovery = "not yet" if event.recovered_after is None else f"{event.recovered_after} steps"
+    return f"{event.loss_before:.4g} to {event.loss_after:.4g}, {recovery}"
 
 
 def _share(row: TrialRow) -> str:
