@@ -151,7 +151,8 @@ def search(
 
     Args:
         dataset: A name, the path of an ``.npz`` file or of a text (``book.txt?context=64``), a `Dataset`, arrays as
-            (X, y) or (X, y, X_test, y_test), tokens (number,), or anything with ``__len__`` and ``__getitem__`` that gives pairs (input, target).
+            (X, y) or (X, y, X_test, y_test), tokens as whole numbers (number,), or anything with ``__len__`` and
+            ``__getitem__`` that gives pairs (input, target).
         model: "auto", a name, ``package.module:factory``, a `ModelSpec`; a function that makes a network, called for
             every seed; or an `nn.Module`, used with the weights that it has. Where the last two cannot be imported,
             they run on this machine alone and are given again to go on with the run.
