@@ -14,6 +14,8 @@ from autogrow.study.search import SearchResult
 
 from .study.finished_run import KNEE, make_finished_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -411,7 +413,6 @@ class TestModelsGivenInPython:
         assert "the Sequential is used with the weights that it has, the same for every seed" in caplog.text
 
 
-@pytest.mark.slow
 def test_a_search_through_ray_trains_a_lambda_on_arrays(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     given = TestModelsGivenInPython

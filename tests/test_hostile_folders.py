@@ -31,6 +31,8 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_config import TrialConfig
 from autogrow.study.warm_start import read_warm_start
 
+pytestmark = pytest.mark.slow
+
 SOURCES = Path(package.__file__).parent
 FIXTURE = Path(__file__).parent / "fixtures" / "run-format-1"
 EVIL = "evil_network:network"
@@ -160,7 +162,7 @@ class TestCode:
         assert f"'{EVIL}', not 'other_network:make'" in err
         assert not mark.exists()
 
-    @pytest.mark.parametrize("command", ["search", pytest.param("confirm", marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("command", ["search", "confirm"])
     def test_named_again_it_runs_with_its_options(self, command, coded, mark, autogrow, monkeypatch):
         given = ("--resume", "--name", "run", "--dry-run") if command == "search" else ("run", "--top", 1, "--seeds", 1)
         monkeypatch.chdir(mark.parent)

@@ -14,6 +14,8 @@ from autogrow.files import write_text_atomically
 from autogrow.outputs import check_output, write_output
 from autogrow.policy.growth_policy import GrowthPolicy
 
+pytestmark = pytest.mark.slow
+
 FIXTURE = Path(__file__).parent / "fixtures" / "run-format-1"
 
 
@@ -95,7 +97,6 @@ class TestCommands:
         (workplace / "page.html").write_text("<!doctype html><title>my page</title>")
         assert autogrow("report", "run", "--html", "page.html")[0] == 2
 
-    @pytest.mark.slow
     @both
     def test_standard_output_has_it_alone(self, command, run, workplace):
         arguments = [sys.executable, "-m", "autogrow", *COMMANDS[command], "/dev/stdout"]

@@ -16,6 +16,8 @@ from autogrow.study.study_database import StudyDatabase
 from ..study.finished_run import ENDINGS, FASTEST, KNEE, MOST_ACCURATE
 from .conftest import contents
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("torch", "ray", "optuna", "numpy", "sklearn", "plotly", "matplotlib")
 LOADED = f"print([name for name in {HEAVY} if name in sys.modules])"
 COMMANDS = [[name] for name in cli.commands] + [["data", name] for name in cli.commands["data"].commands] + [[]]

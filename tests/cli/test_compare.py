@@ -14,7 +14,7 @@ import pytest
 import autogrow as package
 from autogrow.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SMALL = ("--model", "mlp", "--model-option", "hidden=[32, 24]")
 QUICK = ("--dataset", "digits", *SMALL, "--train-size", 60, "--threads", 1)
@@ -115,7 +115,6 @@ def digits_runs_quickly():
     return package.ModelSpec("mlp", {"hidden": (16,)}), "digits"
 
 
-@pytest.mark.slow
 def test_ctrl_c_and_the_same_command_again(policy_file, workplace):
     command = [sys.executable, "-m", "autogrow", "compare", policy_file, "--dataset", "digits", "--seeds", "2"]
     command += ["--epochs", "12", "--threads", "1"]
@@ -136,7 +135,6 @@ def test_ctrl_c_and_the_same_command_again(policy_file, workplace):
     assert len(list(runs.iterdir())) == 10
 
 
-@pytest.mark.slow
 def test_the_real_command(autogrow, policy_file, workplace):
     code, _, _ = autogrow("compare", policy_file, "--dataset", "digits", "--seeds", 2, "--epochs", 3, "--threads", 1)
     assert code == 0

@@ -11,7 +11,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from ..study.finished_run import make_finished_run
 from .conftest import contents
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture
@@ -86,7 +86,6 @@ def test_in_python(small_run):
     assert confirmation.confirmed.results.seeds == [1]
 
 
-@pytest.mark.slow
 def test_a_real_search_confirmed_and_retrained(search_here, autogrow, workplace):
     assert search_here("--trials", 4, "--epochs", 5, "--quiet")[0] == 0
     code, out, err = autogrow("confirm", "run", "--top", 2, "--seeds", 2, "--jobs", 2, "--quiet")

@@ -16,6 +16,8 @@ from autogrow.study.study_database import StudyDatabase
 
 from .conftest import contents
 
+pytestmark = pytest.mark.slow
+
 GROUPS = [[], *([name] for name, command in cli.commands.items() if hasattr(command, "commands"))]
 
 

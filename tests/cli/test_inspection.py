@@ -10,7 +10,7 @@ from autogrow.network.expandable import ExpandableNetwork
 
 from .test_commands import one_document
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 BLOCKS = """
 import torch

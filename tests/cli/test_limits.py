@@ -13,7 +13,7 @@ from autogrow.policy.limits import SizeLimits
 
 from .test_commands import one_document
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SHAPE = (1, 8, 8)
 MODELS = {"mlp": {"hidden": (64, 64)}, "resnet": {"depth": 8, "width": 8}}

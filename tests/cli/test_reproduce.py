@@ -13,7 +13,7 @@ from autogrow.experiments.reproduction.stacking import CONTESTANTS, SHORTER
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 
 DATA = os.environ.get("AUTOGROW_DATA")
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SINE = ("reproduce", "sine", "--quick", "--seeds", 1, "--threads", 1)
 
@@ -70,7 +70,6 @@ def everything(tmp_path_factory):
     return out
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(DATA is None, reason="needs the official files in AUTOGROW_DATA")
 class TestAll:
     """The command that runs everything, quickly, on real data."""

@@ -17,6 +17,8 @@ from autogrow.study.run_folder import CONFIG_FORMAT
 
 from ..processes import check_ended
 
+pytestmark = pytest.mark.slow
+
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 EARLIER = sorted(path.name for path in FIXTURES.glob("run-format-*"))
 

@@ -13,6 +13,8 @@ from ..processes import check_ended
 from ..study.finished_run import FASTEST, KNEE, MOST_ACCURATE, SMALLEST_GAP
 from .test_commands import one_document
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--space", "quick", "--model", "mlp", "--model-option", "hidden=[16, 16]")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.usefixtures("one_thread", "trials_here")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "trials_here")]
 
 POLICY = """format: autogrow-policy/1
 initial_fraction: 0.25
@@ -43,7 +43,6 @@ def test_compare(autogrow, own_data):
     assert all(np.isfinite(run["test_score"]) and np.isfinite(run["test_loss"]) for run in runs)
 
 
-@pytest.mark.slow
 def test_search_and_confirm(autogrow, own_data):
     task, heading = own_data
     options = ("--dataset", "data.npz", "--task", task, *SMALL, "--trials", 4, "--name", "run", "--quiet")

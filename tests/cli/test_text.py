@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LINES = "".join(f"def function_{number}(argument):\n    return argument + {number}\n" for number in range(60))
 SMALL = ("--context", "16", "--model-option", "layers=1", "--model-option", "width=16", "--epochs", "1")
 

@@ -21,7 +21,7 @@ from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.training_settings import TrainingSettings
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SMALL = ModelSpec("mlp", {"hidden": (32,), "batch_norm": False})
 POLICY = GrowthPolicy(initial_fraction=0.5, trigger={"kind": "schedule", "every": 3})

@@ -15,6 +15,8 @@ from autogrow.export.generation import draw_tokens
 from autogrow.models.building import ModelSpec
 from autogrow.policy.presets import static_policy
 
+pytestmark = pytest.mark.slow
+
 LINES = "".join(f"{number}: the quick brown fox jumps over the lazy dog ü\n" for number in range(80))
 OPTIONS = {"layers": 1, "width": 16}
 

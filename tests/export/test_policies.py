@@ -8,6 +8,8 @@ from autogrow.study.trial_record import TrialRecord
 
 from ..study.finished_run import ENDINGS, FASTEST, KNEE, MOST_ACCURATE, SMALLEST_GAP
 
+pytestmark = pytest.mark.slow
+
 
 def recorded(run, objectives, number):
     return TrialRecord(StudyDatabase.open(run.database, objectives).trials()[number])

@@ -20,7 +20,7 @@ from autogrow.training import ending, training_data
 from autogrow.training.ending import Signal
 from autogrow.training.output_check import EXAMPLES
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SMALL = ModelSpec("mlp", {"hidden": (32, 32)})
 USERS = """

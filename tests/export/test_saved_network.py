@@ -18,7 +18,7 @@ from autogrow.policy.limits import SizeLimits
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training import ending
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 RESNET = ModelSpec("resnet", {"depth": 14, "width": 4})
 MLP = ModelSpec("mlp", {"hidden": (16, 12)})

@@ -22,6 +22,8 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import run_search
 from tests.report.conftest import MadeRun
 
+pytestmark = pytest.mark.slow
+
 OVERFITTING = Objective(
     "overfitting",
     "minimize",

@@ -12,6 +12,8 @@ from autogrow.errors import NetworkError
 from autogrow.models.building import ModelSpec, build_model, given_model
 from autogrow.models.given import hand_over, handed_over
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):

@@ -63,6 +63,8 @@ from .mutations import (
     mutated,
 )
 
+pytestmark = pytest.mark.slow
+
 TIMES = int(os.environ.get("AUTOGROW_FUZZ", "0"))
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "run-format-1"
 SPACES = Path(__file__).parent.parent.parent / "search_spaces"

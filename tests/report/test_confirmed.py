@@ -15,6 +15,8 @@ from autogrow.study.trial_record import TrialRecord
 
 from .test_verdict import PAIRED
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def confirmed_run(make_run):

@@ -10,6 +10,8 @@ from autogrow.report.summary import summarize_snapshot
 
 from .conftest import SPACE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def six_are_enough(monkeypatch):

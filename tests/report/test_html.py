@@ -13,6 +13,8 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_result import CompleteTrial
 from tests.report.conftest import EVERY_OBJECTIVE, metrics_of
 
+pytestmark = pytest.mark.slow
+
 FIGURES = ["pareto", "progress", "accuracy", "growth", "importances", "slices", "spans"]
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background"}
 

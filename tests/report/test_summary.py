@@ -14,6 +14,8 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_result import CompleteTrial
 from tests.report.conftest import FULL_FLOPS, metrics_of
 
+pytestmark = pytest.mark.slow
+
 
 def total(summary):
     return sum(summary.counts.values())

@@ -14,6 +14,8 @@ from autogrow.report.tables import (
 )
 from tests.report.conftest import EVERY_OBJECTIVE
 
+pytestmark = pytest.mark.slow
+
 SEVEN = EVERY_OBJECTIVE
 
 

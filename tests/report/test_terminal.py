@@ -10,6 +10,8 @@ from autogrow.report.summary import summarize
 from autogrow.report.terminal import render, render_status
 from tests.report.conftest import EVERY_OBJECTIVE
 
+pytestmark = pytest.mark.slow
+
 
 def text_of(renderable, width=100):
     console = Console(file=io.StringIO(), width=width)

@@ -17,6 +17,8 @@ from autogrow.study.study_location import SharedStudy
 
 from .made_results import complete
 
+pytestmark = pytest.mark.slow
+
 SPACE = {
     "format": "autogrow-space/1",
     "policy": {

@@ -12,6 +12,8 @@ from autogrow.study.monitor import SearchMonitor
 
 from .made_results import complete, failed
 
+pytestmark = pytest.mark.slow
+
 FAILED, COMPLETE = failed(), complete()
 
 

@@ -14,7 +14,7 @@ from autogrow.training import forks
 from autogrow.training.ending import Signal
 from autogrow.training.records import TrialFolder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SAVED = {"forked_from", "forked_at_step", "saved_seconds", "saved_flops"}
 SOONER = {"initial_fraction": 0.5, "trigger": {"kind": "schedule", "every": 8}}
@@ -118,7 +118,6 @@ def searched(tmp_path, name, **options):
     return study.run, study.optuna_study.trials
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("trials_here")
 def test_a_search_shares_and_leaves_no_forks(tmp_path):
     run, trials = searched(tmp_path, "with")
@@ -132,7 +131,6 @@ def test_a_search_shares_and_leaves_no_forks(tmp_path):
     assert not plain_run.forks.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("trials_here")
 def test_a_search_that_is_to_go_on_keeps_its_forks(tmp_path, monkeypatch):
     reconcile = StudyDatabase.reconcile

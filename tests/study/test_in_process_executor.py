@@ -4,7 +4,7 @@ import pytest
 
 from autogrow.study.in_process_executor import InProcessExecutor
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 class Source:

@@ -9,6 +9,8 @@ import torch
 
 from autogrow.study.memory_guard import MemoryLimit, asked_bytes, available_bytes, is_out_of_memory, memory_share
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is only limited on Linux")
 GIB = 2**30
 

@@ -13,7 +13,7 @@ from autogrow.study.trial import run_trial
 from autogrow.training.ending import Signal
 from autogrow.training.records import TrialFolder
 
-pytestmark = pytest.mark.usefixtures("one_thread", "not_spoilt")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "not_spoilt")]
 IMPORTS = (
     "import gc, io, locale, logging, os, random, signal, socket, sys, threading, warnings\nimport numpy as np, torch"
 )

@@ -14,6 +14,8 @@ from autogrow.training.records import TrialFolder
 from tests.training.recorder import RecorderOnCpu
 from tests.training.runs import CLASSES, RESNET, STAGED, data, policy, settings, trainer
 
+pytestmark = pytest.mark.slow
+
 LONG = {"epochs": 5}
 """30 steps: growth events at every fourth, ages and ramps in between."""
 
