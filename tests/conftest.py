@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,10 @@ def workplace(tmp_path, data_dir, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOGROW_DATA", str(data_dir))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(f"{tmp_path}/"):
+            del sys.modules[name]  # another test's `mine` is another module
 
 
 @pytest.fixture
