@@ -268,7 +268,7 @@ def reproduce(name: str, **options: Any) -> int:
                             studies: one choice of a policy, everything else equal
     all                     everything; without a GPU, what needs none
 
-    Writes JSON, a Markdown table and, of the thesis' experiments, pictures. The same command goes on where it was;
+    Writes JSON, a Markdown table and, of all but costs and studies, pictures. The same command goes on where it was;
     --seeds may be raised.
     """
     from autogrow.experiments.reproduction import REPRODUCTIONS

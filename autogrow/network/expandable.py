@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import nn
@@ -390,6 +390,8 @@ class ExpandableNetwork:
                         )
                     case Freeze() | Thaw():
                         self._state.optimizers.hold_or_release(change)
+                    case _:
+                        assert_never(change)
 
     def _known_stages(self, names: Iterable[str] = ()) -> StageDesigns:
         self._state.check_unchanged()

@@ -7,7 +7,7 @@ them, whole or not at all (`autogrow.network.expandable.ExpandableNetwork.apply`
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, assert_never, get_args
 
 from autogrow.errors import NetworkError
 from autogrow.policy.block_initializations import BlockInitialization, ZeroBlocks
@@ -106,4 +106,8 @@ def recorded(changes: Sequence[Change]) -> dict[str, Any]:
                 added["removed_blocks"] = dict(Counter(added.get("removed_blocks", {})) + Counter(blocks))
             case Freeze(cohort):
                 added["first_trained_cohort"] = cohort
+            case Thaw():
+                pass  # what is held is said by the event that froze it
+            case _:
+                assert_never(change)
     return added

@@ -19,7 +19,6 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.reading.fields import MOST_BYTES, MOST_SECONDS, Count, PlainTable, Seconds
 from autogrow.tasks import TASKS
 from autogrow.tasks.registry import TaskName
-from autogrow.tasks.text import TEXT
 
 DEFAULT_TRIALS = 20
 LOCAL = "local"
@@ -109,8 +108,8 @@ class SearchSettings(PolicyPart):
 
     @property
     def defaults_to_depth(self) -> bool:
-        """Whether the default policy beside the searched ones grows depth: on text, where the space does too."""
-        return self.task == TEXT and bool(dict(self.space.get("policy") or {}).get("depth"))
+        """Whether the default policy beside the searched ones grows depth: where the task does, and the space too."""
+        return TASKS[self.task].grows_in_depth and bool(dict(self.space.get("policy") or {}).get("depth"))
 
     @field_validator("training")
     @classmethod

@@ -4,13 +4,17 @@ Everything that differs from task to task stands in one class per task, and noth
 first half of a task is about arrays and is free of torch, so that data sets can be read without it; the second half is
 about tensors, and imports torch where it is called.
 
-A new task is one file. Needed are the score's name, a loss, a streaming score, and how many outputs a network has:
+A new task is one file, imported in `autogrow.tasks`. Needed are the score's name, a loss, a streaming score, and how
+many outputs a network has:
 
     class Ranking(Task):
         score_name, score_title = "reciprocal_rank", "reciprocal rank"
         def count_outputs(self, y_train, y_test, origin): return y_train.shape[1]
         def wanted_outputs(self, targets, num_outputs): return WantedOutputs((targets.shape,), "a rank for each item")
-        def loss(self, outputs, targets): return -(targets * outputs.log_softmax(1)).sum(1).mean()
+        def loss(self, outputs, targets):
+            if outputs.shape != targets.shape:
+                raise wrong_shape(outputs, tuple(targets.shape))
+            return -(targets * outputs.log_softmax(1)).sum(1).mean()
         def new_score(self): return MeanReciprocalRank()  # update(outputs, targets), then compute()
 
     TASKS.register("ranking")(Ranking())
@@ -94,6 +98,8 @@ class Task(ABC):
     """Whether a network is trained on targets of mean 0 and standard deviation 1, and read in the user's unit."""
     embeds_inputs: ClassVar[bool] = False
     """Whether inputs are whole numbers that networks embed, such as tokens: they are kept as they are, int64."""
+    grows_in_depth: ClassVar[bool] = False
+    """Whether the networks of such data are rows of equal blocks, so that the default policy is one of depth."""
     undefined_for: ClassVar[str] = "like these"
     """Examples that have no score, in words after "the score of 20 test examples"."""
     default_objectives: ClassVar[tuple[str, ...]] = ("score", "generalization_gap", "train_seconds")

@@ -45,6 +45,7 @@ class Text(Task):
 
     score_name, score_title = "token_accuracy", "next-token accuracy"
     embeds_inputs = True
+    grows_in_depth = True
     chance_answer = "always naming the commonest token"
     default_objectives = ("loss", "generalization_gap", "train_seconds")
 

@@ -1,7 +1,7 @@
 """The stock PyTorch optimizer that training settings ask for, and its learning rate along the run."""
 
 import math
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -95,17 +95,20 @@ def learning_rate_at(
 
 def _share_of_rate(clock: float, num_steps: int, settings: TrainingSettings, growth_ended: float | None) -> float:
     """What is left of the learning rate by its schedule, the warm-up aside."""
-    if settings.learning_rate_schedule == "constant":
+    schedule = settings.learning_rate_schedule
+    if schedule == "constant":
         return 1.0
-    if settings.learning_rate_schedule == "constant_then_decay":
+    if schedule == "constant_then_decay":
         start = (1 - settings.decay_fraction) * num_steps
         passed = min(1.0, max(0.0, (clock - start) / (num_steps - start)))
         return 1 - math.sqrt(passed) if settings.decay == "one_minus_sqrt" else 1 - passed
-    first = growth_ended
-    if settings.learning_rate_schedule == "cosine":
+    first: float | None
+    if schedule == "cosine":
         first = 0
-    elif first is not None:
-        first = max(first, int(settings.constant_share * num_steps))
+    elif schedule == "constant_then_cosine":
+        first = None if growth_ended is None else max(growth_ended, int(settings.constant_share * num_steps))
+    else:
+        assert_never(schedule)
     if first is None or clock < first:
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (clock - first) / (num_steps - first)))

@@ -91,7 +91,7 @@ def test_new_units_may_have_a_learning_rate_of_their_own(factor):
     assert GrowthPolicy.from_dict(policy.recipe()).new_unit_lr == factor
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "constant_then_cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "constant_then_cosine", "constant_then_decay"])
 def test_learning_rate_schedules_survive_a_file(schedule, tmp_path):
     GrowthPolicy(training=TrainingSettings(learning_rate_schedule=schedule)).save(tmp_path / "policy.yaml")
     assert GrowthPolicy.load(tmp_path / "policy.yaml").training.learning_rate_schedule == schedule
