@@ -17,6 +17,12 @@ FORMER_FIELDS = {
     "other_accuracy": "other_score",
     "accuracy_difference": "score_difference",
 }
+_AGAINST_CHANCE = {
+    "largest_class_share": "chance_level",
+    "score": "value_against_chance",
+    "other_score": "other_value_against_chance",
+}
+"""What results were compared with chance by, which was always the score."""
 
 
 def with_present_names(record: Any) -> Any:
@@ -29,3 +35,17 @@ def with_present_names(record: Any) -> Any:
     if not isinstance(record, Mapping):
         return record
     return {FORMER_FIELDS.get(name, name): with_present_names(value) for name, value in record.items()}
+
+
+def with_present_chance(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of a run's settings, or of its confirmation, with what is said of chance named as today.
+
+    Of text, which is judged by its loss, scores say nothing, and are left out.
+    """
+    if "chance_level" in record:
+        return dict(record)
+    is_text = record.get("task") == "text"
+    return {
+        _AGAINST_CHANCE.get(name, name): None if is_text and name in _AGAINST_CHANCE else value
+        for name, value in record.items()
+    }

@@ -38,7 +38,7 @@ AUTOMATIC_SPACE = "auto"
 
 def settings_of_a_search() -> list[str]:
     """What `search` and `plan_new_search` take besides their own arguments."""
-    decided_here = {"fingerprint", "working_directory", "num_validation", "largest_class_share"}
+    decided_here = {"fingerprint", "working_directory", "num_validation", "chance_level"}
     return [name for name in (*SearchSettings.model_fields, *_ARGUMENTS_OF_A_SEARCH) if name not in decided_here]
 
 

@@ -176,7 +176,7 @@ def test_an_unknown_argument_gets_the_nearest_name(tmp_path, name):
         call()
 
 
-@pytest.mark.parametrize("name", ["fingerprint", "working_directory", "num_validation", "largest_class_share"])
+@pytest.mark.parametrize("name", ["fingerprint", "working_directory", "num_validation", "chance_level"])
 def test_what_a_search_finds_out_by_itself_is_no_argument(name):
     with pytest.raises(UsageError, match=f"unknown argument of search\\(\\) '{name}'"):
         autogrow.search("digits", **{name: "x"})

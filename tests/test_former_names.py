@@ -1,6 +1,6 @@
 """Files of before hold names that are others today."""
 
-from autogrow.former_names import with_present_names
+from autogrow.former_names import with_present_chance, with_present_names
 from autogrow.policy.growth_policy import GrowthPolicy
 
 
@@ -25,3 +25,12 @@ def test_a_policy_says_with_todays_names_what_it_was_found_by():
     after = GrowthPolicy(found_by={"study": "digits-1", "trial": 3, "metrics": {"validation_score": 0.9}})
     assert before == after
     assert before.found_by == {"study": "digits-1", "trial": 3, "metrics": {"validation_score": 0.9}}
+
+
+def test_what_chance_was_judged_by_has_its_names_of_today():
+    paired = {"task": "classification", "score": 0.9, "other_score": 0.8, "largest_class_share": 0.1}
+    assert with_present_chance(paired) == {
+        "task": "classification", "value_against_chance": 0.9, "other_value_against_chance": 0.8, "chance_level": 0.1,
+    }  # fmt: skip
+    assert with_present_chance({"task": "text", "largest_class_share": 0.1}) == {"task": "text", "chance_level": None}
+    assert with_present_chance({"chance_level": 3.2, "score": 1.0}) == {"chance_level": 3.2, "score": 1.0}

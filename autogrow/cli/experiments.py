@@ -65,12 +65,12 @@ def confirm(run_path: str | None, **options: Any) -> int:
     Writes confirmation.json, table.md, figure.svg and the best as policy.yaml. The same command goes on where it was;
     --seeds and --top may be raised. Without RUN, of the newest run in results.
     """
-    from autogrow.experiments.confirmation import confirm_policies, first_seed_of
+    from autogrow.experiments.confirmation import confirm_policies
     from autogrow.inputs import resolve_device
 
     set_threads(options["threads"])
     run, data_dir = chosen_run(run_path, options["storage"]), options["data_dir"]
-    first_seed, quiet = first_seed_of(run.settings()), options["quiet"]
+    quiet = options["quiet"]
     with interruptible() as interrupted:
         confirmation = confirm_policies(
             run,
@@ -82,7 +82,7 @@ def confirm(run_path: str | None, **options: Any) -> int:
             device=resolve_device(options["device"]),
             out=options["out"],
             on_start=None if quiet else lambda number: click.echo(f"{number} training runs", err=True),
-            on_run=None if quiet else _run_printer(options["seeds"], first_seed),
+            on_run=None if quiet else _print_run,
             interrupted=interrupted.is_set,
             jobs=options["jobs"],
         )
@@ -155,7 +155,7 @@ def compare(policy_file: Path, **options: Any) -> int:
             experiment,
             options["seeds"],
             folder=folder,
-            on_run=None if options["quiet"] else _run_printer(options["seeds"]),
+            on_run=None if options["quiet"] else _print_run,
             interrupted=interrupted.is_set,
             jobs=options["jobs"],
             on_start=None if is_silent else lambda data: say_data(experiment.dataset, data.target_scale),
@@ -189,29 +189,21 @@ def _experiment(policy_file: Path, options: dict[str, Any]) -> Any:
     )
 
 
-def _run_printer(num_seeds: int, first_seed: int = 0) -> Any:
-    """Prints a line for every finished run."""
+def _print_run(run: Any) -> None:
+    """A line for a finished run."""
     from autogrow.experiments.records import FailedRun
     from autogrow.metrics import numbers
-    from autogrow.tasks import TASKS
 
-    def show(record: Any, experiment: Any, trained_now: bool) -> None:
-        score = TASKS[experiment.dataset.task].score
-        name = record.condition.partition("@")[0].replace("_", " ")
-        seed = f"{experiment.dataset_name}, seed {record.seed} ({record.seed - first_seed + 1} of {num_seeds})"
-        if isinstance(record, FailedRun):
-            click.echo(f"{seed}  {name:12}  failed: {record.reason}", err=True)
-            return
-        split = "validation" if record.test_score is None else "test"
-        value = score.numbers.with_unit(getattr(record, f"{split}_score"))
-        accuracy = f"{split} {score.title} {value}" if record.undefined is None else record.undefined
-        how = f"{record.train_seconds:.1f} train s" if trained_now else "was there already"
-        if record.same_run_as is not None:
-            how = f"the same network, and run, as {record.same_run_as.replace('_', ' ')}"
-        size = f"{numbers.count(record.parameters)} parameters"
-        click.echo(f"{seed}  {name:12}  {accuracy}, {size}, {how}", err=True)
-
-    return show
+    record, experiment = run.outcome, run.experiment
+    seed = f"{experiment.dataset_name}, seed {record.seed} ({run.place} of {run.num_seeds})  {run.title:12}"
+    if isinstance(record, FailedRun):
+        click.echo(f"{seed}  failed: {record.reason}", err=True)
+        return
+    how = f"{record.train_seconds:.1f} train s" if run.trained_now else "was there already"
+    if record.same_run_as is not None:
+        how = f"the same network, and run, as {record.same_run_as.replace('_', ' ')}"
+    size = f"{numbers.count(record.parameters)} parameters"
+    click.echo(f"{seed}  {run.reached}, {size}, {how}", err=True)
 
 
 def _print_results(results: Any, yardstick: Any, folder: Any, as_json: bool) -> None:
@@ -341,7 +333,7 @@ def _request(reproduction: Any, options: dict[str, Any], device: str, *, several
         device=device,
         execution=Execution(precision=options["precision"], compile=options["compile"]),
         jobs=options["jobs"] or (1 if options["quick"] or device != "cpu" else available_cores()),
-        on_run=None if options["quiet"] else _run_printer(seeds),
+        on_run=None if options["quiet"] else _print_run,
     )
 
 

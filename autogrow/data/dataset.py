@@ -254,7 +254,7 @@ class Dataset:
         return inputs, open_array(self.arrays_folder, "y_train")
 
     def chance_level(self) -> float | None:
-        """The score on the training examples of the best answer that looks at no input; None where there is none."""
+        """What the best answer that looks at no input has on the training examples; None where there is none."""
         _, targets = self.training_arrays()
         return TASKS[self.task].chance_level(targets)
 

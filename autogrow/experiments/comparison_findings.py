@@ -27,14 +27,14 @@ def findings(results: Results, yardstick: Yardstick) -> tuple[str, ...]:
     subject, title = results.design.subject, results.design.title(results.design.subject).capitalize()
     name = f"By {results.design.split} {results.score.title if yardstick.by_score else 'loss'}"
     if _at_chance(results, subject, yardstick):
-        return (f"Nothing was learned: {title} is not above chance ({yardstick.chance}), so nothing is compared.",)
+        return (f"Nothing was learned: {title} is no better than chance ({yardstick.chance}), so nothing is compared.",)
     verdicts = judged(results, yardstick)
     said = [
         f"{name}, {title} is {each.compared_with(results.design.title(control))}." for control, each in verdicts.items()
     ]
     lost = [each.title for each in results.design.controls if _at_chance(results, each.name, yardstick)]
     if lost:
-        said.append(f"Not compared, for they are not above chance ({yardstick.chance}): {', '.join(lost)}.")
+        said.append(f"Not compared, for they are no better than chance ({yardstick.chance}): {', '.join(lost)}.")
     return tuple(said)
 
 
@@ -45,5 +45,5 @@ def content(results: Results, yardstick: Yardstick) -> Mapping[str, Any]:
 
 
 def _at_chance(results: Results, condition: str, yardstick: Yardstick) -> bool:
-    spread = results.spread(condition, results.score_metric)
+    spread = results.spread(condition, results.metric_against_chance(yardstick))
     return spread is not None and not yardstick.has_learned(spread.mean)

@@ -103,6 +103,7 @@ class Confirmed:
             return None if spread is None else spread.mean
 
         sizes = [mean(name, "parameters") or 0.0 for name in (best, rival)]
+        against_chance = self.results.metric_against_chance(self.yardstick)
         return Paired(
             title=self._title(best),
             trial=int(best.partition("@")[0].removeprefix("trial_")) if best != DEFAULT else None,
@@ -112,14 +113,14 @@ class Confirmed:
             objective=self.objective.name,
             mean=mean(best, self.metric) or 0.0,
             other_mean=mean(rival, self.metric) or 0.0,
-            score=mean(best, self.results.score_metric),
-            other_score=mean(rival, self.results.score_metric),
+            value_against_chance=mean(best, against_chance),
+            other_value_against_chance=mean(rival, against_chance),
             difference=difference.mean,
             standard_error=difference.standard_error,
             num_seeds=difference.num_seeds,
             best_of=len(self.candidates) + int(self.default_is_feasible),
             num_examples=self.yardstick.num_examples,
-            largest_class_share=self.yardstick.largest_class_share,
+            chance_level=self.yardstick.chance_level,
         )
 
     def _title(self, name: str) -> str:

@@ -10,6 +10,7 @@ from autogrow.experiments.statistics import PairedDifference, Spread, paired_dif
 from autogrow.metrics.metric import Metric, metrics_of
 from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.metrics.scores import Score
+from autogrow.report.judging import Yardstick
 from autogrow.tasks import TASKS
 
 TRAIN_METRICS = (
@@ -46,6 +47,10 @@ class Results:
     @property
     def loss_metric(self) -> str:
         return f"{self.design.split}_loss"
+
+    def metric_against_chance(self, yardstick: Yardstick) -> str:
+        """What says whether a condition has learned anything."""
+        return self.loss_metric if yardstick.judges_chance_by == "loss" else self.score_metric
 
     @property
     def gap_metric(self) -> str:

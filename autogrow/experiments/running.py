@@ -7,7 +7,7 @@ starts as soon as those of its seed that it needs are finished.
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autogrow.errors import ExperimentError, UsageError
@@ -18,11 +18,48 @@ from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.experiments.results import Results
 from autogrow.experiments.tables import markdown
 from autogrow.experiments.workers import Workers, open_workers
+from autogrow.metrics.metric import LOSS, SCORE
+from autogrow.tasks import TASKS
 
-OnRun = Callable[[Outcome, Experiment, bool], None]
-"""Told of every run as it is finished, of which experiment, and whether it was trained now (or found in the folder)."""
 POLL_SECONDS = 0.2
 MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run of an experiment that is finished, for whoever shows how far it is."""
+
+    outcome: Outcome
+    experiment: Experiment
+    design: Design
+    num_seeds: int
+    trained_now: bool
+    """Or found in the folder."""
+
+    @property
+    def place(self) -> int:
+        """Which of the seeds it has, from 1."""
+        return self.outcome.seed - self.design.first_seed + 1
+
+    @property
+    def title(self) -> str:
+        """Of its condition."""
+        return self.design.title(self.outcome.condition)
+
+    @property
+    def reached(self) -> str:
+        """What it has of what its task prefers, in words; empty where it failed."""
+        if isinstance(self.outcome, FailedRun):
+            return ""
+        if self.outcome.undefined is not None:
+            return self.outcome.undefined
+        task, split = TASKS[self.experiment.dataset.task], self.design.split
+        metric = (SCORE if task.prefers_score else LOSS).of(task.score)
+        value = getattr(self.outcome, metric.name.replace("validation", split))
+        return f"{metric.title.replace('validation', split)} {metric.with_unit(value)}"
+
+
+OnRun = Callable[[FinishedRun], None]
 
 
 def check_num_seeds(number: int) -> None:
@@ -147,6 +184,7 @@ class _Schedule:
         on_run: OnRun | None,
     ) -> None:
         self._experiment = experiment
+        self._design, self._num_seeds = design, num_seeds
         self._folder = folder
         self._on_run = on_run
         seeds = range(design.first_seed, design.first_seed + num_seeds)
@@ -178,7 +216,7 @@ class _Schedule:
             self._folder.write_record(outcome)
         self._finished[outcome.seed][outcome.condition] = outcome
         if self._on_run is not None:
-            self._on_run(outcome, self._experiment, trained_now)
+            self._on_run(FinishedRun(outcome, self._experiment, self._design, self._num_seeds, trained_now))
 
     def outcomes(self) -> tuple[Outcome, ...]:
         return tuple(self._finished[seed][condition.name] for seed, condition in self._order)

@@ -12,7 +12,8 @@ from autogrow.metrics.scores import Score
 class Metric:
     """One number that a trial measures.
 
-    In the table of metrics ``{score}`` stands for the title of the task's score; `of` puts it there.
+    In the table of metrics ``{score}`` stands for the title of the task's score, and ``{loss_unit}`` for the unit of
+    its loss; `of` puts them there.
     """
 
     name: str
@@ -50,7 +51,8 @@ class Metric:
     def of(self, score: Score) -> "Metric":
         """As it is called and written for a task with this score."""
         numbers = self.numbers or score.numbers
-        unit = self.unit or (numbers.difference_unit if self.is_difference else numbers.unit)
+        own_unit = self.unit.format(loss_unit=score.loss_unit)
+        unit = own_unit or (numbers.difference_unit if self.is_difference else numbers.unit)
         texts = {name: getattr(self, name).format(score=score.title) for name in ("title", "heading", "note")}
         return replace(self, numbers=numbers, unit=unit, **{**texts, "heading": texts["heading"] or texts["title"]})
 
@@ -100,7 +102,7 @@ TRAIN_SECONDS = Metric("train_seconds", "train seconds", "train s", SECONDS, is_
 COMPUTE = Metric(
     "compute", "compute", numbers=RATIO, note="compute: training FLOPs, 1 being a full-width run of equal length"
 )
-LOSS = Metric("validation_loss", "validation loss", "loss", note="loss: on validation data")
+LOSS = Metric("validation_loss", "validation loss", "loss", unit="{loss_unit}", note="loss: on validation data")
 PARAMETERS = Metric("parameters", "parameters", "params", COUNT, is_cost=True)
 FLOPS = Metric(
     "flops", "training FLOPs per example", "FLOPs", COUNT, is_cost=True,

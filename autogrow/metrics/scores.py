@@ -19,11 +19,15 @@ class Score:
     title: str
     """In sentences and headings."""
     numbers: NumberFormat = COEFFICIENT
+    short_title: str = ""
+    """In headings of tables, where there is little room; empty: the title."""
+    loss_unit: str = ""
+    """Of the losses that stand beside it."""
 
     @property
     def heading(self) -> str:
         """With its unit, as tables of experiments have it: ``accuracy %``."""
-        return self.title + (f" {self.numbers.unit}" if self.numbers.unit else "")
+        return (self.short_title or self.title) + (f" {self.numbers.unit}" if self.numbers.unit else "")
 
     @property
     def axis(self) -> str:
@@ -42,6 +46,6 @@ for _score in (
     Score("accuracy", "accuracy", SHARE),
     Score("r2", "R²"),
     Score("f1", "F1"),
-    Score("token_accuracy", "next-token accuracy", SHARE),
+    Score("token_accuracy", "next-token accuracy", SHARE, "token accuracy", "nats per token"),
 ):
     SCORES.register(_score.name)(_score)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from autogrow.errors import AutogrowError, RunFolderError
-from autogrow.former_names import with_present_names
+from autogrow.former_names import with_present_chance, with_present_names
 from autogrow.metrics.objectives import SCORE_OF_ANY_TASK
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.reading.json_files import read_json
@@ -53,7 +53,7 @@ def _with_an_objective(paired: Any) -> Any:
     if isinstance(found, dict) and "by_loss" in found:
         by_loss = found.pop("by_loss")
         found["objective"] = "loss" if by_loss else SCORE_OF_ANY_TASK
-    return found
+    return with_present_chance(found) if isinstance(found, dict) else found
 
 
 def _is_of(snapshot: Snapshot, paired: Paired, recipe: object) -> bool:

@@ -8,6 +8,7 @@ with the same words.
 from dataclasses import dataclass
 from typing import Literal
 
+from autogrow.metrics.metric import LOSS
 from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of
 from autogrow.metrics.scores import Score
 from autogrow.tasks import TASKS
@@ -29,8 +30,8 @@ class Yardstick:
     """By its name."""
     num_examples: int | None = None
     """None in a run of before, which did not write it down."""
-    largest_class_share: float | None = None
-    """What always naming one class gets right; None for a regression, and where nobody wrote it down."""
+    chance_level: float | None = None
+    """As the task gave it for the training examples; None where it has none, and where nobody wrote it down."""
 
     @property
     def score(self) -> Score:
@@ -45,16 +46,28 @@ class Yardstick:
     def by_score(self) -> bool:
         return self.objective in (SCORE_OF_ANY_TASK, self.score.name)
 
-    def has_learned(self, score: float | None) -> bool:
-        """Whether a score is above what a network has that looks at no input; True where nothing is known."""
-        known = TASKS[self.task]
-        return score is None or known.has_learned(score, self.largest_class_share, self.num_examples)
+    @property
+    def judges_chance_by(self) -> Literal["score", "loss"]:
+        """What says whether anything was learned."""
+        return TASKS[self.task].judges_chance_by
+
+    def has_learned(self, value: float | None) -> bool:
+        """Whether a score, or the loss, is better than that of a network that looks at no input.
+
+        True where nothing is known. `judges_chance_by` says which of the two is asked.
+        """
+        return value is None or TASKS[self.task].has_learned(value, self.chance_level, self.num_examples)
 
     @property
     def chance(self) -> str:
         """What a network has that looks at no input, in words."""
-        level, score = self.largest_class_share, self.score
-        reached = f"{score.title} 0" if level is None else score.numbers.with_unit(level)
+        level, score = self.chance_level, self.score
+        if level is None:
+            reached = f"{score.title} 0"
+        elif self.judges_chance_by == "loss":
+            reached = f"loss {LOSS.of(score).with_unit(level)}"
+        else:
+            reached = score.numbers.with_unit(level)
         return f"{TASKS[self.task].chance_answer} has {reached}"
 
     def amount(self, difference: float) -> str:
@@ -62,7 +75,7 @@ class Yardstick:
         metric = self.by.metric
         if metric.numbers is not None and metric.numbers.difference_unit:
             return metric.numbers.amount(difference)
-        return f"{abs(difference):.3g} of {metric.heading}"
+        return f"{abs(difference):.3g} {metric.unit or f'of {metric.heading}'}"
 
     def error(self, standard_error: float) -> str:
         """A standard error in the unit of `amount`, which is not said again."""

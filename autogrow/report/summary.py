@@ -190,7 +190,7 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
     front = pareto_front(trials, objectives)
     task = TASKS[snapshot.task]
     preferred_trial = best[_preferred_name(task)]
-    yardstick = Yardstick(snapshot.task, task.preference, settings.num_validation, settings.largest_class_share)
+    yardstick = Yardstick(snapshot.task, task.preference, settings.num_validation, settings.chance_level)
     searched = judge(finished, preferred_trial, controls[STATIC], yardstick, settings.seed, snapshot.run.place)
     return RunSummary(
         name=snapshot.run.name,

@@ -1,7 +1,11 @@
 """The report in the terminal: `rich` renderables made from the summary. Nothing is printed here."""
 
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table as RichTable
@@ -86,11 +90,40 @@ def _drawn(*tables: Table) -> list[RenderableType]:
 
 
 def _table(table: Table) -> RenderableType:
+    left_out = f" And {table.num_left_out} more." if table.num_left_out else ""
+    note = Text(table.note + left_out, style="dim")
+    return Padding(Group(Text(table.caption, style="bold"), _Fitting(table), *([note] if note else [])), (1, 0, 0, 0))
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A table whose headings are broken into lines where it would be wider than the terminal."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        titles = [column.title for column in self.table.columns]
+        widths = [
+            0 if column.flexible else max(map(len, cells))
+            for column, *cells in zip(self.table.columns, *self.table.rows, strict=True)
+        ]
+        needed = sum(max(width, len(title)) + 2 for width, title in zip(widths, titles, strict=True))
+        if needed > options.max_width:
+            titles = [_broken(title, width) for width, title in zip(widths, titles, strict=True)]
+        yield _grid(self.table, titles)
+
+
+def _broken(title: str, width: int) -> str:
+    """A heading in lines no wider than the cells below it, words staying whole."""
+    return "\n".join(textwrap.wrap(title, max(width, *map(len, title.split())), break_on_hyphens=False))
+
+
+def _grid(table: Table, headings: Sequence[str]) -> RichTable:
     flexible = any(column.flexible for column in table.columns)
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, expand=flexible)
-    for column in table.columns:
+    for column, heading in zip(table.columns, headings, strict=True):
         drawn.add_column(
-            Text(column.title),
+            Text(heading),
             justify="right" if column.numeric else "left",
             # What is flexible shares the room that is left, so that numbers stay whole on a narrow terminal.
             ratio=1 if column.flexible else None,
@@ -100,6 +133,4 @@ def _table(table: Table) -> RenderableType:
         )
     for row in table.rows:
         drawn.add_row(*[Text(cell) for cell in row])
-    left_out = f" And {table.num_left_out} more." if table.num_left_out else ""
-    note = Text(table.note + left_out, style="dim")
-    return Padding(Group(Text(table.caption, style="bold"), drawn, *([note] if note else [])), (1, 0, 0, 0))
+    return drawn

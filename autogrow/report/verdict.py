@@ -71,18 +71,19 @@ class Paired:
     """What it is judged by, by name."""
     mean: float
     other_mean: float
-    score: float | None
-    other_score: float | None
+    value_against_chance: float | None
+    """The mean of what says whether anything was learned: the score, of text the loss."""
+    other_value_against_chance: float | None
     difference: float
     standard_error: float | None
     num_seeds: int
     best_of: int
     num_examples: int | None = None
-    largest_class_share: float | None = None
+    chance_level: float | None = None
 
     @property
     def yardstick(self) -> Yardstick:
-        return Yardstick(self.task, self.objective, self.num_examples, self.largest_class_share)
+        return Yardstick(self.task, self.objective, self.num_examples, self.chance_level)
 
 
 class _Row(Protocol):
@@ -129,7 +130,8 @@ def judge(
         return Verdict("undecided", "search", headline, (f"{reached} so far.",), early, grown=best.number)
     subject = subject_of(best.metrics["num_events"], best.metrics["parameters"], static.metrics["parameters"])
     reached = f"{reached}, the static control {metric.with_unit(metric.value(static.metrics))}."
-    lost = [row for row in (best, static) if not yardstick.has_learned(row.metrics["validation_score"])]
+    against_chance = f"validation_{yardstick.judges_chance_by}"
+    lost = [row for row in (best, static) if not yardstick.has_learned(row.metrics.get(against_chance))]
     if lost:
         return _nothing_learned(lost, reached, yardstick, early, subject, best, static)
     judgement = judge_values(best.metrics[metric.name], static.metrics[metric.name], yardstick)
@@ -166,16 +168,13 @@ def judge_confirmation(paired: Paired) -> Verdict:
     who = _SUBJECTS[paired.subject].format(paired.title)
     values = metric.with_unit(paired.mean), metric.with_unit(paired.other_mean)
     reached = f"Mean {metric.title}: {paired.title} {values[0]}, {paired.other} {values[1]}."
-    lost = [
-        title
-        for title, score in ((paired.title, paired.score), (paired.other, paired.other_score))
-        if not yardstick.has_learned(score)
-    ]
+    reached_by = {paired.title: paired.value_against_chance, paired.other: paired.other_value_against_chance}
+    lost = [title for title, value in reached_by.items() if not yardstick.has_learned(value)]
     if lost:
         who_lost = " and ".join(lost)
         headline = (
-            f"{who_lost[:1].upper()}{who_lost[1:]} learned nothing over {seeds} (not above chance), so nothing is "
-            "compared."
+            f"{who_lost[:1].upper()}{who_lost[1:]} learned nothing over {seeds} (no better than chance), so nothing "
+            "is compared."
         )
         return Verdict("nothing_learned", "confirmation", headline, (reached,), caveat, paired.subject, paired.trial)
     judgement = judge_paired(paired)
@@ -205,7 +204,7 @@ def _nothing_learned(
     lost: Sequence[_Row], reached: str, yardstick: Yardstick, caveat: str, subject: Subject, best: _Row, static: _Row
 ) -> Verdict:
     who = "the static control" if lost == [static] else f"trial {best.number}"
-    headline = f"Nothing was learned: {who} is not above chance, so nothing is compared."
+    headline = f"Nothing was learned: {who} is no better than chance, so nothing is compared."
     if lost == [static]:
         headline = "The static control has learned nothing, so there is nothing to compare the best trial with."
     advice = f"{_sentence(yardstick.chance)}: train longer or on more examples (--epochs, --train-size)."

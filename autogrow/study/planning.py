@@ -98,7 +98,7 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     train, validation = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
     for part in (train, validation):
         refuse_unlearnable(TASKS[dataset.task], part)
-    read_on = {"num_validation": len(validation), "largest_class_share": dataset.chance_level()}
+    read_on = {"num_validation": len(validation), "chance_level": dataset.chance_level()}
     settings = settings.model_copy(update=read_on)
     module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
     check_checkpoints(module)

@@ -9,6 +9,7 @@ import yaml
 
 from autogrow.errors import RunFolderError, UsageError
 from autogrow.files import refuse_folder, unwritable, write_text_atomically
+from autogrow.former_names import with_present_chance
 from autogrow.locking import LOCK, FolderLock
 from autogrow.paths import is_within, resolved
 from autogrow.policy.part import validated
@@ -133,7 +134,7 @@ class RunFolder:
 
     def settings(self) -> SearchSettings:
         """The settings that the run was started with."""
-        config = self.read_config()
+        config = with_present_chance(self.read_config())
         fields = {name: value for name, value in config.items() if name in SearchSettings.model_fields}
         return validated(SearchSettings, fields, str(self.config_file))
 

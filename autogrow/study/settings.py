@@ -68,8 +68,8 @@ class SearchSettings(PolicyPart):
     train_size: Count | None = None
     num_validation: Count | None = None
     """Validation examples that trials are read on; None in a run of before, which did not say."""
-    largest_class_share: float | None = Field(default=None, gt=0, le=1)
-    """Of the training examples: what naming one class gets right. None for a regression, and in a run of before."""
+    chance_level: float | None = Field(default=None, ge=0)
+    """Of the training examples, as their task says it. None for a regression, and in a run of before."""
     limits: SizeLimits = SizeLimits()
     """Sizes that no network of the search may exceed, controls included."""
     seed: int = Field(default=0, ge=0, lt=2**32)

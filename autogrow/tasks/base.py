@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -113,6 +113,10 @@ class Task(ABC):
         return self.default_objectives[0]
 
     @property
+    def prefers_score(self) -> bool:
+        return self.preference in ("score", self.score.name)
+
+    @property
     def score(self) -> Score:
         """How the score is called and written; with four digits where `SCORES` has none of the name."""
         return SCORES[self.score_name] if self.score_name in SCORES else Score(self.score_name, self.score_title)
@@ -143,21 +147,27 @@ class Task(ABC):
         """(N,) the stratum of every example, numbered from 0 without a gap: splits take their share of each."""
         return np.zeros(len(targets), dtype=np.int64)
 
-    def chance_level(self, targets: Array) -> float | None:
-        """The score of the best answer that looks at no input; None where there is none to speak of."""
-        return None
-
-    def has_learned(self, score: float, chance_level: float | None, num_examples: int | None) -> bool:
-        """Whether a score is above chance by more than chance; True where nothing is known of it.
-
-        Args:
-            chance_level: As `chance_level` gave it for the training examples.
-            num_examples: That the score was read on.
-        """
-        return chance_level is None or score > chance_level
-
+    judges_chance_by: ClassVar[Literal["score", "loss"]] = "score"
+    """What `chance_level` is of, and tells whether anything was learned."""
     chance_answer: ClassVar[str] = "an answer that looks at no input"
     """The answer that `chance_level` is of, in words before "has 10.00 %"."""
+
+    def chance_level(self, targets: Array) -> float | None:
+        """What the best answer has that looks at no input; None where there is none to speak of."""
+        return None
+
+    def has_learned(self, value: float, chance_level: float | None, num_examples: int | None) -> bool:
+        """Whether a score, or a loss, is better than chance by more than chance; True where nothing is known of it.
+
+        Args:
+            value: Of what chance is judged by.
+            chance_level: As `chance_level` gave it for the training examples.
+            num_examples: That the value was read on.
+        """
+        if chance_level is None:
+            return True
+        return value < chance_level if self.judges_chance_by == "loss" else value > chance_level
+
     counts_examples: ClassVar[bool] = False
     """Whether a score is a share of examples, so that differences can be told as a number of them."""
 

@@ -91,11 +91,11 @@ class Classification(Task):
     def chance_level(self, targets: Array) -> float | None:
         return float(np.bincount(np.asarray(targets)).max() / len(targets))
 
-    def has_learned(self, score: float, chance_level: float | None, num_examples: int | None) -> bool:
+    def has_learned(self, value: float, chance_level: float | None, num_examples: int | None) -> bool:
         if chance_level is None:
             return True
         error = sqrt(chance_level * (1 - chance_level) / num_examples) if num_examples else 0.0
-        return score > chance_level + STANDARD_ERRORS * error
+        return value > chance_level + STANDARD_ERRORS * error
 
     def loss(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Cross-entropy in nats."""

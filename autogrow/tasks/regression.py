@@ -89,8 +89,8 @@ class Regression(Task):
     def describe(self, num_outputs: int, classes: Sequence[ClassName]) -> str:
         return f"{num_outputs} target{'s' if num_outputs > 1 else ''}"
 
-    def has_learned(self, score: float, chance_level: float | None, num_examples: int | None) -> bool:
-        return score > 0
+    def has_learned(self, value: float, chance_level: float | None, num_examples: int | None) -> bool:
+        return value > 0
 
     def refuse_unlearnable(self, targets: Array, examples: str) -> None:
         if not bool((targets == targets[0]).all()):

@@ -46,7 +46,8 @@ class Text(Task):
     score_name, score_title = "token_accuracy", "next-token accuracy"
     embeds_inputs = True
     grows_in_depth = True
-    chance_answer = "always naming the commonest token"
+    judges_chance_by = "loss"
+    chance_answer = "naming tokens by how common they are (the unigram entropy)"
     default_objectives = ("loss", "generalization_gap", "train_seconds")
 
     def encode(self, y_train: Array, y_test: Array | None, origin: str) -> EncodedTargets:
@@ -61,8 +62,7 @@ class Text(Task):
         return f"{num_outputs} tokens"
 
     def chance_level(self, targets: Array) -> float | None:
-        counts = token_counts(targets)
-        return float(counts.max() / counts.sum())
+        return unigram_entropy(targets)
 
     def loss(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Cross-entropy in nats per token."""

@@ -126,11 +126,14 @@ class TestGoingOn:
             told.clear()
             before = sorted((tmp_path / "parts" / "runs").glob("*.json"))
             results = compare(
-                2, "parts", interrupted=self.interrupt_at(monkeypatch, asked), on_run=lambda *run: told.append(run)
+                2,
+                "parts",
+                interrupted=self.interrupt_at(monkeypatch, asked),
+                on_run=lambda run: told.append(run.trained_now),
             )
             assert (results is None) == (asked < 10**9)
-            assert [is_new for *_, is_new in told[: len(before)]] == [False] * len(before)
-            assert all(is_new for *_, is_new in told[len(before) :])
+            assert told[: len(before)] == [False] * len(before)
+            assert all(told[len(before) :])
         assert results_of(tmp_path / "parts") == results_of(tmp_path / "whole")
         finished = [result for result in watched.results[10:] if result is not None]
         assert len(finished) == 10

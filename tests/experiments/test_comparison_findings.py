@@ -50,14 +50,26 @@ def test_one_seed_says_how_many_examples():
 
 def test_at_chance_nothing_is_compared():
     assert findings(results(grown=[0.11] * 3, full=[0.1] * 3), YARDSTICK) == (
-        "Nothing was learned: Grown is not above chance (always naming the largest class has 10.00 %), so nothing is "
-        "compared.",
+        "Nothing was learned: Grown is no better than chance (always naming the largest class has 10.00 %), so nothing "
+        "is compared.",
     )
     said = findings(results(grown=[0.9] * 3, full=[0.1] * 3), YARDSTICK)
-    assert said == ("Not compared, for they are not above chance (always naming the largest class has 10.00 %): full.",)
+    assert said == (
+        "Not compared, for they are no better than chance (always naming the largest class has 10.00 %): full.",
+    )
 
 
 def test_text_is_compared_by_its_loss():
     found = dataclasses.replace(results(grown=[0.9, 0.91, 0.92], final=[0.8, 0.812, 0.82]), task="text")
-    (said,) = findings(found, Yardstick("text", TASKS["text"].preference, 1000, 0.1))
-    assert said.startswith("By test loss, Grown is ahead of final by 0.0993 of loss")
+    (said,) = findings(found, Yardstick("text", TASKS["text"].preference, 1000, 3.0))
+    assert said.startswith("By test loss, Grown is ahead of final by 0.0993 nats per token")
+
+
+def test_chance_is_judged_by_the_loss_of_text_whatever_its_accuracy():
+    found = dataclasses.replace(results(grown=[0.1, 0.11, 0.12], final=[0.01, 0.02, 0.03]), task="text")
+    lost = Yardstick("text", "loss", 1000, 0.5)
+    assert findings(found, lost) == (
+        "Nothing was learned: Grown is no better than chance (naming tokens by how common they are (the unigram "
+        "entropy) has loss 0.500 nats per token), so nothing is compared.",
+    )
+    assert "ahead of final" in findings(found, Yardstick("text", "loss", 1000, 1.0))[0]

@@ -150,7 +150,7 @@ class TestRunning:
 
     def test_it_goes_on_with_more_seeds(self, request_for):
         told = []
-        request = request_for(on_run=lambda outcome, experiment, is_new: told.append((outcome.seed, is_new)))
+        request = request_for(on_run=lambda run: told.append((run.outcome.seed, run.trained_now)))
         THESIS["sine"].run(request)
         THESIS["sine"].run(replace(request, num_seeds=2))
         assert sorted(told[8:]) == [(0, False)] * 8 + [(1, True)] * 8
@@ -179,7 +179,7 @@ class TestRunning:
 
     def test_data_are_asked_for_before_anything_is_trained(self, request_for, tmp_path):
         told = []
-        request = request_for(data_dir=tmp_path, on_run=lambda *run: told.append(run))
+        request = request_for(data_dir=tmp_path, on_run=told.append)
         with pytest.raises(Exception, match="mnist"):
             ABLATIONS["freezing"].run(request)
         assert not told and not request.out.exists()

@@ -18,6 +18,7 @@ from autogrow.experiments.reproduction.stacking import (
     rates_design,
 )
 from autogrow.experiments.results import Results
+from autogrow.experiments.running import FinishedRun
 from autogrow.models.building import ModelSpec
 from autogrow.network.shape import NetworkShape
 
@@ -63,6 +64,7 @@ def test_a_rate_is_chosen_by_validation_on_other_seeds_and_none_that_fails():
     chosen = rates_design(100)
     assert (chosen.split, chosen.first_seed) == ("validation", FIRST_RATE_SEED)
     assert {each.plan(EXPERIMENT, 0, NOTHING).training.steps for each in chosen.conditions} == {50}
+    assert len({each.title for each in chosen.conditions}) == len(chosen.conditions)
     outcomes = []
     for seed in (FIRST_RATE_SEED, FIRST_RATE_SEED + 1):
         for each in CONTESTANTS:
@@ -86,9 +88,29 @@ def test_findings_compare_with_the_best_depth_and_with_the_full_one():
         outcomes.append(run(STACKED, seed, test_loss=1.35 + 1.5 * noise))
         outcomes.append(run("stacked_shorter", seed, test_loss=1.45 + 2 * noise, seconds=0.7, flops=6.0))
     by_best, by_full, shorter = findings(Results.of("text", design(RATE, 100), outcomes))
-    assert "1-2-4-8 layers minus 4 layers is -0.045 nats per token (standard error 0.00289, 3 seeds), beyond" in by_best
-    assert "minus 8 layers is -0.095" in by_full
-    assert "not beyond two standard errors. That took 0.60 of the FLOPs and 0.70 of the seconds." in shorter
+    ahead = "1-2-4-8 layers is ahead of 4 layers by 0.045 nats per token (standard error 0.00289, 3 paired seeds)."
+    assert by_best.endswith(ahead)
+    assert "ahead of 8 layers by 0.095" in by_full
+    assert "shorter is level with 8 layers: +" in shorter
+    assert shorter.endswith("That took 0.60 of the FLOPs and 0.70 of the seconds.")
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_fewer_than_three_seeds_are_never_ahead(num_seeds):
+    outcomes = []
+    for seed in range(num_seeds):
+        outcomes += [run(each.name, seed, test_loss=1.3 if each.name == STACKED else 1.5) for each in CONTESTANTS]
+    for said in findings(Results.of("text", design(RATE, 100), outcomes)):
+        assert "ahead" not in said and "behind" not in said
+        assert ("one seed" if num_seeds == 1 else "over 2 seeds, too few to say more") in said
+
+
+def test_the_seeds_of_the_rates_are_counted_from_the_first():
+    experiment = SimpleNamespace(dataset=SimpleNamespace(task="text"))
+    record = run(f"{FULL}@0.004", FIRST_RATE_SEED + 1, validation_loss=1.5)
+    told = FinishedRun(record, experiment, rates_design(100), 2, trained_now=True)
+    assert (told.place, told.title) == (2, "8 layers at 0.004")
+    assert told.reached == "validation loss 1.50 nats per token"
 
 
 def test_findings_of_nothing_say_so():

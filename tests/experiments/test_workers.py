@@ -29,7 +29,7 @@ training: {epochs: 200, batch_size: 80, sample_every: 10}
 def test_several_processes_come_to_the_same(compare, tmp_path):
     told = []
     compare(2, "one")
-    results = compare(2, "several", jobs=2, on_run=lambda *run: told.append(run))
+    results = compare(2, "several", jobs=2, on_run=told.append)
     assert len(told) == len(results.runs) == 10
     assert {run.trained_on["machine"]["jobs"] for run in results.runs} == {2}
     assert without_machine(tmp_path / "several") == without_machine(tmp_path / "one")

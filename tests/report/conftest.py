@@ -112,7 +112,7 @@ class MadeRun:
             objectives=objectives or ("score", "generalization_gap", "train_seconds"),
             training=TrainingSettings(epochs=10),
             num_validation=1000,
-            largest_class_share=None if dataset == "sine" else 0.11,
+            chance_level=None if dataset == "sine" else 0.11,
             working_directory=".",
         )
         self.objectives = self.settings.chosen_objectives

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from autogrow.report import terminal
 from autogrow.report.summary import summarize
+from autogrow.report.tables import Column, Table
 from autogrow.report.terminal import render, render_status
 from tests.report.conftest import EVERY_OBJECTIVE
 
@@ -121,3 +122,13 @@ def test_status_counts_every_state(make_run):
     text = text_of(render_status(summarize(run.folder, with_progress=False)))
     assert "3 complete, 1 infeasible, 1 pruned, 1 failed, 1 running, 1 waiting of 50 trials" in text
     assert "hypervolume" not in text
+
+
+def test_headings_are_broken_before_names_are_cut():
+    columns = (Column("condition"), *(Column(f"test next-token accuracy {part} %", numeric=True) for part in range(4)))
+    table = Table("Quality", columns, (("same compute", *["12.34 ± 0.56"] * 4), ("grown", *["9.99 ± 0.10"] * 4)))
+    narrow, wide = (text_of(terminal.render_tables(table), width) for width in (80, 200))
+    assert "same compute  12.34 ± 0.56" in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "test next-token accuracy 0 %" not in narrow
+    assert "test next-token accuracy 0 %" in wide

@@ -112,7 +112,7 @@ class TestNothingLearned:
     def test_ahead_at_chance_level(self, accuracy):
         found = verdict(row(3, accuracy), static_row(0.10))
         assert found.kind == "nothing_learned"
-        assert found.headline == "Nothing was learned: trial 3 is not above chance, so nothing is compared."
+        assert found.headline == "Nothing was learned: trial 3 is no better than chance, so nothing is compared."
         assert found.details[-1].startswith("Always naming the largest class has 12.00 %: train longer")
         assert found.score_difference is None
 
@@ -214,4 +214,4 @@ class TestConfirmation:
         assert "by 10 of 1,000 examples, one seed" in found.headline
 
     def test_at_chance_nothing_is_compared(self):
-        assert judge_confirmation(replace(PAIRED, score=0.121)).kind == "nothing_learned"
+        assert judge_confirmation(replace(PAIRED, value_against_chance=0.121)).kind == "nothing_learned"

@@ -23,7 +23,9 @@ from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_depth_policy, static_policy
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.report.judging import Yardstick, judge_seeds
 from autogrow.report.tables import Table
+from autogrow.tasks.text import TEXT as TEXT_TASK
 
 TEXT, QUICK_TEXT = "stdlib?mebibytes=2", "stdlib?mebibytes=1"
 LAYERS, WIDTH = 8, 32
@@ -186,10 +188,7 @@ def rates_design(num_steps: int, rates: tuple[float, ...] = RATES) -> Design:
     """Every contestant that chooses a rate with every rate, read on validation."""
     length = max(1, round(RATE_LENGTH * num_steps))
     conditions = tuple(
-        _condition(replace(each, name=_with_rate(each.name, rate)), rate, length)
-        for each in CONTESTANTS
-        if each.rate_of is None
-        for rate in rates
+        _condition(_at_rate(each, rate), rate, length) for each in CONTESTANTS if each.rate_of is None for rate in rates
     )
     unit = _with_rate(FULL, rates[0])
     return _design(conditions, _with_rate(STACKED, rates[0]), unit, "validation", first_seed=FIRST_RATE_SEED)
@@ -223,6 +222,10 @@ def _design(conditions: tuple[Condition, ...], subject: str, unit: str, split: S
 def _condition(contestant: Contestant, rate: float, num_steps: int) -> Condition:
     plan = FixedPlan(contestant.policy, None, contestant.training(rate, num_steps))
     return Condition.fixed(contestant.name, contestant.title, contestant.summary, plan)
+
+
+def _at_rate(contestant: Contestant, rate: float) -> Contestant:
+    return replace(contestant, name=_with_rate(contestant.name, rate), title=f"{contestant.title} at {rate:g}")
 
 
 def _with_rate(name: str, rate: float) -> str:
@@ -264,20 +267,15 @@ def findings(results: Results) -> tuple[str, ...]:
 
 
 def _compared(results: Results, subject: str, control: str, what: str) -> str:
-    """A difference of test losses in words, and whether it is beyond two standard errors."""
-    difference = results.between(subject, control, "test_loss")
+    """A difference of test losses, in the words that every command has for it."""
+    difference, loss = results.between(subject, control, "test_loss"), results.spread(control, "test_loss")
     titles = results.design.title(subject), results.design.title(control)
-    if difference is None:
+    if difference is None or loss is None:
         return f"{what}: {titles[0]} and {titles[1]} cannot be compared."
-    mean = numbers.SIGNIFICANT.signed(difference.mean)
-    if not difference.standard_error:
-        return f"{what}: {titles[0]} minus {titles[1]} is {mean} nats per token; nothing can be said of chance."
-    sure = abs(difference.mean) > 2 * difference.standard_error
-    error = numbers.SIGNIFICANT.text(difference.standard_error)
-    return (
-        f"{what}: {titles[0]} minus {titles[1]} is {mean} nats per token (standard error {error}, "
-        f"{difference.num_seeds} seeds), {'beyond' if sure else 'not beyond'} two standard errors."
+    judgement = judge_seeds(
+        difference.mean, difference.standard_error, difference.num_seeds, loss.mean, Yardstick(TEXT_TASK, "loss")
     )
+    return f"{what}: {titles[0]} is {judgement.compared_with(titles[1])}."
 
 
 REPRODUCTIONS.register("stacking")(Stacking())
