@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from autogrow.data.arrays import Layout
 from autogrow.data.dataset import Dataset
 from autogrow.errors import UsageError, shortened
@@ -21,8 +23,9 @@ from autogrow.inputs import (
 )
 from autogrow.keywords import refuses_unknown
 from autogrow.metrics.objectives import parse_objectives
-from autogrow.models.building import ModelSpec
+from autogrow.models.building import ModelSpec, build_model
 from autogrow.models.given import hand_over
+from autogrow.network.expandable import ExpandableNetwork
 from autogrow.paths import resolved_dataset
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.planning import SearchPlan, plan_search, resume_settings, with_measured_packing
@@ -32,13 +35,14 @@ from autogrow.study.search_space import read_space
 from autogrow.study.settings import DEFAULT_TRIALS, SearchSettings
 from autogrow.study.warm_start import read_warm_start
 from autogrow.tasks import TASKS
+from autogrow.training.example_input import example_of
 
 AUTOMATIC_SPACE = "auto"
 
 
 def settings_of_a_search() -> list[str]:
     """What `search` and `plan_new_search` take besides their own arguments."""
-    decided_here = {"fingerprint", "working_directory", "num_validation", "chance_level"}
+    decided_here = {"fingerprint", "working_directory", "num_validation", "chance_level", "bytes_per_token"}
     return [name for name in (*SearchSettings.model_fields, *_ARGUMENTS_OF_A_SEARCH) if name not in decided_here]
 
 
@@ -65,9 +69,19 @@ def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
     return _handed_over(plan_search(*resume_settings(folder, given.get("model"), **changes)))
 
 
-def space_for(dataset: Dataset) -> str:
-    """The name of the space that is searched where none is given: depth for text, whose networks have stages."""
-    return "default" if dataset.tokens is None else "depth"
+def space_for(dataset: Dataset, model: ModelSpec) -> tuple[str, tuple[str, ...]]:
+    """The name of the space that is searched where none is given, and, where that is no matter of course, why.
+
+    Depth where the task's networks grow in it and this one has stages, otherwise width.
+    """
+    if not TASKS[dataset.task].grows_in_depth:
+        return "default", ()
+    module = build_model(model, dataset.input_shape, dataset.num_outputs, 0)
+    stages = ExpandableNetwork(module, example_of(dataset, torch.device("cpu"))).stages
+    if not stages:
+        return "default", ("space default, of widths: the network has no row of equal blocks that could get deeper",)
+    rows = ", ".join(f"{stage.num_blocks} blocks in {stage.name}" for stage in stages)
+    return "depth", (f"space depth: the network has {rows}; --space default searches widths",)
 
 
 @refuses_unknown(settings_of_a_search)
@@ -99,9 +113,11 @@ def plan_new_search(
     if not isinstance(training, TrainingSettings | None):
         raise UsageError(f"training is {shortened(repr(training), 80)}: write TrainingSettings(...)")
     opened = open_data(dataset, data_dir, task, layout)
-    space = space_for(opened) if space == AUTOMATIC_SPACE else space
-    content = read_space(os.fspath(space) if isinstance(space, os.PathLike) else space)
     spec = resolve_model(model, opened, model_options)
+    why: tuple[str, ...] = ()
+    if space == AUTOMATIC_SPACE:
+        space, why = space_for(opened, spec)
+    content = read_space(os.fspath(space) if isinstance(space, os.PathLike) else space)
     task_of_data = TASKS[opened.task]
     wanted = task_of_data.default_objectives if objectives is None else objectives
     fields = {
@@ -121,7 +137,8 @@ def plan_new_search(
         "warm_start": read_warm_start(warm_start, content, settings.get("storage")),
         **settings,
     }
-    return _handed_over(plan_search(*with_measured_packing(fields, "search", spec)))
+    resolved, spec, notes = with_measured_packing(fields, "search", spec)
+    return _handed_over(plan_search(resolved, spec, (*why, *notes)))
 
 
 def _handed_over(plan: SearchPlan) -> SearchPlan:

@@ -34,7 +34,7 @@ from autogrow.urls import without_secrets
     "--space",
     default="auto",
     show_default=True,
-    help="A search space: default, quick, thesis, depth, or a .yaml file; auto is depth for text, else default.",
+    help="A search space: default, quick, thesis, depth, or a .yaml file; auto: depth for text, if blocks repeat.",
 )
 @click.option("--trials", type=int, help="How many policies to try  [default: 20]")
 @click.option("--time-budget", metavar="TIME", help="Start no trial after this time, e.g. 30m or 2h; save what runs.")

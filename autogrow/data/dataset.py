@@ -258,6 +258,11 @@ class Dataset:
         _, targets = self.training_arrays()
         return TASKS[self.task].chance_level(targets)
 
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Of text, the mean; None where it is not known, and of other data."""
+        return None if self.tokens is None else self.tokens.bytes_per_token
+
     def split(
         self, *, seed: int, validation_fraction: float | None = None, train_size: int | None = None
     ) -> tuple[TrainSplit, ValidationSplit]:

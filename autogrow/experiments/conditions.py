@@ -61,7 +61,9 @@ class Experiment:
             number = self.dataset.num_test
         else:
             number = len(self.dataset.split(seed=SPLIT_SEED, train_size=self.train_size)[1])
-        return Yardstick(self.dataset.task, objective, number, self.dataset.chance_level())
+        return Yardstick(
+            self.dataset.task, objective, number, self.dataset.chance_level(), self.dataset.bytes_per_token
+        )
 
     def settings(self) -> dict[str, Any]:
         """What decides the results, as plain data without paths."""

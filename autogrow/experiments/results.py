@@ -27,12 +27,17 @@ class Results:
     design: Design
     runs: tuple[RunRecord, ...]
     failures: tuple[FailedRun, ...] = ()
+    bytes_per_token: float | None = None
+    """Of text; None where it is not known, and of other data."""
 
     @classmethod
-    def of(cls, task: str, design: Design, outcomes: Sequence[Outcome]) -> Self:
+    def of(
+        cls, task: str, design: Design, outcomes: Sequence[Outcome], *, bytes_per_token: float | None = None
+    ) -> Self:
         """Results of what came out of all runs."""
         runs = tuple(outcome for outcome in outcomes if isinstance(outcome, RunRecord))
-        return cls(task, design, runs, tuple(outcome for outcome in outcomes if isinstance(outcome, FailedRun)))
+        failures = tuple(outcome for outcome in outcomes if isinstance(outcome, FailedRun))
+        return cls(task, design, runs, failures, bytes_per_token)
 
     @property
     def score(self) -> Score:

@@ -97,7 +97,10 @@ def run_experiment(
         outcomes = run_conditions(
             experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs
         )
-        return None if outcomes is None else Results.of(experiment.dataset.task, design, outcomes)
+        if outcomes is None:
+            return None
+        dataset = experiment.dataset
+        return Results.of(dataset.task, design, outcomes, bytes_per_token=dataset.bytes_per_token)
 
     if folder is None:
         return train(None)

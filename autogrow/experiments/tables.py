@@ -6,10 +6,11 @@ from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
 from autogrow.experiments.statistics import PairedDifference, Spread
 from autogrow.metrics import numbers
-from autogrow.metrics.metric import GAP, LOSS, SCORE, Metric
+from autogrow.metrics.metric import BITS_PER_BYTE, GAP, LOSS, SCORE, Metric
 from autogrow.metrics.numbers import MISSING, NumberFormat
 from autogrow.metrics.scores import Score
 from autogrow.report.tables import Column, Table
+from autogrow.tasks.text import bits_per_byte
 
 UNDEFINED = "undefined"
 
@@ -22,7 +23,8 @@ def results_tables(results: Results) -> tuple[Table, ...]:
 def quality_table(results: Results) -> Table:
     """Held-out and train metrics, one row per condition; what no run has defined is called that."""
     score, split = results.score, results.design.split
-    titles = (f"{split} {score.heading}", f"{split} loss", f"train {score.heading}", "gap")
+    bits = [] if results.bytes_per_token is None else [BITS_PER_BYTE.heading]
+    titles = (f"{split} {score.heading}", f"{split} loss", *bits, f"train {score.heading}", "gap")
     metrics = results.score_metric, results.loss_metric, "train_score", results.gap_metric
     rows = []
     for condition in results.design.conditions:
@@ -31,6 +33,7 @@ def quality_table(results: Results) -> Table:
         cells = (
             absent if held_out is None else score_cell(held_out, score),
             absent if loss is None else loss_cell(loss),
+            *([] if results.bytes_per_token is None else [bits_cell(loss, results.bytes_per_token)]),
             score_cell(train, score),
             absent if gap is None else gap_cell(gap, score),
         )
@@ -77,7 +80,7 @@ def paired_differences_table(results: Results) -> Table:
     """The subject minus every control, paired by seed."""
     split, score = results.design.split, results.score
     unit = f" ({score.numbers.difference_unit})" if score.numbers.difference_unit else ""
-    titles = (f"{split} {score.title}{unit}", "s.e.", "p", f"{split} loss", "s.e.", "p", "n")
+    titles = (f"{split} {score.short}{unit}", "s.e.", "p", f"{split} loss", "s.e.", "p", "n")
     subject = results.design.title(results.design.subject)
     rows, notes = [], []
     for control in results.design.controls:
@@ -162,6 +165,14 @@ def gap_cell(spread: Spread | None, score: Score) -> str:
 def loss_cell(spread: Spread | None) -> str:
     """Mean and deviation with three significant digits: losses span orders of magnitude."""
     return metric_cell(spread, LOSS)
+
+
+def bits_cell(loss: Spread | None, bytes_per_token: float) -> str:
+    """A loss of text in bits per byte, and its deviation."""
+    if loss is None:
+        return MISSING
+    std = None if loss.std is None else bits_per_byte(loss.std, bytes_per_token)
+    return metric_cell(Spread(bits_per_byte(loss.mean, bytes_per_token), std, loss.num_seeds), BITS_PER_BYTE)
 
 
 def metric_cell(spread: Spread | None, metric: Metric) -> str:

@@ -53,8 +53,9 @@ class Metric:
         numbers = self.numbers or score.numbers
         own_unit = self.unit.format(loss_unit=score.loss_unit)
         unit = own_unit or (numbers.difference_unit if self.is_difference else numbers.unit)
-        texts = {name: getattr(self, name).format(score=score.title) for name in ("title", "heading", "note")}
-        return replace(self, numbers=numbers, unit=unit, **{**texts, "heading": texts["heading"] or texts["title"]})
+        title, note = (text.format(score=score.title) for text in (self.title, self.note))
+        heading = self.heading.format(score=score.short) or title
+        return replace(self, numbers=numbers, unit=unit, title=title, heading=heading, note=note)
 
     @property
     def titled(self) -> str:
@@ -103,6 +104,9 @@ COMPUTE = Metric(
     "compute", "compute", numbers=RATIO, note="compute: training FLOPs, 1 being a full-width run of equal length"
 )
 LOSS = Metric("validation_loss", "validation loss", "loss", unit="{loss_unit}", note="loss: on validation data")
+BITS_PER_BYTE = Metric(
+    "bits_per_byte", "bits per byte", "bits/byte", note="bits/byte: the loss per byte of text, whatever the tokenizer"
+)
 PARAMETERS = Metric("parameters", "parameters", "params", COUNT, is_cost=True)
 FLOPS = Metric(
     "flops", "training FLOPs per example", "FLOPs", COUNT, is_cost=True,
@@ -114,7 +118,20 @@ LATENCY = Metric(
 MEMORY = Metric("memory_bytes", "memory of one training step", "memory", COUNT, is_cost=True)
 EVENTS = Metric("num_events", "growth events", "events", COUNT, note="events: growth events")
 METRICS = {
-    each.name: each for each in (SCORE, GAP, TRAIN_SECONDS, COMPUTE, LOSS, PARAMETERS, FLOPS, LATENCY, MEMORY, EVENTS)
+    each.name: each
+    for each in (
+        SCORE,
+        GAP,
+        TRAIN_SECONDS,
+        COMPUTE,
+        LOSS,
+        BITS_PER_BYTE,
+        PARAMETERS,
+        FLOPS,
+        LATENCY,
+        MEMORY,
+        EVENTS,
+    )  # fmt: skip
 }
 """What tables of trials can show, in the order of their columns; objectives of others come after these."""
 

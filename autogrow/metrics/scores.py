@@ -25,9 +25,14 @@ class Score:
     """Of the losses that stand beside it."""
 
     @property
+    def short(self) -> str:
+        """As headings of tables have it, without the unit."""
+        return self.short_title or self.title
+
+    @property
     def heading(self) -> str:
         """With its unit, as tables of experiments have it: ``accuracy %``."""
-        return (self.short_title or self.title) + (f" {self.numbers.unit}" if self.numbers.unit else "")
+        return self.short + (f" {self.numbers.unit}" if self.numbers.unit else "")
 
     @property
     def axis(self) -> str:

@@ -96,6 +96,7 @@ def _facts(summary: RunSummary) -> list[tuple[str, str]]:
         ("training examples", "all" if settings["train_size"] is None else f"{settings['train_size']:,}"),
         ("model", summary.model + _listed(settings["model_options"], " (", ")")),
         ("objectives", ", ".join(objective.metric.title for objective in summary.chosen_objectives)),
+        *([("chance", summary.chance)] if summary.chance else []),
         ("training", _listed({name: settings[name] for name in training})),
         ("seed", str(settings["seed"])),
         ("per trial", f"{settings['gpus_per_trial']:g} GPUs, {settings['cpus_per_trial']} CPUs"),

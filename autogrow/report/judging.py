@@ -8,10 +8,11 @@ with the same words.
 from dataclasses import dataclass
 from typing import Literal
 
-from autogrow.metrics.metric import LOSS
+from autogrow.metrics.metric import BITS_PER_BYTE, LOSS
 from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of
 from autogrow.metrics.scores import Score
 from autogrow.tasks import TASKS
+from autogrow.tasks.text import bits_per_byte
 
 Kind = Literal["nothing_learned", "higher", "lower", "equal", "ahead", "behind", "level"]
 FEWEST_SEEDS = 3
@@ -32,6 +33,8 @@ class Yardstick:
     """None in a run of before, which did not write it down."""
     chance_level: float | None = None
     """As the task gave it for the training examples; None where it has none, and where nobody wrote it down."""
+    bytes_per_token: float | None = None
+    """Of text; None where it is not known, and of other data."""
 
     @property
     def score(self) -> Score:
@@ -66,9 +69,17 @@ class Yardstick:
             reached = f"{score.title} 0"
         elif self.judges_chance_by == "loss":
             reached = f"loss {LOSS.of(score).with_unit(level)}"
+            if self.bytes_per_token is not None:
+                bits = bits_per_byte(level, self.bytes_per_token)
+                reached += f", {BITS_PER_BYTE.text(bits)} {BITS_PER_BYTE.title}"
         else:
             reached = score.numbers.with_unit(level)
         return f"{TASKS[self.task].chance_answer} has {reached}"
+
+    @property
+    def chance_if_known(self) -> str:
+        """The same; empty where nobody wrote the level down."""
+        return "" if self.chance_level is None else self.chance
 
     def amount(self, difference: float) -> str:
         """The size of a difference, with its unit."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from autogrow.metrics.metric import Metric, metrics_of
+from autogrow.metrics.metric import BITS_PER_BYTE, LOSS, Metric, metrics_of
 from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of
 from autogrow.metrics.scores import Score
 from autogrow.policy.presets import CONTROLS, STATIC
@@ -30,6 +30,7 @@ from autogrow.study.constraints import constraints_of
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_record import TrialRecord, superseded
 from autogrow.tasks import TASKS, Task
+from autogrow.tasks.text import bits_per_byte
 
 FORMAT = "autogrow-report/2"
 SUPERSEDED = "superseded"
@@ -102,6 +103,8 @@ class RunSummary:
     objectives: tuple[str, ...]
     settings: dict[str, Any]
     """The settings that a reader needs to judge the results."""
+    chance: str
+    """What a network has that looks at no input, in words; empty in a run of before, which did not say."""
     versions: dict[str, str]
     is_running: bool
     """Whether a search works on it at this moment."""
@@ -190,7 +193,9 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
     front = pareto_front(trials, objectives)
     task = TASKS[snapshot.task]
     preferred_trial = best[_preferred_name(task)]
-    yardstick = Yardstick(snapshot.task, task.preference, settings.num_validation, settings.chance_level)
+    yardstick = Yardstick(
+        snapshot.task, task.preference, settings.num_validation, settings.chance_level, settings.bytes_per_token
+    )
     searched = judge(finished, preferred_trial, controls[STATIC], yardstick, settings.seed, snapshot.run.place)
     return RunSummary(
         name=snapshot.run.name,
@@ -199,6 +204,7 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
         task=snapshot.task,
         objectives=settings.objectives,
         settings=_settings_of_note(snapshot),
+        chance=yardstick.chance_if_known,
         versions=snapshot.versions,
         is_running=snapshot.is_running,
         counts=_counts(rows),
@@ -248,11 +254,19 @@ def _row(trial: FrozenTrial, snapshot: Snapshot, lives_on: bool) -> TrialRow:
         root=record.root,
         role=record.role,
         state=state,
-        metrics=metrics,
+        metrics=_with_bits_per_byte(metrics, snapshot.settings.bytes_per_token),
         policy="" if record.policy is None else policy_line(record.policy, differences),
         training_differences=differences,
         reason=record.reason or (_broken_constraints(trial) if state == INFEASIBLE else None),
     )
+
+
+def _with_bits_per_byte(metrics: dict[str, Any], bytes_per_token: float | None) -> dict[str, Any]:
+    """The metrics of a trial on text, its loss told per byte, too."""
+    loss = LOSS.value(metrics)
+    if loss is None or bytes_per_token is None:
+        return metrics
+    return {**metrics, BITS_PER_BYTE.name: bits_per_byte(loss, bytes_per_token)}
 
 
 def _broken_constraints(trial: FrozenTrial) -> str:

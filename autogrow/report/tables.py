@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autogrow.metrics import numbers
-from autogrow.metrics.metric import Metric
+from autogrow.metrics.metric import BITS_PER_BYTE, Metric
 from autogrow.metrics.numbers import MISSING
 from autogrow.metrics.objectives import KNEE, Objective, preferences
 from autogrow.metrics.scores import Score
@@ -240,7 +240,9 @@ def running_table(summary: RunSummary) -> Table:
 def _narrow_metrics(summary: RunSummary) -> tuple[Metric, ...]:
     """The metrics of tables that fit a narrow terminal: the usual ones and the objectives."""
     wanted = {*_ALWAYS, *(objective.metric.name for objective in summary.chosen_objectives)}
-    if wanted == set(_ALWAYS):
+    if any(BITS_PER_BYTE.name in row.metrics for row in summary.trials):
+        wanted |= {BITS_PER_BYTE.name}
+    elif wanted == set(_ALWAYS):
         wanted |= set(_WHERE_THERE_IS_ROOM)
     return tuple(metric for name, metric in summary.metrics.items() if name in wanted)
 

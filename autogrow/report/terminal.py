@@ -58,6 +58,8 @@ def _header(summary: RunSummary) -> Text:
     header.append("  search running\n" if summary.is_running else "\n", style="green")
     header.append(", ".join(f"{number} {state}" for state, number in _shown_counts(summary).items()))
     header.append(f" of {summary.settings['trials']} trials")
+    if summary.chance:
+        header.append(f"\nchance: {summary.chance}", style="dim")
     if summary.legend:
         header.append(f"\n{summary.legend}", style="dim")
     return header

@@ -98,16 +98,18 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
     train, validation = dataset.split(seed=SPLIT_SEED, train_size=settings.train_size)
     for part in (train, validation):
         refuse_unlearnable(TASKS[dataset.task], part)
-    read_on = {"num_validation": len(validation), "chance_level": dataset.chance_level()}
+    read_on = {
+        "num_validation": len(validation),
+        "chance_level": dataset.chance_level(),
+        "bytes_per_token": dataset.bytes_per_token,
+    }
     settings = settings.model_copy(update=read_on)
     module = build_model(model, dataset.input_shape, dataset.num_outputs, settings.seed)
     check_checkpoints(module)
     network = ExpandableNetwork(module, example_of(dataset, torch.device("cpu")))
     data = TrainingData.of(dataset, train, validation, standardizes_targets=settings.standardizes_targets)
     check_outputs(network.module, data)
-    if not network.groups:
-        reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
-        raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
+    _check_growable(network, settings)
     limits = settings.limits
     if limits.is_set:
         batch = example_of(dataset, torch.device("cpu"), settings.training.batch_size)
@@ -134,6 +136,18 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
         network.num_parameters,
         notes,
     )
+
+
+def _check_growable(network: ExpandableNetwork, settings: SearchSettings) -> None:
+    """Raises `UsageError` for a network in which there is nothing of what the search is to grow."""
+    if settings.defaults_to_depth and not network.stages:
+        raise UsageError(
+            f"the search space grows depth, and model {settings.model!r} has no row of equal blocks that could get "
+            "deeper: leave out --space, or search widths with --space default"
+        )
+    if not settings.defaults_to_depth and not network.groups:
+        reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
+        raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
 
 
 def address_problem(address: str) -> str | None:

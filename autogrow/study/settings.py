@@ -70,6 +70,8 @@ class SearchSettings(PolicyPart):
     """Validation examples that trials are read on; None in a run of before, which did not say."""
     chance_level: float | None = Field(default=None, ge=0)
     """Of the training examples, as their task says it. None for a regression, and in a run of before."""
+    bytes_per_token: float | None = Field(default=None, gt=0)
+    """Of text, the mean, by which losses are told in bits per byte."""
     limits: SizeLimits = SizeLimits()
     """Sizes that no network of the search may exceed, controls included."""
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -105,14 +105,15 @@ class MadeRun:
             dataset=dataset,
             data_dir="data",
             fingerprint="0123456789abcdef",
-            task="regression" if dataset == "sine" else "classification",
+            task={"sine": "regression", "book.txt": "text"}.get(dataset, "classification"),
             model="mlp",
             space=SPACE,
             trials=trials,
             objectives=objectives or ("score", "generalization_gap", "train_seconds"),
             training=TrainingSettings(epochs=10),
             num_validation=1000,
-            chance_level=None if dataset == "sine" else 0.11,
+            chance_level={"sine": None, "book.txt": 3.0}.get(dataset, 0.11),
+            bytes_per_token=2.0 if dataset == "book.txt" else None,
             working_directory=".",
         )
         self.objectives = self.settings.chosen_objectives

@@ -1,6 +1,7 @@
 """What is counted, who is best, what failed, and that reading a run leaves it alone."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from optuna.trial import create_trial
 from autogrow.errors import RunFolderError
 from autogrow.report.snapshot import read_snapshot
 from autogrow.report.summary import status_content, summarize
+from autogrow.report.tables import best_and_controls
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_result import CompleteTrial
 from tests.report.conftest import FULL_FLOPS, metrics_of
@@ -307,3 +309,16 @@ def test_reports_import_neither_ray_nor_torch():
     modules = "autogrow.report.summary, autogrow.report.terminal, autogrow.report.html, autogrow.report.figures"
     check = f"import sys, {modules}; sys.exit(any(name in sys.modules for name in ('ray', 'torch')))"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_of_text_losses_are_told_per_byte_and_beside_chance(make_run):
+    run = make_run(dataset="book.txt")
+    run.controls()
+    summary = summarize(run.folder)
+    row = next(row for row in summary.trials if row.has_finished)
+    assert row.metrics["bits_per_byte"] == pytest.approx(row.metrics["validation_loss"] / math.log(2) / 2)
+    assert summary.chance == (
+        "naming tokens by how common they are (the unigram entropy) has loss 3.00 nats per token, 2.16 bits per byte"
+    )
+    table = best_and_controls(summary)
+    assert "bits/byte" in [column.title for column in table.columns]
