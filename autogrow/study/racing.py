@@ -1,0 +1,157 @@
+"""Racing: which policy is trained on one more seed, and which is best by what several seeds said. Numbers in and out.
+
+The best of many by one seed is in part the luckiest. Policies that look good are therefore trained again on other
+seeds, the same ones for all, and means are drawn towards what all policies reach by as much as their seeds leave open
+(empirical Bayes: Efron and Morris 1975, doi 10.1080/01621459.1975.10479864, equation 1.4 with unequal variances).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+FIRST_SHARE = 0.5
+"""Share of a search in which new policies are tried; after it, those that look good get more seeds."""
+FEWEST_SPARE = 3
+"""Spare seeds (beyond the first of every policy) from which the noise of one seed is estimated."""
+ASSUMED_NOISE = 0.5
+"""Share of the variance between first values that is taken for noise until there are so many."""
+LEAST_SPREAD = 0.1
+"""Share of the variance between first values that is taken for true differences at least."""
+TAIL = 3.0
+"""Policies that fall behind the median by more than this many times the usual deviation do not widen the spread: a few
+that diverge would otherwise make any luck look like merit."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy in the race."""
+
+    number: int
+    """Of its first trial."""
+    values: tuple[float, ...]
+    """What its finished seeds came to, the first of them first; larger is better."""
+    num_pending: int = 0
+    """Seeds that are being trained or wait."""
+    has_failed: bool = False
+    """Whether a seed of it came to nothing: it gets no others, and is not the best."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known of a policy's mean over seeds."""
+
+    mean: float
+    """Drawn towards the mean of all."""
+    standard_error: float
+    num_seeds: int
+
+    def probability_above(self, other: "Estimate") -> float:
+        """That this policy's mean over seeds is the larger one, seeds being independent."""
+        spread = math.hypot(self.standard_error, other.standard_error)
+        difference = self.mean - other.mean
+        if spread == 0:
+            return 0.5 if difference == 0 else float(difference > 0)
+        return NormalDist().cdf(difference / spread)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much one seed says, from all candidates together."""
+
+    center: float
+    """Mean of the first seeds."""
+    within: float
+    """Variance of one policy's values over seeds."""
+    between: float
+    """Variance of policies' means."""
+
+
+def measure_noise(candidates: Sequence[Candidate]) -> Noise | None:
+    """Noise and spread of candidates with a value; None where none has one."""
+    first = np.array([each.values[0] for each in candidates if each.values])
+    if not len(first):
+        return None
+    kept = _without_tail(first)
+    total = float(np.var(kept, ddof=1)) if len(kept) > 1 else 0.0
+    replicated = [np.array(each.values) for each in candidates if len(each.values) > 1]
+    spare = sum(len(values) - 1 for values in replicated)
+    within = ASSUMED_NOISE * total
+    if spare >= FEWEST_SPARE:
+        within = float(sum(((values - values.mean()) ** 2).sum() for values in replicated)) / spare
+    return Noise(float(kept.mean()), within, max(total - within, LEAST_SPREAD * total))
+
+
+def _without_tail(values: np.ndarray) -> np.ndarray:
+    middle = np.median(values)
+    deviation = 1.4826 * float(np.median(np.abs(values - middle)))
+    return values[values >= middle - TAIL * deviation] if deviation > 0 else values
+
+
+def estimates(candidates: Sequence[Candidate]) -> dict[int, Estimate]:
+    """What is known of every candidate that has a value, by its number."""
+    noise = measure_noise(candidates)
+    if noise is None:
+        return {}
+    return {each.number: _estimate(each.values, noise) for each in candidates if each.values}
+
+
+def _estimate(values: Sequence[float], noise: Noise) -> Estimate:
+    mean, number = float(np.mean(values)), len(values)
+    if noise.within == 0:
+        return Estimate(mean, 0.0, number)
+    if noise.between == 0:
+        return Estimate(noise.center, 0.0, number)
+    error = noise.within / number
+    weight = noise.between / (noise.between + error)
+    return Estimate(weight * mean + (1 - weight) * noise.center, math.sqrt(weight * error), number)
+
+
+def leader(candidates: Sequence[Candidate]) -> int | None:
+    """The number of the best candidate; None where none has a value."""
+    known = estimates(candidates)
+    sound = {each.number: known[each.number].mean for each in candidates if each.values and not each.has_failed}
+    return max(sound, key=lambda number: sound[number], default=None)
+
+
+def next_seed(
+    candidates: Sequence[Candidate], share_used: float, most_seeds: int, always: Mapping[int, int] | None = None
+) -> int | None:
+    """Which candidate is trained on one more seed; None where a new policy is tried.
+
+    In the second part of a search it is the one that may be best: the highest mean plus standard error, seeds that are
+    still being trained counted as if they had said the same (upper confidence bound, Srinivas et al. 2010, arXiv
+    0912.3995).
+
+    Args:
+        share_used: Of the search's budget, from 0 to 1.
+        most_seeds: Of one policy.
+        always: Candidates that get as many seeds as the leader, whatever they reach, and up to how many: what others
+            are compared with.
+    """
+    if share_used < FIRST_SHARE or (noise := measure_noise(candidates)) is None:
+        return None
+    known = estimates(candidates)
+    best = leader(candidates)
+    by_number = {each.number: each for each in candidates}
+    if best is not None:
+        for number, most in (always or {}).items():
+            control = by_number.get(number)
+            if control is not None and control.values and not control.has_failed:
+                wanted = min(most, most_seeds, _num_seeds(by_number[best]))
+                if number != best and _num_seeds(control) < wanted:
+                    return number
+    open_ = [e for e in candidates if e.values and not e.has_failed and _num_seeds(e) < most_seeds]
+
+    def bound(each: Candidate) -> float:
+        pending = (known[each.number].mean,) * each.num_pending
+        found = _estimate((*each.values, *pending), noise)
+        return known[each.number].mean + found.standard_error
+
+    return max(open_, key=bound).number if open_ else None
+
+
+def _num_seeds(candidate: Candidate) -> int:
+    return len(candidate.values) + candidate.num_pending
