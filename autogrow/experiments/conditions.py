@@ -39,6 +39,8 @@ class Experiment:
 
     standardizes_targets: bool = True
     """Whether a regression trains on standardized targets, or on targets as they are, as the thesis did."""
+    draws_splits: bool = False
+    """Whether every seed has a validation split of its own, rather than all the same one."""
 
     @property
     def holds_out_validation(self) -> bool:
@@ -80,6 +82,7 @@ class Experiment:
             "device": torch.device(self.device).type,
             "execution": self.execution.model_dump(mode="json"),
             **({"standardizes_targets": True} if self._scales_targets else {}),
+            **({"draws_splits": True} if self.draws_splits else {}),
         }
 
     def circumstances(self, *, jobs: int = 1) -> dict[str, Any]:

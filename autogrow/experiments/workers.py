@@ -21,6 +21,7 @@ from autogrow.errors import TrainingDivergedError
 from autogrow.experiments.conditions import Experiment, Split, TrainingPlan
 from autogrow.experiments.records import FailedRun, Outcome, RunRecord
 from autogrow.export.retraining import train_policy
+from autogrow.study.settings import SPLIT_SEED
 
 
 class Workers(Protocol):
@@ -84,6 +85,7 @@ class _Training:
                 interrupted=self.interrupted,
                 reads_test=self.split == "test",
                 standardizes_targets=experiment.standardizes_targets,
+                split_seed=seed if experiment.draws_splits else SPLIT_SEED,
             )
         except TrainingDivergedError as error:
             return FailedRun(seed, condition, str(error))

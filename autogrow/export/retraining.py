@@ -136,12 +136,13 @@ def train_policy(
     reads_test: bool = True,
     standardizes_targets: bool = True,
     on_start: Callable[[TrainingData], None] | None = None,
+    split_seed: int = SPLIT_SEED,
 ) -> TrainResult | None:
     """Train on train + validation, then read the test split, once; None when `interrupted` said so.
 
     Validation is kept apart only where the policy's trigger watches it, unless `hold_out_validation` says otherwise.
-    Without `reads_test` the test split stays closed. A regression trains on standardized targets, unless they are to
-    be taken as they are; its losses are in the user's unit all the same.
+    Without `reads_test` the test split stays closed. `split_seed` draws the validation examples. A regression trains
+    on standardized targets, unless they are to be taken as they are; its losses are in the user's unit all the same.
     `on_start` is told of the data, once nothing speaks against starting.
     With `out`, the network and the record of its training are saved there; a run that was interrupted there goes on
     from its checkpoint.
@@ -154,9 +155,11 @@ def train_policy(
     held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
     scales_targets = standardizes_targets and TASKS[dataset.task].standardizes_targets
     request = _request(model, dataset, policy, settings, seed, train_size, scales_targets)
+    if split_seed != SPLIT_SEED:
+        request["split_seed"] = split_seed
     if out is not None:
         check_folder(out, request)
-    train, validation = _examples(dataset, held_out, train_size)
+    train, validation = _examples(dataset, held_out, train_size, split_seed)
     data = TrainingData.of(dataset, train, validation, standardizes_targets=scales_targets)
     module = fresh_network(model, dataset, seed)
     if out is not None:
@@ -259,9 +262,9 @@ def _tested(result: TrainResult, dataset: Dataset, out: Path | None) -> TrainRes
 
 
 def _examples(
-    dataset: Dataset, hold_out_validation: bool, train_size: int | None
+    dataset: Dataset, hold_out_validation: bool, train_size: int | None, split_seed: int
 ) -> tuple[TrainSplit, ValidationSplit | None]:
-    train, validation = dataset.split(seed=SPLIT_SEED, train_size=train_size)
+    train, validation = dataset.split(seed=split_seed, train_size=train_size)
     if hold_out_validation:
         return train, validation
     return merge_splits(train, validation), None

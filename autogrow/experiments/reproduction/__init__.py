@@ -2,6 +2,7 @@
 
 # Imported in the order in which they are listed and run: each registers what it can do.
 from autogrow.experiments.reproduction import sine, mnist, cifar100, cost, stacking, ablations  # noqa: F401, I001  # isort: skip
+from autogrow.experiments.reproduction.racing import racing  # noqa: F401  # isort: skip
 from autogrow.experiments.reproduction.base import REPRODUCTIONS
 
 __all__ = ["REPRODUCTIONS"]

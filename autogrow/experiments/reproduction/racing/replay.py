@@ -1,0 +1,211 @@
+"""Searches replayed on a table of seeds: what a rule would have chosen, at the same compute as any other.
+
+A search tries policies in a random order, the default policy first, and reads of each as many seeds as its rule asks
+for; every run takes the training FLOPs that it took. What it may read are the table's first seeds; what it has chosen
+is judged by the others.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from autogrow.experiments.reproduction.racing.seed_table import NUM_POINTS, SeedTable
+from autogrow.study.racing import Candidate, estimates
+
+DEFAULT, FULL = 0, 1
+"""Rows of a table."""
+SURE = 0.95
+"""Probability from which a search claims that its choice is better than the default policy."""
+EARLIEST = {"none": None, "forgiving": 2, "aggressive": 0}
+"""By early stopping: the first point of a run at which it is compared with others; None where none is."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A table as searches read it."""
+
+    values: np.ndarray
+    """(policies, drawn seeds); larger is better."""
+    truth: np.ndarray
+    """Mean of every policy over the seeds that only judge; larger is better. -inf where one of them failed."""
+    flops: np.ndarray
+    """(policies, drawn seeds)."""
+    along: np.ndarray
+    """(policies, drawn seeds, points); larger is better."""
+    flops_along: np.ndarray
+    may_be_judged: np.ndarray
+    points: tuple[dict[str, object], ...]
+
+    @classmethod
+    def of(cls, table: SeedTable, metric: str, judged_by: str, num_drawn: int) -> "Drawn":
+        """The first `num_drawn` seeds to read by a metric ("loss" or "score"), the others to judge by.
+
+        Args:
+            judged_by: Column of the table whose mean is the truth.
+        """
+        sign, truth_sign = (-1.0 if "loss" in name else 1.0 for name in (metric, judged_by))
+        judges = truth_sign * table.ends[judged_by][:, num_drawn:]
+        truth = np.where(np.isfinite(judges).all(axis=1), judges.mean(axis=1), -np.inf)
+        column = f"validation_{metric}"
+        values, flops = (table.ends[key][:, :num_drawn] for key in (column, "training_flops"))
+        return cls(
+            sign * values,
+            truth,
+            np.where(np.isfinite(flops), flops, np.nanmean(flops)),
+            sign * table.along[column][:, :num_drawn],
+            table.along["training_flops"][:, :num_drawn],
+            table.may_be_judged[:, :num_drawn],
+            tuple(dict(point) for point in table.points),
+        )
+
+
+@dataclass
+class Search:
+    """A search under way."""
+
+    table: Drawn
+    order: Sequence[int]
+    """Policies, in the order in which they are tried."""
+    seeds: Sequence[int]
+    """Columns, in the order in which they are used: the same for all policies."""
+    budget: float
+    """Training FLOPs."""
+    stopping: str = "none"
+    used: float = 0.0
+    read: dict[int, list[float]] = field(default_factory=dict)
+    """By policy, what its seeds came to."""
+    failed: set[int] = field(default_factory=set)
+    stopped: set[int] = field(default_factory=set)
+    _reached: list[list[float]] = field(default_factory=lambda: [[] for _ in range(NUM_POINTS)])
+
+    @property
+    def share_used(self) -> float:
+        return self.used / self.budget
+
+    @property
+    def is_over(self) -> bool:
+        return self.used >= self.budget
+
+    def candidates(self) -> list[Candidate]:
+        """What has been read, as the rule of a search sees it."""
+        return [
+            Candidate(policy, tuple(values), has_failed=policy in self.failed) for policy, values in self.read.items()
+        ]
+
+    def next_policy(self) -> int | None:
+        """The next that was not tried."""
+        tried = self.read.keys() | self.failed | self.stopped
+        return next((policy for policy in self.order if policy not in tried), None)
+
+    def num_read(self, policy: int) -> int:
+        return len(self.read.get(policy, ()))
+
+    def can_train(self, policy: int) -> bool:
+        """Whether there is a seed left for it."""
+        return self.num_read(policy) < len(self.seeds) and policy not in self.failed | self.stopped
+
+    def train(self, policy: int) -> None:
+        """One more seed of a policy. The first may be stopped early; the default policy and any other seed are not."""
+        seed = self.seeds[self.num_read(policy)]
+        value = self.table.values[policy, seed]
+        if policy not in self.read and policy != DEFAULT:
+            point = self._stops_at(policy, seed)
+            if point is not None:
+                self.used += float(self.table.flops_along[policy, seed, point])
+                self.stopped.add(policy)
+                return
+        self.used += float(self.table.flops[policy, seed])
+        if not np.isfinite(value):
+            self.failed.add(policy)
+            return
+        self.read.setdefault(policy, []).append(float(value))
+
+    def _stops_at(self, policy: int, seed: int) -> int | None:
+        """The point at which a run is stopped for being below the median of what others had reached there."""
+        earliest = EARLIEST[self.stopping]
+        if earliest is None:
+            return None
+        for point in range(NUM_POINTS - 1):
+            value = self.table.along[policy, seed, point]
+            if not np.isfinite(value):
+                continue
+            others = self._reached[point]
+            is_behind = len(others) > 1 and value < np.median(others)
+            others.append(float(value))
+            is_judged = point >= earliest and (
+                self.stopping == "aggressive" or self.table.may_be_judged[policy, seed, point]
+            )
+            if is_behind and is_judged:
+                return point
+        return None
+
+
+Rule = Callable[[Search], int | None]
+"""Trains what it wants within the search's budget and says which policy it has chosen; None where none came through."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What many searches of one rule chose."""
+
+    worse_than_default: float
+    """Share of searches whose choice is truly worse than the default policy."""
+    regret: float
+    """Mean distance of the choice's true value from the best policy's."""
+    default_regret: float
+    """The same of a search that always answers "the default policy"."""
+    claimed: float
+    """Share of searches that are sure, by 95 %, that their choice is better than the default policy."""
+    claimed_rightly: float
+    """Of those, the share in which it is; NaN where there are none."""
+    num_runs: float
+    """Training runs of a search, on average."""
+    stopped_good: float
+    """Of the policies that are truly among the best `FEW` and were tried, the share that was stopped early; NaN where
+    there are none."""
+
+
+FEW = 3
+
+
+def replay(table: Drawn, rule: Rule, num_runs: int, num_searches: int, seed: int, stopping: str = "none") -> Outcomes:
+    """Search `num_searches` times at the training FLOPs of `num_runs` average runs."""
+    generator = np.random.default_rng(seed)
+    budget = num_runs * float(table.flops.mean())
+    truth = table.truth
+    worse, regret, claims, right, runs, stopped = [], [], [], [], [], []
+    good = [int(policy) for policy in np.argsort(-truth)[:FEW] if policy not in (DEFAULT, FULL)]
+    for _ in range(num_searches):
+        others = generator.permutation(np.arange(FULL + 1, len(truth)))
+        search = Search(
+            table, [DEFAULT, *map(int, others)], [int(s) for s in generator.permutation(table.values.shape[1])],
+            budget, stopping,
+        )  # fmt: skip
+        chosen = rule(search)
+        chosen = DEFAULT if chosen is None else chosen
+        worse.append(truth[chosen] < truth[DEFAULT])
+        regret.append(truth.max() - truth[chosen])
+        claims.append(_is_sure(search, chosen))
+        right.append(truth[chosen] > truth[DEFAULT])
+        runs.append(sum(map(len, search.read.values())) + len(search.stopped) + len(search.failed))
+        stopped += [policy in search.stopped for policy in good if policy in search.read or policy in search.stopped]
+    claimed = np.array(claims)
+    return Outcomes(
+        float(np.mean(worse)),
+        float(np.mean(regret)),
+        float(truth.max() - truth[DEFAULT]),
+        float(claimed.mean()),
+        float(np.mean(np.array(right)[claimed])) if claimed.any() else float("nan"),
+        float(np.mean(runs)),
+        float(np.mean(stopped)) if stopped else float("nan"),
+    )
+
+
+def _is_sure(search: Search, chosen: int) -> bool:
+    known = estimates(search.candidates())
+    return (
+        chosen != DEFAULT
+        and {chosen, DEFAULT} <= known.keys()
+        and known[chosen].probability_above(known[DEFAULT]) >= SURE
+    )
