@@ -1,6 +1,14 @@
+from dataclasses import replace
+
 import pytest
 
-from tests.benchmarks.versus_static import AUTOGROW, STATIC, Contest, Found, Trial, _finds, rows_of
+from autogrow.data.opening import open_dataset
+from autogrow.inputs import training_settings
+from autogrow.models.building import ModelSpec
+from autogrow.training.training_data import TrainingData
+from tests.benchmarks.contests import Contest, Found, Trial
+from tests.benchmarks.static_networks import train_network
+from tests.benchmarks.versus_static import AUTOGROW, STATIC, _finds, rows_of
 
 CONTEST = Contest(dataset="digits", train_size=None, seconds=60, num_seeds=1)
 
@@ -74,7 +82,7 @@ def test_what_never_grows_has_no_part_in_the_row_of_policies_that_grow(static):
 @pytest.mark.parametrize(("seconds", "reached"), [(19, True), (21, False)])
 def test_after_a_third_of_the_wall_time(static, seconds, reached):
     rows = rows_of(CONTEST, [{STATIC: static, AUTOGROW: search((5, 0.9), (seconds, 0.95))}])
-    row = row_about(rows, "after a third")
+    row = row_about(rows, "of the wall time")
     assert row.reached is reached
     assert row.measured == f"reached in {reached:d} of 1 searches ({'95.00%' if reached else '90.00%'} for 95.00%)"
 
@@ -84,7 +92,7 @@ def test_a_loss_is_the_better_the_lower_it_is():
     pair = {STATIC: search((20, -0.5), (45, -0.2)), AUTOGROW: search((8, -0.4), (15, -0.1))}
     rows = rows_of(LOSS, [pair])
     assert rows[0].measured.startswith("15.0 (15.0 to 15.0) s, static 45.0 ")
-    assert row_about(rows, "after a third").measured == "reached in 1 of 1 searches (0.10000 for 0.20000)"
+    assert row_about(rows, "of the wall time").measured == "reached in 1 of 1 searches (0.10000 for 0.20000)"
     assert row_about(rows, f"best validation loss, {AUTOGROW}").measured.startswith("0.10000, std -, n=1;")
 
 
@@ -101,3 +109,28 @@ def test_the_best_trial_is_complete_and_in_time(static):
     late = search((20, 0.90), (70, 0.99), (30, 0.98, "stopped"), (40, 0.95))
     assert late.best(60).seconds == 40
     assert search().best(60) is None
+
+
+def test_a_contest_may_ask_for_a_share_of_the_searches():
+    often = replace(CONTEST, goal=1 / 2, goal_share=0.8)
+    static, quick, slow = search((40, 0.95)), search((19, 0.96)), search((21, 0.96))
+    pairs = [{STATIC: static, AUTOGROW: side} for side in (quick, quick, quick, quick, slow)]
+    assert rows_of(often, pairs)[0].reached
+    assert not rows_of(often, pairs[1:])[0].reached
+    assert rows_of(often, pairs)[0].goal == "ratio at most 0.5 in 80% of searches"
+
+
+def test_a_static_network_of_less_depth_gets_as_many_steps_as_the_compute_of_the_full_one_allows():
+    dataset = open_dataset("stdlib?mebibytes=1&context=16", None)
+    train, validation = dataset.split(seed=0, train_size=40)
+    data, spec = TrainingData.of(dataset, train, validation), ModelSpec("gpt", {"layers": 4, "width": 16})
+    settings = training_settings(dataset, None, epochs=1, batch_size=8)
+    steps = {}
+    for depth in (1, 4):
+        config = {"depth": depth, "learning_rate": 1e-3, "decay": "linear", "decay_fraction": 0.2}
+        taken = []
+        shape = dataset.input_shape, dataset.num_outputs
+        train_network(config, data, shape, spec, settings, 0, lambda step, *_: taken.append(step))  # noqa: B023
+        steps[depth] = taken[-1]
+    assert steps[4] == 5
+    assert 5 < steps[1] < 20

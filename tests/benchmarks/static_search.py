@@ -1,16 +1,18 @@
-"""What a good user would write without autogrow: Ray Tune and Optuna search for the widths of a static network.
+"""What a good user would write without autogrow: Ray Tune and Optuna search for the size of a static network.
 
 Meant to be a strong opponent. Every channel group of the same built-in network has a width of its own, from an eighth
-of autogrow's full width to all of it; learning rates and schedules are those of autogrow's default space, and so are
-the TPE sampler's settings, the data split, epochs, batches, optimizer and initial weights. ASHA stops trials early by
-their progress. The training loop is a bare one over examples in memory: no statistics, no records, no checkpoints.
+of autogrow's full width to all of it; of a transformer it is the depth, in powers of two up to the full one, that is
+searched. Learning rates and schedules are those of autogrow's own space, and so are the TPE sampler's settings, the
+data split, epochs or compute, batches, optimizer and initial weights. ASHA stops trials early by their progress. The
+training loop is a bare one over examples in memory: no statistics, no records, no checkpoints.
 
-Run as ``python -m tests.benchmarks.static_width_search``; see `versus_static` for what it is compared with.
+Run as ``python -m tests.benchmarks.static_search``; see `versus_static` for what it is compared with.
 """
 
 import argparse
 import json
 import logging
+import math
 import os
 import tempfile
 import time
@@ -38,10 +40,11 @@ from autogrow.study.settings import SPLIT_SEED
 from autogrow.tasks import Task
 from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.training_data import TrainingData
-from tests.benchmarks.static_networks import CPU, full_widths, train_network
+from tests.benchmarks.static_networks import CPU, DEPTH_OPTIONS, full_depth, full_widths, train_network
 
 METRIC = "score"
-"""More is better: validation accuracy, or minus the validation loss in regression, where R² says little near 1."""
+"""More is better: validation accuracy, or minus the validation loss of regression, where R² says little near 1, and of
+text."""
 SMALLEST_SHARE = 8
 """Widths begin at one eighth of the full width."""
 NUM_REPORTS = 12
@@ -55,19 +58,27 @@ NUM_STARTUP = 10
 
 
 def search_space(spec: ModelSpec) -> dict[str, Any]:
-    """A width for every channel group, and what autogrow's default space searches of the training."""
-    training = read_yaml_mapping(find_space("default"), "search space")["training"]
-    rates = training["learning_rate"]
+    """A width for every channel group, or the depth, and what autogrow's own space searches of the training."""
+    in_depth = spec.name in DEPTH_OPTIONS
+    training = read_yaml_mapping(find_space("depth" if in_depth else "default"), "search space")["training"]
+    searched = {name: _parameter(value) for name, value in training.items()}
+    if in_depth:
+        powers = range(int(math.log2(full_depth(spec))) + 1)
+        return {"depth": tune.choice([2**power for power in powers]), **searched}
     widths = {
         f"{option}.{place}": tune.lograndint(max(1, width // SMALLEST_SHARE), width + 1)
         for option, full in full_widths(spec).items()
         for place, width in enumerate(full)
     }
-    return {
-        **widths,
-        "learning_rate": tune.loguniform(rates["low"], rates["high"]),
-        "learning_rate_schedule": tune.choice(training["learning_rate_schedule"]),
-    }
+    return {**widths, **searched}
+
+
+def _parameter(value: Any) -> Any:
+    """Of Ray Tune, as the file of a space says it."""
+    if isinstance(value, list):
+        return tune.choice(value)
+    draw = tune.loguniform if value.get("log") else tune.uniform
+    return draw(value["low"], value["high"])
 
 
 def run_trial(
@@ -88,7 +99,8 @@ def run_trial(
 
 
 def score(task: Task, metrics: Metrics) -> float:
-    return metrics.score if not task.standardizes_targets else -metrics.loss
+    by_loss = task.standardizes_targets or task.preference == "loss"
+    return -metrics.loss if by_loss else metrics.score
 
 
 class Recorder(tune.Callback):
@@ -113,14 +125,15 @@ class Recorder(tune.Callback):
 
 
 def search(
-    dataset: str, data_dir: str | None, train_size: int | None, slots: int, seconds: float, seed: int, out: Path
-) -> None:
+    dataset: str, data_dir: str | None, train_size: int | None, slots: int, seconds: float, seed: int, out: Path,
+    model_options: dict[str, Any], epochs: int | None,
+) -> None:  # fmt: skip
     """Search until the time is over."""
     opened = open_dataset(dataset, resolve_data_dir(data_dir))
     train, validation = opened.split(seed=SPLIT_SEED, train_size=train_size)
     data = TrainingData.of(opened, train, validation)
-    spec = resolve_model("auto", opened, None)
-    settings = training_settings(opened, None)
+    spec = resolve_model("auto", opened, model_options)
+    settings = training_settings(opened, None, epochs)
     shape = opened.input_shape, opened.num_outputs
     # Otherwise Ray Tune starts one worker at a time, each importing torch for seconds before the next one begins.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
@@ -156,6 +169,8 @@ def main() -> None:
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--model-options", type=json.loads, default={}, help="A JSON object.")
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--out", type=Path, required=True, help="File of one line of JSON per trial.")
     search(**vars(parser.parse_args()))
 
