@@ -9,6 +9,7 @@ import pytest
 
 import autogrow
 from autogrow.data.catalogue import PACKAGED
+from autogrow.data.tokenizers import TOKENIZERS
 from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.models import MODELS
 from autogrow.policy.block_initializations import BLOCK_INITIALIZATIONS
@@ -29,6 +30,7 @@ REGISTRIES = {
     "autogrow.datasets": PACKAGED,
     "autogrow.models": MODELS,
     "autogrow.objectives": OBJECTIVES,
+    "autogrow.tokenizers": TOKENIZERS,
 }
 
 

@@ -17,6 +17,7 @@ import pytest
 import autogrow
 from autogrow.data.catalogue import PACKAGED
 from autogrow.data.opening import open_dataset
+from autogrow.data.tokenizers import TOKENIZERS, TokenRecord, tokenizer_of
 from autogrow.errors import DataError, PolicyError, UsageError
 from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.models import MODELS
@@ -35,6 +36,7 @@ EXTENSIONS = {
     "datasets": (PACKAGED, "ramps"),
     "models": (MODELS, "funnel"),
     "objectives": (OBJECTIVES, "overfitting"),
+    "tokenizers": (TOKENIZERS, "lower"),
 }
 POLICY = {
     "initial_fraction": 0.25,
@@ -160,6 +162,36 @@ def test_a_network_is_trained_with_all_of_them(site, tmp_path, one_thread):
     assert autogrow.GrowthPolicy.load(tmp_path / "policy.yaml") == policy
 
 
+def test_text_is_read_and_gone_on_with_by_its_tokenizer(site, tmp_path, one_thread):
+    (tmp_path / "shouted.txt").write_text("LOUD AND Clear. " * 200)
+    dataset = open_dataset(f"{tmp_path / 'shouted.txt'}?context=16&tokenizer=lower")
+    assert bytes(dataset.training_arrays()[0][0]) == b"loud and clear. " and "each 16 bytes" in dataset.describe()
+    policy = autogrow.GrowthPolicy(initial_fraction=1.0, chunk_fraction=1.0)
+    network = autogrow.ModelSpec("gpt", {"layers": 1, "width": 8})
+    autogrow.train(network, dataset, policy, epochs=1, device="cpu", out=tmp_path / "model")
+    assert autogrow.generate(tmp_path / "model", "LOUD", num_tokens=3).startswith("loud")
+
+
+def test_without_its_package_a_tokenizer_is_unknown(site, tmp_path):
+    with pytest.raises(UsageError, match="unknown tokenizer 'louder'"):
+        tokenizer_of(TokenRecord(context=16, tokenizer="louder", num_tokens=256), "here")
+
+
+def test_a_tokenizer_that_gives_no_tokens_is_one_line(site, tmp_path):
+    (tmp_path / "text.txt").write_text("abc " * 200)
+    module = site / "autogrow_example" / "lower.py"
+    whole = module.read_text()
+    for wrong, message in (
+        ("[300] * 900", "gives tokens from 300 to 300, and has 256"),
+        ("[0.5]", "gives float64 .1,."),
+    ):
+        module.write_text(whole.replace("super().encode_file(content.lower(), where)", wrong))
+        sys.modules.pop("autogrow_example.lower", None)
+        TOKENIZERS._loaded.clear()
+        with pytest.raises(DataError, match=message):
+            open_dataset(f"{tmp_path / 'text.txt'}?context=16&tokenizer=lower")
+
+
 def test_a_broken_package_is_one_line_and_the_others_go_on(broken, autogrow, caplog):
     code, out, _ = autogrow("list")
     assert code == 0 and "twice" in out and "plateau" in out and "broken " not in out
@@ -224,7 +256,7 @@ policy:
 def test_a_search_through_ray_uses_all_of_them(site, tmp_path):
     (tmp_path / "space.yaml").write_text(SPACE)
     options = ["--dataset", "ramps", "--model", "funnel", "--space", "space.yaml", "--trials", "5", "--epochs", "3"]
-    options += ["--objectives", "score,overfitting"]
+    options += ["--objectives", "score,overfitting,sensitivity"]
     command = [sys.executable, "-m", "autogrow", "search", *options, "--name", "run", "--quiet"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert ended.returncode == 0, ended.stderr
@@ -232,6 +264,9 @@ def test_a_search_through_ray_uses_all_of_them(site, tmp_path):
     study = autogrow.Study.load(tmp_path / "results" / "run")
     assert study.result.complete + study.result.pruned == 5 and study.result.failed == 0
     assert study.best_policy() is not None and study.best_policy("overfitting") is not None
-    assert study.run.settings().objectives == ("r2", "overfitting")
+    assert study.run.settings().objectives == ("r2", "overfitting", "sensitivity")
+    assert all(
+        trial.user_attrs["sensitivity"] > 0 for trial in study.optuna_study.trials if trial.state.name == "COMPLETE"
+    )
     searched = [trial for trial in study.optuna_study.trials if trial.user_attrs.get("role") == "searched"]
     assert searched

@@ -89,6 +89,11 @@ def _other_kinds() -> dict[str, Callable[[], dict[str, str]]]:
 
         return {name: _first_line(type(task)) + _from(TASKS, name) for name, task in TASKS.items()}
 
+    def tokenizers() -> dict[str, str]:
+        from autogrow.data.tokenizers import TOKENIZERS
+
+        return {name: _first_line(each) + _from(TOKENIZERS, name) for name, each in TOKENIZERS.items()}
+
     def datasets() -> dict[str, str]:
         from autogrow.data.catalogue import ENTRIES, PACKAGED
 
@@ -110,6 +115,7 @@ def _other_kinds() -> dict[str, Callable[[], dict[str, str]]]:
         "models": models,
         "tasks": tasks,
         "datasets": datasets,
+        "tokenizers": tokenizers,
         "objectives": objectives,
         "search-spaces": search_spaces,
     }

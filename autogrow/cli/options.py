@@ -139,8 +139,8 @@ _text_form = (
     ),
     click.option(
         "--tokenizer",
-        metavar="bytes|chars|FILE",
-        help="Of a text: what a token is; FILE: a tokenizer.json (pip install tokenizers)  [default: bytes]",
+        metavar="NAME|FILE",
+        help="Of a text: what a token is: see autogrow list tokenizers, or a tokenizer.json  [default: bytes]",
     ),
 )
 

@@ -29,7 +29,6 @@ from autogrow.tasks import TASKS
 from autogrow.tasks.labels import ClassName
 
 _SHOWN_TARGETS = 3
-_TOKENS = {"bytes": "bytes", "chars": "characters", "file": "tokens of a tokenizer file", "numbers": "tokens"}
 _LAYOUT_WORDS = {
     "grey_images": "grey",
     "channels_first": "channels x height x width, as in the file",
@@ -103,7 +102,8 @@ class Dataset:
         Args:
             path: Of a text, or of a folder of texts, which are read in the order of their paths; or "stdlib".
             context: Tokens of a window: what a network reads before each token that it names.
-            tokenizer: "bytes", "chars", or the path of a ``tokenizer.json`` of the tokenizers library.
+            tokenizer: A name of ``autogrow list tokenizers``, or the path of a ``tokenizer.json`` of the tokenizers
+                library.
             data_dir: Where decoded arrays are kept; None: the user's cache folder.
 
         Raises:
@@ -235,7 +235,7 @@ class Dataset:
         what = features if self.layout == "features" else f"images of {shape} ({_LAYOUT_WORDS.get(self.layout)})"
         if self.tokens is not None:
             edition = f" ({self.tokens.edition})" if self.tokens.edition else ""
-            what = f"each {shape} {_TOKENS[self.tokens.tokenizer]}{edition}"
+            what = f"each {shape} {self.tokens.unit}{edition}"
         targets = TASKS[self.task].describe(self.num_outputs, self.classes)
         if target_scale is not None:
             targets += f", standardized by {_shown(target_scale)}"

@@ -14,21 +14,13 @@ import numpy as np
 
 from autogrow.data.arrays import DecodedArrays
 from autogrow.data.sources import Source
-from autogrow.data.text_names import STDLIB, WITHOUT_FILES, TextOptions, absolute_name, parse_text_name
-from autogrow.data.tokenizers import (
-    Bytes,
-    Characters,
-    FileTokenizer,
-    Tokenizer,
-    TokenizerKind,
-    TokenRecord,
-    read_tokenizer_file,
-)
+from autogrow.data.text_names import STDLIB, TextOptions, absolute_name, parse_text_name
+from autogrow.data.tokenizers import NUMBERS, TOKENIZERS, TokenRecord, files_of_tokenizer, tokenizer_for, tokens_of
 from autogrow.data.windows import TEST_FRACTION, split_end, split_windows
 from autogrow.errors import DataError
 from autogrow.paths import place_and_query, resolved
 from autogrow.reading.arrays import Array
-from autogrow.reading.texts import MEBIBYTE, decoded, read_bytes
+from autogrow.reading.texts import MEBIBYTE, read_bytes
 from autogrow.tasks.text import MOST_TOKENS, TEXT, unigram_entropy
 
 LAYOUT = "tokens"
@@ -51,15 +43,10 @@ def find_text(name: str, task: str | None = None, layout: str | None = None) -> 
                 fix = "for a table of numbers give arrays, numpy.savez('data.npz', x_train=..., y_train=...)"
             raise DataError(f"dataset {name!r} is text, and has the {what} {own}, not {wanted}: {fix}")
     place, options = parse_text_name(name)
-    tokenizer_files = () if options.tokenizer in WITHOUT_FILES else (Path(options.tokenizer),)
-    for file in tokenizer_files:
-        if not file.is_file():
-            raise DataError(
-                f"tokenizer {str(file)!r} is no file: give bytes, chars, or the path of a tokenizer.json of the "
-                "tokenizers library"
-            )
+    tokenizer_files = files_of_tokenizer(options.tokenizer)
     files = _stdlib_files() if place == STDLIB else _files_at(resolved(place))
-    variant = platform.python_version() if place == STDLIB else ""
+    editions = (platform.python_version() if place == STDLIB else None, TOKENIZERS.origin(options.tokenizer))
+    variant = " ".join(edition for edition in editions if edition is not None)
     full_name = absolute_name(name)
     decode = partial(_decode, full_name, place, files, options)
     return Source(full_name, (*files, *tokenizer_files), decode, variant)
@@ -95,13 +82,13 @@ def _decode(name: str, place: str, files: tuple[Path, ...], options: TextOptions
     content, left_out = _content(files, most, cuts=place == STDLIB or options.mebibytes is not None)
     if not content.strip():
         raise DataError(f"{name}: there is no text in it: give a file that holds some")
-    kind, tokenizer, vocabulary = _tokenizer(options.tokenizer, content, name)
-    tokens = tokenizer.encode_file(content, name)
+    tokenizer = tokenizer_for(options.tokenizer, content, name)
+    tokens = tokens_of(tokenizer, content, name)
     record = TokenRecord(
         context=options.context,
-        tokenizer=kind,
+        tokenizer=tokenizer.kind,
         num_tokens=tokenizer.num_tokens,
-        vocabulary=vocabulary,
+        vocabulary=tokenizer.vocabulary,
         bytes_per_token=len(content) / max(len(tokens), 1),
         edition=f"Python {platform.python_version()}" if place == STDLIB else "",
     )
@@ -132,17 +119,6 @@ def _content(files: tuple[Path, ...], most: int, *, cuts: bool) -> tuple[bytes, 
     return content[:most].decode("utf-8", errors="ignore").encode() if cuts else content, left_out
 
 
-def _tokenizer(wanted: str, content: bytes, name: str) -> tuple[TokenizerKind, Tokenizer, str]:
-    """The kind of a tokenizer, itself, and what it is made again from."""
-    if wanted == "bytes":
-        return "bytes", Bytes(), ""
-    if wanted == "chars":
-        characters = Characters.of(decoded(content, name, DataError))
-        return "chars", characters, characters.vocabulary
-    vocabulary = read_tokenizer_file(Path(wanted))
-    return "file", FileTokenizer(vocabulary, wanted), vocabulary
-
-
 def given_tokens(train: Array, test: Array | None, context: int, origin: str) -> DecodedArrays:
     """Tokens that a user gives as numbers: (number,) whole numbers from 0. Raises `DataError` for any others."""
     for name, tokens in (("x_train", train), ("x_test", test)):
@@ -152,7 +128,7 @@ def given_tokens(train: Array, test: Array | None, context: int, origin: str) ->
     smallest, largest = min(int(tokens.min()) for tokens in given), max(int(tokens.max()) for tokens in given)
     if smallest < 0 or largest >= MOST_TOKENS:
         raise DataError(f"{origin}: tokens from {smallest} to {largest}: number them from 0, without large gaps")
-    record = TokenRecord(context=context, tokenizer="numbers", num_tokens=largest + 1)
+    record = TokenRecord(context=context, tokenizer=NUMBERS, num_tokens=largest + 1)
     return tokens_as_arrays(train, test, record, origin)
 
 

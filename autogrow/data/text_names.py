@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from autogrow.data.tokenizers import TOKENIZERS
 from autogrow.errors import UsageError, nearest, shortened
 from autogrow.paths import NPZ_SUFFIX, place_and_query, resolved
 
@@ -21,8 +22,6 @@ OPTIONS = ("context", "tokenizer", "mebibytes")
 EXAMPLES = {"context": DEFAULT_CONTEXT, "mebibytes": 2}
 STDLIB = "stdlib"
 """The source text of the running Python's standard library."""
-WITHOUT_FILES = ("bytes", "chars")
-"""Tokenizers that need no file."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class TextOptions:
     context: int = DEFAULT_CONTEXT
     """Tokens of a window."""
     tokenizer: str = "bytes"
-    """bytes, chars, or the path of a ``tokenizer.json``."""
+    """A name among `TOKENIZERS`, or the path of a ``tokenizer.json``."""
     mebibytes: int | None = None
     """Of the text, from its beginning, that are read; None reads all, of the standard library as many as are usual."""
 
@@ -72,7 +71,7 @@ def text_options(
     context: str | int | None = None, tokenizer: str | None = None, mebibytes: str | int | None = None
 ) -> TextOptions:
     """Options as they are given. Raises `UsageError` for a number that is none, or is out of range."""
-    if tokenizer is not None and tokenizer not in WITHOUT_FILES:
+    if tokenizer is not None and tokenizer not in TOKENIZERS:
         tokenizer = str(resolved(tokenizer))
     return TextOptions(
         context=DEFAULT_CONTEXT if context is None else _whole_number("context", context),

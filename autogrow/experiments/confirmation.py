@@ -23,7 +23,7 @@ from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page
-from autogrow.metrics.objectives import Objective, objective_of, preferences, preferred
+from autogrow.metrics.objectives import Objective, measured_metrics, objective_of, preferences, preferred
 from autogrow.metrics.scores import SCORES
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -44,7 +44,7 @@ KIND = "confirmation"
 DEFAULT_TOP, MOST_TOP = 5, 20
 DEFAULT_SEEDS = 5
 NOT_MEASURED = {"flops", "latency_ms", "memory_bytes"}
-"""Metrics of searches that the runs here do not measure."""
+"""Metrics of searches that the runs here do not measure; nor do they what objectives measure themselves."""
 SEED_LIMIT = 2**32
 
 
@@ -177,7 +177,8 @@ def _objective(run: RunFolder, preference: str | None) -> Objective:
     """What policies are chosen by. Raises `UsageError` for what there is not, or is not measured here."""
     task = TASKS[run.settings().task]
     score, preference = task.score, preference or task.preference
-    known = [name for name, each in preferences().items() if not NOT_MEASURED & {each.metric.name, *each.metric.needs}]
+    not_here = NOT_MEASURED | measured_metrics().keys()
+    known = [name for name, each in preferences().items() if not not_here & {each.metric.name, *each.metric.needs}]
     if preference not in (*SCORES, *known):
         raise UsageError(unknown_name("preference", preference, (score.name, *known)))
     return objective_of(preferred(preference, score).name, score)

@@ -34,9 +34,12 @@ class Metric:
     """What stands below tables that have it."""
     read: Callable[[Mapping[str, Any]], float | None] | None = None
     """How it comes of what a trial measured; None: it is measured under its name."""
+    measure: Callable[[Any, Any], Any] | None = None
+    """How it is measured at the end of a trial, where nothing else needs to know it: of the network, a plain module in
+    eval mode, and a batch of its inputs. It gives one finite number, a float or a tensor."""
 
     needs: tuple[str, ...] = ()
-    """What it is made of that is measured only on request: ``latency_ms``, ``memory_bytes``."""
+    """What it is made of that is measured only on request: ``latency_ms``, ``memory_bytes``, another's `measure`."""
 
     def value(self, metrics: Mapping[str, Any]) -> float | None:
         """The value among what a trial measured; None where it did not."""

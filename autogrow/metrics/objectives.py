@@ -140,5 +140,11 @@ def metrics_to_measure(objectives: Iterable[Objective], *, memory: bool, latency
     All others are known anyway; these take training steps or repeated forward passes.
     """
     wanted = {name for objective in objectives for name in (objective.metric.name, *objective.metric.needs)}
-    costly = {"memory_bytes": memory, "latency_ms": latency}
-    return tuple(name for name, is_wanted in costly.items() if is_wanted or name in wanted)
+    limited = {"memory_bytes": memory, "latency_ms": latency}
+    own = measured_metrics()
+    return tuple(name for name in (*limited, *own) if name in wanted or limited.get(name))
+
+
+def measured_metrics() -> dict[str, Metric]:
+    """The metrics of objectives that say themselves how they are measured, by name."""
+    return {each.metric.name: each.metric for _, each in OBJECTIVES.items() if each.metric.measure is not None}

@@ -4,6 +4,7 @@ Expected failures (a network that diverges, a user's model that raises) become r
 leaves nothing behind in its process: no globals, no CUDA memory, the random state and thread count as they were.
 """
 
+import math
 import threading
 import time
 import traceback
@@ -15,8 +16,10 @@ import torch
 
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
-from autogrow.errors import RunFolderError, one_line
+from autogrow.errors import NetworkError, RunFolderError, one_line
+from autogrow.metrics.objectives import measured_metrics
 from autogrow.models.building import ModelSpec
+from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.records import Sample
 from autogrow.study.memory_guard import MemoryLimit, is_out_of_memory
 from autogrow.study.trial_config import TrialConfig
@@ -154,11 +157,14 @@ def _saved(trainer: Trainer) -> dict[str, int | float]:
 def final_metrics(outcome: TrainingOutcome, trainer: Trainer, measured: Collection[str] = ()) -> TrialMetrics:
     """The metrics of a finished run.
 
-    measured: `memory_bytes` and `latency_ms`, if they are wanted.
+    measured: What is wanted of `memory_bytes`, `latency_ms`, and what objectives measure themselves.
+
+    Raises `NetworkError` where one of these is no finite number.
     """
     assert outcome.train is not None and outcome.validation is not None
     size = trainer.size(memory="memory_bytes" in measured, latency="latency_ms" in measured)
     costly = {"memory_bytes": size.memory_bytes, "latency_ms": size.latency_ms}
+    own = _measured_by_objectives(trainer, set(measured) - set(costly))
     return TrialMetrics(
         validation_score=outcome.validation.score,
         validation_loss=outcome.validation.loss,
@@ -172,8 +178,27 @@ def final_metrics(outcome: TrainingOutcome, trainer: Trainer, measured: Collecti
         flops=size.flops,
         num_events=outcome.num_events,
         steps=outcome.steps,
-        others={**{name: value for name, value in costly.items() if value is not None}, **_saved(trainer)},
+        others={**{name: value for name, value in costly.items() if value is not None}, **own, **_saved(trainer)},
     )
+
+
+def _measured_by_objectives(trainer: Trainer, names: Collection[str]) -> dict[str, float]:
+    """Metrics that objectives measure themselves, by name."""
+    if not names:
+        return {}
+    known, network = measured_metrics(), trainer.network.module
+    found = {}
+    with evaluating(network), torch.no_grad():
+        for name in sorted(names):
+            measure = known[name].measure if name in known else None
+            if measure is None:
+                raise NetworkError(
+                    f"nothing here measures {name!r}: install the package of that objective, or leave it out"
+                )
+            found[name] = float(measure(network, trainer.metrics.timed_inputs))
+            if not math.isfinite(found[name]):
+                raise NetworkError(f"objective {name!r} measured {found[name]} of this network, no finite number")
+    return found
 
 
 class _Reporter:

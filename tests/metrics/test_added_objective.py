@@ -1,12 +1,14 @@
 """An objective that somebody adds is one entry: search, report, page, ``export`` and ``confirm`` know it by that."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 import pytest
+import torch
 from rich.console import Console
 
-from autogrow.errors import UsageError
+from autogrow.errors import NoSuccessfulTrialError, UsageError
 from autogrow.experiments.confirmation import confirm_policies
 from autogrow.export.policies import export_policy
 from autogrow.metrics.metric import Metric
@@ -139,3 +141,47 @@ def test_it_is_searched_for_and_the_best_by_it_confirmed(data_dir, tmp_path):
 
 def overfitting_of(row):
     return row.metrics["validation_loss"] - row.metrics["train_loss"]
+
+
+def share_of_negative_weights(network, inputs):
+    assert not network.training and len(inputs) > 1
+    return sum((weight < 0).sum() for weight in network.parameters()) / sum(map(torch.numel, network.parameters()))
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    monkeypatch.setattr(OBJECTIVES, "_entries", dict(OBJECTIVES._entries))
+    metric = Metric("negative", "share of negative weights", measure=share_of_negative_weights)
+    OBJECTIVES.register("negative")(Objective("negative", "minimize", metric))
+    return metric
+
+
+@pytest.mark.usefixtures("measured", "one_thread")
+def test_one_that_measures_itself_is_one_entry_too(data_dir, tmp_path):
+    options = {"model": "mlp", "model_options": {"hidden": (16,)}, "train_size": 60, "epochs": 2}
+    plan = plan_new_search("digits", data_dir=data_dir, trials=4, objectives="score,negative", **options)
+    run = RunFolder(tmp_path / "run")
+    run_search(plan, run, resume=False, executor=InProcessExecutor())
+    summary = summarize(run)
+    finished = [row for row in summary.trials if row.has_finished]
+    assert finished and all(0 < row.metrics["negative"] < 1 for row in finished)
+    assert "share of negative weights" in [row[0] for row in objectives_table(summary).rows]
+    assert export_policy(run, prefer="negative").found_by["metrics"]["negative"] > 0
+    with pytest.raises(UsageError, match="unknown preference 'negative'"):
+        confirm_policies(run, top=1, num_seeds=1, prefer="negative", data_dir=data_dir)
+
+
+@pytest.mark.parametrize(("value", "reason"), [(float("nan"), "no finite number"), (None, "TypeError")])
+@pytest.mark.usefixtures("one_thread")
+def test_what_measures_nothing_fails_the_trial(measured, monkeypatch, data_dir, tmp_path, value, reason):
+    broken = Objective("negative", "minimize", replace(measured, measure=lambda network, inputs: value))
+    monkeypatch.setitem(OBJECTIVES._entries, "negative", broken)
+    options = {"model": "mlp", "model_options": {"hidden": (4,)}, "train_size": 60, "epochs": 1}
+    plan = plan_new_search("digits", data_dir=data_dir, trials=1, objectives="negative", **options)
+    with pytest.raises(NoSuccessfulTrialError, match=reason):
+        run_search(plan, RunFolder(tmp_path / "run"), resume=False, executor=InProcessExecutor())
+
+
+def test_only_what_is_wanted_is_measured(measured):
+    assert metrics_to_measure(parse_objectives("score"), memory=False, latency=True) == ("latency_ms",)
+    assert metrics_to_measure(parse_objectives("negative"), memory=False, latency=False) == ("negative",)
