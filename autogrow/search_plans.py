@@ -32,7 +32,7 @@ from autogrow.study.planning import SearchPlan, plan_search, resume_settings, wi
 from autogrow.study.resuming import RESUMABLE_SETTINGS, refuse_changes
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import read_space
-from autogrow.study.settings import DEFAULT_TRIALS, SearchSettings
+from autogrow.study.settings import DEFAULT_SEEDS_PER_POLICY, DEFAULT_TRIALS, SearchSettings
 from autogrow.study.warm_start import read_warm_start
 from autogrow.tasks import TASKS
 from autogrow.training.example_input import example_of
@@ -90,6 +90,7 @@ def plan_new_search(
     model: ModelLike = "auto",
     *,
     trials: int = DEFAULT_TRIALS,
+    seeds_per_policy: int = DEFAULT_SEEDS_PER_POLICY,
     space: str | os.PathLike[str] | Mapping[str, Any] = AUTOMATIC_SPACE,
     model_options: Mapping[str, Any] | None = None,
     objectives: str | Sequence[str] | None = None,
@@ -131,6 +132,7 @@ def plan_new_search(
         "model_options": dict(spec.options),
         "space": content,
         "trials": trials,
+        "seeds_per_policy": seeds_per_policy,
         "objectives": tuple(objective.name for objective in parse_objectives(wanted, task_of_data.score)),
         "training": training_settings(opened, training, epochs, batch_size, learning_rate),
         "working_directory": os.getcwd(),

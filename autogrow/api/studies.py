@@ -111,6 +111,7 @@ def search(
     model: ModelLike | None = None,
     *,
     trials: int | None = None,
+    seeds_per_policy: int | None = None,
     time_budget: str | None = None,
     compute_budget: str | None = None,
     name: str | None = None,
@@ -156,7 +157,8 @@ def search(
         model: "auto", a name, ``package.module:factory``, a `ModelSpec`; a function that makes a network, called for
             every seed; or an `nn.Module`, used with the weights that it has. Where the last two cannot be imported,
             they run on this machine alone and are given again to go on with the run.
-        trials: How many policies to try; 20 by default.
+        trials: Training runs; 20 by default. From 8 on, the policies that look good take some of them on other seeds.
+        seeds_per_policy: The most seeds that one policy is trained on.
         time_budget: Start no trial after this time, as in "30m" or "1h30m"; what runs is saved.
         compute_budget: The same for the core-time (GPU-time) of all trials together.
         name: Of the run's folder in `out`; by default the data set's with a number.
@@ -232,9 +234,9 @@ def search(
 
 
 _PASSED_ON = (
-    "trials", "space", "objectives", "sampler", "early_stopping", "warm_start", "epochs", "batch_size", "learning_rate",
-    "train_size", "gpus_per_trial", "cpus_per_trial", "max_concurrent", "max_consecutive_failures", "fork_at_growth",
-    "seed", "data_dir", "task", "layout", "address", "storage",
+    "trials", "seeds_per_policy", "space", "objectives", "sampler", "early_stopping", "warm_start", "epochs",
+    "batch_size", "learning_rate", "train_size", "gpus_per_trial", "cpus_per_trial", "max_concurrent",
+    "max_consecutive_failures", "fork_at_growth", "seed", "data_dir", "task", "layout", "address", "storage",
 )  # fmt: skip
 """Arguments of `search` that planning takes as they are."""
 

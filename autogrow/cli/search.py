@@ -36,7 +36,8 @@ from autogrow.urls import without_secrets
     show_default=True,
     help="A search space: default, quick, thesis, depth, or a .yaml file; auto: depth for text, if blocks repeat.",
 )
-@click.option("--trials", type=int, help="How many policies to try  [default: 20]")
+@click.option("--trials", type=int, help="Training runs: policies to try, some on several seeds  [default: 20]")
+@click.option("--seeds-per-policy", type=int, help="The most seeds that one policy is trained on  [default: 1]")
 @click.option("--time-budget", metavar="TIME", help="Start no trial after this time, e.g. 30m or 2h; save what runs.")
 @click.option("--compute-budget", metavar="TIME", help="The same for the core-time (GPU-time) of all trials together.")
 @click.option("--max-consecutive-failures", type=int, help="Stop after this many failures in a row  [default: 5]")
@@ -210,10 +211,10 @@ def _given(values: dict[str, Any]) -> dict[str, Any] | None:
 
 
 _TAKEN_AS_THEY_ARE = (
-    "dataset", "model", "space", "trials", "max_consecutive_failures", "warm_start", "sampler", "early_stopping",
-    "objectives", "epochs", "batch_size", "learning_rate", "train_size", "gpus_per_trial", "cpus_per_trial",
-    "max_concurrent", "memory_per_trial_bytes", "fork_at_growth", "address", "storage", "seed", "data_dir", "task",
-    "layout",
+    "dataset", "model", "space", "trials", "seeds_per_policy", "max_consecutive_failures", "warm_start", "sampler",
+    "early_stopping", "objectives", "epochs", "batch_size", "learning_rate", "train_size", "gpus_per_trial",
+    "cpus_per_trial", "max_concurrent", "memory_per_trial_bytes", "fork_at_growth", "address", "storage", "seed",
+    "data_dir", "task", "layout",
 )  # fmt: skip
 
 

@@ -116,6 +116,8 @@ class Driver:
             role=proposal.role,
             policy=proposal.policy,
             training=proposal.training,
+            seed=proposal.seed,
+            replicate_of=proposal.replicate_of,
             device="cuda" if settings.gpus_per_trial else "cpu",
             gpu_memory_fraction=settings.gpus_per_trial if 0 < settings.gpus_per_trial < 1 else None,
             memory_bytes=settings.memory_per_trial_bytes or host.memory_bytes,
@@ -136,7 +138,8 @@ class Driver:
     def reported(self, config: TrialConfig, report: TrialReport) -> bool:
         self._budget.reported(config.number, report.trial_seconds)
         self._monitor.trial_reported(config.number, report)
-        return self._halving.goes_on(config.root, config.role, report)
+        # Replicates run to their end: a mean over those that were allowed to would flatter.
+        return config.replicate_of is not None or self._halving.goes_on(config.root, config.role, report)
 
     def signs_of_life(self, config: TrialConfig) -> object:
         return self._folder.signs_of_life(config.root)

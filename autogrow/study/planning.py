@@ -23,7 +23,7 @@ from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.session_folder import authentication_problem, place_for_ray
-from autogrow.study.settings import LOCAL, SPLIT_SEED, SearchSettings, available_cores
+from autogrow.study.settings import FEWEST_TRIALS_OF_RACE, LOCAL, SPLIT_SEED, SearchSettings, available_cores
 from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
 from autogrow.tasks import TASKS
@@ -124,6 +124,12 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
             f"a trial takes only {num_samples} measurements, too few for most triggers: raise --epochs or --train-size"
         )
         notes = (*notes, few)
+    if settings.most_seeds > 1 and not settings.has_race:
+        all_taken = (
+            f"{settings.trials} trials are too few to train policies on several seeds: every one is trained once; from "
+            f"--trials {FEWEST_TRIALS_OF_RACE} on, those that look good are trained again"
+        )
+        notes = (*notes, all_taken)
     return SearchPlan(
         settings,
         model,

@@ -18,7 +18,7 @@ from autogrow.tasks import TASKS
 RESUMABLE_SETTINGS = (
     "trials", "time_budget_seconds", "compute_budget_seconds", "max_consecutive_failures", "trial_timeout_seconds",
     "address", "storage", "max_concurrent", "cpus_per_trial", "gpus_per_trial", "memory_per_trial_bytes", "data_dir",
-    "fork_at_growth",
+    "fork_at_growth", "seeds_per_policy",
 )  # fmt: skip
 """What may change when a run goes on: its budget, and where it runs."""
 _ARGUMENTS_OF_TRAINING = ("epochs", "batch_size", "learning_rate")

@@ -1,50 +1,36 @@
-"""What a search tries next: what waits in the study's queue first, then what an Optuna sampler proposes.
+"""What a search tries next: what waits in the study's queue first, then another seed of a policy, or a new one.
 
-Two controls are left waiting for a while: the static one and the thesis' are dear and only the report needs them. They
-are started when `CONTROLS_SHARE` of the trials have been proposed, or of the time or compute has been used.
-
-Sampling runs on a study in memory which mirrors the database, one trial there for every line of trials here. So an ask
-costs no transactions, a resumed search samples exactly as one that was never interrupted, and trials that failed for
-want of memory are shown to the sampler as infeasible points, which Optuna's own FAIL trials are not.
+Which of the two, `autogrow.study.racing` says; new ones an Optuna sampler proposes. Two controls are left waiting for a
+while: the static one and the thesis' are dear and only the report needs them. They are started when `CONTROLS_SHARE` of
+the trials have been proposed, or of the time or compute has been used.
 """
 
 import hashlib
-import warnings
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autogrow.errors import PolicyError, UsageError, one_line
+from autogrow.metrics.objectives import OBJECTIVES, preferred
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
-from autogrow.policy.presets import CONTROLS, DEFERRED_CONTROLS, control_policy
+from autogrow.policy.presets import CONTROLS, DEFAULT, DEFERRED_CONTROLS, control_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.registry import Registry
-from autogrow.study.constraints import (
-    complete_constraints,
-    constraint_names,
-    constraints_of,
-    named_attributes,
-    without_constraints,
-)
+from autogrow.study.candidates import Candidate, Candidates
+from autogrow.study.constraints import constraint_names
+from autogrow.study.mirrored_study import MirroredStudy
+from autogrow.study.racing import next_seed
 from autogrow.study.search_space import SEARCHABLE_TRAINING, SearchSpace
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_database import StudyDatabase
-from autogrow.study.trial_record import (
-    INTERRUPTED,
-    SEARCHED,
-    Attributes,
-    TrialRecord,
-    goes_on,
-    is_surplus,
-    proposed,
-    root_of,
-)
+from autogrow.study.trial_record import SEARCHED, Attributes, TrialRecord, proposed, replicated
+from autogrow.tasks import TASKS
 
 STARTUP_SHARE = 4
 """A quarter of the trials, at most 10, are random before a sampler models anything."""
@@ -67,6 +53,10 @@ class Proposal:
     role: str
     policy: GrowthPolicy
     training: TrainingSettings
+    seed: int
+    """Of weights and batches."""
+    replicate_of: int | None = None
+    """The root of the first trial of its policy, where it is not that itself."""
 
 
 @dataclass(frozen=True)
@@ -129,26 +119,17 @@ class Proposer:
         self._expected_samples = expected_samples
         self._share_used = share_used
         self._refused = refused
-        self._constraint_names = constraint_names(settings, space)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._memory = optuna.create_study(directions=[each.direction for each in database.objectives])
-        for name, value in database.sampler_state().items():
-            self._memory._storage.set_study_system_attr(self._memory._study_id, name, value)
-        self._mirrored: dict[int, int | None] = {}
-        """Numbers in memory, by root; None where a trial has no parameters, as the controls have none."""
-        self._running: set[int] = set()
-        """Roots that have not ended in memory."""
+        self._memory = MirroredStudy(database, constraint_names(settings, space))
 
     def next(self) -> Proposal | None:
         """The next trial, RUNNING in the database; None when the budget is used up and none waits to be resumed."""
         while True:
-            self._catch_up()
+            self._memory.catch_up()
             has_room = self._database.num_proposed() < self._settings.trials
             deferred = () if self._controls_are_due() else DEFERRED_CONTROLS
             queued = self._database.claim(new=has_room, but=deferred)
             if queued is None:
-                return self._fresh() if has_room else None
+                return self._decided() if has_room else None
             try:
                 return self._resumed(queued) if TrialRecord(queued).is_described else self._first(queued)
             except PolicyError as error:
@@ -162,9 +143,12 @@ class Proposer:
 
     def _controls_are_due(self) -> bool:
         """Whether it is time for the deferred controls; at the latest while there are trials left for them."""
-        proposed, wanted = self._database.num_proposed(), self._settings.trials
-        share = max(proposed / wanted, self._share_used())
-        return share >= CONTROLS_SHARE or wanted - proposed <= self._database.num_waiting(DEFERRED_CONTROLS)
+        left = self._settings.trials - self._database.num_proposed()
+        return self._share() >= CONTROLS_SHARE or left <= self._database.num_waiting(DEFERRED_CONTROLS)
+
+    def _share(self) -> float:
+        """Of the search's budget that is used, from 0 to 1."""
+        return max(self._database.num_proposed() / self._settings.trials, self._share_used())
 
     def _resumed(self, trial: FrozenTrial) -> Proposal:
         """A trial whose policy stands: one that was interrupted."""
@@ -173,7 +157,8 @@ class Proposer:
             policy = GrowthPolicy.from_dict(record.needed_policy(), f"trial {trial.number}")
             training = validated(TrainingSettings, record.needed_training(), f"trial {trial.number}: training")
         self._database.describe(trial, {}, {}, Attributes())
-        return Proposal(trial.number, record.root, record.role, policy, training)
+        seed = self._settings.seed if record.seed is None else record.seed
+        return Proposal(trial.number, record.root, record.role, policy, training, seed, record.replicate_of)
 
     def _first(self, trial: FrozenTrial) -> Proposal:
         """A control, a policy from an earlier study, or a point that a user of Optuna has enqueued."""
@@ -189,10 +174,10 @@ class Proposer:
                 policy, training = self._given(record)
             asked = create_trial(state=TrialState.RUNNING)
         policy = policy.within(self._settings.limits)
-        self._remember(root_of(trial), asked)
-        attributes = proposed(role, policy.recipe(), training.model_dump())
+        self._memory.remember(record.root, asked)
+        attributes = proposed(role, policy.recipe(), training.model_dump(), self._settings.seed)
         self._database.describe(trial, asked.params, asked.distributions, attributes)
-        return Proposal(trial.number, root_of(trial), role, policy, training)
+        return Proposal(trial.number, record.root, role, policy, training, self._settings.seed)
 
     def _given(self, record: TrialRecord) -> tuple[GrowthPolicy, TrainingSettings]:
         base, origin = self._settings.training, str(record.origin)
@@ -206,40 +191,63 @@ class Proposer:
         recipe = GrowthPolicy.from_dict(found.recipe(), origin)
         return recipe, validated(TrainingSettings, {**base.model_dump(), **chosen}, "training")
 
+    def _decided(self) -> Proposal | None:
+        """Another seed of a policy, or a new one."""
+        while self._settings.has_race and (candidate := self._next_in_race()) is not None:
+            try:
+                proposal = self._replicate(candidate)
+            except PolicyError:  # of another version, which is no reason not to go on with this one
+                break
+            if not self._database.gave_back_duplicate(proposal.number):
+                is_surplus = self._database.gave_back_surplus(proposal.number, self._settings.trials)
+                return None if is_surplus else proposal
+        return self._fresh()
+
+    def _next_in_race(self) -> Candidate | None:
+        """The candidate that is trained on one more seed."""
+        settings, candidates = self._settings, Candidates(self._database.trials())
+        objective = preferred(TASKS[settings.task].preference)
+        # The first of equals is taken: where scores are level, that is to be the one with the lower loss.
+        losses = {each.number: candidates.estimate(each, OBJECTIVES["loss"]) for each in candidates.all}
+        better = {number: -math.inf if known is None else known.mean for number, known in losses.items()}
+        racers = sorted(candidates.in_race(objective), key=lambda each: -better[each.number])
+        always = {each.number: settings.most_seeds for each in candidates.all if each.role == DEFAULT}
+        number = next_seed(racers, min(1.0, self._share()), settings.most_seeds, always)
+        return next((each for each in candidates.all if each.number == number), None)
+
+    def _replicate(self, candidate: Candidate) -> Proposal:
+        first = candidate.first
+        record, seed = TrialRecord(first), candidate.next_seed(self._settings.seed)
+        policy = GrowthPolicy.from_dict(record.needed_policy(), f"trial {first.number}")
+        training = validated(TrainingSettings, record.needed_training(), f"trial {first.number}: training")
+        number = self._database.add_running(first.params, first.distributions, replicated(record, seed), {})
+        return Proposal(number, number, record.role, policy, training, seed, candidate.number)
+
     def _fresh(self) -> Proposal | None:
         policy, training, asked = self._ask({})
         policy = policy.within(self._settings.limits)
         number = self._database.add_running(
             asked.params,
             asked.distributions,
-            proposed(SEARCHED, policy.recipe(), training.model_dump()),
+            proposed(SEARCHED, policy.recipe(), training.model_dump(), self._settings.seed),
             asked.system_attrs,
         )
-        self._remember(number, asked)
+        self._memory.remember(number, asked)
         if self._database.gave_back_surplus(number, self._settings.trials):
             return None
-        return Proposal(number, number, SEARCHED, policy, training)
+        return Proposal(number, number, SEARCHED, policy, training, self._settings.seed)
 
     def _ask(self, fixed: Mapping[str, Any]) -> tuple[GrowthPolicy, TrainingSettings, FrozenTrial]:
-        """A point in memory, `fixed` in some parameters."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._memory.sampler = self._sampler()
-            if fixed:
-                self._memory.enqueue_trial(dict(fixed))
-            trial = self._memory.ask()
-            try:
-                policy, training = self._space.suggest(trial, self._settings.training)
-            except PolicyError:  # values that are offered, but not together
-                self._memory.tell(trial, state=TrialState.FAIL)
-                raise
-        self._database.keep_sampler_state(self._memory._storage.get_study_system_attrs(self._memory._study_id))
-        return policy, training, self._memory.get_trials(deepcopy=False)[trial.number]
+        """A point of the space, `fixed` in some parameters."""
+        (policy, training), asked = self._memory.ask(
+            self._sampler(), lambda trial: self._space.suggest(trial, self._settings.training), fixed
+        )
+        return policy, training, asked
 
     def _sampler(self) -> BaseSampler:
         """A sampler with a seed of its own for every proposal: one for a whole study repeats points on resuming."""
         settings = self._settings
-        text = f"{settings.seed}/{len(self._mirrored)}{self._database.driver}"
+        text = f"{settings.seed}/{self._memory.num_candidates}{self._database.driver}"
         return SAMPLERS[settings.sampler](
             Sampling(
                 seed=int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"),
@@ -249,65 +257,6 @@ class Proposer:
             )
         )
 
-    def _remember(self, root: int, mirror: FrozenTrial) -> None:
-        if root not in self._mirrored:
-            self._mirrored[root] = mirror.number if mirror.params else None
-            self._running.add(root)
-
-    def _catch_up(self) -> None:
-        """Bring the study in memory up to date: what has ended, and what another driver has proposed."""
-        # Another driver may have taken a trial and not yet written down what it tries.
-        described = [t for t in self._database.trials() if TrialRecord(t).is_described or _has_ended(t)]
-        lines = {
-            root_of(trial): trial
-            for trial in described
-            if not is_surplus(trial) and (trial.state != TrialState.WAITING or goes_on(trial))
-        }
-        for root in sorted(lines):
-            last = lines[root]
-            if root not in self._mirrored:
-                self._remember(root, self._add(self._mirror(last)))
-            elif root in self._running and _has_ended(last):
-                self._end(self._mirrored[root], self._mirror(last))
-            if _has_ended(last):
-                self._running.discard(root)
-
-    def _add(self, mirror: FrozenTrial) -> FrozenTrial:
-        if mirror.params:  # a trial without any would leave samplers no parameter that all trials have
-            self._memory.add_trial(mirror)
-            mirror.number = len(self._memory.get_trials(deepcopy=False)) - 1
-        return mirror
-
-    def _mirror(self, trial: FrozenTrial) -> FrozenTrial:
-        """How the sampler sees a trial: an infeasible failure as a pruned one, since it learns nothing of failures."""
-        constraints = constraints_of(trial)
-        state = trial.state if _has_ended(trial) else TrialState.RUNNING
-        if state == TrialState.FAIL and any(value > 0 for value in constraints.values()):
-            state = TrialState.PRUNED
-        if state in (TrialState.COMPLETE, TrialState.PRUNED):  # also of a run from before all trials had all of them
-            constraints = complete_constraints(self._constraint_names, constraints)
-        return create_trial(
-            state=state,
-            values=trial.values if state == TrialState.COMPLETE else None,
-            params=trial.params,
-            distributions=trial.distributions,
-            system_attrs={**without_constraints(trial.system_attrs), **named_attributes(constraints)},
-        )
-
-    def _end(self, number: int | None, mirror: FrozenTrial) -> None:
-        if number is None:
-            return
-        trial = self._memory.get_trials(deepcopy=False)[number]
-        for name, value in mirror.system_attrs.items():
-            if name not in trial.system_attrs:
-                self._memory._storage.set_trial_system_attr(trial._trial_id, name, value)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if mirror.state == TrialState.COMPLETE:
-                self._memory.tell(number, mirror.values)
-            else:
-                self._memory.tell(number, state=mirror.state)
-
 
 @contextmanager
 def _readable(trial: FrozenTrial) -> Iterator[None]:
@@ -316,8 +265,3 @@ def _readable(trial: FrozenTrial) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError) as error:
         raise PolicyError(f"trial {trial.number} was enqueued, but cannot be read: {one_line(error)}") from error
-
-
-def _has_ended(trial: FrozenTrial) -> bool:
-    """Whether for good: one that was interrupted is going to be resumed."""
-    return trial.state.is_finished() and TrialRecord(trial).reason != INTERRUPTED

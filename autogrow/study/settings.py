@@ -21,6 +21,10 @@ from autogrow.tasks import TASKS
 from autogrow.tasks.registry import TaskName
 
 DEFAULT_TRIALS = 20
+DEFAULT_SEEDS_PER_POLICY = 1
+"""Of new searches."""
+FEWEST_TRIALS_OF_RACE = 8
+"""Training runs without which no policy is trained on another seed: controls and a few policies take them all."""
 LOCAL = "local"
 """In place of a Ray cluster's address: one that is started on this machine."""
 DEFAULT_OBJECTIVES = ("score", "generalization_gap", "train_seconds")
@@ -53,6 +57,10 @@ class SearchSettings(PolicyPart):
     space: PlainTable
     """The search space's content, so that a run does not depend on its file."""
     trials: int = Field(default=DEFAULT_TRIALS, ge=1, le=100_000)
+    """Training runs, those of one policy on several seeds included."""
+    seeds_per_policy: int = Field(default=1, ge=1, le=100)
+    """The most seeds that one policy is trained on: of those that look good, more than one, to tell merit from luck.
+    One in a run of before, which did not say."""
     time_budget_seconds: Seconds | None = None
     compute_budget_seconds: Seconds | None = None
     """Core-seconds of all trials together, GPU-seconds where trials run on GPUs."""
@@ -107,6 +115,16 @@ class SearchSettings(PolicyPart):
     def chosen_objectives(self) -> tuple[Objective, ...]:
         """What is optimized. Raises `UsageError` for an objective that is not registered here."""
         return tuple(objective_of(name, TASKS[self.task].score) for name in self.objectives)
+
+    @property
+    def most_seeds(self) -> int:
+        """Seeds that one policy may be trained on: from the run's own to the last that there is."""
+        return min(self.seeds_per_policy, 2**32 - self.seed)
+
+    @property
+    def has_race(self) -> bool:
+        """Whether some policies are trained on several seeds."""
+        return self.most_seeds > 1 and self.trials >= FEWEST_TRIALS_OF_RACE
 
     @property
     def defaults_to_depth(self) -> bool:

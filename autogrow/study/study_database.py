@@ -35,6 +35,7 @@ from autogrow.study.study_location import (
 )
 from autogrow.study.trial_record import (
     CLAIMED,
+    DUPLICATE,
     INTERRUPTED,
     SURPLUS,
     Attributes,
@@ -170,7 +171,7 @@ class StudyDatabase:
         return self._known
 
     def num_proposed(self) -> int:
-        """Roots that have been started: what a budget of trials counts."""
+        """Roots that have been started, replicates included: what a budget of trials counts."""
         return sum(trial.state != TrialState.WAITING and is_root(trial) for trial in self.trials())
 
     def num_ended(self) -> int:
@@ -279,6 +280,18 @@ class StudyDatabase:
         if roots.index(number) < num_trials:
             return False
         self.tell_failed(number, SURPLUS)
+        return True
+
+    def gave_back_duplicate(self, number: int) -> bool:
+        """Undo the start of a replicate that another driver has started before; whether that was so."""
+        if not self.is_shared:
+            return False
+        of_number = {record.number: record for record in map(TrialRecord, self.trials()) if record.is_root}
+        own = of_number[number]
+        others = (each for each in of_number.values() if each.number < number)
+        if not any((each.replicate_of, each.seed) == (own.replicate_of, own.seed) for each in others):
+            return False
+        self.tell_failed(number, DUPLICATE)
         return True
 
     def tell_result(self, number: int, result: EndedTrial) -> None:

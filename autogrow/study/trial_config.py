@@ -20,6 +20,8 @@ class TrialConfig(BaseModel):
 
     number: int
     role: str
+    replicate_of: int | None = None
+    """The root of the first trial of its policy, where that was another one, on another seed."""
     policy: GrowthPolicy
     training: TrainingSettings
     dataset: str

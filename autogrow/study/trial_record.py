@@ -25,6 +25,7 @@ from autogrow.study.trial_result import EndedTrial, FailedTrial, StoppedTrial
 SEARCHED = "searched"
 INTERRUPTED = "interrupted"
 SURPLUS = "another driver used up the budget at the same moment"
+DUPLICATE = "another driver took the same seed of the policy at the same moment"
 CLAIMED = "claimed by "
 """Prefix of the attribute by which a driver says that it is about to take a trial; several may, one gets it."""
 LABELS = {
@@ -38,8 +39,8 @@ _OURS = "autogrow:"
 _POLICY, _TRAINING, _GIVEN = "policy", "training", "given_policy"
 LARGEST_NUMBER = 1e300
 """Of what is taken for a metric; it leaves out infinity and NaN."""
-_NOT_METRICS = ("root", "resume_of")
-"""Numbers among the user attributes that say which trial this one goes on with."""
+_NOT_METRICS = ("root", "resume_of", "replicate_of", "seed")
+"""Numbers among the user attributes that say what the trial is, not what came out."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,17 @@ class Attributes:
     system: Mapping[str, Any] = field(default_factory=dict)
 
 
-def proposed(role: str, policy: Mapping[str, Any], training: Mapping[str, Any]) -> Attributes:
-    """What a trial tries: a policy's recipe and training settings."""
-    return Attributes({"role": role, **_label(role)}, {_OURS + _POLICY: policy, _OURS + _TRAINING: training})
+def proposed(role: str, policy: Mapping[str, Any], training: Mapping[str, Any], seed: int) -> Attributes:
+    """What a trial tries: a policy's recipe and training settings, on the seed of its weights and batches."""
+    user = {"role": role, **_label(role), "seed": seed}
+    return Attributes(user, {_OURS + _POLICY: policy, _OURS + _TRAINING: training})
+
+
+def replicated(record: "TrialRecord", seed: int) -> Attributes:
+    """What a replicate of a candidate's first trial tries: the same, on another seed."""
+    attributes = proposed(record.role, record.needed_policy(), record.needed_training(), seed)
+    origin = {} if record.origin is None else {"origin": record.origin}
+    return Attributes({**attributes.user, **origin, "replicate_of": record.root}, attributes.system)
 
 
 def queued(role: str, origin: str | None = None, given_policy: Mapping[str, Any] | None = None) -> Attributes:
@@ -116,13 +125,24 @@ class TrialRecord:
         return self._trial_number("resume_of")
 
     @property
+    def replicate_of(self) -> int | None:
+        """The root of the first trial of its policy, which this one trains on another seed; None for that itself."""
+        return self._trial_number("replicate_of")
+
+    @property
+    def seed(self) -> int | None:
+        """Of its weights and batches; None where it was not written down: it is the run's own then."""
+        found = self.trial.user_attrs.get("seed")
+        return found if type(found) is int and 0 <= found < 2**32 else None
+
+    @property
     def goes_on(self) -> bool:
         """Whether it goes on with another one."""
         return "root" in self.trial.user_attrs
 
     @property
     def is_surplus(self) -> bool:
-        return self.reason == SURPLUS
+        return self.reason in (SURPLUS, DUPLICATE)
 
     @property
     def is_root(self) -> bool:
@@ -234,6 +254,11 @@ def is_root(trial: FrozenTrial) -> bool:
     return TrialRecord(trial).is_root
 
 
+def is_replicate(trial: FrozenTrial) -> bool:
+    """Whether the trial trains what another one tried first, on another seed."""
+    return TrialRecord(trial).replicate_of is not None
+
+
 def goes_on(trial: FrozenTrial) -> bool:
     """Whether the trial goes on with one that was interrupted."""
     return TrialRecord(trial).goes_on
@@ -241,6 +266,11 @@ def goes_on(trial: FrozenTrial) -> bool:
 
 def is_surplus(trial: FrozenTrial) -> bool:
     return TrialRecord(trial).is_surplus
+
+
+def has_ended(trial: FrozenTrial) -> bool:
+    """Whether for good: one that was interrupted is going to be resumed."""
+    return trial.state.is_finished() and TrialRecord(trial).reason != INTERRUPTED
 
 
 def superseded(trials: Iterable[FrozenTrial]) -> set[int]:

@@ -7,6 +7,7 @@ import yaml
 
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.sampling import SAMPLERS
+from autogrow.study.settings import DEFAULT_SEEDS_PER_POLICY
 from autogrow.study.trial_record import TrialRecord
 
 from ..processes import check_ended
@@ -38,6 +39,7 @@ def planned(autogrow):
         (["--memory-per-trial", "2G"], "memory_per_trial_bytes", None, 2 * 2**30),
         (["--no-fork-at-growth"], "fork_at_growth", True, False),
         (["--max-consecutive-failures", 9], "max_consecutive_failures", 5, 9),
+        (["--seeds-per-policy", 3], "seeds_per_policy", DEFAULT_SEEDS_PER_POLICY, 3),
         *((["--sampler", name], "sampler", "tpe", name) for name, _ in SAMPLERS.items()),
         *((["--early-stopping", name], "early_stopping", "flops", name) for name in ("train_seconds", "none")),
     ],
@@ -55,6 +57,8 @@ def test_a_flag_changes_its_setting(arguments, name, default, value, planned):
         (["--memory-per-trial", "lots"], "--memory-per-trial 'lots' is not a size above 0"),
         (["--memory-per-trial", "4K"], "memory_per_trial_bytes is 4096"),
         (["--max-consecutive-failures", "0"], "max_consecutive_failures is 0"),
+        (["--seeds-per-policy", "0"], "seeds_per_policy is 0"),
+        (["--seeds-per-policy", "101"], "seeds_per_policy is 101"),
         (["--sampler", "tpee"], "did you mean 'tpe'"),
         (["--early-stopping", "often"], "'often' is not one of"),
         (["--from", "absent"], "no run at"),

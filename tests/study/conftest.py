@@ -70,19 +70,20 @@ def propose(default_space, search_settings):
 def search_settings(default_space):
     """Settings of a search on digits; what is given replaces the defaults."""
 
-    def make(**changes):
-        fields = {
-            "dataset": "digits",
-            "data_dir": "data",
-            "fingerprint": "0" * 16,
-            "task": "classification",
-            "model": "mlp",
-            "space": default_space.content,
-            "working_directory": "work",
-        }
-        return SearchSettings(**{**fields, **changes})
+    return lambda **changes: settings_on_digits(default_space, **changes)
 
-    return make
+
+def settings_on_digits(space, **changes):
+    fields = {
+        "dataset": "digits",
+        "data_dir": "data",
+        "fingerprint": "0" * 16,
+        "task": "classification",
+        "model": "mlp",
+        "space": space.content,
+        "working_directory": "work",
+    }
+    return SearchSettings(**{**fields, **changes})
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""Which trials are of one policy: a candidate's first trial and its replicates, and what they say of it together.
+
+A candidate is a policy with its training settings, known by the root of its first trial. A replicate trains it once
+more on another seed. The sampler, what chooses the best, and the report all see a study's candidates as they are here;
+how several seeds are weighed is `autogrow.study.racing`'s.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+
+from optuna.trial import FrozenTrial, TrialState
+
+from autogrow.metrics.objectives import Objective
+from autogrow.policy.presets import STATIC
+from autogrow.study import racing
+from autogrow.study.racing import Estimate
+from autogrow.study.trial_record import TrialRecord, goes_on, has_ended, is_surplus, root_of
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy with its training settings, and the trials that tried it."""
+
+    trials: tuple[FrozenTrial, ...]
+    """Where each of its lines stands: the first trial's, then the replicates', in the order in which they began."""
+
+    @property
+    def number(self) -> int:
+        """The root of its first trial."""
+        return root_of(self.trials[0])
+
+    @property
+    def first(self) -> FrozenTrial:
+        return self.trials[0]
+
+    @property
+    def role(self) -> str:
+        return TrialRecord(self.first).role
+
+    @property
+    def finished(self) -> tuple[FrozenTrial, ...]:
+        """Those that were trained to their end."""
+        return tuple(trial for trial in self.trials if trial.state == TrialState.COMPLETE)
+
+    @property
+    def num_pending(self) -> int:
+        """Trials that run, or wait to go on."""
+        return sum(not has_ended(trial) for trial in self.trials)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it came to nothing on any seed."""
+        return any(trial.state == TrialState.FAIL and has_ended(trial) for trial in self.trials)
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether it keeps to all constraints on every seed; Optuna's convention is that above 0 breaks one."""
+        return all(value <= 0 for trial in self.trials for value in trial.constraints.values())
+
+    def next_seed(self, own: int) -> int:
+        """The first after the run's `own` that no trial of it was trained on: the same ones for all candidates."""
+        used = {TrialRecord(trial).seed for trial in self.trials}
+        return next(seed for seed in count(own + 1) if seed not in used)
+
+    def values(self, objective: Objective) -> tuple[float, ...]:
+        """What its finished trials came to, larger being better; those that have not measured it are left out."""
+        read = (objective.value(TrialRecord(trial).metrics) for trial in self.finished)
+        return tuple(objective.sign * float(value) for value in read if value is not None)
+
+
+def lines_of(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
+    """Where every line of trials stands that was ever started, by its root: the last that goes on with another."""
+    return {
+        root_of(trial): trial
+        for trial in trials
+        if not is_surplus(trial) and (trial.state != TrialState.WAITING or goes_on(trial))
+    }
+
+
+class Candidates:
+    """The candidates of a study at one moment, oldest first.
+
+    Args:
+        trials: Of the study, oldest first.
+    """
+
+    def __init__(self, trials: Iterable[FrozenTrial]) -> None:
+        lines = lines_of(trials)
+        found: dict[int, list[FrozenTrial]] = {}
+        for root in sorted(lines):
+            found.setdefault(_number_of(root, lines), []).append(lines[root])
+        self.all = tuple(Candidate(tuple(found[number])) for number in sorted(found))
+        self._by_number = {each.number: each for each in self.all}
+        self._known: dict[str, Mapping[int, Estimate]] = {}
+
+    @property
+    def are_replicated(self) -> bool:
+        """Whether any replicate has ended, so that more than single readings is known."""
+        return any(has_ended(trial) for each in self.all for trial in each.trials[1:])
+
+    def of(self, trial: FrozenTrial) -> Candidate | None:
+        """The one that a trial tries, be it a replicate or an interrupted one; None where it was never started."""
+        record = TrialRecord(trial)
+        named = None if record.replicate_of is None else self._by_number.get(record.replicate_of)
+        return named or self._by_number.get(record.root)
+
+    def in_race(self, objective: Objective) -> list[racing.Candidate]:
+        """The policies that a race is about: all but the static control, which is what they are compared with.
+
+        What somebody has added without saying how it was trained is in no race either. One that breaks a limit on any
+        seed is no more to be chosen than one that failed.
+        """
+        return [
+            racing.Candidate(
+                each.number, each.values(objective), each.num_pending, each.has_failed or not each.is_feasible
+            )
+            for each in self.all
+            if each.role != STATIC and TrialRecord(each.first).is_described
+        ]
+
+    def estimate(self, candidate: Candidate, objective: Objective) -> Estimate | None:
+        """What is known of its mean over seeds, larger being better; None where it has no value.
+
+        Where no candidate was replicated, that is what the one seed says, as it is. The static control is not drawn
+        towards the mean of the policies that the search has drawn.
+        """
+        if objective.name not in self._known:
+            self._known[objective.name] = self._estimates(objective)
+        return self._known[objective.name].get(candidate.number)
+
+    def _estimates(self, objective: Objective) -> Mapping[int, Estimate]:
+        values = {each.number: each.values(objective) for each in self.all}
+        if not self.are_replicated:
+            return {number: Estimate(found[0], 0.0, 1) for number, found in values.items() if found}
+        racers = self.in_race(objective)
+        noise = racing.measure_noise(racers)
+        known = dict(racing.estimates(racers))
+        for each in self.all:
+            if each.number not in known and (found := values[each.number]):
+                error = 0.0 if noise is None else math.sqrt(noise.within / len(found))
+                known[each.number] = Estimate(sum(found) / len(found), error, len(found))
+        return known
+
+
+def _number_of(root: int, lines: Mapping[int, FrozenTrial]) -> int:
+    """The candidate of a line; one that names a first trial which is none, as others may write, is its own."""
+    first = TrialRecord(lines[root]).replicate_of
+    is_known = first is not None and first in lines and TrialRecord(lines[first]).replicate_of is None
+    return first if first is not None and is_known else root
