@@ -1,17 +1,21 @@
 """Depth by stacking beside every depth throughout: equal compute, rates of their own, test for what is compared."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from autogrow.experiments.conditions import Finished
 from autogrow.experiments.records import FailedRun, RunRecord
+from autogrow.experiments.reproduction import stacking
+from autogrow.experiments.reproduction.base import Request
 from autogrow.experiments.reproduction.stacking import (
     CONTESTANTS,
     FIRST_RATE_SEED,
     FULL,
     RATES,
     STACKED,
+    Stacking,
     best_rates,
     design,
     findings,
@@ -116,3 +120,36 @@ def test_the_seeds_of_the_rates_are_counted_from_the_first():
 def test_findings_of_nothing_say_so():
     outcomes = [FailedRun(0, each.name, "it diverged") for each in CONTESTANTS]
     assert findings(Results.of("text", design(RATE, 100), outcomes)) == ("Too many runs failed: nothing is compared.",)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """The whole of it with two contestants of two layers, two rates and a few steps on a page of text."""
+    (tmp_path / "text.txt").write_text("Every network starts small, and some of them stay so. " * 25)
+    few = tuple(each for each in CONTESTANTS if each.name in (FULL, STACKED))
+    constants = {"CONTESTANTS": few, "LAYERS": 2, "WIDTH": 8, "NUM_STEPS": 8, "RATES": (1e-4, 8e-3), "RATE_SEEDS": 1}
+    for name, value in constants.items():
+        monkeypatch.setattr(stacking, name, value)
+    trained = []
+    request = Request(
+        1, tmp_path / "out", data_dir=tmp_path, on_run=lambda run, experiment, is_new: trained.append(run.condition)
+    )
+    return Stacking(text=f"{tmp_path / 'text.txt'}?context=16"), request, trained
+
+
+@pytest.mark.slow
+def test_rates_are_chosen_first_and_what_is_compared_has_them(small):
+    reproduction, request, trained = small
+    report = reproduction.run(request)
+    rates = [f"{name}@{rate}" for name in (FULL, STACKED) for rate in ("0.0001", "0.008")]
+    assert trained == [*rates, FULL, STACKED]
+    tried = json.loads((request.out / "rates" / "reproduce.json").read_text())["runs"]
+    losses = {run["condition"]: run["validation_loss"] for run in tried}
+    content = json.loads((request.out / "compared" / "reproduce.json").read_text())
+    for name in (FULL, STACKED):
+        best = min((1e-4, 8e-3), key=lambda rate: losses[f"{name}@{rate:g}"])
+        assert content["rates"][name] == best == 8e-3
+    row = dict(zip((each.title for each in report.tables[0].columns), report.tables[0].rows[0], strict=True))
+    assert row["chosen"] == "0.008"
+    assert row["at 0.008"] == f"{losses[f'{FULL}@0.008']:.3g}"
+    assert (request.out / "table.md").read_text().count("Learning rates") == 1

@@ -40,11 +40,14 @@ class Workload:
     train_size: int | None = None
     needs_gpu: bool = False
     """Whether it is left out on a CPU."""
+    quick_model: ModelSpec | None = None
+    """What `--quick` trains in place of a model whose steps take long."""
 
     def shortened(self) -> "Workload":
-        """For `--quick`: a few steps on a few examples."""
-        training = {"epochs": 1, "steps": 40, "batch_size": 32, "sample_every": 1}
-        return replace(self, training=self.training.model_copy(update=training), train_size=200)
+        """For `--quick`: a few steps on a few examples, as many measurements as growing on a schedule waits for."""
+        few = {"epochs": 1, "steps": 40, "batch_size": 16, "sample_every": 1, "sample_size": 32}
+        training, model = self.training.model_copy(update=few), self.quick_model or self.model
+        return replace(self, model=model, training=training, train_size=200)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from autogrow.experiments.reproduction.ablation import Ablation, Alternative, Workload
 from autogrow.experiments.reproduction.base import REPRODUCTIONS
+from autogrow.experiments.reproduction.mnist import QUICK_NETWORK
 from autogrow.models.building import ModelSpec
 from autogrow.policy.training_settings import TrainingSettings
 
@@ -39,6 +40,7 @@ MNIST = Workload(
     ModelSpec("convnet"),
     _training(epochs=4, batch_size=64),
     train_size=2000,
+    quick_model=QUICK_NETWORK,
 )
 MNIST_READ_LESS = replace(MNIST, training=MNIST.training.model_copy(update={"sample_size": 100}))
 """Fewer examples per measurement where no trigger watches them: they take a third of the time otherwise."""

@@ -18,7 +18,7 @@ from autogrow.policy.presets import static_policy
 from autogrow.policy.training_settings import TrainingSettings
 
 THESIS_NETWORK = ModelSpec("resnet", {"depth": 62})
-QUICK_NETWORK = ModelSpec("resnet", {"depth": 8, "width": 8})
+QUICK_NETWORK = ModelSpec("resnet", {"depth": 8, "width": 4})
 RESNET_18 = ModelSpec("resnet18")
 THESIS_TRAINING = TrainingSettings(
     epochs=100, batch_size=128, learning_rate_schedule="constant", sample_every=100, sample_size=5000

@@ -20,12 +20,13 @@ from autogrow.errors import RunFolderError
 from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.reproduction.base import KIND, REPRODUCTIONS, Reproduction, ReproductionReport, Request
-from autogrow.experiments.reproduction.mnist import NETWORK, thesis_policy
+from autogrow.experiments.reproduction.mnist import NETWORK, QUICK_NETWORK, thesis_policy
 from autogrow.experiments.statistics import spread
 from autogrow.experiments.tables import columns_of, markdown_page, seconds_cell
 from autogrow.former_names import with_present_names
 from autogrow.metrics import numbers
 from autogrow.metrics.numbers import MISSING, SHARE
+from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import static_policy
 from autogrow.policy.records import Sample
@@ -81,6 +82,7 @@ class Round:
 class _Bench:
     """What all runs have in common."""
 
+    network: ModelSpec
     dataset: Dataset
     data: TrainingData
     settings: TrainingSettings
@@ -89,7 +91,7 @@ class _Bench:
 
     def trainer(self, policy: GrowthPolicy, seed: int, **options: Any) -> Trainer:
         return assemble(
-            fresh_network(NETWORK, self.dataset, seed),
+            fresh_network(self.network, self.dataset, seed),
             self.dataset,
             self.data,
             policy,
@@ -111,7 +113,7 @@ class PlainLoop:
     """The same network at full size, on the same batches, by an ordinary loop with nothing around it."""
 
     def __init__(self, bench: _Bench, seed: int) -> None:
-        module = fresh_network(NETWORK, bench.dataset, seed).to(bench.device)
+        module = fresh_network(bench.network, bench.dataset, seed).to(bench.device)
         self.module = channels_last(module).train()
         self._task = bench.data.task
         self._train = bench.data.on(bench.data.train, bench.device)
@@ -190,9 +192,10 @@ def prepare(request: Request) -> tuple[_Bench, Experiment]:
     )
     data = TrainingData.of(dataset, train, validation)
     device = torch.device(request.device)
-    bench = _Bench(dataset, data, settings, device, request)
+    network = QUICK_NETWORK if request.quick else NETWORK
+    bench = _Bench(network, dataset, data, settings, device, request)
     experiment = Experiment(
-        dataset, NETWORK, thesis_policy(), settings, num_steps * BATCH_SIZE, request.device, request.execution
+        dataset, network, thesis_policy(), settings, num_steps * BATCH_SIZE, request.device, request.execution
     )
     return bench, experiment
 

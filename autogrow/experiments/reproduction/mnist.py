@@ -20,6 +20,9 @@ from autogrow.policy.training_settings import TrainingSettings
 
 NETWORK = ModelSpec("convnet")
 HALF = ModelSpec("convnet", {"channels": (16, 32), "hidden": 512})
+QUICK_NETWORK = ModelSpec("convnet", {"channels": (16, 16), "hidden": 64})
+QUICK_HALF = ModelSpec("convnet", {"channels": (8, 8), "hidden": 32})
+"""With these the ten thousand test images take a second, not ten."""
 TRAIN_SIZE, QUICK_SIZE = 10_000, 300
 """Images; all 60,000 would take more than an hour on two cores."""
 THESIS_TRAINING = TrainingSettings(
@@ -74,8 +77,9 @@ def build(dataset: Dataset, request: Request) -> DesignedExperiment:
         _length(training, request) for training in (THESIS_TRAINING, BEST_TRAINING, FALLING, FALLING_HALF)
     )
     every = 4 if request.quick else BEST_EVERY
+    network, half_network = (QUICK_NETWORK, QUICK_HALF) if request.quick else (NETWORK, HALF)
     experiment = Experiment(
-        dataset, NETWORK, best_policy(every), best, train_size=QUICK_SIZE if request.quick else TRAIN_SIZE,
+        dataset, network, best_policy(every), best, train_size=QUICK_SIZE if request.quick else TRAIN_SIZE,
         device=request.device, execution=request.execution, keeps_validation_apart=True,
     )  # fmt: skip
     static = static_policy()
@@ -97,7 +101,7 @@ def build(dataset: Dataset, request: Request) -> DesignedExperiment:
         ),
         Condition.fixed(
             "falling_half", "half, falling", "half of the width throughout, a cosine from twice the rate",
-            FixedPlan(static, HALF, half),
+            FixedPlan(static, half_network, half),
         ),
     )  # fmt: skip
     return DesignedExperiment(experiment, Design(conditions, subject=GROWN, unit="standard", keeps_curves=True))

@@ -27,12 +27,14 @@ from autogrow.report.judging import Yardstick, judge_seeds
 from autogrow.report.tables import Table
 from autogrow.tasks.text import TEXT as TEXT_TASK
 
-TEXT, QUICK_TEXT = "stdlib?mebibytes=2", "stdlib?mebibytes=1"
+TEXT, QUICK_TEXT = "stdlib?mebibytes=2", "stdlib?context=32&mebibytes=1"
 LAYERS, WIDTH = 8, 32
 NUM_STEPS, QUICK_STEPS = 3000, 20
 """Steps of the full depth, whose training FLOPs every run has."""
-NUM_SAMPLES = 40
+NUM_SAMPLES, QUICK_SAMPLES = 40, 8
 RATES = (2e-3, 4e-3, 8e-3)
+QUICK_RATE = RATES[-1]
+"""Few steps need large ones; no other is tried."""
 RATE_SEEDS, FIRST_RATE_SEED = 2, 1000
 """Seeds on which rates are chosen; the compared runs have others."""
 RATE_LENGTH = 0.5
@@ -69,10 +71,10 @@ class Contestant:
     rate_of: str | None = None
     """The contestant whose learning rate it takes; None chooses its own."""
 
-    def training(self, rate: float, num_steps: int) -> TrainingSettings:
+    def training(self, rate: float, num_steps: int, num_samples: int = NUM_SAMPLES) -> TrainingSettings:
         """With a learning rate, for its share of the compute of `num_steps` at full depth."""
         steps = max(1, round(self.compute * num_steps))
-        every = max(1, steps // NUM_SAMPLES)
+        every = max(1, steps // num_samples)
         return TRAINING.model_copy(update={"learning_rate": rate, "steps": steps, "sample_every": every})
 
 
@@ -131,14 +133,14 @@ class Stacking(Reproduction):
 
     def run(self, request: Request) -> ReproductionReport | None:
         dataset = open_dataset(QUICK_TEXT if request.quick else self.text, request.data_dir)
-        found = self._compare_rates(dataset, request)
-        if found is None:
+        chosen = self._choose_rates(dataset, request)
+        if chosen is None:
             return None
-        rates = best_rates(found)
+        rates, tables = chosen
         folder = ExperimentFolder(request.out / "compared", KIND)
         results = run_experiment(
             self._experiment(dataset, request),
-            design(rates, _num_steps(request)),
+            design(rates, *((QUICK_STEPS, QUICK_SAMPLES) if request.quick else (NUM_STEPS, NUM_SAMPLES))),
             request.num_seeds,
             folder=folder,
             on_run=request.on_run,
@@ -148,23 +150,30 @@ class Stacking(Reproduction):
         )
         if results is None:
             return None
-        said, tables = findings(results), (rates_table(rates, found), *results_tables(results))
+        said, tables = findings(results), (*tables, *results_tables(results))
         page = request.out / "table.md"
         write_text_atomically(page, markdown_page(f"{request.out.name}: {self.summary}", tables, said))
         succeeded = bool(results.of_condition(STACKED))
         return ReproductionReport(self.summary, tables, request.out, (page, *folder.written), said, succeeded)
 
-    def _compare_rates(self, dataset: Dataset, request: Request) -> Results | None:
-        return run_experiment(
+    def _choose_rates(self, dataset: Dataset, request: Request) -> tuple[dict[str, float], tuple[Table, ...]] | None:
+        """Every contestant's learning rate, and the table of how it was chosen; None when interrupted."""
+        if request.quick:
+            return dict.fromkeys((each.name for each in CONTESTANTS), QUICK_RATE), ()
+        found = run_experiment(
             self._experiment(dataset, request),
-            rates_design(_num_steps(request), RATES[-1:] if request.quick else RATES),
-            1 if request.quick else RATE_SEEDS,
+            rates_design(NUM_STEPS),
+            RATE_SEEDS,
             folder=ExperimentFolder(request.out / "rates", KIND),
             on_run=request.on_run,
             interrupted=request.interrupted,
             jobs=request.jobs,
             pages=lambda results, heading: Pages(None),
         )
+        if found is None:
+            return None
+        rates = best_rates(found)
+        return rates, (rates_table(rates, found),)
 
     def _experiment(self, dataset: Dataset, request: Request) -> Experiment:
         subject = next(each for each in CONTESTANTS if each.name == STACKED)
@@ -180,18 +189,14 @@ class Stacking(Reproduction):
         return {name: draw_curves(results, picture, heading) for name, picture in self.pictures.items()}
 
 
-def _num_steps(request: Request) -> int:
-    return QUICK_STEPS if request.quick else NUM_STEPS
-
-
-def rates_design(num_steps: int, rates: tuple[float, ...] = RATES) -> Design:
+def rates_design(num_steps: int) -> Design:
     """Every contestant that chooses a rate with every rate, read on validation."""
     length = max(1, round(RATE_LENGTH * num_steps))
     conditions = tuple(
-        _condition(_at_rate(each, rate), rate, length) for each in CONTESTANTS if each.rate_of is None for rate in rates
+        _condition(_at_rate(each, rate), rate, length) for each in CONTESTANTS if each.rate_of is None for rate in RATES
     )
-    unit = _with_rate(FULL, rates[0])
-    return _design(conditions, _with_rate(STACKED, rates[0]), unit, "validation", first_seed=FIRST_RATE_SEED)
+    unit = _with_rate(FULL, RATES[0])
+    return _design(conditions, _with_rate(STACKED, RATES[0]), unit, "validation", first_seed=FIRST_RATE_SEED)
 
 
 def best_rates(found: Results) -> dict[str, float]:
@@ -209,9 +214,9 @@ def best_rates(found: Results) -> dict[str, float]:
     return rates | {each.name: rates[each.rate_of] for each in CONTESTANTS if each.rate_of is not None}
 
 
-def design(rates: dict[str, float], num_steps: int) -> Design:
+def design(rates: dict[str, float], num_steps: int, num_samples: int = NUM_SAMPLES) -> Design:
     """All contestants, each with its rate, read on test."""
-    conditions = tuple(_condition(each, rates[each.name], num_steps) for each in CONTESTANTS)
+    conditions = tuple(_condition(each, rates[each.name], num_steps, num_samples) for each in CONTESTANTS)
     return _design(conditions, STACKED, FULL, "test", keeps_curves=True)
 
 
@@ -219,8 +224,8 @@ def _design(conditions: tuple[Condition, ...], subject: str, unit: str, split: S
     return Design(conditions, subject=subject, unit=unit, split=split, **options)
 
 
-def _condition(contestant: Contestant, rate: float, num_steps: int) -> Condition:
-    plan = FixedPlan(contestant.policy, None, contestant.training(rate, num_steps))
+def _condition(contestant: Contestant, rate: float, num_steps: int, num_samples: int = NUM_SAMPLES) -> Condition:
+    plan = FixedPlan(contestant.policy, None, contestant.training(rate, num_steps, num_samples))
     return Condition.fixed(contestant.name, contestant.title, contestant.summary, plan)
 
 
