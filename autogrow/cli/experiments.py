@@ -232,6 +232,7 @@ ALL = "all"
     "--seeds", type=int, help="Seeds that every condition is trained on  [default: 5; cost, and with --quick: 1]"
 )
 @click.option("--quick", is_flag=True, help="Short runs on little data: they show that it works, not what comes out.")
+@click.option("--full", is_flag=True, help="stacking: the parts too that take hours.")
 @click.option(
     "--out",
     type=FOLDER,
@@ -258,6 +259,7 @@ def reproduce(name: str, **options: Any) -> int:
     stacking                a transformer that gets deeper, beside every depth
     layer-selection, freezing, initialization, trigger, default-policy
                             studies: one choice of a policy, everything else equal
+    racing                  how a search is to choose by several seeds
     all                     everything; without a GPU, what needs none
 
     Writes JSON, a Markdown table and, of all but costs and studies, pictures. The same command goes on where it was;
@@ -269,7 +271,7 @@ def reproduce(name: str, **options: Any) -> int:
     device = _device(options["device"])
     chosen = [REPRODUCTIONS[each] for each in (_all_on(device, options["quick"]) if name == ALL else [name])]
     requests = [_request(each, options, device, several=name == ALL) for each in chosen]
-    _need_data(chosen, device, options["data_dir"])
+    _need_data(chosen, device, options)
     contents, succeeded = [], True
     with interruptible() as interrupted:
         for reproduction, request in zip(chosen, requests, strict=True):
@@ -300,13 +302,14 @@ def _all_on(device: str, quick: bool) -> list[str]:
     return [name for name in REPRODUCTIONS if quick or device != "cpu" or not REPRODUCTIONS[name].needs_gpu]
 
 
-def _need_data(reproductions: list[Any], device: str, data_dir: Any) -> None:
+def _need_data(reproductions: list[Any], device: str, options: dict[str, Any]) -> None:
     """Open all data before anything is trained. Raises `DataError` for what is not there."""
     from autogrow.data.opening import open_dataset
     from autogrow.inputs import resolve_data_dir
 
-    for name in dict.fromkeys(name for each in reproductions for name in each.needed_data(device)):
-        open_dataset(name, resolve_data_dir(data_dir))
+    full = options["full"]
+    for name in dict.fromkeys(name for each in reproductions for name in each.needed_data(device, full=full)):
+        open_dataset(name, resolve_data_dir(options["data_dir"]))
 
 
 def _request(reproduction: Any, options: dict[str, Any], device: str, *, several: bool) -> Any:
@@ -319,6 +322,10 @@ def _request(reproduction: Any, options: dict[str, Any], device: str, *, several
 
     if reproduction.needs_gpu and not options["quick"] and options["device"] == "auto" and device == "cpu":
         raise UsageError(f"{reproduction.name} takes days without a GPU: use --quick, or insist with --device cpu")
+    if options["full"] and options["quick"]:
+        raise UsageError("--full and --quick exclude each other: leave one of them out")
+    if options["full"] and (several or not reproduction.has_full):
+        raise UsageError(f"--full is not for {ALL if several else reproduction.name}: only stacking has more parts")
     seeds = options["seeds"]
     if seeds is None:
         seeds = 1 if options["quick"] else reproduction.default_seeds
@@ -329,6 +336,7 @@ def _request(reproduction: Any, options: dict[str, Any], device: str, *, several
         num_seeds=seeds,
         out=options["out"] if root is None else root / reproduction.place / folder,
         quick=options["quick"],
+        full=options["full"],
         data_dir=resolve_data_dir(options["data_dir"]),
         device=device,
         execution=Execution(precision=options["precision"], compile=options["compile"]),

@@ -9,7 +9,10 @@ import pytest
 
 from autogrow.cli.main import run
 from autogrow.experiments.reproduction import REPRODUCTIONS
-from autogrow.experiments.reproduction.stacking import CONTESTANTS, SHORTER
+from autogrow.experiments.reproduction.ablation import Ablation
+from autogrow.experiments.reproduction.racing.racing import WORKLOADS
+from autogrow.experiments.reproduction.racing.seed_table import SeedTable
+from autogrow.experiments.reproduction.stacking.contestants import CONTESTANTS, SHORTER
 from autogrow.experiments.reproduction.thesis_experiment import ThesisExperiment
 
 DATA = os.environ.get("AUTOGROW_DATA")
@@ -111,9 +114,17 @@ class TestAll:
             assert each["compute"] == pytest.approx(wanted, abs=0.06)
         assert (folder / "validation-loss.svg").exists()
 
+    def test_racing_has_a_table_of_every_workload(self, everything):
+        folder = everything / "studies" / "racing-quick"
+        for workload in WORKLOADS:
+            table = SeedTable.read(folder / f"{workload.name}.json")
+            assert table.policies[:2] == ("default", "full")
+            assert math.isfinite(table.ends["test_loss"].sum())
+        assert "Chosen without the table that judges" in (folder / "table.md").read_text()
+
     def test_studies_have_every_alternative_on_every_data_set(self, everything):
         for name, study in REPRODUCTIONS.items():
-            if study.place != "studies":
+            if not isinstance(study, Ablation):
                 continue
             for dataset in study.needed_data("cpu"):
                 path = everything / "studies" / f"{name}-quick" / dataset / "study.json"

@@ -78,7 +78,7 @@ class Ablation(Reproduction):
     workloads: tuple[Workload, ...]
     place: ResultsFolder = "studies"
 
-    def needed_data(self, device: str) -> tuple[str, ...]:
+    def needed_data(self, device: str, *, full: bool = False) -> tuple[str, ...]:
         return tuple(workload.dataset for workload in self._workloads_on(device))
 
     def _workloads_on(self, device: str) -> list[Workload]:

@@ -25,6 +25,8 @@ class Request:
     out: Path
     quick: bool = False
     """Short runs on little data: they show that it works, not what comes out."""
+    full: bool = False
+    """With the parts that take hours."""
     data_dir: Path | None = None
     device: str = "cpu"
     execution: Execution = field(default_factory=Execution)
@@ -71,9 +73,12 @@ class Reproduction(ABC):
     needs_gpu: bool = False
     """Whether its full size is meant for a GPU: on a CPU it takes days."""
 
+    has_full: bool = False
+    """Whether it has parts that take hours, and are left out unless they are asked for."""
+
     @abstractmethod
-    def needed_data(self, device: str) -> tuple[str, ...]:
-        """The data sets that it opens on such a device."""
+    def needed_data(self, device: str, *, full: bool = False) -> tuple[str, ...]:
+        """The data sets that it opens on such a device; `full` with the parts that take hours."""
 
     @abstractmethod
     def run(self, request: Request) -> ReproductionReport | None:

@@ -146,7 +146,7 @@ class Cost(Reproduction):
     default_seeds = 1
     """Five minutes each: ratios are medians over a hundred blocks of one run."""
 
-    def needed_data(self, device: str) -> tuple[str, ...]:
+    def needed_data(self, device: str, *, full: bool = False) -> tuple[str, ...]:
         return ("mnist",)
 
     def run(self, request: Request) -> ReproductionReport | None:

@@ -37,7 +37,7 @@ class ThesisExperiment(Reproduction):
     """What the thesis reports otherwise."""
     needs_gpu: bool = False
 
-    def needed_data(self, device: str) -> tuple[str, ...]:
+    def needed_data(self, device: str, *, full: bool = False) -> tuple[str, ...]:
         return (self.dataset,)
 
     def run(self, request: Request) -> ReproductionReport | None:

@@ -3,11 +3,12 @@
 Training takes hours, replaying minutes: tables are kept in the results, and the same command replays them again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
+from autogrow.errors import UsageError
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
 from autogrow.experiments.folder import ExperimentFolder
 from autogrow.experiments.reproduction.ablation import KIND, Workload
@@ -32,6 +33,8 @@ from autogrow.study.search_space import SearchSpace, find_space
 
 POLICY_SEED = 7
 NUM_RUNS, NUM_SEARCHES, QUICK_SEARCHES = 40, 3000, 20
+FEWEST_SEEDS = 4
+"""Half of which only judge."""
 DEFAULT_POLICY, FULL = "default", "full"
 
 
@@ -111,10 +114,16 @@ class Racing(Reproduction):
     default_seeds: int = 24
     workloads: tuple[TableWorkload, ...] = WORKLOADS
 
-    def needed_data(self, device: str) -> tuple[str, ...]:
+    def needed_data(self, device: str, *, full: bool = False) -> tuple[str, ...]:
         return tuple(each.workload.dataset for each in self.workloads)
 
     def run(self, request: Request) -> ReproductionReport | None:
+        if request.quick:
+            request = replace(request, num_seeds=max(FEWEST_SEEDS, request.num_seeds))
+        if request.num_seeds < FEWEST_SEEDS:
+            raise UsageError(
+                f"seeds is {request.num_seeds}: racing needs at least {FEWEST_SEEDS}, half of them to judge by"
+            )
         tables: dict[str, SeedTable] = {}
         for each in self.workloads:
             workload = each.shortened() if request.quick else each

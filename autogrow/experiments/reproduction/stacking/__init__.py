@@ -1,0 +1,1 @@
+"""Depth by stacking copies of blocks, beside every depth throughout, at equal compute."""
