@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # for type checkers only; at run time __getattr__ below does 
     from autogrow.api import generate as generate
     from autogrow.api import load as load
     from autogrow.api import predict as predict
+    from autogrow.api import predict_text as predict_text
     from autogrow.api import search as search
     from autogrow.api import train as train
     from autogrow.models.building import ModelSpec as ModelSpec
@@ -31,6 +32,7 @@ _MODULE_OF = {
     "generate": "autogrow.api",
     "load": "autogrow.api",
     "predict": "autogrow.api",
+    "predict_text": "autogrow.api",
     "search": "autogrow.api",
     "train": "autogrow.api",
 }

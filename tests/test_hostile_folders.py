@@ -130,6 +130,7 @@ OTHER_COMMANDS = {
     "compare": ("policy.yaml", *SHORT, "--seeds", 1, "--out", "out", "--quiet"),
     "evaluate": ("network", "--dataset", "digits"),
     "generate": ("network", "--prompt", "a"),
+    "predict": ("network", "--text", "a"),
 }
 """Every command that is given a policy or a saved network."""
 READ_NO_FOLDER = {"reproduce", "inspect", "data", "list", "doctor"}
@@ -186,7 +187,7 @@ class TestCode:
     def test_nor_what_a_policy_or_a_network_names(self, command, saved, policy, mark, autogrow):
         code, _, err = autogrow(command, *OTHER_COMMANDS[command])
         assert not mark.exists() and not (mark.parent / "touched").exists()
-        assert (code == 2) == (command in ("evaluate", "generate")), err
+        assert (code == 2) == (command in ("evaluate", "generate", "predict")), err
 
     def test_nor_any_function(self, coded, saved, policy, mark, workplace):
         run = find_run("run")
@@ -199,6 +200,7 @@ class TestCode:
             lambda: package.load(saved),
             lambda: package.evaluate(saved, "digits"),
             lambda: package.generate(saved, "a"),
+            lambda: package.predict_text(saved, "a"),
         ]
         for call in refused:
             with pytest.raises(NetworkError, match=f"name it with --model {EVIL}"):

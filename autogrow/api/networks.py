@@ -17,6 +17,8 @@ from autogrow.export.generation import generate_text
 from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.retraining import TrainResult, train_policy
 from autogrow.export.saved_network import load_network
+from autogrow.export.text_prediction import TextPrediction
+from autogrow.export.text_prediction import predict_text as predict_saved
 from autogrow.inputs import (
     DataLike,
     ModelLike,
@@ -203,6 +205,25 @@ def predict(
     """What a network makes of examples; see `PreparedNetwork.predict`. `network` is a folder, or comes from `load`."""
     loaded = network if isinstance(network, PreparedNetwork) else load(network, model)
     return loaded.predict(inputs, probabilities=probabilities)
+
+
+@refuses_unknown()
+@checks_types()
+def predict_text(
+    folder: str | Path, text: str | Path, *, model: str | Callable[..., Any] | None = None
+) -> TextPrediction:
+    """What a network that was trained on text says of another text: log probabilities, loss, what comes next.
+
+    Args:
+        folder: That `train` saved the network in.
+        text: The text itself; a `Path` is read as a file.
+        model: A network that is not built in, see `load`.
+
+    Raises:
+        DataError: For an empty text, characters that the vocabulary has no token for, and a file that cannot be read.
+        NetworkError: For a network that was not trained on text.
+    """
+    return predict_saved(load_network(folder, model), str(folder), text)
 
 
 @refuses_unknown()

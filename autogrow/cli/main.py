@@ -12,7 +12,7 @@ import click
 from autogrow.cli.data import data
 from autogrow.cli.environment import doctor, list_names
 from autogrow.cli.experiments import compare, confirm, reproduce
-from autogrow.cli.generation import generate
+from autogrow.cli.generation import generate, predict
 from autogrow.cli.groups import Commands, help_alone, usage_line
 from autogrow.cli.inspection import inspect
 from autogrow.cli.networks import evaluate, train
@@ -48,6 +48,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
     autogrow train policy.yaml --dataset digits --out model/
     autogrow compare policy.yaml --dataset digits
     autogrow generate model/ --prompt "def "   of a network that was trained on text
+    autogrow predict model/ other.txt          its loss per token and bits per byte there
     """
     help_alone(ctx)
 
@@ -61,6 +62,7 @@ for _command in (
     train,
     evaluate,
     generate,
+    predict,
     compare,
     reproduce,
     inspect,

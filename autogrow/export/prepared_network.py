@@ -154,6 +154,8 @@ class PreparedNetwork(nn.Module):
             array = np.asarray(inputs.detach().cpu() if isinstance(inputs, Tensor) else inputs)
         except ValueError as error:
             raise DataError("inputs are lists of different lengths: give every example the same shape") from error
+        if array.dtype.kind in "US" and self.num_tokens is not None:
+            raise DataError("inputs hold text: autogrow.predict_text reads it, or give whole numbers, the tokens")
         if array.dtype.kind not in "buif":
             raise DataError(f"inputs hold {array.dtype}, not numbers: convert them to integers or floats")
         wanted = _in_layout(self.input_shape, self.layout)

@@ -1,6 +1,7 @@
 """A text continued by a saved network: what is drawn, what the folder carries, and what is refused in one line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from autogrow.data import Dataset
 from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import DataError, NetworkError, UsageError
 from autogrow.export.generation import draw_tokens
+from autogrow.export.text_prediction import _windows
 from autogrow.models.building import ModelSpec
 from autogrow.policy.presets import static_policy
 
@@ -149,3 +151,77 @@ def test_a_network_of_anything_else_goes_on_with_nothing(tmp_path):
     autogrow.train(ModelSpec("mlp", {"hidden": (4,)}), "sine", static_policy(), epochs=1, out=tmp_path / "m")
     with pytest.raises(NetworkError, match="was trained on no text"):
         autogrow.generate(tmp_path / "m", "a")
+
+
+class TestPredictingText:
+    def test_every_token_has_the_log_probability_that_the_network_gives_it(self, of_bytes):
+        folder, found = of_bytes
+        said = autogrow.predict_text(folder, "the quick")
+        with torch.no_grad():
+            wanted = found.module(torch.tensor([list(b"the quick")]))[0].double().log_softmax(-1).numpy()
+        assert said.log_probabilities == pytest.approx([wanted[place, b"the quick"[place + 1]] for place in range(8)])
+        assert said.next_log_probabilities == pytest.approx(wanted[-1])
+        assert said.likeliest.tolist() == wanted[:-1].argmax(-1).tolist()
+        assert said.loss == pytest.approx(-said.log_probabilities.mean())
+        assert said.bits_per_byte == pytest.approx(said.loss / np.log(2))
+
+    def test_beyond_the_context_every_token_has_half_of_one_before_it(self, of_bytes):
+        folder, found = of_bytes
+        text = LINES[:50]
+        said = autogrow.predict_text(folder, text)
+        assert len(said.log_probabilities) == len(text.encode()) - 1 and np.isfinite(said.log_probabilities).all()
+        window = torch.tensor([list(text.encode()[8:24])])  # the second of 16 tokens: its later half says something new
+        with torch.no_grad():
+            wanted = found.module(window)[0].double().log_softmax(-1).numpy()
+        expected = [wanted[place, text.encode()[8 + place + 1]] for place in range(8, 16)]
+        assert said.log_probabilities[16:24] == pytest.approx(expected)
+
+    @pytest.mark.parametrize(("number", "length"), [(1, 1), (5, 1), (16, 16), (17, 16), (23, 16), (24, 16), (100, 7)])
+    def test_windows_say_every_place_once_and_stay_within_the_text(self, number, length):
+        windows, said = list(_windows(number, length)), []
+        for start, first in windows:
+            assert 0 <= start <= start + length <= number and start <= first
+            assert start == 0 or first - start >= length // 2
+            said += range(first, start + length)
+        assert said == list(range(number))
+
+    def test_a_file_is_read_as_the_data_were(self, of_characters, book):
+        said = autogrow.predict_text(of_characters, book)
+        assert len(said.tokens) == len(LINES) and said.num_bytes == len(LINES.encode())
+        assert said.bits_per_byte < said.loss / np.log(2) and 0 < said.accuracy < 1
+        assert said.piece(said.tokens[0]) == LINES[0]
+
+    def test_of_one_token_there_is_only_what_comes_next(self, of_bytes):
+        said = autogrow.predict_text(of_bytes[0], "t")
+        assert (said.loss, said.bits_per_byte, said.accuracy) == (None, None, None)
+        assert np.exp(said.next_log_probabilities).sum() == pytest.approx(1)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "the text is empty: give one of at least one token"),
+            ("fox ö", "'fox ö' holds 'ö', which is none of"),
+            (Path("missing.txt"), "missing.txt: cannot read the text file: No such file"),
+        ],
+    )
+    def test_bad_text_is_one_line(self, of_characters, text, message):
+        with pytest.raises(DataError, match=message):
+            autogrow.predict_text(of_characters, text)
+
+    def test_texts_are_not_taken_for_numbers(self, of_bytes):
+        with pytest.raises(DataError, match="inputs hold text: autogrow.predict_text reads it"):
+            autogrow.predict(of_bytes[0], ["the"])
+
+    def test_on_the_command_line(self, of_bytes, book, capsys):
+        folder = str(of_bytes[0])
+        assert run(["predict", folder, str(book), "--text", "the quick"]) == 0
+        of_file, of_text = capsys.readouterr().out.splitlines()
+        assert "nats per token" in of_file and "bits per byte" in of_file
+        assert of_text.startswith("'the quick': 9 tokens, loss ") and "; next " in of_text
+        assert run(["predict", folder, "--text", "the", "--tokens", "--json"]) == 0
+        (said,) = json.loads(capsys.readouterr().out)
+        assert said["pieces"] == ["t", "h", "e"] and len(said["log_probabilities"]) == 2 and len(said["next"]) == 5
+        assert run(["predict", folder, "--text", "the", "--tokens"]) == 0
+        assert capsys.readouterr().out.count("\n  '") == 2
+        assert run(["predict", folder]) == 2
+        assert "there is nothing to read: give files of text, or --text" in capsys.readouterr().err
