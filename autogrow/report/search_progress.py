@@ -4,14 +4,13 @@ For several objectives that number is the hypervolume of the front (Zitzler and 
 one objective the best value. Not for how a single trial trained; see `autogrow.report.timeline`.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna._hypervolume import compute_hypervolume
+from optuna.trial import FrozenTrial, TrialState
 
 from autogrow.metrics.objectives import Objective
 from autogrow.study.choosing import candidates, has_measured, is_feasible
@@ -92,14 +91,17 @@ class _Box:
         An objective in which all trials are equal counts as dominated: it tells none of them apart.
         """
         size = self.reference - self.ideal
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study = optuna.create_study(directions=["minimize"] * len(size))
-            scaled = np.where(size > 0, (losses - self.ideal) / np.where(size > 0, size, 1.0), 0.0)
-            study.add_trials([create_trial(values=list(values)) for values in scaled])
-            # Optuna has no public function for the number alone, only for the figure of it.
-            figure = optuna.visualization.plot_hypervolume_history(study, [1.0] * len(size))
-        return np.asarray(figure.data[0].y, dtype=float)
+        scaled = np.where(size > 0, (losses - self.ideal) / np.where(size > 0, size, 1.0), 0.0)
+        reference = np.ones(len(size))
+        found, front, volume = [], scaled[:0], 0.0
+        for point in scaled:
+            if not (front <= point).all(axis=1).any():
+                # What the trial dominates, less what those before it dominate of that.
+                shared = np.maximum(front, point)
+                volume += float(np.prod(reference - point)) - compute_hypervolume(shared, reference)
+                front = np.vstack([front[(front < point).any(axis=1)], point])
+            found.append(volume)
+        return np.array(found)
 
 
 def _losses(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> list[float]:

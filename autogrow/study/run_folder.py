@@ -2,13 +2,14 @@
 
 import os
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from autogrow.errors import RunFolderError, UsageError
-from autogrow.files import refuse_folder, unwritable, write_text_atomically
+from autogrow.files import file_stamp, refuse_folder, unwritable, write_text_atomically
 from autogrow.former_names import with_present_chance
 from autogrow.locking import LOCK, FolderLock
 from autogrow.paths import is_within, resolved
@@ -56,6 +57,8 @@ class RunFolder:
         self.model_name: str | None = None
         """The model that they have named."""
         self._lock = FolderLock(self.path, f"run {self.place}")
+        self._config: tuple[tuple[int, ...], dict[str, Any]] | None = None
+        """What config.yaml holds, by the stamp of the file: a search asks six times, and parsing takes its time."""
 
     @property
     def name(self) -> str:
@@ -123,6 +126,12 @@ class RunFolder:
             near = [entry.parent.name for entry in sorted(self.path.parent.glob("*/config.yaml"))][:5]
             hint = f": runs in {self.path.parent} are {', '.join(near)}" if near else ": start one with autogrow search"
             raise RunFolderError(f"no run at {self.place}{hint}")
+        version = file_stamp(self.config_file)
+        if self._config is None or self._config[0] != version:
+            self._config = version, self._parsed_config()
+        return deepcopy(self._config[1])
+
+    def _parsed_config(self) -> dict[str, Any]:
         try:
             config = read_yaml(self.config_file, "run's settings", RunFolderError, max_bytes=MAX_CONFIG_BYTES)
         except RunFolderError as error:

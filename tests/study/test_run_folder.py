@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from autogrow.errors import RunFolderError, RunFolderInUseError
+from autogrow.reading.yaml_files import read_yaml
 from autogrow.study.finding_runs import find_run
 from autogrow.study.run_folder import RunFolder
 
@@ -165,3 +166,17 @@ def test_a_lock_on_a_file_that_was_removed_is_not_taken_for_the_lock(tmp_path, m
     with run.locked():
         assert (run.path / "lock").exists()
         assert len(opened) == 2
+
+
+def test_settings_are_parsed_once_until_they_change(folder, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(
+        "autogrow.study.run_folder.read_yaml", lambda *given, **more: parsed.append(1) or read_yaml(*given, **more)
+    )
+    folder.create(CONFIG)
+    folder.read_config()["trials"] = "a caller's own"
+    assert [folder.read_config()["trials"] for _ in range(3)] == [3, 3, 3]
+    assert len(parsed) == 1
+    folder.write_config({**CONFIG, "trials": 4})
+    assert folder.read_config()["trials"] == 4
+    assert len(parsed) == 2
