@@ -33,7 +33,8 @@ from autogrow.report import formats
 from autogrow.report.confirmed import PAIRED, RECIPE
 from autogrow.report.judging import Yardstick
 from autogrow.report.verdict import judge_confirmation
-from autogrow.study.choosing import found_by, is_feasible, need_candidate, policy_of, ranked
+from autogrow.study.candidates import Candidate, Candidates
+from autogrow.study.choosing import found_by, need_candidate, policy_of, ranked
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_database import StudyDatabase
@@ -68,7 +69,7 @@ class _Candidate:
     policy: GrowthPolicy
     training: TrainingSettings
     searched: float
-    """What the search read, with one seed."""
+    """What the search read, with its seeds."""
 
     @property
     def title(self) -> str:
@@ -91,6 +92,8 @@ class _Found:
     controls: dict[str, float]
     """What the search read of the default policy and of the full network, as far as it has."""
     default_is_feasible: bool
+    first_seed: int
+    """Of the confirmation: one that the search did not use."""
 
     def policy(self, condition: str) -> GrowthPolicy:
         """A candidate's, or the default one as it would have to be exported."""
@@ -163,11 +166,6 @@ def confirm_policies(
     return Confirmation(confirmed, folder, _best_policy(found, confirmed))
 
 
-def first_seed_of(settings: SearchSettings) -> int:
-    """The first seed that the search did not use."""
-    return settings.seed + 1
-
-
 def _default_place(run: RunFolder) -> Path:
     """A run at a URL may be searched on meanwhile: nothing is written there."""
     return run.path / KIND if run.is_here else Path("results") / KIND / run.name
@@ -189,24 +187,30 @@ def _read_run(run: RunFolder, number: int, objective: Objective) -> _Found:
     trials = StudyDatabase.open(run.study_location(), settings.chosen_objectives).trials()
     chosen = [trial for trial in ranked(trials, objective.preference) if TrialRecord(trial).role != DEFAULT][:number]
     need_candidate(chosen[0] if chosen else None, run)
-    roles = {TrialRecord(trial).role: trial for trial in trials if trial.state.name == "COMPLETE"}
+    known = Candidates(trials)
+    roles = {each.role: each for each in known.all if each.finished}
     names = {DEFAULT: DEFAULT, STATIC: FULL}
-    controls = {
-        name: objective.value(TrialRecord(roles[role]).metrics) for role, name in names.items() if role in roles
-    }
+    controls = {name: _read(known, roles[role], objective) for role, name in names.items() if role in roles}
+    candidates = []
+    for trial in chosen:
+        policy = policy_of(trial, run, settings, trials)
+        training, tried = policy.training or settings.training, known.of(trial)
+        value = None if tried is None else _read(known, tried, objective)
+        candidates.append(_Candidate(trial.number, TrialRecord(trial).role, policy, training, value or 0.0))
     return _Found(
         run,
         settings,
-        tuple(_candidate(trial, run, settings, objective) for trial in chosen),
+        tuple(candidates),
         {name: value for name, value in controls.items() if value is not None},
-        DEFAULT not in roles or is_feasible(roles[DEFAULT]),
+        DEFAULT not in roles or roles[DEFAULT].is_feasible,
+        known.last_seed(settings.seed) + 1,
     )
 
 
-def _candidate(trial: Any, run: RunFolder, settings: SearchSettings, objective: Objective) -> _Candidate:
-    record, policy = TrialRecord(trial), policy_of(trial, run, settings)
-    training = policy.training or settings.training
-    return _Candidate(trial.number, record.role, policy, training, objective.value(record.metrics) or 0.0)
+def _read(known: Candidates, candidate: Candidate, objective: Objective) -> float | None:
+    """What the search has read of a policy: one seed's value, or what is known of its mean over several."""
+    estimate = known.estimate(candidate, objective)
+    return None if estimate is None else objective.sign * estimate.mean
 
 
 def _experiment(found: _Found, named: str | None, data_dir: Path | None, device: str) -> Experiment:
@@ -258,7 +262,7 @@ def _design(found: _Found) -> Design:
         subject=DEFAULT,
         unit=FULL,
         split="validation",
-        first_seed=first_seed_of(found.settings),
+        first_seed=found.first_seed,
         is_open=True,
     )
 

@@ -30,7 +30,7 @@ def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | Non
         if trial is not None
         else best_trial(trials, objectives, prefer or TASKS[settings.task].preference)
     )
-    return policy_of(need_candidate(chosen, run), run, settings)
+    return policy_of(need_candidate(chosen, run), run, settings, trials)
 
 
 def save_policy(policy: GrowthPolicy, path: Path, *, overwrite: bool) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from optuna._hypervolume import compute_hypervolume
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from autogrow.metrics.objectives import Objective
-from autogrow.study.choosing import candidates, has_measured, is_feasible
-from autogrow.study.trial_record import TrialRecord
+from autogrow.study.candidates import Candidate, Candidates
+from autogrow.study.choosing import is_eligible
 
 MARGIN = 0.1
 """How far beyond the worst values the reference point lies, in shares of each objective's range. On the worst values
@@ -49,24 +49,28 @@ class SearchProgress:
 
 
 def search_progress(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) -> SearchProgress:
-    """Progress of a study so far. The reference point is one for all of it, so that earlier values can be compared."""
+    """Progress of a study so far. The reference point is one for all of it, so that earlier values can be compared.
+
+    A policy that was trained on several seeds counts once, when its first trial ended, by what is known of it now.
+    """
     measure = "best" if len(objectives) == 1 else "hypervolume"
-    finished = [t for t in trials if t.state == TrialState.COMPLETE and has_measured(t, objectives)]
-    finished.sort(key=lambda trial: (trial.datetime_complete is None, trial.datetime_complete, trial.number))
-    counted = [number for number, trial in enumerate(finished) if candidates([trial])]
+    known = Candidates(trials)
+    finished = [each for each in known.all if _has_values(known, each, objectives)]
+    finished.sort(key=lambda each: (each.first.datetime_complete is None, each.first.datetime_complete, each.number))
+    counted = [number for number, each in enumerate(finished) if is_eligible(each)]
     if not counted:
         return SearchProgress(measure, (), (), {}, {}, "No grown trial has finished.")
     if len(objectives) >= MANY_OBJECTIVES and len(counted) > MOST_TRIALS:
         reason = f"A hypervolume of {len(objectives)} objectives is computed for up to {MOST_TRIALS} trials only."
         return SearchProgress(measure, (), (), {}, {}, reason)
-    losses = np.array([_losses(trial, objectives) for trial in finished])
-    box = _Box.around(losses[[is_feasible(trial) for trial in finished]])
+    losses = np.array([_losses(known, each, objectives) for each in finished])
+    box = _Box.around(losses[[each.is_feasible for each in finished]])
     found = np.minimum.accumulate(losses[counted, 0]) if len(objectives) == 1 else box.hypervolumes(losses[counted])
     if len(objectives) == 1:
         found = -objectives[0].sign * found
     return SearchProgress(
         measure,
-        tuple(trial.number for trial in finished),
+        tuple(each.first.number for each in finished),
         _carried_on(dict(zip(counted, found, strict=True)), len(finished)),
         _by_name(box.reference, objectives),
         _by_name(box.ideal, objectives),
@@ -104,9 +108,13 @@ class _Box:
         return np.array(found)
 
 
-def _losses(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> list[float]:
-    metrics = TrialRecord(trial).metrics
-    return [-objective.sign * float(objective.value(metrics) or 0.0) for objective in objectives]
+def _has_values(known: Candidates, candidate: Candidate, objectives: tuple[Objective, ...]) -> bool:
+    return all(known.estimate(candidate, objective) is not None for objective in objectives)
+
+
+def _losses(known: Candidates, candidate: Candidate, objectives: tuple[Objective, ...]) -> list[float]:
+    estimates = (known.estimate(candidate, objective) for objective in objectives)
+    return [-estimate.mean for estimate in estimates if estimate is not None]
 
 
 def _carried_on(found: dict[int, float], length: int) -> tuple[float | None, ...]:

@@ -100,6 +100,11 @@ class Candidates:
         """Whether any replicate has ended, so that more than single readings is known."""
         return any(has_ended(trial) for each in self.all for trial in each.trials[1:])
 
+    def last_seed(self, own: int) -> int:
+        """The last that any trial was trained on; the run's `own` where none says more."""
+        said = (TrialRecord(trial).seed for each in self.all for trial in each.trials)
+        return max((own, *(seed for seed in said if seed is not None)))
+
     def of(self, trial: FrozenTrial) -> Candidate | None:
         """The one that a trial tries, be it a replicate or an interrupted one; None where it was never started."""
         record = TrialRecord(trial)
@@ -109,15 +114,14 @@ class Candidates:
     def in_race(self, objective: Objective) -> list[racing.Candidate]:
         """The policies that a race is about: all but the static control, which is what they are compared with.
 
-        What somebody has added without saying how it was trained is in no race either. One that breaks a limit on any
-        seed is no more to be chosen than one that failed.
+        One that breaks a limit on any seed is no more to be chosen than one that failed.
         """
         return [
             racing.Candidate(
                 each.number, each.values(objective), each.num_pending, each.has_failed or not each.is_feasible
             )
             for each in self.all
-            if each.role != STATIC and TrialRecord(each.first).is_described
+            if each.role != STATIC
         ]
 
     def estimate(self, candidate: Candidate, objective: Objective) -> Estimate | None:

@@ -1,5 +1,6 @@
-"""Which trial is best: the Pareto front of a study, and one trial of it by preference."""
+"""Which policy is best: the Pareto front of a study, and one of its candidates by preference, as their first trials."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,11 @@ from autogrow.metrics.objectives import KNEE, OBJECTIVES, SCORE_OF_ANY_TASK, Obj
 from autogrow.paths import is_npz_name
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import STATIC
+from autogrow.study.candidates import Candidate, Candidates
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings, versions
 from autogrow.study.trial_record import TrialRecord
+from autogrow.tasks import TASKS
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -21,66 +24,94 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return all(value <= 0 for value in trial.constraints.values())
 
 
-def candidates(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Finished, feasible trials but the static control, which is what they are compared with."""
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE and is_feasible(trial)]
-    return [trial for trial in finished if TrialRecord(trial).role != STATIC]
+def is_eligible(candidate: Candidate) -> bool:
+    """Whether it may be chosen: trained to its end and feasible on every seed that has ended.
+
+    The static control never is: it is what the others are compared with.
+    """
+    is_sound = candidate.is_feasible and not candidate.has_failed and candidate.role != STATIC
+    return is_sound and bool(candidate.finished)
 
 
 def pareto_front(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) -> list[FrozenTrial]:
-    """The candidates that no other candidate beats in one objective and equals or beats in all, oldest first."""
-    kept = [trial for trial in candidates(trials) if has_measured(trial, objectives)]
+    """The first trials of the candidates that no other beats in one objective and equals or beats in all, oldest first.
+
+    Where policies were trained on several seeds, means are compared, as by `best_trial`.
+    """
+    found = Candidates(trials)
+    return [each.first for each in _front(found, objectives)]
+
+
+def _front(found: Candidates, objectives: tuple[Objective, ...]) -> list[Candidate]:
+    kept = [each for each in _eligible(found) if all(found.estimate(each, one) is not None for one in objectives)]
     if not kept:
         return []
-    scores = _scores(kept, objectives)
+    scores = _scores(found, kept, objectives)
     dominated = [bool(np.any(np.all(scores >= score, axis=1) & np.any(scores > score, axis=1))) for score in scores]
-    return [trial for trial, beaten in zip(kept, dominated, strict=True) if not beaten]
+    return [each for each, beaten in zip(kept, dominated, strict=True) if not beaten]
 
 
 def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...], preference: str) -> FrozenTrial | None:
-    """One candidate by preference, or None when there is none.
+    """The first trial of one candidate by preference, or None when there is none.
 
-    knee: the trial of the Pareto front nearest to the best value of every objective, each scaled to the front's range.
+    knee: that of the Pareto front nearest to the best value of every objective, each scaled to the front's range.
     Any other: the first of those that `ranked` gives.
     """
     if preference == KNEE:
-        front = pareto_front(trials, objectives)
-        return _knee(front, objectives) if front else None
+        found = Candidates(trials)
+        front = _front(found, objectives)
+        return _knee(found, front, objectives) if front else None
     return next(iter(ranked(trials, preference)), None)
 
 
 def ranked(trials: Sequence[FrozenTrial], preference: str) -> list[FrozenTrial]:
-    """The candidates that have measured the metric of a preference other than the knee, the best first.
+    """The first trials of candidates that have measured the metric of a preference but the knee, the best first.
 
-    Equals are told apart by their score, then by train seconds, then by gap. Raises `UsageError` where there are
-    candidates, and none has measured it.
+    Where policies were trained on several seeds, their means are compared, drawn towards that of all
+    (`autogrow.study.racing`); scores that are closer than their standard error are told apart by the loss, which is not
+    as coarse. Else equals are told apart by their score, then by train seconds, then by gap. Raises `UsageError` where
+    there are candidates, and none has measured it.
     """
-    wanted = preferred(preference)
-    possible = candidates(trials)
-    measured = [trial for trial in possible if has_measured(trial, (wanted,))]
+    wanted, found = preferred(preference), Candidates(trials)
+    possible = _eligible(found)
+    measured = [each for each in possible if found.estimate(each, wanted) is not None]
     if possible and not measured:
         raise UsageError(
             f"no trial of this study has measured {wanted.metric.name}, which {preference!r} goes by: prefer one of "
             f"{', '.join(measured_preferences(trials))}, or search with {wanted.name} among the --objectives"
         )
     order = [wanted, *(OBJECTIVES[name] for name in (SCORE_OF_ANY_TASK, "train_seconds", "generalization_gap"))]
-    return sorted(measured, key=lambda trial: [_score(trial, objective) for objective in order], reverse=True)
+    measured.sort(key=lambda each: [_score(found, each, objective) for objective in order], reverse=True)
+    if wanted.name == SCORE_OF_ANY_TASK and found.are_replicated:
+        measured = _level_by_loss(found, measured, wanted)
+    return [each.first for each in measured]
+
+
+def _level_by_loss(found: Candidates, in_order: Sequence[Candidate], score: Objective) -> list[Candidate]:
+    """The best first, by loss among those whose score is closer to the best of them than its standard error."""
+    groups: list[list[Candidate]] = []
+    least = math.inf
+    for each in in_order:
+        known = found.estimate(each, score)
+        assert known is not None
+        if groups and known.mean >= least:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+            least = known.mean - known.standard_error
+    loss = OBJECTIVES["loss"]
+    return [each for group in groups for each in sorted(group, key=lambda one: -_score(found, one, loss))]
 
 
 def measured_preferences(trials: Sequence[FrozenTrial]) -> list[str]:
     """The preferences that the finished trials can answer; all of them before any has finished."""
-    possible = candidates(trials)
+    found = Candidates(trials)
+    possible = _eligible(found)
 
     def is_answered(objective: Objective) -> bool:
-        return not possible or any(has_measured(trial, (objective,)) for trial in possible)
+        return not possible or any(found.estimate(each, objective) is not None for each in possible)
 
     return [*(name for name, objective in preferences().items() if is_answered(objective)), KNEE]
-
-
-def has_measured(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> bool:
-    """Whether the trial has a value in all of these objectives."""
-    metrics = TrialRecord(trial).metrics
-    return all(objective.value(metrics) is not None for objective in objectives)
 
 
 def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
@@ -92,15 +123,34 @@ def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
     raise UsageError(f"trial {number} has not finished or does not exist: finished are {_ranges(numbers)}")
 
 
-def policy_of(trial: FrozenTrial, folder: RunFolder, settings: SearchSettings) -> GrowthPolicy:
-    """The policy that a trial tried, with its training settings and where it comes from."""
+def policy_of(
+    trial: FrozenTrial, folder: RunFolder, settings: SearchSettings, trials: Sequence[FrozenTrial] = ()
+) -> GrowthPolicy:
+    """The policy that a trial tried, with its training settings, where it is from and what all `trials` say of it."""
     record = TrialRecord(trial)
+    which = {"trial": trial.number, "role": record.role, "metrics": record.metrics}
+    over_seeds = evidence(trials, trial, preferred(TASKS[settings.task].preference))
     fields = {
         **record.needed_policy(),
         "training": record.needed_training(),
-        "found_by": found_by(folder, settings, trial=trial.number, role=record.role, metrics=record.metrics),
+        "found_by": found_by(folder, settings, **which, **({"over_seeds": over_seeds} if over_seeds else {})),
     }
     return GrowthPolicy.from_dict(fields, f"trial {trial.number}")
+
+
+def evidence(trials: Sequence[FrozenTrial], trial: FrozenTrial, objective: Objective) -> dict[str, Any] | None:
+    """What a study's seeds say of the policy that a trial tried; None where it trained none on several."""
+    found = Candidates(trials)
+    candidate = found.of(trial)
+    known = None if candidate is None else found.estimate(candidate, objective)
+    if known is None or not found.are_replicated:
+        return None
+    return {
+        "metric": objective.metric.name,
+        "mean": objective.sign * known.mean,
+        "standard_error": known.standard_error,
+        "num_seeds": known.num_seeds,
+    }
 
 
 def found_by(folder: RunFolder, settings: SearchSettings, **which: Any) -> dict[str, Any]:
@@ -125,21 +175,25 @@ def need_candidate(trial: FrozenTrial | None, folder: RunFolder) -> FrozenTrial:
     return trial
 
 
-def _knee(front: list[FrozenTrial], objectives: tuple[Objective, ...]) -> FrozenTrial:
-    scores = _scores(front, objectives)
+def _eligible(found: Candidates) -> list[Candidate]:
+    return [each for each in found.all if is_eligible(each)]
+
+
+def _knee(found: Candidates, front: list[Candidate], objectives: tuple[Objective, ...]) -> FrozenTrial:
+    scores = _scores(found, front, objectives)
     best, worst = scores.max(axis=0), scores.min(axis=0)
     spread = np.where(best > worst, best - worst, 1.0)
-    return front[int(np.argmin(np.linalg.norm((best - scores) / spread, axis=1)))]
+    return front[int(np.argmin(np.linalg.norm((best - scores) / spread, axis=1)))].first
 
 
-def _scores(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) -> Any:
-    return np.array([[_score(trial, objective) for objective in objectives] for trial in trials])
+def _scores(found: Candidates, chosen: Sequence[Candidate], objectives: tuple[Objective, ...]) -> Any:
+    return np.array([[_score(found, each, objective) for objective in objectives] for each in chosen])
 
 
-def _score(trial: FrozenTrial, objective: Objective) -> float:
-    """The trial's value in an objective, more being better; minus infinity where it has none."""
-    value = objective.value(TrialRecord(trial).metrics)
-    return float("-inf") if value is None else objective.sign * float(value)
+def _score(found: Candidates, candidate: Candidate, objective: Objective) -> float:
+    """The candidate's mean in an objective, more being better; minus infinity where it has none."""
+    known = found.estimate(candidate, objective)
+    return -math.inf if known is None else known.mean
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from autogrow.study.sampling import Proposer
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.successive_halving import SuccessiveHalving
 from autogrow.study.trial_config import TrialConfig
+from autogrow.study.trial_record import is_replicate
 from autogrow.study.trial_result import CompleteTrial, FailedTrial, InterruptedTrial, TrialReport, TrialResult
 from autogrow.tasks import TASKS
 
@@ -65,6 +66,9 @@ class Driver:
         self._umask = current_umask()  # Ray's processes have another
         self._best: FrozenTrial | None = None
         """The trial in policy.yaml."""
+        self._has_race = plan.settings.has_race or any(map(is_replicate, database.trials()))
+        self._best_policy = ""
+        """What stands in it."""
 
     def run(self) -> None:
         self._save_best_policy()  # a driver may have died just before it did
@@ -153,7 +157,7 @@ class Driver:
             return  # left RUNNING until `reconcile` queues it for the next time
         self._folder.fetch_trial(config.root)
         self._database.tell_result(config.number, result)
-        if isinstance(result, CompleteTrial):
+        if isinstance(result, CompleteTrial) or config.replicate_of is not None:
             self._save_best_policy(config.number)
         self._folder.publish()
         self._folder.discard_checkpoints(config.root)
@@ -208,11 +212,19 @@ class Driver:
         return proposed < wanted or self._database.has_waiting_resumption()
 
     def _save_best_policy(self, ended: int | None = None) -> None:
-        """Rewrite policy.yaml when a trial that has just `ended` is the best so far; by default, look at all trials."""
-        trials = self._database.trials()
-        contenders = trials if ended is None else [trial for trial in (self._best, trials[ended]) if trial is not None]
-        best = best_trial(contenders, self._plan.objectives, TASKS[self._plan.settings.task].preference)
-        if best is not None and (self._best is None or best.number != self._best.number):
-            policy = policy_of(best, self._folder, self._plan.settings)
-            write_text_atomically(self._folder.policy_file, policy.to_text())
-            self._best = best
+        """Rewrite policy.yaml when a trial that has just `ended` is the best so far; by default, look at all trials.
+
+        In a race all are looked at: what one seed says of a policy changes what is known of the others.
+        """
+        settings, trials = self._plan.settings, self._database.trials()
+        contenders: Sequence[FrozenTrial | None] = trials
+        if ended is not None and not self._has_race:
+            contenders = [self._best, trials[ended]]
+        known = [trial for trial in contenders if trial is not None]
+        best = best_trial(known, self._plan.objectives, TASKS[settings.task].preference)
+        if best is None or (self._best is not None and best.number == self._best.number and not self._has_race):
+            return
+        text = policy_of(best, self._folder, settings, known).to_text()
+        if text != self._best_policy:
+            write_text_atomically(self._folder.policy_file, text)
+        self._best, self._best_policy = best, text

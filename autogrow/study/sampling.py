@@ -210,7 +210,10 @@ class Proposer:
         # The first of equals is taken: where scores are level, that is to be the one with the lower loss.
         losses = {each.number: candidates.estimate(each, OBJECTIVES["loss"]) for each in candidates.all}
         better = {number: -math.inf if known is None else known.mean for number, known in losses.items()}
-        racers = sorted(candidates.in_race(objective), key=lambda each: -better[each.number])
+        # What somebody has added without saying how it was trained cannot be trained again.
+        known = {each.number for each in candidates.all if TrialRecord(each.first).is_described}
+        racers = [each for each in candidates.in_race(objective) if each.number in known]
+        racers.sort(key=lambda each: -better[each.number])
         always = {each.number: settings.most_seeds for each in candidates.all if each.role == DEFAULT}
         number = next_seed(racers, min(1.0, self._share()), settings.most_seeds, always)
         return next((each for each in candidates.all if each.number == number), None)

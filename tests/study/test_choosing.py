@@ -9,9 +9,11 @@ from autogrow.errors import UsageError
 from autogrow.metrics.objectives import KNEE, OBJECTIVES, parse_objectives, preferences
 from autogrow.study.choosing import (
     best_trial,
+    evidence,
     is_feasible,
     measured_preferences,
     pareto_front,
+    ranked,
     trial_by_number,
 )
 
@@ -212,3 +214,62 @@ def nearest_to_ideal(front):
 
     smallest = min(map(distance, front.values()))
     return next(number for number, values in front.items() if distance(values) <= smallest + 1e-12)
+
+
+class TestSeveralSeeds:
+    """Trials 0 to 9 are policies; those that follow are replicates."""
+
+    OTHERS = [trial(n, 0.90 + 0.002 * (n % 3), 0.02, 5.0, validation_loss=0.3) for n in range(2, 10)]
+
+    def replicate(self, number, of, accuracy, *, gap=0.02, seconds=5.0, **more):
+        made = trial(number, accuracy, gap, seconds, **more)
+        made.set_user_attr("replicate_of", of)
+        made.set_user_attr("seed", number)
+        return made
+
+    @pytest.fixture
+    def study(self):
+        """Policy 0 was lucky once, policy 1 is better on every seed."""
+        lucky = trial(0, 0.96, 0.02, 5.0, validation_loss=0.3)
+        sure = trial(1, 0.95, 0.02, 5.0, validation_loss=0.2)
+        again = [self.replicate(10 + n, 0, value, validation_loss=0.4) for n, value in enumerate((0.90, 0.91, 0.90))]
+        steady = [self.replicate(20 + n, 1, value, validation_loss=0.2) for n, value in enumerate((0.95, 0.94, 0.95))]
+        return [lucky, sure, *self.OTHERS, *again, *steady]
+
+    def test_the_best_is_the_first_trial_of_the_best_mean(self, study):
+        assert best_trial(study, ALL, "accuracy").number == 1
+        assert [each.number for each in ranked(study, "accuracy")][0] == 1
+        assert 0 in numbers(ranked(study, "accuracy"))
+
+    def test_replicates_are_not_chosen_and_not_on_the_front(self, study):
+        assert all(number < 10 for number in [*numbers(ranked(study, "accuracy")), *numbers(pareto_front(study, ALL))])
+        assert numbers(pareto_front(study, (OBJECTIVES["accuracy"],))) == [1]
+
+    def test_many_seeds_of_a_policy_do_not_depend_on_the_order_of_trials(self, study):
+        assert best_trial(study[::-1], ALL, "accuracy") is best_trial(study, ALL, "accuracy")
+
+    @pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.COMPLETE])
+    def test_one_that_failed_or_broke_a_limit_on_any_seed_is_not_chosen(self, study, state):
+        constraints = {"parameters": 0.5} if state == TrialState.COMPLETE else None
+        study.append(self.replicate(30, 1, 0.95, state=state, constraints=constraints))
+        assert best_trial(study, ALL, "accuracy").number != 1
+        assert 1 not in numbers(pareto_front(study, ALL))
+
+    def test_a_seed_that_is_still_trained_changes_nothing(self, study):
+        running = self.replicate(30, 1, 0.1, state=TrialState.RUNNING)
+        assert best_trial([*study, running], ALL, "accuracy").number == 1
+
+    def test_scores_that_cannot_be_told_apart_are_by_the_loss(self):
+        ahead = [trial(0, 0.951, 0.02, 5.0, validation_loss=0.3)]
+        ahead += [self.replicate(10 + n, 0, value, validation_loss=0.3) for n, value in enumerate((0.93, 0.97))]
+        surer = [trial(1, 0.950, 0.02, 5.0, validation_loss=0.1)]
+        surer += [self.replicate(20 + n, 1, value, validation_loss=0.1) for n, value in enumerate((0.93, 0.97))]
+        assert best_trial([*ahead, *surer, *self.OTHERS], ALL, "accuracy").number == 1
+        assert best_trial([ahead[0], surer[0], *self.OTHERS], ALL, "accuracy").number == 0  # one seed each: as it was
+
+    def test_what_the_seeds_say_is_in_the_policy_file(self, study):
+        said = evidence(study, study[1], OBJECTIVES["accuracy"])
+        assert (said["metric"], said["num_seeds"]) == ("validation_score", 4)
+        assert 0.91 < said["mean"] < 0.9475  # drawn towards what all reach
+        assert 0 < said["standard_error"] < 0.01
+        assert evidence(FIVE, FIVE[0], OBJECTIVES["accuracy"]) is None
