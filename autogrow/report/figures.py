@@ -187,9 +187,10 @@ def growth_figure(timeline: GrowthTimeline, samples: Sequence[Sample]) -> go.Fig
     """Widths of all groups, stacked, over the training steps; below, the losses. Events are vertical lines."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
     steps = [0, *(event.step for event in timeline.events), timeline.last_step]
-    names = list(timeline.initial_widths)
+    names = timeline.groups
     for name, colour in zip(names, _group_colours(len(names)), strict=True):
-        widths = [timeline.initial_widths[name], *(event.widths[name] for event in timeline.events)]
+        shapes = (timeline.initial_widths, *(event.widths for event in timeline.events))
+        widths = [shape.get(name, 0) for shape in shapes]  # 0 of blocks that are not there yet, or no more
         title = escape(formats.short_name(f"group {name}" if name.isdigit() else name))
         figure.add_scatter(
             x=steps,

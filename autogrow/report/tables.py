@@ -20,6 +20,9 @@ _WHERE_THERE_IS_ROOM = ("compute", "num_events")
 _WHEN_LIMITED = ("latency_ms", "memory_bytes")
 """Measured where a limit asks for it, too; then in the table of all trials."""
 
+MOST_NAMED_GROUPS = 4
+"""Groups of one event that are named one by one."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -134,7 +137,7 @@ def timeline_table(summary: RunSummary) -> Table:
     """The growth events of the most accurate grown trial."""
     columns = (
         Column("step", numeric=True),
-        Column("added", flexible=True),
+        Column("changed", flexible=True),
         Column("params", numeric=True),
         Column("FLOPs", numeric=True),
         Column("change", numeric=True),
@@ -149,10 +152,10 @@ def timeline_table(summary: RunSummary) -> Table:
     events = timeline.events if timeline is not None else ()
     rows = tuple(_event_cells(event, summary.score) for event in events)
     note = (
-        "Units added per channel group, or blocks per stage; params and training FLOPs per example after the event; "
-        "change: the largest of any output on a fixed batch; shock: the largest rise of the loss there in the next 50 "
-        "steps; jump: that loss right before and after the event, and the steps until it was no higher than before; "
-        f"before, after: validation {summary.score.title} at the measurements before and after it."
+        "Units added (+) or removed (-) per channel group, and blocks per stage; params and training FLOPs per example "
+        "after the event; change: the largest of any output on a fixed batch; shock: the largest rise of the loss "
+        "there in the next 50 steps; jump: that loss right before and after the event, and the steps until it was no "
+        f"higher than before; before, after: validation {summary.score.title} at the measurements before and after it."
     )
     return Table(f"Growth of trial {best.number}" if best else "Growth", columns, rows, note)
 
@@ -269,15 +272,9 @@ def _units(metrics: Sequence[Metric], score: Score) -> str:
 
 
 def _event_cells(event: TimelineEvent, score: Score) -> tuple[str, ...]:
-    added = ", ".join(f"{formats.short_name(name)}: +{units}" for name, units in list(event.added_units.items())[:4])
-    if len(event.added_units) > 4:
-        total = sum(event.added_units.values())
-        added = f"{len(event.added_units)} groups, +{total} in total"
-    if event.added_blocks:
-        added = ", ".join(f"{name}: +{blocks} blocks" for name, blocks in event.added_blocks.items())
     return (
         str(event.step),
-        added,
+        changes_of(event),
         numbers.count(event.parameters_after),
         numbers.count(event.flops_after),
         numbers.small(event.largest_output_change),
@@ -288,6 +285,19 @@ def _event_cells(event: TimelineEvent, score: Score) -> tuple[str, ...]:
         score.numbers.text(event.score_after),
         event.reason,
     )
+
+
+def changes_of(event: TimelineEvent) -> str:
+    """What an event added and removed."""
+    blocks = ((event.added_blocks, "+"), (event.removed_blocks, "-"))
+    units = ((event.added_units, "+"), (event.removed_units, "-"))
+    parts = [f"{name}: {sign}{number} blocks" for each, sign in blocks for name, number in each.items()]
+    for each, sign in units:
+        if len(each) > MOST_NAMED_GROUPS:
+            parts.append(f"{len(each)} groups, {sign}{sum(each.values())} in total")
+        else:
+            parts += [f"{formats.short_name(name)}: {sign}{number}" for name, number in each.items()]
+    return ", ".join(parts)
 
 
 def _jump(event: TimelineEvent) -> str:

@@ -1,5 +1,6 @@
 """The growth timeline of one trial: what every growth event changed, from its samples and events. No drawing here."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +21,10 @@ class TimelineEvent:
     """Of the groups that grew."""
     added_blocks: dict[str, int]
     """Of the stages that grew deeper."""
+    removed_units: dict[str, int]
+    """Of the groups that got narrower."""
+    removed_blocks: dict[str, int]
+    """Of the stages that got shorter."""
     widths: dict[str, int]
     """Of all groups, after the event."""
     parameters_before: int
@@ -48,9 +53,15 @@ class GrowthTimeline:
     """How one trial's network grew."""
 
     initial_widths: dict[str, int]
-    """Of every group before the first event; empty where nothing grew, since only events record widths."""
+    """Of every group before the first event; empty where nothing changed, since only events record widths."""
     events: tuple[TimelineEvent, ...]
     last_step: int
+
+    @property
+    def groups(self) -> list[str]:
+        """All groups that the network had at any time, those of its last shape first and in its order."""
+        shapes = [event.widths for event in reversed(self.events)]
+        return list(dict.fromkeys(name for widths in (*shapes, self.initial_widths) for name in widths))
 
     @property
     def units_added(self) -> int:
@@ -75,6 +86,8 @@ def growth_timeline(samples: Sequence[Sample], events: Sequence[GrowthEvent]) ->
             reason=event.trigger_reason,
             added_units={name: units for name, units in event.added_units.items() if units},
             added_blocks=dict(event.added_blocks),
+            removed_units={name: units for name, units in event.removed_units.items() if units},
+            removed_blocks=dict(event.removed_blocks),
             widths=dict(event.widths),
             parameters_before=event.parameters_before,
             parameters_after=event.parameters_after,
@@ -91,7 +104,28 @@ def growth_timeline(samples: Sequence[Sample], events: Sequence[GrowthEvent]) ->
         )
         for event in events
     )
-    first = events[0] if events else None
-    initial = {name: width - first.added_units.get(name, 0) for name, width in first.widths.items()} if first else {}
+    initial = _widths_before(events[0]) if events else {}
     last_step = max([sample.step for sample in samples[-1:]] + [event.step for event in events[-1:]], default=0)
     return GrowthTimeline(initial, joined, last_step)
+
+
+def _widths_before(event: GrowthEvent) -> dict[str, int]:
+    """Widths before an event, as far as what it left tells: not of groups that went with removed blocks.
+
+    Blocks are numbered by their places, so those that an event added are the last ones by name, wherever they stand.
+    """
+    before = {
+        name: width - event.added_units.get(name, 0) + event.removed_units.get(name, 0)
+        for name, width in event.widths.items()
+    }
+    for stage, added in event.added_blocks.items():
+        places = {name: place for name in before if (place := _place(name, stage)) is not None}
+        number = 1 + max(places.values(), default=-1)
+        before = {name: width for name, width in before.items() if places.get(name, -1) < number - added}
+    return before
+
+
+def _place(group: str, stage: str) -> int | None:
+    """The number of the block of a stage that a group is in; None where it is in none."""
+    found = re.match(rf"{re.escape(stage)}\.(\d+)\.", group)
+    return int(found[1]) if found else None

@@ -1,5 +1,9 @@
 """Events joined with the samples around them."""
 
+from dataclasses import replace
+
+from autogrow.report.figures import growth_figure
+from autogrow.report.tables import changes_of
 from autogrow.report.timeline import growth_timeline, read_timeline
 from autogrow.training.records import TrialFolder
 from tests.report.conftest import growth_event, sample
@@ -37,3 +41,28 @@ def test_nothing_grew():
 
 def test_nothing_was_recorded(tmp_path):
     assert read_timeline(TrialFolder(tmp_path / "00000")).last_step == 0
+
+
+def test_blocks_that_an_event_adds_were_not_there_before():
+    widths = {"stem": 4, "blocks.0.up": 8, "blocks.1.up": 8}
+    deeper = growth_event(1, 1, {}, widths, (100, 180))
+    deeper = replace(deeper, added_blocks={"blocks": 1}, blocks={"blocks": 2})
+    more = replace(
+        growth_event(2, 4, {}, {**widths, "blocks.2.up": 8, "blocks.3.up": 8}, (180, 300)), added_blocks={"blocks": 2}
+    )
+    timeline = growth_timeline(SAMPLES, [deeper, more])
+    assert timeline.initial_widths == {"stem": 4, "blocks.0.up": 8}
+    assert timeline.groups == ["stem", *(f"blocks.{place}.up" for place in range(4))]
+    areas = [trace for trace in growth_figure(timeline, SAMPLES).data if trace.stackgroup]
+    totals = [sum(heights) for heights in zip(*(area.y for area in areas), strict=True)]
+    assert totals == [12, 20, 36, 36]
+
+
+def test_what_an_event_takes_away_is_said_and_drawn():
+    narrower = replace(growth_event(1, 1, {}, {"a": 3, "b": 6}, (180, 100)), removed_units={"a": 5})
+    both = replace(growth_event(2, 4, {"b": 2}, {"a": 3, "b": 8}, (100, 120)), removed_blocks={"blocks": 1})
+    timeline = growth_timeline(SAMPLES, [narrower, both])
+    assert timeline.initial_widths == {"a": 8, "b": 6}
+    assert [changes_of(event) for event in timeline.events] == ["a: -5", "blocks: -1 blocks, b: +2"]
+    areas = [trace for trace in growth_figure(timeline, SAMPLES).data if trace.stackgroup]
+    assert [list(area.y) for area in areas] == [[8, 3, 3, 3], [6, 6, 8, 8]]
