@@ -12,7 +12,7 @@ from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import CONTROLS
 from autogrow.report.snapshot import Snapshot
 from autogrow.report.summary import COMPLETE, SUPERSEDED, RunSummary, TrialRow
-from autogrow.study.trial_record import TrialRecord
+from autogrow.study.trial_record import TrialRecord, is_replicate
 
 FEWEST_FOR_IMPORTANCES = 8
 """Complete searched trials below which an importance would be noise with a number on it."""
@@ -36,6 +36,8 @@ class TrialPoint:
     score: float
     gap: float
     policy: str
+    score_error: float | None = None
+    """Standard error of the score, where policies were trained on several seeds."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Curve:
     score: tuple[float, ...]
     event_flops: tuple[float, ...]
     event_score: tuple[float, ...]
+    replicate_of: int | None = None
+    """The trial of the same policy that has the colour and the name, where this is another seed of it."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,11 @@ class Span:
 
 
 def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
-    """The feasible finished trials, and the finished controls whether they are feasible or not."""
+    """The feasible finished policies, and the finished controls whether they are feasible or not: means over seeds."""
     front = set(summary.front)
+    policies = [summary.policy(row.number) for row in summary.trials if row.replicate_of is None]
+    over_seeds = () if summary.over_seeds is None else summary.over_seeds.policies
+    errors = {each.trial: each.standard_errors.get("validation_score") for each in over_seeds}
     return tuple(
         TrialPoint(
             trial=row.number,
@@ -95,22 +102,30 @@ def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
             score=row.metrics["validation_score"],
             gap=row.metrics["generalization_gap"],
             policy=row.policy,
+            score_error=errors.get(row.number),
         )
-        for row in summary.trials
+        for row in policies
         if row.has_finished and (row.state == COMPLETE or row.role in CONTROLS)
     )
 
 
 def score_curves(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...]:
-    """Curves of pruned trials first, then the front, the controls and the best, so that the best is drawn on top."""
+    """Curves of pruned trials first, then the front, the controls and the best, so that the best is drawn on top.
+
+    Beside those of the controls and the best are their other seeds.
+    """
     best = summary.preferred_trial
     controls = {role: row for role, row in summary.controls.items() if row is not None and row != best}
     named = {row.number for row in [*controls.values(), *([best] if best is not None else [])]}
-    front = [summary.trial(number) for number in summary.front if number not in named]
+    front = [summary.policy(number) for number in summary.front if number not in named]
     pruned = [row for row in summary.trials if row.state == "pruned" and row.number not in named]
     chosen = [("pruned", row) for row in pruned[-MAX_CURVES:]]
     chosen += [("front", row) for row in front[:MAX_CURVES]]
-    chosen += [*controls.items(), *([("best", best)] if best is not None else [])]
+    shown = [*controls.items(), *([("best", best)] if best is not None else [])]
+    again = {row.number: row for row in summary.trials if row.replicate_of is not None and row.has_finished}
+    for kind, row in shown:
+        chosen += [(kind, other) for other in again.values() if other.replicate_of == row.root]
+        chosen.append((kind, row))
     curves = [_curve(snapshot, kind, row) for kind, row in chosen]
     return tuple(curve for curve in curves if curve.flops)
 
@@ -127,6 +142,7 @@ def _curve(snapshot: Snapshot, kind: str, row: TrialRow) -> Curve:
         score=tuple(sample.validation_score or 0.0 for sample in samples),
         event_flops=tuple(sample.training_flops for sample in events),
         event_score=tuple(sample.validation_score or 0.0 for sample in events),
+        replicate_of=row.replicate_of,
     )
 
 
@@ -229,5 +245,6 @@ def spans(snapshot: Snapshot, summary: RunSummary) -> tuple[Span, ...]:
 
 
 def _searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Trials that have parameters: those that were proposed, and those taken over from an earlier run."""
-    return [trial for trial in trials if trial.params and TrialRecord(trial).role not in CONTROLS]
+    """First trials of policies that have parameters: those that were proposed, and those taken over from other runs."""
+    searched = [trial for trial in trials if trial.params and TrialRecord(trial).role not in CONTROLS]
+    return [trial for trial in searched if not is_replicate(trial)]

@@ -76,10 +76,20 @@ def pareto_figure(points: Sequence[TrialPoint], score: Score) -> go.Figure:
             },
             text=[_point_label(point, score) for point in chosen],
             hovertemplate="%{text}<extra></extra>",
+            **_error_bars(chosen, score),
         )
     figure.update_xaxes(title="train seconds", rangemode="tozero")
     figure.update_yaxes(title=_score_title(score))
     return _styled(figure, 460)
+
+
+def _error_bars(points: Sequence[TrialPoint], score: Score) -> dict[str, Any]:
+    """Standard errors of scores, where several seeds say them."""
+    errors = [point.score_error for point in points]
+    if all(error is None for error in errors):
+        return {}
+    shown = [0.0 if error is None else score.numbers.shown(error) for error in errors]
+    return {"error_y": {"array": shown, "thickness": 1, "width": 3, "color": OUTLINE}}
 
 
 def score_figure(curves: Sequence[Curve], score: Score) -> go.Figure:
@@ -113,27 +123,29 @@ def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit:
     for curve in curves:
         title, _, colour = _KINDS[curve.kind]
         many = curve.kind in ("pruned", "front")
+        is_first = curve.replicate_of is None
         figure.add_scatter(
             x=[flops / scale for flops in curve.flops],
             y=[score.numbers.shown(accuracy) for accuracy in curve.score],
             mode="lines",
             name=title if many else f"{title} (trial {curve.trial})",
             legendgroup=curve.kind,
-            showlegend=curve.kind not in shown,
+            showlegend=is_first and curve.kind not in shown,
             line={
                 "color": SKY if curve.kind == "front" else colour,
-                "width": {"pruned": 1, "front": 1.5}.get(curve.kind, 2.5),
+                "width": {"pruned": 1, "front": 1.5}.get(curve.kind, 2.5) if is_first else 1,
             },
             hovertemplate=f"trial {curve.trial} ({title}): %{{y:.4g}} at %{{x:.4g}} {unit}<extra></extra>",
             row=row,
             col=1,
         )
-        shown.add(curve.kind)
+        if is_first:
+            shown.add(curve.kind)
 
 
 def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, score: Score) -> None:
     """Open circles at the growth events of the curves that have a colour of their own."""
-    marked = [curve for curve in curves if curve.kind != "front" and curve.event_flops]
+    marked = [curve for curve in curves if curve.kind != "front" and curve.event_flops and curve.replicate_of is None]
     for position, curve in enumerate(marked):
         colour = _KINDS[curve.kind][2]
         figure.add_scatter(

@@ -49,11 +49,16 @@ def _pareto(summary: RunSummary) -> Figure:
         "pareto",
         f"Validation {summary.score.title}, train seconds and gap",
         "Every feasible finished trial, and the controls. Large outlined markers are on the Pareto front; colour is "
-        "the generalization gap, train minus validation. The policy shows on hovering.",
+        f"the generalization gap, train minus validation. The policy shows on hovering.{_note_on_bars(summary)}",
         f"Scatter plot of {len(points)} finished trials; the table of the Pareto front gives the same numbers.",
         (lambda: pareto_figure(points, summary.score)) if points else None,
         "No trial has finished.",
     )
+
+
+def _note_on_bars(summary: RunSummary) -> str:
+    several = " Policies are shown by their means over seeds; bars are standard errors."
+    return "" if summary.over_seeds is None else several
 
 
 def _progress(summary: RunSummary) -> Figure:
@@ -106,12 +111,17 @@ def _score(snapshot: Snapshot, summary: RunSummary) -> Figure:
         f"Validation {summary.score.title} over training compute",
         "Finished trials; those that were stopped early are apart, below. Circles mark growth events. Measurements on "
         "the way may look at a part of the validation data, so a curve can end at another number than the tables'. A "
-        "double click shows the start of training as well, a click on a name hides its curves.",
+        "double click shows the start of training as well, a click on a name hides its curves."
+        f"{_note_on_curves(summary)}",
         f"Line plot of the measurements of {len(curves)} trials over their cumulative training FLOPs; "
         f"{sum(curve.kind == 'pruned' for curve in curves)} of them, stopped early, are in a panel of their own.",
         (lambda: score_figure(curves, summary.score)) if curves else None,
         "No trial has been measured.",
     )
+
+
+def _note_on_curves(summary: RunSummary) -> str:
+    return "" if summary.over_seeds is None else " Thin lines of a colour are other seeds of its policy."
 
 
 def _growth(snapshot: Snapshot, summary: RunSummary) -> Figure:

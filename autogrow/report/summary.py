@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -20,6 +20,7 @@ from autogrow.policy.presets import CONTROLS, STATIC
 from autogrow.report.confirmed import confirmed_verdict
 from autogrow.report.formats import policy_line
 from autogrow.report.judging import Yardstick
+from autogrow.report.over_seeds import OverSeeds, read_over_seeds
 from autogrow.report.search_progress import SearchProgress, search_progress
 from autogrow.report.snapshot import Snapshot, read_snapshot
 from autogrow.report.spending import Saving, Spending, remaining_flops, total_saving, total_spending
@@ -71,6 +72,12 @@ class TrialRow:
     """Training settings in which the trial differs from the run's own."""
     reason: str | None
     """Why it failed or is infeasible."""
+    seed: int | None = None
+    """Of its weights and batches; None in a run of before, whose trials all had the run's."""
+    replicate_of: int | None = None
+    """The trial that tried the same policy first; None for that itself."""
+    num_seeds: int = 1
+    """Seeds of which `metrics` are the means."""
 
     @property
     def has_finished(self) -> bool:
@@ -127,6 +134,8 @@ class RunSummary:
     """By stopping trials early; None where none was stopped, or nothing is known of them."""
     progress: SearchProgress | None
     """None where it was not asked for."""
+    over_seeds: OverSeeds | None
+    """None where no policy was trained on several seeds."""
     trials: tuple[TrialRow, ...]
 
     @property
@@ -162,6 +171,10 @@ class RunSummary:
                 return row
         raise KeyError(number)
 
+    def policy(self, number: int) -> TrialRow:
+        """The row of the trial that first tried a policy, with means over its seeds where there are several."""
+        return _over_seeds(self.trial(number), self.over_seeds)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `json.dumps`."""
         return {"format": FORMAT, **asdict(self)}
@@ -189,14 +202,18 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
         name = TASKS[snapshot.task].score.name if preference == SCORE_OF_ANY_TASK else preference
         best[name] = by_number[trial.number] if trial is not None else None
     controls = {role: _control(rows, role) for role in CONTROLS}
-    finished = [row for row in rows if row.state == COMPLETE and row.has_finished]
+    finished = [row for row in rows if row.state == COMPLETE and row.has_finished and row.replicate_of is None]
     front = pareto_front(trials, objectives)
     task = TASKS[snapshot.task]
     preferred_trial = best[_preferred_name(task)]
     yardstick = Yardstick(
         snapshot.task, task.preference, settings.num_validation, settings.chance_level, settings.bytes_per_token
     )
-    searched = judge(finished, preferred_trial, controls[STATIC], yardstick, settings.seed, snapshot.run.place)
+    chosen = None if preferred_trial is None else preferred_trial.number
+    over_seeds = read_over_seeds(trials, objectives, chosen, yardstick)
+    searched = judge(
+        finished, preferred_trial, controls[STATIC], yardstick, settings.seed, snapshot.run.place, over_seeds
+    )
     return RunSummary(
         name=snapshot.run.name,
         dataset=settings.dataset,
@@ -210,21 +227,22 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
         counts=_counts(rows),
         verdict=confirmed_verdict(snapshot) or searched,
         search_verdict=searched,
-        best=best,
+        best={name: row and _over_seeds(row, over_seeds) for name, row in best.items()},
         best_timeline=read_timeline(snapshot.run.trial(preferred_trial.root)) if preferred_trial is not None else None,
-        controls=controls,
+        controls={role: row and _over_seeds(row, over_seeds) for role, row in controls.items()},
         front=tuple(trial.number for trial in sorted(front, key=_worst_score_last)),
         failures=_failures(rows),
         spending=total_spending(row.metrics for row in rows if row.state != SUPERSEDED),
         saving=_saving(trials, rows, snapshot.run),
         progress=search_progress(trials, objectives) if with_progress else None,
+        over_seeds=over_seeds,
         trials=rows,
     )
 
 
 def status_content(summary: RunSummary) -> dict[str, Any]:
     """What `autogrow status` says besides counts, as plain data: what runs, the best per objective, what it took."""
-    front = [summary.trial(number) for number in summary.front]
+    front = [summary.policy(number) for number in summary.front]
     best: dict[str, Any] = {}
     for objective in summary.chosen_objectives:
         values = {row.number: objective.value(row.metrics) or 0.0 for row in front}
@@ -258,7 +276,18 @@ def _row(trial: FrozenTrial, snapshot: Snapshot, lives_on: bool) -> TrialRow:
         policy="" if record.policy is None else policy_line(record.policy, differences),
         training_differences=differences,
         reason=record.reason or (_broken_constraints(trial) if state == INFEASIBLE else None),
+        seed=record.seed,
+        replicate_of=record.replicate_of,
     )
+
+
+def _over_seeds(row: TrialRow, over_seeds: OverSeeds | None) -> TrialRow:
+    """The row of a policy's first trial with what its seeds say on average, where there are several."""
+    policies = () if over_seeds is None else over_seeds.policies
+    for policy in policies:
+        if policy.trial == row.number:
+            return replace(row, metrics={**row.metrics, **policy.means}, num_seeds=policy.num_seeds)
+    return row
 
 
 def _with_bits_per_byte(metrics: dict[str, Any], bytes_per_token: float | None) -> dict[str, Any]:
@@ -294,8 +323,8 @@ def _metrics_so_far(run: RunFolder, root: int, training: Mapping[str, Any]) -> d
 
 def _control(rows: Sequence[TrialRow], role: str) -> TrialRow | None:
     """The trial that plays a control's role now: of those that resume each other, the last."""
-    candidates = [row for row in rows if row.role == role and row.state != SUPERSEDED]
-    return candidates[-1] if candidates else None
+    own = [row for row in rows if row.role == role and row.state != SUPERSEDED and row.replicate_of is None]
+    return own[-1] if own else None
 
 
 def _counts(rows: Sequence[TrialRow]) -> dict[str, int]:

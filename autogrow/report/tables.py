@@ -50,7 +50,7 @@ def objectives_table(summary: RunSummary) -> Table:
 
     One row per objective.
     """
-    front = [summary.trial(number) for number in summary.front]
+    front = [summary.policy(number) for number in summary.front]
     rows = []
     any_finished = front or any(row is not None and row.has_finished for row in summary.controls.values())
     for objective in summary.chosen_objectives if any_finished else ():
@@ -68,6 +68,7 @@ def objectives_table(summary: RunSummary) -> Table:
     titles = (*summary.controls, "best", "trial", "vs static")
     columns = (Column("objective"), *(Column(title, numeric=True) for title in titles))
     note = "best: of the feasible grown trials, with its number; vs static: its difference from the static control."
+    note += _note_on_means(summary)
     return Table("Objectives", columns, tuple(rows), note)
 
 
@@ -81,28 +82,29 @@ def best_and_controls(summary: RunSummary) -> Table:
     rows: list[tuple[str, ...]] = []
     for preference, row in summary.best.items():
         if row is not None and preference in asked:
-            rows.append((titles[preference], *_metric_cells(row, metrics)))
+            rows.append((titles[preference], *_metric_cells(row, metrics), *_seeds_cell(summary, row)))
     for role, row in summary.controls.items():
         if row is not None:
             title = _CONTROL_TITLES[role] if row.state == COMPLETE else f"{role} ({row.state})"
-            rows.append((title, *_metric_cells(row, metrics)))
-    columns = (Column("what"), *_metric_columns(metrics))
-    return Table("Best grown trials, and the controls", columns, tuple(rows), note=_units(metrics, summary.score))
+            rows.append((title, *_metric_cells(row, metrics), *_seeds_cell(summary, row)))
+    columns = (Column("what"), *_metric_columns(metrics), *_seeds_column(summary))
+    note = _units(metrics, summary.score) + _note_on_means(summary)
+    return Table("Best grown trials, and the controls", columns, tuple(rows), note)
 
 
 def pareto_front_table(summary: RunSummary, limit: int | None = None) -> Table:
     """The Pareto front with every trial's policy, best accuracy first, at most `limit` rows."""
     metrics = _narrow_metrics(summary)
     shown = summary.front[:limit]
-    rows = [summary.trial(number) for number in shown]
-    cells = tuple((*_metric_cells(row, metrics), row.policy) for row in rows)
-    columns = (*_metric_columns(metrics), Column("policy", flexible=True, one_line=True))
+    rows = [summary.policy(number) for number in shown]
+    cells = tuple((*_metric_cells(row, metrics), *_seeds_cell(summary, row), row.policy) for row in rows)
+    columns = (*_metric_columns(metrics), *_seeds_column(summary), Column("policy", flexible=True, one_line=True))
     names = [summary.score.title if name == summary.score.name else name for name in summary.objectives]
     objectives = ", ".join(names).replace("_", " ")
     note = f"No other feasible grown trial is as good in all of {objectives}, and better in one of them."
     if len(summary.objectives) == 1:
         note = f"One objective, {objectives}: the front is the best trial."
-    return Table("Pareto front", columns, cells, note, len(summary.front) - len(shown))
+    return Table("Pareto front", columns, cells, note + _note_on_means(summary), len(summary.front) - len(shown))
 
 
 def differences_table(summary: RunSummary, limit: int | None = None) -> Table:
@@ -114,7 +116,7 @@ def differences_table(summary: RunSummary, limit: int | None = None) -> Table:
         return Table(caption, columns, ())
     shown = summary.front[:limit]
     rows = {_CONTROL_TITLES[role]: row for role, row in summary.controls.items() if role != STATIC and row is not None}
-    others = [summary.trial(number) for number in shown]
+    others = [summary.policy(number) for number in shown]
     rows |= {f"trial {row.number}": row for row in others if row not in rows.values()}
     base = [_finished_value(static, objective) for objective in objectives]
     cells = tuple(
@@ -130,6 +132,7 @@ def differences_table(summary: RunSummary, limit: int | None = None) -> Table:
     unit = summary.score.numbers.difference_unit
     points = f"{summary.score.title.capitalize()} and gap in {unit}, costs in percent" if unit else "Costs in percent"
     note = f"The Pareto front and the other controls. {points} of the static control's value."
+    note += _note_on_means(summary)
     return Table(caption, columns, cells, note, len(summary.front) - len(shown))
 
 
@@ -223,19 +226,25 @@ def all_trials_table(summary: RunSummary) -> Table:
     columns = (
         *_metric_columns(metrics),
         Column("role"),
+        *_own_seed_column(summary),
         Column("state"),
         Column("policy", flexible=True, one_line=True),
     )
-    rows = tuple((*_metric_cells(row, metrics), row.role, row.state, row.policy or MISSING) for row in summary.trials)
+    rows = tuple(
+        (*_metric_cells(row, metrics), row.role, *_own_seed_cell(summary, row), row.state, _policy(row))
+        for row in summary.trials
+    )
     return Table("All trials", columns, rows, note="Metrics of trials that did not finish are those they had reached.")
 
 
 def running_table(summary: RunSummary) -> Table:
     """Trials that run now, with what they have reached."""
     metrics = tuple(summary.metrics[name] for name in (*_ALWAYS, "num_events"))
-    columns = (*_metric_columns(metrics), Column("role"), Column("done", numeric=True))
+    columns = (*_metric_columns(metrics), Column("role"), *_own_seed_column(summary), Column("done", numeric=True))
     running = [row for row in summary.trials if row.state == "running"]
-    rows = tuple((*_metric_cells(row, metrics), row.role, _share(row)) for row in running)
+    rows = tuple(
+        (*_metric_cells(row, metrics), row.role, *_own_seed_cell(summary, row), _share(row)) for row in running
+    )
     caption = "Running trials" if summary.is_running else "Trials that ran when the search was cut off"
     return Table(caption, columns, rows)
 
@@ -261,6 +270,39 @@ def _metric_columns(metrics: Sequence[Metric]) -> tuple[Column, ...]:
 
 def _metric_cells(row: TrialRow, metrics: Sequence[Metric]) -> tuple[str, ...]:
     return (str(row.number), *(metric.text(metric.value(row.metrics)) for metric in metrics))
+
+
+def _has_replicates(summary: RunSummary) -> bool:
+    return any(row.replicate_of is not None for row in summary.trials)
+
+
+def _own_seed_column(summary: RunSummary) -> tuple[Column, ...]:
+    """The seed of every trial, where they have several."""
+    return (Column("seed", numeric=True),) if _has_replicates(summary) else ()
+
+
+def _own_seed_cell(summary: RunSummary, row: TrialRow) -> tuple[str, ...]:
+    own = summary.settings["seed"] if row.seed is None else row.seed
+    return (str(own),) if _has_replicates(summary) else ()
+
+
+def _policy(row: TrialRow) -> str:
+    return row.policy or MISSING if row.replicate_of is None else f"that of trial {row.replicate_of}"
+
+
+def _seeds_column(summary: RunSummary) -> tuple[Column, ...]:
+    """Of how many seeds a policy's values are the means, where there are several."""
+    return (Column("seeds", numeric=True),) if summary.over_seeds is not None else ()
+
+
+def _seeds_cell(summary: RunSummary, row: TrialRow) -> tuple[str, ...]:
+    return (str(row.num_seeds),) if summary.over_seeds is not None else ()
+
+
+def _note_on_means(summary: RunSummary) -> str:
+    if summary.over_seeds is None:
+        return ""
+    return " Means over seeds, the objectives' drawn towards those of all policies, the more the fewer seeds say."
 
 
 def _units(metrics: Sequence[Metric], score: Score) -> str:

@@ -11,8 +11,10 @@ from typing import Any, Literal, Protocol
 
 from autogrow.metrics import numbers
 from autogrow.metrics.scores import Score
+from autogrow.policy.presets import STATIC
 from autogrow.report import formats
 from autogrow.report.judging import Judgement, Kind, Yardstick, judge_seeds, judge_values
+from autogrow.report.over_seeds import OverSeeds
 
 Subject = Literal["growing", "smaller_network", "full_size"]
 """What the best is: a network that grew; one that is smaller from the start; one at full size, trained otherwise."""
@@ -111,30 +113,39 @@ def subject_of(num_events: float, parameters: float, full_parameters: float) -> 
 
 
 def judge(
-    finished: Sequence[_Row], best: _Row | None, static: _Row | None, yardstick: Yardstick, seed: int, place: str
+    finished: Sequence[_Row],
+    best: _Row | None,
+    static: _Row | None,
+    yardstick: Yardstick,
+    seed: int,
+    place: str,
+    over_seeds: OverSeeds | None = None,
 ) -> Verdict:
     """Compare the best trial of a search with the static control.
 
     finished: all complete, feasible trials; best: the best of them by the yardstick that is not static; static: the
     static control, in whatever state it is. It may be infeasible and is compared with all the same. `place` is what
-    users know the run by.
+    users know the run by; `over_seeds` what other seeds than the run's own say, if any do.
     """
-    early = f"One seed ({seed}) and validation data only."
+    seeds = () if over_seeds is None else over_seeds.sentences
+    early = f"One seed ({seed}) and validation data only." if over_seeds is None else "Validation data only."
     if best is None:
         return Verdict("undecided", "search", "No verdict yet: no grown trial has finished.", (), early)
     metric = yardstick.by.metric
-    reached = f"Trial {best.number} has {metric.with_unit(metric.value(best.metrics))} {metric.title}"
+    on_seed = "" if over_seeds is None else f" on seed {seed}"
+    reached = f"Trial {best.number} has {metric.with_unit(metric.value(best.metrics))} {metric.title}{on_seed}"
     if static is None or not static.has_finished:
         state = f"is {static.state}" if static is not None else "was not tried"
         headline = f"No verdict: the static control {state}, so there is nothing to compare the best trial with."
-        return Verdict("undecided", "search", headline, (f"{reached} so far.",), early, grown=best.number)
+        return Verdict("undecided", "search", headline, (f"{reached} so far.", *seeds), early, grown=best.number)
     subject = subject_of(best.metrics["num_events"], best.metrics["parameters"], static.metrics["parameters"])
     reached = f"{reached}, the static control {metric.with_unit(metric.value(static.metrics))}."
     against_chance = f"validation_{yardstick.judges_chance_by}"
     lost = [row for row in (best, static) if not yardstick.has_learned(row.metrics.get(against_chance))]
     if lost:
         return _nothing_learned(lost, reached, yardstick, early, subject, best, static)
-    judgement = judge_values(best.metrics[metric.name], static.metrics[metric.name], yardstick)
+    paired = None if over_seeds is None else over_seeds.paired(STATIC)
+    judgement = paired or judge_values(best.metrics[metric.name], static.metrics[metric.name], yardstick)
     who = _SUBJECTS[subject].format(f"trial {best.number}")
     advice = f"run autogrow confirm {shlex.quote(place)}"
     gap = best.metrics["generalization_gap"] - static.metrics["generalization_gap"]
@@ -143,8 +154,8 @@ def judge(
         kind=judgement.kind,
         source="search",
         headline=f"{_sentence(who)} is {judgement.compared_with('the static control')}: {advice}.",
-        details=(reached, *_details(finished, best, static, gap, ratios, yardstick.score)),
-        caveat=_caveat(len(finished), seed),
+        details=(reached, *seeds, *_details(finished, best, static, gap, ratios, yardstick.score)),
+        caveat=_caveat(len(finished), seed, over_seeds is not None),
         subject=subject,
         grown=best.number,
         static=static.number,
@@ -153,7 +164,8 @@ def judge(
         train_seconds_ratio=ratios["train_seconds"],
         compute_ratio=ratios["training_flops"],
         parameters_ratio=ratios["parameters"],
-        num_seeds=1,
+        num_seeds=judgement.num_seeds,
+        standard_error=None if judgement.standard_error is None else metric.shown(judgement.standard_error),
     )
 
 
@@ -253,7 +265,12 @@ def _quickest_as_accurate(finished: Sequence[_Row], static: _Row) -> _Row | None
     return min(matching, key=lambda row: float(row.metrics["train_seconds"]), default=None)
 
 
-def _caveat(num_finished: int, seed: int) -> str:
+def _caveat(num_finished: int, seed: int, over_seeds: bool) -> str:
+    if over_seeds:
+        return (
+            f"Validation data only, and the best of {num_finished} finished policies was picked by the same data and "
+            "seeds, which flatters it. A difference may be chance until other seeds have confirmed it."
+        )
     return (
         f"One seed ({seed}) and validation data only, and the best of {num_finished} finished trials was picked by the "
         "same validation data, which flatters it. A difference may be chance until other seeds have confirmed it."

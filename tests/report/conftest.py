@@ -16,6 +16,7 @@ from autogrow.study.sampling import Proposer
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.settings import SearchSettings, versions
 from autogrow.study.study_database import StudyDatabase
+from autogrow.study.trial_record import TrialRecord, replicated
 from autogrow.study.trial_result import CompleteTrial, StoppedTrial, TrialMetrics
 
 SPACE = {
@@ -153,6 +154,15 @@ class MadeRun:
             proposal.number, CompleteTrial(metrics=metrics_of(accuracy, **{**defaults, **metrics}))
         )
         return proposal.number
+
+    def replicate(self, of, accuracy, seed, **metrics):
+        """The policy of a trial on another seed, to its end."""
+        first = self.database.trials()[of]
+        attributes = replicated(TrialRecord(first), seed)
+        number = self.database.add_running(first.params, first.distributions, attributes, {})
+        self.write_records(number, accuracy)
+        self.database.tell_result(number, CompleteTrial(metrics=metrics_of(accuracy, **metrics)))
+        return number
 
     def prune(self, accuracy, **metrics):
         proposal = self.start()

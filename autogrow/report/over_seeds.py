@@ -1,0 +1,150 @@
+"""What several seeds say of a search's policies: means with their errors, and how the best compares with the controls.
+
+Only of searches that trained policies on several seeds: others have nothing of it. How seeds are weighed is
+`autogrow.study.racing`'s, the words for a difference are `autogrow.report.judging`'s.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from autogrow.metrics import numbers
+from autogrow.metrics.objectives import OBJECTIVES, Objective
+from autogrow.policy.presets import DEFAULT, STATIC
+from autogrow.report.judging import Judgement, Yardstick, judge_seeds, judge_values
+from autogrow.study.candidates import Candidate, Candidates
+from autogrow.study.racing import Estimate
+from autogrow.study.trial_record import TrialRecord
+
+_CONTROLS = {DEFAULT: "the default policy", STATIC: "the static control"}
+
+
+@dataclass(frozen=True)
+class PolicyMeans:
+    """A policy over the seeds on which it was trained to its end."""
+
+    trial: int
+    """Its first."""
+    num_seeds: int
+    means: dict[str, float]
+    """By the names of metrics: drawn towards the mean of all policies where they are compared by it."""
+    standard_errors: dict[str, float]
+    """Of those."""
+
+
+@dataclass(frozen=True)
+class Against:
+    """The best policy compared with a control."""
+
+    role: str
+    probability: float
+    """That the mean of the best is the better one, its own luck in being chosen apart."""
+    paired: Judgement | None
+    """By the seeds that both were trained on; None where they share none."""
+
+    @property
+    def sentence(self) -> str:
+        control = _CONTROLS[self.role]
+        known = f"With probability {numbers.percent(self.probability)} it is better than {control}"
+        if self.paired is None:
+            return f"{known}."
+        return f"{known}; seed by seed it is {self.paired.compared_with(control)}."
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """A search whose policies were trained on several seeds."""
+
+    policies: tuple[PolicyMeans, ...]
+    """All that were trained to their end on any seed, oldest first."""
+    best: str
+    """What the seeds say of the best, in one sentence; empty where there is none yet."""
+    against: tuple[Against, ...]
+    """The best, where it is not the default policy itself, compared with that and with the network at full size."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return (*([self.best] if self.best else []), *(each.sentence for each in self.against))
+
+    def paired(self, role: str) -> Judgement | None:
+        """How the best compares with a control by the seeds of both."""
+        return next((each.paired for each in self.against if each.role == role), None)
+
+
+def read_over_seeds(
+    trials: Sequence[FrozenTrial], objectives: Sequence[Objective], best: int | None, yardstick: Yardstick
+) -> OverSeeds | None:
+    """What the seeds of a study say; None where no replicate has ended. `best` is the number of the best trial."""
+    found = Candidates(trials)
+    if not found.are_replicated:
+        return None
+    compared = {each.metric.name: each for each in (*objectives, yardstick.by, OBJECTIVES["loss"])}
+    policies = tuple(_means(found, each, compared) for each in found.all if each.finished)
+    chosen = next((each for each in found.all if each.first.number == best), None)
+    known = None if chosen is None else found.estimate(chosen, yardstick.by)
+    if chosen is None or known is None:
+        return OverSeeds(policies, "", ())
+    roles = {each.role: each for each in found.all if each.role in _CONTROLS and each.finished}
+    against = [_against(found, chosen, known, roles[role], yardstick) for role in _CONTROLS if role in roles]
+    return OverSeeds(policies, _sentence(chosen, known, yardstick), tuple(each for each in against if each is not None))
+
+
+def _means(found: Candidates, candidate: Candidate, compared: dict[str, Objective]) -> PolicyMeans:
+    read = [TrialRecord(trial).metrics for trial in candidate.finished]
+    means = {name: float(np.mean([each[name] for each in read])) for name in read[0] if all(name in m for m in read)}
+    errors = {}
+    for name, objective in compared.items():
+        known = found.estimate(candidate, objective)
+        if known is not None:
+            means[name] = objective.sign * known.mean
+            errors[name] = known.standard_error
+    return PolicyMeans(candidate.first.number, len(candidate.finished), means, errors)
+
+
+def _against(
+    found: Candidates, best: Candidate, known: Estimate, control: Candidate, yardstick: Yardstick
+) -> Against | None:
+    other = found.estimate(control, yardstick.by)
+    if other is None or control.number == best.number:
+        return None
+    return Against(control.role, known.probability_above(other), _paired(best, control, yardstick))
+
+
+def _paired(best: Candidate, control: Candidate, yardstick: Yardstick) -> Judgement | None:
+    """By the seeds that both were trained on to their end."""
+    first, other = _by_seed(best, yardstick.by), _by_seed(control, yardstick.by)
+    shared = [seed for seed in first if seed in other]
+    if not shared:
+        return None
+    ours, theirs = np.array([first[seed] for seed in shared]), np.array([other[seed] for seed in shared])
+    if len(shared) == 1:
+        return judge_values(float(ours[0]), float(theirs[0]), yardstick)
+    differences = ours - theirs
+    error = float(differences.std(ddof=1)) / math.sqrt(len(shared))
+    size = max(abs(float(ours.mean())), abs(float(theirs.mean())))
+    return judge_seeds(float(differences.mean()), error, len(shared), size, yardstick)
+
+
+def _by_seed(candidate: Candidate, objective: Objective) -> dict[int | None, float]:
+    """What its trials came to, by their seeds; None stands for the run's own in studies that did not say."""
+    own = candidate.trials[0].number
+    found = {}
+    for trial in candidate.finished:
+        record = TrialRecord(trial)
+        value = objective.value(record.metrics)
+        if value is not None:
+            found[None if trial.number == own else record.seed] = float(value)
+    return found
+
+
+def _sentence(best: Candidate, known: Estimate, yardstick: Yardstick) -> str:
+    metric, number = yardstick.by.metric, known.num_seeds
+    mean, error = metric.with_unit(yardstick.by.sign * known.mean), yardstick.error(known.standard_error)
+    seeds = "one seed" if number == 1 else f"{number} seeds"
+    return (
+        f"Over {seeds}, trial {best.first.number} has {mean} {metric.title} on average (standard error {error}), drawn "
+        "towards what all policies reach."
+    )
