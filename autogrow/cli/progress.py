@@ -48,6 +48,8 @@ class ProgressDisplay(SearchMonitor):
         self._spinner = Spinner("dots")
         self._slots = 0
         self._running: dict[int, tuple[str, TrialReport | None]] = {}
+        """What is said of a trial, its role or the trial whose policy it trains again, and its last report."""
+        self._replicates: set[int] = set()
         self._best: tuple[float, int, TrialMetrics] | None = None
         self._time_left: TimeLeft | None = None
         self._budget_left: Callable[[], float] = lambda: math.inf
@@ -90,7 +92,10 @@ class ProgressDisplay(SearchMonitor):
         self.phase("starting the first trials")
 
     def trial_started(self, proposal: "Proposal") -> None:
-        self._running[proposal.number] = (proposal.role, None)
+        if proposal.replicate_of is not None:
+            self._replicates.add(proposal.number)
+        again = f"as trial {proposal.replicate_of}"
+        self._running[proposal.number] = (proposal.role if proposal.replicate_of is None else again, None)
 
     def trial_reported(self, number: int, report: "TrialReport") -> None:
         self._is_in_phase = False
@@ -105,7 +110,8 @@ class ProgressDisplay(SearchMonitor):
         if self._time_left is not None:
             progress = 1.0 if result.status == "complete" else result.progress if result.status == "stopped" else None
             self._time_left.ended(number, progress, time.monotonic())
-        if self._words is not None:
+        # One more seed of a policy is none of those that are compared by their first.
+        if self._words is not None and number not in self._replicates:
             self._best = self._words.better(self._best, number, role, result)
         self._bar.advance(self._task)
         if not self._quiet and self._words is not None:

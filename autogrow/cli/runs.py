@@ -75,13 +75,26 @@ def report(run_path: str | None, html: Path | None, overwrite: bool, storage: st
     click.echo(f"\nreport  {place}")
 
 
-@click.command()
+class _Export(click.Command):
+    """Takes the number after ``--prefer smallest-within`` for a part of that."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from autogrow.metrics.objectives import SMALLEST_WITHIN
+
+        if SMALLEST_WITHIN in args[:-1]:
+            place = args.index(SMALLEST_WITHIN)
+            args = [*args[:place], " ".join(args[place : place + 2]), *args[place + 2 :]]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Export)
 @run_argument
 @click.option("--trial", type=int, help="The trial with this number.")
 @click.option(
     "--prefer",
-    metavar="[score|gap|speed|loss|size|flops|latency|knee]",
-    help="The best trial in this respect  [default: score]",
+    metavar="[score|gap|speed|loss|size|flops|latency|knee|smallest-within NUMBER]",
+    help="The best trial in this respect; smallest-within 0.01: the smallest network whose score is at most 0.01 below "
+    "the best (of a search for the loss: whose loss is at most 1% above)  [default: score]",
 )
 @click.option("--to", "target", default="policy.yaml", show_default=True, type=FILE)
 @click.option("--overwrite", is_flag=True, help="Replace the file if there is one.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from autogrow.errors import UsageError
-from autogrow.metrics.objectives import KNEE, preferred
+from autogrow.metrics.objectives import KNEE, preferred, tolerance_of
 from autogrow.outputs import check_output
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.study.choosing import best_trial, need_candidate, policy_of, trial_by_number
@@ -23,8 +23,8 @@ def export_policy(run: RunFolder, *, trial: int | None = None, prefer: str | Non
     settings = run.settings()
     objectives = settings.chosen_objectives
     trials = StudyDatabase.open(run.study_location(), objectives).trials()
-    if trial is None and prefer not in (None, KNEE):
-        preferred(str(prefer), TASKS[settings.task].score)
+    if trial is None and prefer is not None and prefer != KNEE and tolerance_of(prefer) is None:
+        preferred(prefer, TASKS[settings.task].score)
     chosen = (
         trial_by_number(trials, trial)
         if trial is not None

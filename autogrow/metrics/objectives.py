@@ -23,6 +23,10 @@ KNEE = "knee"
 """A preference that is no single objective; see `autogrow.study.choosing`."""
 
 
+SMALLEST_WITHIN = "smallest-within"
+"""Begins a preference for a small network: `smallest-within 0.01`."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """A metric that a search can optimize, and a trial can be preferred by."""
@@ -117,6 +121,24 @@ def parse_objectives(names: str | Sequence[str], score: Score | None = None) -> 
 def preferences() -> dict[str, Objective]:
     """What a trial can be preferred by, but the knee: the task's score by its general name, then the others."""
     return {each.preference: each for name, each in OBJECTIVES.items() if name not in SCORES}
+
+
+def tolerance_of(preference: str) -> float | None:
+    """How far behind the best the smallest network may be, of a preference `smallest-within 0.01`; None for others.
+
+    Raises `UsageError` where no number from 0 to 1 is said.
+    """
+    start, _, number = preference.replace("=", " ").strip().partition(" ")
+    if start != SMALLEST_WITHIN:
+        return None
+    try:
+        tolerance = float(number)
+    except ValueError:
+        tolerance = -1.0
+    if not 0 <= tolerance <= 1:
+        said = f"{number.strip()!r} is no number from 0 to 1" if number.strip() else "it does not say how far"
+        raise UsageError(f"preference {preference!r}: {said}: write for example '{SMALLEST_WITHIN} 0.01'")
+    return tolerance
 
 
 def preferred(name: str, score: Score | None = None) -> Objective:

@@ -12,12 +12,14 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from autogrow.metrics import numbers
+from autogrow.metrics.metric import BITS_PER_BYTE
 from autogrow.metrics.objectives import OBJECTIVES, Objective
 from autogrow.policy.presets import DEFAULT, STATIC
 from autogrow.report.judging import Judgement, Yardstick, judge_seeds, judge_values
 from autogrow.study.candidates import Candidate, Candidates
 from autogrow.study.racing import Estimate
 from autogrow.study.trial_record import TrialRecord
+from autogrow.tasks.text import bits_per_byte
 
 _CONTROLS = {DEFAULT: "the default policy", STATIC: "the static control"}
 
@@ -30,7 +32,7 @@ class PolicyMeans:
     """Its first."""
     num_seeds: int
     means: dict[str, float]
-    """By the names of metrics: drawn towards the mean of all policies where they are compared by it."""
+    """By the names of metrics; of what policies are compared by, as they are compared by it."""
     standard_errors: dict[str, float]
     """Of those."""
 
@@ -82,7 +84,7 @@ def read_over_seeds(
     if not found.are_replicated:
         return None
     compared = {each.metric.name: each for each in (*objectives, yardstick.by, OBJECTIVES["loss"])}
-    policies = tuple(_means(found, each, compared) for each in found.all if each.finished)
+    policies = tuple(_means(found, each, compared, yardstick.bytes_per_token) for each in found.all if each.finished)
     chosen = next((each for each in found.all if each.first.number == best), None)
     known = None if chosen is None else found.estimate(chosen, yardstick.by)
     if chosen is None or known is None:
@@ -92,7 +94,9 @@ def read_over_seeds(
     return OverSeeds(policies, _sentence(chosen, known, yardstick), tuple(each for each in against if each is not None))
 
 
-def _means(found: Candidates, candidate: Candidate, compared: dict[str, Objective]) -> PolicyMeans:
+def _means(
+    found: Candidates, candidate: Candidate, compared: dict[str, Objective], bytes_per_token: float | None
+) -> PolicyMeans:
     read = [TrialRecord(trial).metrics for trial in candidate.finished]
     means = {name: float(np.mean([each[name] for each in read])) for name in read[0] if all(name in m for m in read)}
     errors = {}
@@ -101,6 +105,8 @@ def _means(found: Candidates, candidate: Candidate, compared: dict[str, Objectiv
         if known is not None:
             means[name] = objective.sign * known.mean
             errors[name] = known.standard_error
+    if bytes_per_token is not None and "validation_loss" in means:
+        means[BITS_PER_BYTE.name] = bits_per_byte(means["validation_loss"], bytes_per_token)
     return PolicyMeans(candidate.first.number, len(candidate.finished), means, errors)
 
 

@@ -302,7 +302,7 @@ def _seeds_cell(summary: RunSummary, row: TrialRow) -> tuple[str, ...]:
 def _note_on_means(summary: RunSummary) -> str:
     if summary.over_seeds is None:
         return ""
-    return " Means over seeds, the objectives' drawn towards those of all policies, the more the fewer seeds say."
+    return " Means over seeds; but for costs, drawn towards those of all policies, the more the fewer seeds say."
 
 
 def _units(metrics: Sequence[Metric], score: Score) -> str:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
+from statistics import fmean, stdev
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -127,8 +128,8 @@ class Candidates:
     def estimate(self, candidate: Candidate, objective: Objective) -> Estimate | None:
         """What is known of its mean over seeds, larger being better; None where it has no value.
 
-        Where no candidate was replicated, that is what the one seed says, as it is. The static control is not drawn
-        towards the mean of the policies that the search has drawn.
+        Where no candidate was replicated, that is what the one seed says, as it is. Costs, which hardly depend on luck,
+        are plain means, and so is what the static control reached: it is none of the policies that a search draws.
         """
         if objective.name not in self._known:
             self._known[objective.name] = self._estimates(objective)
@@ -138,6 +139,8 @@ class Candidates:
         values = {each.number: each.values(objective) for each in self.all}
         if not self.are_replicated:
             return {number: Estimate(found[0], 0.0, 1) for number, found in values.items() if found}
+        if objective.metric.is_cost:
+            return {number: _plain_mean(found) for number, found in values.items() if found}
         racers = self.in_race(objective)
         noise = racing.measure_noise(racers)
         known = dict(racing.estimates(racers))
@@ -146,6 +149,11 @@ class Candidates:
                 error = 0.0 if noise is None else math.sqrt(noise.within / len(found))
                 known[each.number] = Estimate(sum(found) / len(found), error, len(found))
         return known
+
+
+def _plain_mean(values: tuple[float, ...]) -> Estimate:
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return Estimate(fmean(values), error, len(values))
 
 
 def _number_of(root: int, lines: Mapping[int, FrozenTrial]) -> int:

@@ -8,7 +8,16 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from autogrow.errors import RunFolderError, UsageError
-from autogrow.metrics.objectives import KNEE, OBJECTIVES, SCORE_OF_ANY_TASK, Objective, preferences, preferred
+from autogrow.metrics.objectives import (
+    KNEE,
+    OBJECTIVES,
+    SCORE_OF_ANY_TASK,
+    Objective,
+    preferences,
+    preferred,
+    tolerance_of,
+)
+from autogrow.metrics.scores import SCORES
 from autogrow.paths import is_npz_name
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import STATIC
@@ -55,13 +64,32 @@ def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...],
     """The first trial of one candidate by preference, or None when there is none.
 
     knee: that of the Pareto front nearest to the best value of every objective, each scaled to the front's range.
+    smallest-within 0.01: the fewest parameters of those whose loss is at most 1% above the lowest, or whose score is at
+    most 0.01 below the highest: whichever is the first among the objectives, the score where neither is.
     Any other: the first of those that `ranked` gives.
     """
+    tolerance = tolerance_of(preference)
+    if tolerance is not None:
+        return _smallest_within(Candidates(trials), objectives, tolerance)
     if preference == KNEE:
         found = Candidates(trials)
         front = _front(found, objectives)
         return _knee(found, front, objectives) if front else None
     return next(iter(ranked(trials, preference)), None)
+
+
+def _smallest_within(found: Candidates, objectives: tuple[Objective, ...], tolerance: float) -> FrozenTrial | None:
+    by_quality = [each for each in objectives if each.name in ("loss", SCORE_OF_ANY_TASK, *SCORES)]
+    quality, size = (*by_quality, OBJECTIVES[SCORE_OF_ANY_TASK])[0], OBJECTIVES["parameters"]
+    possible = [
+        each for each in _eligible(found) if found.estimate(each, quality) and found.estimate(each, size) is not None
+    ]
+    if not possible:
+        return None
+    best = max(_score(found, each, quality) for each in possible)
+    least = best - tolerance * (abs(best) if quality.name == "loss" else 1.0)
+    kept = [each for each in possible if _score(found, each, quality) >= least]
+    return max(kept, key=lambda each: (_score(found, each, size), _score(found, each, quality))).first
 
 
 def ranked(trials: Sequence[FrozenTrial], preference: str) -> list[FrozenTrial]:

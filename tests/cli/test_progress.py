@@ -63,8 +63,8 @@ def rendered(display, columns=80):
     return stream.getvalue()
 
 
-def started(display, number=3, role="searched"):
-    display.trial_started(SimpleNamespace(number=number, role=role))
+def started(display, number=3, role="searched", replicate_of=None):
+    display.trial_started(SimpleNamespace(number=number, role=role, replicate_of=replicate_of))
 
 
 def test_the_first_line_needs_nothing_heavy(workplace):
@@ -162,8 +162,8 @@ def test_the_best_is_the_best_of_the_first_objective_among_those_that_count(show
     display, _ = shown(objectives=("loss",))
     display.search_started(20, 0, 2, lambda: float("inf"))
 
-    def ended(number, loss, role="searched", make=complete, **more):
-        started(display, number, role)
+    def ended(number, loss, role="searched", make=complete, replicate_of=None, **more):
+        started(display, number, role, replicate_of)
         display.trial_ended(number, make({**METRICS, "validation_loss": loss}, **more))
 
     ended(1, 0.5)
@@ -171,7 +171,17 @@ def test_the_best_is_the_best_of_the_first_objective_among_those_that_count(show
     ended(3, 0.1, role="static")
     ended(4, 0.1, make=stopped)
     ended(5, 0.1, constraints={"parameters": 0.2})
+    ended(6, 0.1, replicate_of=1)
     assert "best  loss 0.400 (trial 2)" in rendered(display)
+
+
+def test_another_seed_of_a_policy_is_said_to_be_one(shown):
+    display, written = shown()
+    display.search_started(20, 0, 2, lambda: float("inf"))
+    started(display, 13, replicate_of=4)
+    assert "trial 13  as trial 4" in rendered(display)
+    display.trial_ended(13, RESULTS["complete"])
+    assert "trial 13  as trial 4" in written()
 
 
 def test_the_time_left_is_that_of_the_trials_or_of_the_budget(shown, clock):

@@ -70,7 +70,7 @@ def test_the_verdict_says_mean_error_seeds_and_how_sure_that_is(summary):
     assert "better than the default policy; seed by seed it is ahead of the default policy by 6.00 points" in default
     assert "(standard error 0.00, 4 paired seeds)" in default
     assert "higher than the static control by 40 of 1,000 examples, one seed" in static
-    assert "the best of 11 finished policies" in summary.verdict.caveat  # not of 20 runs
+    assert "the best of 12 finished policies" in summary.verdict.caveat  # of 21 trials
     assert summary.verdict.kind == "higher"
     against = {each.role: each.probability for each in summary.over_seeds.against}
     assert all(0.95 < probability <= 1 for probability in against.values())

@@ -273,3 +273,42 @@ class TestSeveralSeeds:
         assert 0.91 < said["mean"] < 0.9475  # drawn towards what all reach
         assert 0 < said["standard_error"] < 0.01
         assert evidence(FIVE, FIVE[0], OBJECTIVES["accuracy"]) is None
+
+
+class TestSmallestWithin:
+    LARGE = trial(0, 0.95, 0.02, 5.0, validation_loss=0.200, parameters=1000)
+    NEAR = trial(1, 0.945, 0.02, 5.0, validation_loss=0.210, parameters=500)
+    SMALLER = trial(2, 0.94, 0.02, 5.0, validation_loss=0.201, parameters=300)
+    TINY = trial(3, 0.80, 0.02, 5.0, validation_loss=0.900, parameters=10)
+    ALL_FOUR = (LARGE, NEAR, SMALLER, TINY)
+
+    @pytest.mark.parametrize(
+        ("objectives", "preference", "number"),
+        [
+            ("accuracy,parameters", "smallest-within 0.006", 1),
+            ("accuracy,parameters", "smallest-within 0.02", 2),
+            ("accuracy,parameters", "smallest-within=0", 0),
+            ("accuracy,parameters", "smallest-within 1", 3),
+            ("loss,parameters", "smallest-within 0.01", 2),  # 1% above the lowest loss
+            ("loss,parameters", "smallest-within 0", 0),
+            ("parameters", "smallest-within 0.006", 1),
+        ],
+    )
+    def test_the_smallest_network_that_is_nearly_as_good_as_the_best(self, objectives, preference, number):
+        assert best_trial(self.ALL_FOUR, parse_objectives(objectives), preference).number == number
+
+    def test_there_is_none_before_a_trial_has_finished(self):
+        assert best_trial([], ALL, "smallest-within 0.01") is None
+
+    @pytest.mark.parametrize(
+        ("preference", "message"),
+        [
+            ("smallest-within", "it does not say how far: write for example 'smallest-within 0.01'"),
+            ("smallest-within much", "'much' is no number from 0 to 1"),
+            ("smallest-within -0.1", "'-0.1' is no number from 0 to 1"),
+            ("smallest-within nan", "'nan' is no number from 0 to 1"),
+        ],
+    )
+    def test_a_tolerance_is_a_number_from_0_to_1(self, preference, message):
+        with pytest.raises(UsageError, match=message):
+            best_trial(self.ALL_FOUR, ALL, preference)
