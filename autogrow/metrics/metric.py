@@ -66,6 +66,11 @@ class Metric:
         return self.title + (f" ({self.unit})" if self.unit else "")
 
     @property
+    def sentence_title(self) -> str:
+        """The title as a heading begins with it."""
+        return self.title[:1].upper() + self.title[1:]
+
+    @property
     def label(self) -> str:
         """What it is called in front of a value with its unit."""
         return self.title if self.heading == self.unit else self.heading

@@ -26,31 +26,32 @@ MAX_CURVES = 60
 
 @dataclass(frozen=True)
 class TrialPoint:
-    """A finished trial in the plane of train seconds and score."""
+    """A finished trial in the plane of train seconds and of what trials are judged by."""
 
     trial: int
     kind: str
     """static, default, thesis; else front or grown."""
     on_front: bool
     train_seconds: float
-    score: float
+    value: float
+    """Of the metric that trials are judged by."""
     gap: float
     policy: str
-    score_error: float | None = None
-    """Standard error of the score, where policies were trained on several seeds."""
+    standard_error: float | None = None
+    """Of the value, where policies were trained on several seeds."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Validation score of one trial over its cumulative training FLOPs."""
+    """What trials are judged by, of one of them, over its cumulative training FLOPs."""
 
     trial: int
     kind: str
     """best, static, default, thesis, front or pruned."""
     flops: tuple[float, ...]
-    score: tuple[float, ...]
+    values: tuple[float, ...]
     event_flops: tuple[float, ...]
-    event_score: tuple[float, ...]
+    event_values: tuple[float, ...]
     replicate_of: int | None = None
     """The trial of the same policy that has the colour and the name, where this is another seed of it."""
 
@@ -65,15 +66,16 @@ class Importances:
 
 @dataclass(frozen=True)
 class Slice:
-    """One searched parameter against the score of the trials that had it."""
+    """One searched parameter against what the trials that had it have reached."""
 
     parameter: str
     is_log: bool
     trials: tuple[int, ...]
     values: tuple[float | str, ...]
-    scores: tuple[float, ...]
+    reached: tuple[float, ...]
+    """Of the metric that trials are judged by."""
     complete: tuple[bool, ...]
-    """False for trials that were pruned, whose score is the one they had reached."""
+    """False for trials that were pruned, whose value is the last one."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +94,24 @@ def trial_points(summary: RunSummary) -> tuple[TrialPoint, ...]:
     front = set(summary.front)
     policies = [summary.policy(row.number) for row in summary.trials if row.replicate_of is None]
     over_seeds = () if summary.over_seeds is None else summary.over_seeds.policies
-    errors = {each.trial: each.standard_errors.get("validation_score") for each in over_seeds}
+    errors = {each.trial: each.standard_errors.get(summary.judged_by.name) for each in over_seeds}
     return tuple(
         TrialPoint(
             trial=row.number,
             kind=row.role if row.role in CONTROLS else "front" if row.number in front else "grown",
             on_front=row.number in front,
             train_seconds=row.metrics["train_seconds"],
-            score=row.metrics["validation_score"],
+            value=row.metrics[summary.judged_by.name],
             gap=row.metrics["generalization_gap"],
             policy=row.policy,
-            score_error=errors.get(row.number),
+            standard_error=errors.get(row.number),
         )
         for row in policies
         if row.has_finished and (row.state == COMPLETE or row.role in CONTROLS)
     )
 
 
-def score_curves(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...]:
+def curves_of(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...]:
     """Curves of pruned trials first, then the front, the controls and the best, so that the best is drawn on top.
 
     Beside those of the controls and the best are their other seeds.
@@ -126,22 +128,22 @@ def score_curves(snapshot: Snapshot, summary: RunSummary) -> tuple[Curve, ...]:
     for kind, row in shown:
         chosen += [(kind, other) for other in again.values() if other.replicate_of == row.root]
         chosen.append((kind, row))
-    curves = [_curve(snapshot, kind, row) for kind, row in chosen]
+    curves = [_curve(snapshot, kind, row, summary.judged_by.name) for kind, row in chosen]
     return tuple(curve for curve in curves if curve.flops)
 
 
-def _curve(snapshot: Snapshot, kind: str, row: TrialRow) -> Curve:
+def _curve(snapshot: Snapshot, kind: str, row: TrialRow, metric: str) -> Curve:
     folder = snapshot.run.trial(row.root)
-    samples = [sample for sample in folder.samples() if sample.validation_score is not None]
+    samples = [sample for sample in folder.samples() if getattr(sample, metric) is not None]
     at_event = {event.sample for event in folder.events()}
     events = [sample for sample in samples if sample.index in at_event]
     return Curve(
         trial=row.number,
         kind=kind,
         flops=tuple(sample.training_flops for sample in samples),
-        score=tuple(sample.validation_score or 0.0 for sample in samples),
+        values=tuple(getattr(sample, metric) for sample in samples),
         event_flops=tuple(sample.training_flops for sample in events),
-        event_score=tuple(sample.validation_score or 0.0 for sample in events),
+        event_values=tuple(getattr(sample, metric) for sample in events),
         replicate_of=row.replicate_of,
     )
 
@@ -193,12 +195,15 @@ def _study_of(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) 
     return study
 
 
-def slices(snapshot: Snapshot) -> tuple[Slice, ...]:
-    """One slice per searched parameter that has more than one value, in the order in which they were proposed."""
-    trials = [trial for trial in _searched(snapshot.trials) if "validation_score" in TrialRecord(trial).metrics]
+def slices(snapshot: Snapshot, metric: str) -> tuple[Slice, ...]:
+    """One slice per searched parameter with more than one value, in the order in which they were proposed.
+
+    metric: The name of what trials are judged by.
+    """
+    trials = [trial for trial in _searched(snapshot.trials) if metric in TrialRecord(trial).metrics]
     trials = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    made = [_slice(name, [trial for trial in trials if name in trial.params]) for name in names]
+    made = [_slice(name, [trial for trial in trials if name in trial.params], metric) for name in names]
     shown = [replace(entry, parameter=_shown(entry.parameter, snapshot.settings.space)) for entry in made]
     return tuple(entry for entry in shown if len(set(entry.values)) > 1)
 
@@ -211,7 +216,7 @@ def _shown(parameter: str, space: Mapping[str, Any]) -> str:
     return f"{parameter} of {whole}" if whole else parameter
 
 
-def _slice(name: str, trials: Sequence[FrozenTrial]) -> Slice:
+def _slice(name: str, trials: Sequence[FrozenTrial], metric: str) -> Slice:
     values = [trial.params[name] for trial in trials]
     is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     categorical = isinstance(trials[0].distributions[name], optuna.distributions.CategoricalDistribution)
@@ -220,7 +225,7 @@ def _slice(name: str, trials: Sequence[FrozenTrial]) -> Slice:
         is_log=bool(getattr(trials[0].distributions[name], "log", False)),
         trials=tuple(trial.number for trial in trials),
         values=tuple(values if is_number and not categorical else map(str, values)),
-        scores=tuple(TrialRecord(trial).metrics["validation_score"] for trial in trials),
+        reached=tuple(TrialRecord(trial).metrics[metric] for trial in trials),
         complete=tuple(trial.state == TrialState.COMPLETE for trial in trials),
     )
 

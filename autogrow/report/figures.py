@@ -13,7 +13,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from autogrow.metrics import numbers
-from autogrow.metrics.scores import Score
+from autogrow.metrics.metric import Metric
 from autogrow.policy.records import Sample
 from autogrow.report import formats
 from autogrow.report.figure_records import Curve, Importances, Slice, Span, TrialPoint
@@ -47,14 +47,17 @@ SLICE_COLUMNS = 3
 _SLICE_ROW_HEIGHT = 210
 
 
-def pareto_figure(points: Sequence[TrialPoint], score: Score) -> go.Figure:
-    """Accuracy over train seconds, the colour being the generalization gap."""
+def pareto_figure(points: Sequence[TrialPoint], metric: Metric, gap: Metric) -> go.Figure:
+    """The metric that trials are judged by over train seconds, the colour being the generalization gap."""
     figure = go.Figure()
-    unit = score.difference_unit
-    gaps = [score.numbers.shown(point.gap) for point in points]
+    gaps = [gap.shown(point.gap) for point in points]
     # Not a colour axis: plotly.js takes the number of an entry in the legend for a colour there, and warns of each.
     colours = {"colorscale": "Cividis", "cmin": min(gaps, default=0.0), "cmax": max(gaps, default=1.0)}
-    colour_bar = {"title": dict(text=f"gap ({unit})", side="right"), "thickness": 12, "outlinewidth": 0}
+    colour_bar = {
+        "title": dict(text=gap.heading + (f" ({gap.unit})" if gap.unit else ""), side="right"),
+        "thickness": 12,
+        "outlinewidth": 0,
+    }
     for kind in ("grown", "front", "static", "default", "thesis"):
         chosen = [point for point in points if point.kind == kind]
         if not chosen:
@@ -63,37 +66,37 @@ def pareto_figure(points: Sequence[TrialPoint], score: Score) -> go.Figure:
         shows_bar = not figure.data
         figure.add_scatter(
             x=[point.train_seconds for point in chosen],
-            y=[score.numbers.shown(point.score) for point in chosen],
+            y=[metric.shown(point.value) for point in chosen],
             mode="markers",
             name=title,
             marker={
                 "symbol": symbol,
                 "size": [15 if point.on_front else 11 for point in chosen],
-                "color": [score.numbers.shown(point.gap) for point in chosen],
+                "color": [gap.shown(point.gap) for point in chosen],
                 **colours,
                 **({"showscale": True, "colorbar": colour_bar} if shows_bar else {}),
                 "line": {"width": [2.5 if point.on_front else 0.5 for point in chosen], "color": OUTLINE},
             },
-            text=[_point_label(point, score) for point in chosen],
+            text=[_point_label(point, metric, gap) for point in chosen],
             hovertemplate="%{text}<extra></extra>",
-            **_error_bars(chosen, score),
+            **_error_bars(chosen, metric),
         )
     figure.update_xaxes(title="train seconds", rangemode="tozero")
-    figure.update_yaxes(title=_score_title(score))
+    figure.update_yaxes(title=metric.titled)
     return _styled(figure, 460)
 
 
-def _error_bars(points: Sequence[TrialPoint], score: Score) -> dict[str, Any]:
-    """Standard errors of scores, where several seeds say them."""
-    errors = [point.score_error for point in points]
+def _error_bars(points: Sequence[TrialPoint], metric: Metric) -> dict[str, Any]:
+    """Standard errors, where several seeds say them."""
+    errors = [point.standard_error for point in points]
     if all(error is None for error in errors):
         return {}
-    shown = [0.0 if error is None else score.numbers.shown(error) for error in errors]
+    shown = [0.0 if error is None else metric.shown(error) for error in errors]
     return {"error_y": {"array": shown, "thickness": 1, "width": 3, "color": OUTLINE}}
 
 
-def score_figure(curves: Sequence[Curve], score: Score) -> go.Figure:
-    """Validation accuracy over cumulative training FLOPs, growth events marked; stopped trials in a panel below."""
+def curves_figure(curves: Sequence[Curve], metric: Metric) -> go.Figure:
+    """What trials are judged by over training FLOPs, growth events marked; stopped trials in a panel below."""
     scale, unit = _flops_scale(max((curve.flops[-1] for curve in curves), default=1.0))
     stopped = [curve for curve in curves if curve.kind == "pruned"]
     finished = [curve for curve in curves if curve.kind != "pruned"]
@@ -107,18 +110,18 @@ def score_figure(curves: Sequence[Curve], score: Score) -> go.Figure:
         subplot_titles=[title for title, _ in panels],
     )
     for row, (_, shown) in enumerate(panels, start=1):
-        _draw_curves(figure, shown, scale, unit, score, row)
-        figure.update_yaxes(title=_score_title(score, short=row > 1), row=row, col=1)
-    _mark_growth(figure, finished, scale, score)
-    _mark_stops(figure, stopped, scale, score)
-    figure.update_yaxes(range=_score_range(finished, score), row=1, col=1)
+        _draw_curves(figure, shown, scale, unit, metric, row)
+        figure.update_yaxes(title=_short_title(metric) if row > 1 else metric.titled, row=row, col=1)
+    _mark_growth(figure, finished, scale, metric)
+    _mark_stops(figure, stopped, scale, metric)
+    figure.update_yaxes(range=_late_range(finished, metric), row=1, col=1)
     figure.update_xaxes(rangemode="tozero")
     figure.update_xaxes(title=f"training compute so far ({unit})", row=len(panels), col=1)
     figure.update_annotations(font_size=13)
     return _styled(figure, 640 if stopped else 460)
 
 
-def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit: str, score: Score, row: int) -> None:
+def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit: str, metric: Metric, row: int) -> None:
     shown: set[str] = set()
     for curve in curves:
         title, _, colour = _KINDS[curve.kind]
@@ -126,7 +129,7 @@ def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit:
         is_first = curve.replicate_of is None
         figure.add_scatter(
             x=[flops / scale for flops in curve.flops],
-            y=[score.numbers.shown(accuracy) for accuracy in curve.score],
+            y=[metric.shown(value) for value in curve.values],
             mode="lines",
             name=title if many else f"{title} (trial {curve.trial})",
             legendgroup=curve.kind,
@@ -143,14 +146,14 @@ def _draw_curves(figure: go.Figure, curves: Sequence[Curve], scale: float, unit:
             shown.add(curve.kind)
 
 
-def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, score: Score) -> None:
+def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, metric: Metric) -> None:
     """Open circles at the growth events of the curves that have a colour of their own."""
     marked = [curve for curve in curves if curve.kind != "front" and curve.event_flops and curve.replicate_of is None]
     for position, curve in enumerate(marked):
         colour = _KINDS[curve.kind][2]
         figure.add_scatter(
             x=[flops / scale for flops in curve.event_flops],
-            y=[score.numbers.shown(accuracy) for accuracy in curve.event_score],
+            y=[metric.shown(value) for value in curve.event_values],
             mode="markers",
             name="growth event",
             legendgroup="growth event",
@@ -162,12 +165,12 @@ def _mark_growth(figure: go.Figure, curves: Sequence[Curve], scale: float, score
         )
 
 
-def _mark_stops(figure: go.Figure, stopped: Sequence[Curve], scale: float, score: Score) -> None:
+def _mark_stops(figure: go.Figure, stopped: Sequence[Curve], scale: float, metric: Metric) -> None:
     """A cross where each stopped trial ended."""
     if stopped:
         figure.add_scatter(
             x=[curve.flops[-1] / scale for curve in stopped],
-            y=[score.numbers.shown(curve.score[-1]) for curve in stopped],
+            y=[metric.shown(curve.values[-1]) for curve in stopped],
             customdata=[curve.trial for curve in stopped],
             mode="markers",
             name="stopped",
@@ -261,8 +264,8 @@ def importance_figure(found: Sequence[Importances]) -> go.Figure:
     return _styled(figure, 140 + 40 * len(names))
 
 
-def slice_figure(panels: Sequence[Slice], score: Score) -> go.Figure:
-    """One small panel per searched parameter: accuracy over its value."""
+def slice_figure(panels: Sequence[Slice], metric: Metric) -> go.Figure:
+    """One small panel per searched parameter: the metric that trials are judged by over its value."""
     num_rows = -(-len(panels) // SLICE_COLUMNS)
     figure = make_subplots(
         rows=num_rows,
@@ -281,7 +284,7 @@ def slice_figure(panels: Sequence[Slice], score: Score) -> go.Figure:
             chosen = [place for place, ended in enumerate(panel.complete) if ended is complete]
             figure.add_scatter(
                 x=[_shown(panel.values[place]) for place in chosen],
-                y=[score.numbers.shown(panel.scores[place]) for place in chosen],
+                y=[metric.shown(panel.reached[place]) for place in chosen],
                 customdata=[panel.trials[place] for place in chosen],
                 mode="markers",
                 name=title,
@@ -293,7 +296,7 @@ def slice_figure(panels: Sequence[Slice], score: Score) -> go.Figure:
                 col=column,
             )
         figure.update_xaxes(**_axis(panel), row=row, col=column)
-    figure.update_yaxes(title=_score_title(score, short=True), col=1)
+    figure.update_yaxes(title=_short_title(metric), col=1)
     figure.update_annotations(font_size=12.5)
     # Room on top for the tool bar, which would lie on a panel's title.
     return _styled(figure, 120 + _SLICE_ROW_HEIGHT * num_rows).update_layout(margin_t=70)
@@ -343,17 +346,17 @@ def _whole(span: int) -> dict[str, Any]:
     return {"tickformat": "d", "tick0": 0, "dtick": max(1, -(-span // 10))}
 
 
-def _score_title(score: Score, short: bool = False) -> str:
-    return score.axis if short else f"validation {score.axis}"
+def _short_title(metric: Metric) -> str:
+    return metric.heading + (f" ({metric.unit})" if metric.unit else "")
 
 
-def _score_range(curves: Sequence[Curve], score: Score) -> list[float] | None:
+def _late_range(curves: Sequence[Curve], metric: Metric) -> list[float] | None:
     """Where the curves are after a third of their samples: the climb (for R² from far below zero) would flatten what
     tells them apart."""
-    late = [accuracy for curve in curves for accuracy in curve.score[len(curve.score) // 3 :]]
+    late = [value for curve in curves for value in curve.values[len(curve.values) // 3 :]]
     if not late or min(late) == max(late):
         return None
-    low, high = score.numbers.shown(min(late)), score.numbers.shown(max(late))
+    low, high = metric.shown(min(late)), metric.shown(max(late))
     return [low - 0.04 * (high - low), high + 0.06 * (high - low)]
 
 
@@ -364,11 +367,11 @@ def _flops_scale(largest: float) -> tuple[float, str]:
     return 1.0, "FLOP"
 
 
-def _point_label(point: TrialPoint, score: Score) -> str:
+def _point_label(point: TrialPoint, metric: Metric, gap: Metric) -> str:
     policy = point.policy if len(point.policy) <= _MAX_CHARACTERS else point.policy[: _MAX_CHARACTERS - 1] + "…"
     title = _KINDS[point.kind][0]
     front = ", on the Pareto front" if point.on_front and point.kind != "front" else ""
-    reached = f"{score.numbers.with_unit(point.score)}, gap {score.numbers.signed(point.gap)}"
+    reached = f"{metric.with_unit(point.value)}, gap {gap.text(point.gap)}"
     reached = f"{reached}, {numbers.seconds(point.train_seconds)} s"
     return f"<b>trial {point.trial}</b> ({title}{front})<br>{reached}<br>{escape(policy)}"
 

@@ -9,6 +9,10 @@ _SHOWN_FIELDS = {"plateau": ("metric", "window", "patience"), "schedule": ("ever
 """The fields of a policy's part that its one line names; all of them for kinds that are not listed."""
 
 
+_MOST_SHARES = 5
+"""Of the compute, that a line names."""
+
+
 def short_name(name: str, length: int = 22) -> str:
     """A channel group's name, its middle left out where it is long: both ends tell groups apart."""
     if len(name) <= length:
@@ -21,6 +25,8 @@ def policy_line(recipe: Mapping[str, Any], training_differences: Mapping[str, An
     """A growth policy, as `GrowthPolicy.recipe` gives it, in one line, with the training settings that differ."""
     start, end = recipe["initial_fraction"], recipe["max_fraction"]
     training = [f"{name} {plain(value)}" for name, value in training_differences.items()]
+    if recipe.get("depth"):
+        training = [_depth(recipe["depth"]), *training]
     if start >= end:
         return ", ".join([f"{percent(end)} of full width throughout", *training])
     parts = [
@@ -34,6 +40,31 @@ def policy_line(recipe: Mapping[str, Any], training_differences: Mapping[str, An
     if recipe["optimizer_state"] != "carry":
         parts.append(f"optimizer {recipe['optimizer_state']}")
     return ", ".join(parts + training)
+
+
+def _depth(fields: Mapping[str, Any]) -> str:
+    """How the depth grows: from how many blocks, by how much, when, and what new blocks are."""
+    blocks, start, end = fields.get("initial_blocks"), fields["initial_fraction"], fields["max_fraction"]
+    if blocks is None and start >= end:
+        return f"{percent(end)} of the blocks throughout"
+    begin = f"{percent(start)} of the blocks" if blocks is None else f"{blocks} block{'s' if blocks > 1 else ''}"
+    factor = fields.get("growth_factor")
+    step = f"+{fields['blocks_per_event']}" if factor is None else f"times {plain(factor)}"
+    initialization = fields["initialization"]
+    new = _part(initialization) if isinstance(initialization, Mapping) else str(initialization)
+    most = "" if end == 1 else f" to {percent(end)}"
+    return f"depth from {begin}{most}, {step} {_when(fields['trigger'])}, {new}"
+
+
+def _when(trigger: Mapping[str, Any]) -> str:
+    if trigger["kind"] != "compute_shares":
+        return f"by {_part(trigger)}"
+    shares = list(trigger.get("shares") or ())
+    if trigger.get("first") is not None:
+        shares = [trigger["first"]]
+        while len(shares) < _MOST_SHARES and shares[-1] * trigger["ratio"] < 1:
+            shares.append(shares[-1] * trigger["ratio"])
+    return f"at {', '.join(plain(100.0 * share) for share in shares[:_MOST_SHARES])} % of the compute"
 
 
 def _part(fields: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from autogrow.metrics.metric import GAP
 from autogrow.report import figure_records
 from autogrow.report.figure_records import Importances
 from autogrow.report.snapshot import Snapshot
@@ -33,7 +34,7 @@ def page_figures(snapshot: Snapshot, summary: RunSummary) -> list[Figure]:
     return [
         _pareto(summary),
         _progress(summary),
-        _score(snapshot, summary),
+        _curves(snapshot, summary),
         _growth(snapshot, summary),
         _importances(snapshot),
         _slices(snapshot, summary),
@@ -47,11 +48,11 @@ def _pareto(summary: RunSummary) -> Figure:
     points = figure_records.trial_points(summary)
     return _figure(
         "pareto",
-        f"Validation {summary.score.title}, train seconds and gap",
+        f"{summary.judged_by.sentence_title}, train seconds and gap",
         "Every feasible finished trial, and the controls. Large outlined markers are on the Pareto front; colour is "
         f"the generalization gap, train minus validation. The policy shows on hovering.{_note_on_bars(summary)}",
         f"Scatter plot of {len(points)} finished trials; the table of the Pareto front gives the same numbers.",
-        (lambda: pareto_figure(points, summary.score)) if points else None,
+        (lambda: pareto_figure(points, summary.judged_by, summary.metrics[GAP.name])) if points else None,
         "No trial has finished.",
     )
 
@@ -102,20 +103,20 @@ def _first(values: Sequence[float | None]) -> float:
     return next(value for value in values if value is not None)
 
 
-def _score(snapshot: Snapshot, summary: RunSummary) -> Figure:
-    from autogrow.report.figures import score_figure
+def _curves(snapshot: Snapshot, summary: RunSummary) -> Figure:
+    from autogrow.report.figures import curves_figure
 
-    curves = figure_records.score_curves(snapshot, summary)
+    curves = figure_records.curves_of(snapshot, summary)
     return _figure(
         "accuracy",
-        f"Validation {summary.score.title} over training compute",
+        f"{summary.judged_by.sentence_title} over training compute",
         "Finished trials; those that were stopped early are apart, below. Circles mark growth events. Measurements on "
         "the way may look at a part of the validation data, so a curve can end at another number than the tables'. A "
         "double click shows the start of training as well, a click on a name hides its curves."
         f"{_note_on_curves(summary)}",
         f"Line plot of the measurements of {len(curves)} trials over their cumulative training FLOPs; "
         f"{sum(curve.kind == 'pruned' for curve in curves)} of them, stopped early, are in a panel of their own.",
-        (lambda: score_figure(curves, summary.score)) if curves else None,
+        (lambda: curves_figure(curves, summary.judged_by)) if curves else None,
         "No trial has been measured.",
     )
 
@@ -129,7 +130,7 @@ def _growth(snapshot: Snapshot, summary: RunSummary) -> Figure:
 
     best, timeline = summary.preferred_trial, summary.best_timeline
     if best is None or timeline is None or not timeline.events:
-        reason = "No grown trial has finished." if best is None else "The most accurate trial never grew."
+        reason = "No grown trial has finished." if best is None else "The best trial never grew."
         return _figure("growth", "How the best trial grew", "", "", None, reason)
     samples = snapshot.run.trial(best.root).samples()
     return _figure(
@@ -160,14 +161,14 @@ def _importances(snapshot: Snapshot) -> Figure:
 def _slices(snapshot: Snapshot, summary: RunSummary) -> Figure:
     from autogrow.report.figures import slice_figure
 
-    panels = figure_records.slices(snapshot)
-    name = summary.score.title
+    panels = figure_records.slices(snapshot, summary.judged_by.name)
+    name = summary.judged_by.title
     return _figure(
         "slices",
-        f"Searched parameters and validation {name}",
+        f"Searched parameters and {name}",
         "One panel per parameter, with the trials that had it. Pruned trials are shown at what they had reached.",
-        f"{len(panels)} scatter plots of validation {name} over a searched parameter.",
-        (lambda: slice_figure(panels, summary.score)) if panels else None,
+        f"{len(panels)} scatter plots of {name} over a searched parameter.",
+        (lambda: slice_figure(panels, summary.judged_by)) if panels else None,
         "Too few searched trials have ended.",
     )
 

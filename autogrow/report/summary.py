@@ -13,7 +13,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from autogrow.metrics.metric import BITS_PER_BYTE, LOSS, Metric, metrics_of
+from autogrow.metrics.metric import BITS_PER_BYTE, LOSS, SCORE, Metric, metrics_of
 from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of
 from autogrow.metrics.scores import Score
 from autogrow.policy.presets import CONTROLS, STATIC
@@ -144,6 +144,11 @@ class RunSummary:
         return TASKS[self.task].score
 
     @property
+    def judged_by(self) -> Metric:
+        """What tells trials apart in figures and on the way: the score, where the task prefers its loss the loss."""
+        return (SCORE if TASKS[self.task].prefers_score else LOSS).of(self.score)
+
+    @property
     def preferred_trial(self) -> TrialRow | None:
         """The grown trial that is best by what its task prefers: the score, of text the loss."""
         return self.best[_preferred_name(TASKS[self.task])]
@@ -205,7 +210,9 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
     finished = [row for row in rows if row.state == COMPLETE and row.has_finished and row.replicate_of is None]
     front = pareto_front(trials, objectives)
     task = TASKS[snapshot.task]
-    preferred_trial = best[_preferred_name(task)]
+    preferred = _preferred_name(task)
+    best = {name: best[name] for name in sorted(best, key=lambda name: name != preferred)}
+    preferred_trial = best[preferred]
     yardstick = Yardstick(
         snapshot.task, task.preference, settings.num_validation, settings.chance_level, settings.bytes_per_token
     )

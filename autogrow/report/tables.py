@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autogrow.metrics import numbers
-from autogrow.metrics.metric import BITS_PER_BYTE, Metric
+from autogrow.metrics.metric import BITS_PER_BYTE, LOSS, Metric
 from autogrow.metrics.numbers import MISSING
 from autogrow.metrics.objectives import KNEE, Objective, preferences
 from autogrow.metrics.scores import Score
@@ -130,8 +130,9 @@ def differences_table(summary: RunSummary, limit: int | None = None) -> Table:
         for title, row in rows.items()
     )
     unit = summary.score.numbers.difference_unit
-    points = f"{summary.score.title.capitalize()} and gap in {unit}, costs in percent" if unit else "Costs in percent"
-    note = f"The Pareto front and the other controls. {points} of the static control's value."
+    in_points = [each.metric.heading for each in objectives if each.metric.unit in (unit, summary.score.numbers.unit)]
+    points = f"{' and '.join(in_points)} in {unit}, costs in percent" if unit and in_points else "costs in percent"
+    note = f"The Pareto front and the other controls. {points[:1].upper()}{points[1:]} of the static control's value."
     note += _note_on_means(summary)
     return Table(caption, columns, cells, note, len(summary.front) - len(shown))
 
@@ -153,12 +154,12 @@ def timeline_table(summary: RunSummary) -> Table:
     )
     best, timeline = summary.preferred_trial, summary.best_timeline
     events = timeline.events if timeline is not None else ()
-    rows = tuple(_event_cells(event, summary.score) for event in events)
+    rows = tuple(_event_cells(event, summary.judged_by) for event in events)
     note = (
         "Units added (+) or removed (-) per channel group, and blocks per stage; params and training FLOPs per example "
         "after the event; change: the largest of any output on a fixed batch; shock: the largest rise of the loss "
         "there in the next 50 steps; jump: that loss right before and after the event, and the steps until it was no "
-        f"higher than before; before, after: validation {summary.score.title} at the measurements before and after it."
+        f"higher than before; before, after: {summary.judged_by.title} at the measurements before and after it."
     )
     return Table(f"Growth of trial {best.number}" if best else "Growth", columns, rows, note)
 
@@ -313,7 +314,10 @@ def _units(metrics: Sequence[Metric], score: Score) -> str:
     return "; ".join([start, *(metric.note for metric in metrics if metric.note)]) + "."
 
 
-def _event_cells(event: TimelineEvent, score: Score) -> tuple[str, ...]:
+def _event_cells(event: TimelineEvent, metric: Metric) -> tuple[str, ...]:
+    by_loss = metric.name == LOSS.name
+    before = event.validation_loss_before if by_loss else event.score_before
+    after = event.validation_loss_after if by_loss else event.score_after
     return (
         str(event.step),
         changes_of(event),
@@ -323,8 +327,8 @@ def _event_cells(event: TimelineEvent, score: Score) -> tuple[str, ...]:
         MISSING if event.shock is None else numbers.percent(event.shock),
         _jump(event),
         numbers.seconds(event.seconds),
-        score.numbers.text(event.score_before),
-        score.numbers.text(event.score_after),
+        metric.text(before),
+        metric.text(after),
         event.reason,
     )
 
@@ -333,7 +337,11 @@ def changes_of(event: TimelineEvent) -> str:
     """What an event added and removed."""
     blocks = ((event.added_blocks, "+"), (event.removed_blocks, "-"))
     units = ((event.added_units, "+"), (event.removed_units, "-"))
-    parts = [f"{name}: {sign}{number} blocks" for each, sign in blocks for name, number in each.items()]
+    parts = [
+        f"{sign}{number} block{'s' if number > 1 else ''} in {name}"
+        for each, sign in blocks
+        for name, number in each.items()
+    ]
     for each, sign in units:
         if len(each) > MOST_NAMED_GROUPS:
             parts.append(f"{len(each)} groups, {sign}{sum(each.values())} in total")

@@ -46,6 +46,9 @@ class TimelineEvent:
     """At the sample that the event followed, on the same weights."""
     score_after: float | None
     """At the next sample; None where training ended before it."""
+    validation_loss_before: float | None = None
+    validation_loss_after: float | None = None
+    """At the same samples."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def read_timeline(folder: TrialFolder) -> GrowthTimeline:
 def growth_timeline(samples: Sequence[Sample], events: Sequence[GrowthEvent]) -> GrowthTimeline:
     """Join events with the samples around them. A sample is taken just before the event of the same step."""
     accuracy = {sample.index: sample.validation_score for sample in samples}
+    losses = {sample.index: sample.validation_loss for sample in samples}
     joined = tuple(
         TimelineEvent(
             index=event.index,
@@ -101,6 +105,8 @@ def growth_timeline(samples: Sequence[Sample], events: Sequence[GrowthEvent]) ->
             seconds=event.seconds,
             score_before=accuracy.get(event.sample),
             score_after=accuracy.get(event.sample + 1),
+            validation_loss_before=losses.get(event.sample),
+            validation_loss_after=losses.get(event.sample + 1),
         )
         for event in events
     )

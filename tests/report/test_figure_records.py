@@ -35,12 +35,12 @@ def test_points_are_the_finished_trials(full_run):
 
 def test_curves_end_with_the_best_and_name_every_trial_once(full_run):
     snapshot, summary = read(full_run)
-    curves = figure_records.score_curves(snapshot, summary)
+    curves = figure_records.curves_of(snapshot, summary)
     numbers = [curve.trial for curve in curves]
     assert len(numbers) == len(set(numbers))
     assert (curves[0].kind, curves[-1].kind, curves[-1].trial) == ("pruned", "best", 22)
     assert {"static", "default", "thesis"} <= {curve.kind for curve in curves}
-    assert curves[-1].score[-1] == pytest.approx(0.9165)
+    assert curves[-1].values[-1] == pytest.approx(0.9165)
     assert curves[-1].event_flops == (curves[-1].flops[2], curves[-1].flops[5])
 
 
@@ -48,7 +48,7 @@ def test_a_control_that_is_the_best_is_drawn_once(make_run):
     run = make_run()
     run.controls(default=0.99)
     snapshot, summary = read(run)
-    kinds = {curve.trial: curve.kind for curve in figure_records.score_curves(snapshot, summary)}
+    kinds = {curve.trial: curve.kind for curve in figure_records.curves_of(snapshot, summary)}
     assert kinds == {0: "static", 1: "best", 2: "thesis"}
 
 
@@ -105,7 +105,7 @@ def test_importances_explain_the_best_trials_whichever_way_an_objective_goes(mak
 
 def test_slices_hold_searched_trials_alone(full_run):
     snapshot, _ = read(full_run)
-    panels = {panel.parameter: panel for panel in figure_records.slices(snapshot)}
+    panels = {panel.parameter: panel for panel in figure_records.slices(snapshot, "validation_score")}
     assert set(panels) == {"chunk_fraction", "initialization", "training.learning_rate"}
     assert panels["training.learning_rate"].is_log
     assert set(panels["initialization"].values) == {"zero_fan_out", "xavier"}
@@ -138,6 +138,6 @@ def test_a_share_of_another_field_is_called_that(make_run):
         run.complete(accuracy)
     field = {"low": 0.1, "high": 0.5, "of": "max_fraction"}
     run.edit_config(space={**SPACE, "policy": {**SPACE["policy"], "chunk_fraction": field}})
-    names = [panel.parameter for panel in figure_records.slices(read_snapshot(run.folder))]
+    names = [panel.parameter for panel in figure_records.slices(read_snapshot(run.folder), "validation_score")]
     assert "chunk_fraction of max_fraction" in names
     assert "chunk_fraction" not in names

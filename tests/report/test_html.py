@@ -125,7 +125,9 @@ def test_no_complete_trial(make_run):
 
 def test_numbers_in_a_legend_are_not_taken_for_colours(full_summary):
     """plotly.js does so with a colour axis, and warns of each in the browser's console."""
-    figure = pareto_figure(trial_points(full_summary), full_summary.score)
+    figure = pareto_figure(
+        trial_points(full_summary), full_summary.judged_by, full_summary.metrics["generalization_gap"]
+    )
     assert not any(key.startswith("coloraxis") and value for key, value in figure.layout.to_plotly_json().items())
     assert all(trace.marker.colorscale and trace.marker.coloraxis is None for trace in figure.data)
     assert len({(trace.marker.cmin, trace.marker.cmax) for trace in figure.data}) == 1
@@ -153,7 +155,7 @@ def test_best_trial_that_never_grew(make_run):
     run.write_records(proposal.root, 0.91, grows=False)
     run.database.tell_result(proposal.number, CompleteTrial(metrics=metrics_of(0.91, num_events=0)))
     page = Page(html_report(run.folder))
-    assert "The most accurate trial never grew." in page.text
+    assert "The best trial never grew." in page.text
 
 
 def test_regression(make_run):

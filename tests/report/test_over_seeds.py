@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from autogrow.export.policies import export_policy
-from autogrow.report.figure_records import importances, score_curves, slices, trial_points
-from autogrow.report.figures import pareto_figure, score_figure
+from autogrow.report.figure_records import curves_of, importances, slices, trial_points
+from autogrow.report.figures import curves_figure, pareto_figure
 from autogrow.report.html import html_report
 from autogrow.report.snapshot import read_snapshot
 from autogrow.report.summary import status_content, summarize
@@ -139,28 +139,34 @@ class TestFigures:
     def test_policies_are_points_with_error_bars(self, summary):
         points = trial_points(summary)
         assert [point.trial for point in points] == list(range(12))
-        assert all(point.score_error > 0 for point in points)
+        assert all(point.standard_error > 0 for point in points)
         own = next(point for point in points if point.trial == SURE)
-        assert own.score_error < points[-1].score_error  # of one seed
-        assert any(trace.error_y.array for trace in pareto_figure(points, summary.score).data)
+        assert own.standard_error < points[-1].standard_error  # of one seed
+        assert any(
+            trace.error_y.array
+            for trace in pareto_figure(points, summary.judged_by, summary.metrics["generalization_gap"]).data
+        )
 
     def test_there_are_none_where_there_is_one_seed(self, full_summary):
         points = trial_points(full_summary)
-        assert {point.score_error for point in points} == {None}
-        assert all(trace.error_y.array is None for trace in pareto_figure(points, full_summary.score).data)
+        assert {point.standard_error for point in points} == {None}
+        assert all(
+            trace.error_y.array is None
+            for trace in pareto_figure(points, full_summary.judged_by, full_summary.metrics["generalization_gap"]).data
+        )
 
     def test_curves_of_the_best_and_the_controls_have_their_other_seeds_beside_them(self, run, summary):
-        curves = score_curves(read_snapshot(run.folder), summary)
+        curves = curves_of(read_snapshot(run.folder), summary)
         beside = {curve.kind: 0 for curve in curves}
         for curve in curves:
             beside[curve.kind] += curve.replicate_of is not None
         assert beside == {"static": 0, "default": 3, "thesis": 0, "best": 3}
-        assert len({trace.name for trace in score_figure(curves, summary.score).data if trace.showlegend}) <= 6
+        assert len({trace.name for trace in curves_figure(curves, summary.judged_by).data if trace.showlegend}) <= 6
 
     def test_importances_and_slices_look_at_every_policy_once(self, run):
         snapshot = read_snapshot(run.folder)
         assert importances(snapshot)[0]
-        assert all(len(panel.trials) == 9 for panel in slices(snapshot))
+        assert all(len(panel.trials) == 9 for panel in slices(snapshot, "validation_score"))
 
     def test_progress_ends_at_the_means(self, summary):
         assert len(summary.progress.trials) == 12

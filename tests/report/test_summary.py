@@ -9,11 +9,13 @@ import pytest
 from optuna.trial import create_trial
 
 from autogrow.errors import RunFolderError
+from autogrow.report.figure_records import trial_points
 from autogrow.report.snapshot import read_snapshot
 from autogrow.report.summary import status_content, summarize
 from autogrow.report.tables import best_and_controls
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_result import CompleteTrial
+from autogrow.tasks import TASKS
 from tests.report.conftest import FULL_FLOPS, metrics_of
 
 pytestmark = pytest.mark.slow
@@ -312,7 +314,7 @@ def test_reports_import_neither_ray_nor_torch():
 
 
 def test_of_text_losses_are_told_per_byte_and_beside_chance(make_run):
-    run = make_run(dataset="book.txt")
+    run = make_run(dataset="book.txt", objectives=TASKS["text"].default_objectives)
     run.controls()
     summary = summarize(run.folder)
     row = next(row for row in summary.trials if row.has_finished)
@@ -322,3 +324,6 @@ def test_of_text_losses_are_told_per_byte_and_beside_chance(make_run):
     )
     table = best_and_controls(summary)
     assert "bits/byte" in [column.title for column in table.columns]
+    assert table.rows[0][0] == "best loss" and summary.judged_by.title == "validation loss"
+    points = trial_points(summary)
+    assert {point.value for point in points} == {0.4}

@@ -63,6 +63,6 @@ def test_what_an_event_takes_away_is_said_and_drawn():
     both = replace(growth_event(2, 4, {"b": 2}, {"a": 3, "b": 8}, (100, 120)), removed_blocks={"blocks": 1})
     timeline = growth_timeline(SAMPLES, [narrower, both])
     assert timeline.initial_widths == {"a": 8, "b": 6}
-    assert [changes_of(event) for event in timeline.events] == ["a: -5", "blocks: -1 blocks, b: +2"]
+    assert [changes_of(event) for event in timeline.events] == ["a: -5", "-1 block in blocks, b: +2"]
     areas = [trace for trace in growth_figure(timeline, SAMPLES).data if trace.stackgroup]
     assert [list(area.y) for area in areas] == [[8, 3, 3, 3], [6, 6, 8, 8]]
