@@ -39,6 +39,32 @@ def do_not_wait_for_the_disk(connection, record):
         connection.execute("PRAGMA synchronous = OFF")
 
 
+LONGEST_FIRST = (
+    "tests/cli/test_reproduce.py",
+    "tests/faults/",
+    "tests/cli/test_confirm.py",
+    "tests/experiments/test_workers.py",
+    "tests/study/test_sampling.py",
+)
+"""Files and folders of tests that take the longest, most of them waiting for processes that they start."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest tests first, the others in their order.
+
+    Of several workers, each begins with a stretch of this order and one that has finished takes from the end of
+    another's: the first works through the long tests, which wait a lot, beside the others' short ones, which compute.
+    Were the long ones last, a worker would be alone with them in the end; and half of a file whose tests share what
+    takes minutes to make would be taken by a second worker, which would make it again.
+    """
+
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.removeprefix("./")
+        return next((number for number, name in enumerate(LONGEST_FIRST) if file.startswith(name)), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
+
 def pytest_collection_finish() -> None:
     """Modules and thousands of tests are objects, too: the collector need not look through them again and again."""
     gc.collect()

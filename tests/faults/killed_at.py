@@ -1,12 +1,22 @@
 """``killed_at.py MODULE:NAME N ARGUMENTS``: runs ``autogrow`` and kills it at the n-th call of that function.
 
-The kill is a SIGKILL, so that nothing of what the process would still do happens.
+The kill is a SIGKILL, so that nothing of what the process would still do happens. With N of 0 it is not killed. With
+the variable `TRIALS_HERE` in the environment, searches run their trials in this process, not on Ray.
 """
 
 import importlib
 import os
 import signal
 import sys
+
+TRIALS_HERE = "AUTOGROW_TEST_TRIALS_HERE"
+
+
+def have_trials_here() -> None:
+    from autogrow.study import search
+    from autogrow.study.in_process_executor import InProcessExecutor
+
+    setattr(search, "RayExecutor", lambda *_: InProcessExecutor())  # noqa: B010
 
 
 def kill_at(place: str, call: int) -> None:
@@ -31,6 +41,8 @@ def kill_at(place: str, call: int) -> None:
 
 if __name__ == "__main__":
     kill_at(sys.argv[1], int(sys.argv[2]))
+    if TRIALS_HERE in os.environ:
+        have_trials_here()
     from autogrow.cli.main import main
 
     main(sys.argv[3:])

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.processes import LONG, Records, Search, check_ended, check_nothing_left, wait_until
 
 KILLED_AT = Path(__file__).with_name("killed_at.py")
+NEVER = ("autogrow.cli.main:main", 0)
 AIMED = {
     "inside ask": ("optuna.trial:Trial._suggest", 2),
     "between ask and its record": ("autogrow.study.study_database:StudyDatabase.add_running", 1),
@@ -100,7 +101,7 @@ class KilledSearch:
         for search in self._searches:
             search.crash()
 
-    def _start(self, program=("-m", "autogrow")):
+    def _start(self, program=(KILLED_AT, *NEVER)):
         resume = ["--resume"] if (self.records.run / "config.yaml").exists() else self._arguments
         arguments = ["search", "--name", "run", "--quiet", *resume]
         self._searches.append(Search(arguments, self._folder, self._temporary, program))

@@ -1,6 +1,7 @@
 """A Ray cluster of two nodes, here on one machine, of which one is lost."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -10,19 +11,20 @@ pytestmark = pytest.mark.slow
 TRIALS = 3
 
 
-@pytest.fixture
-def cluster(temporary, monkeypatch):
-    """A head and a second node of one core each."""
-    # Read by what Ray starts, and as in a search: its memory monitor would end whatever runs.
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
-    from ray._common.utils import get_default_ray_temp_dir
-    from ray.cluster_utils import Cluster
+@pytest.fixture(scope="module")
+def cluster():
+    """A head of one core, for searches one after another; the last test here ends it."""
+    with pytest.MonkeyPatch.context() as environment, TemporaryDirectory(prefix="t-", dir="/tmp") as temporary:
+        # Read by what Ray starts, and as in a search: its memory monitor would end whatever runs.
+        environment.setenv("RAY_memory_monitor_refresh_ms", "0")
+        from ray._common.utils import get_default_ray_temp_dir
+        from ray.cluster_utils import Cluster
 
-    Path(get_default_ray_temp_dir()).mkdir(exist_ok=True)  # a cluster notes its address there, wherever it lies
-    head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": str(temporary / "r")}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    yield cluster
-    cluster.shutdown()
+        Path(get_default_ray_temp_dir()).mkdir(exist_ok=True)  # a cluster notes its address there, wherever it lies
+        head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": f"{temporary}/r"}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        yield cluster
+        cluster.shutdown()
 
 
 def up_to(step, samples):
@@ -51,6 +53,7 @@ def test_a_node_is_lost(out, cluster, start, records, workplace):
     assert cluster.head_node.any_processes_alive()
 
 
+# Last, because it ends the cluster that the others use.
 def test_the_cluster_is_lost(cluster, start, records):
     address = cluster.address  # which it forgets when it is killed
     search = start("--trials", 50, "--space", "quick", *LONG, "--quiet", "--address", address)
