@@ -28,6 +28,7 @@ from autogrow.models.given import hand_over
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.paths import resolved_dataset
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.study.executor import Executor
 from autogrow.study.planning import SearchPlan, plan_search, resume_settings, with_measured_packing
 from autogrow.study.resuming import RESUMABLE_SETTINGS, refuse_changes
 from autogrow.study.run_folder import RunFolder
@@ -50,7 +51,7 @@ _ARGUMENTS_OF_A_SEARCH = ("model_options", "epochs", "batch_size", "learning_rat
 
 
 @refuses_unknown(settings_of_a_search)
-def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
+def plan_resumed_search(folder: RunFolder, *, executor: Executor | None = None, **settings: Any) -> SearchPlan:
     """Check a run that is to go on. Raises `UsageError` for a setting that is not the run's own and would change it.
 
     The settings are those of `plan_new_search`; what is None is not given. Only `RESUMABLE_SETTINGS` may change.
@@ -66,7 +67,8 @@ def plan_resumed_search(folder: RunFolder, **settings: Any) -> SearchPlan:
     refuse_changes(before, given)
     if "data_dir" in changes:
         changes["data_dir"] = str(resolve_data_dir(changes["data_dir"]))
-    return _handed_over(plan_search(*resume_settings(folder, given.get("model"), **changes)))
+    resumed = resume_settings(folder, given.get("model"), **changes)
+    return _handed_over(plan_search(*resumed, executor=executor))
 
 
 def space_for(dataset: Dataset, model: ModelSpec) -> tuple[str, tuple[str, ...]]:
@@ -102,6 +104,7 @@ def plan_new_search(
     task: str | None = None,
     layout: Layout | None = None,
     warm_start: str | Sequence[str] = (),
+    executor: Executor | None = None,
     **settings: Any,
 ) -> SearchPlan:
     """Resolve and check every setting of a new search.
@@ -109,6 +112,7 @@ def plan_new_search(
     training: in place of the defaults for a data set of this size; `epochs`, `batch_size` and `learning_rate` stand in
         place of what it says.
     warm_start: runs, and policy files, to begin with.
+    executor: what trials run on; Ray where it is None.
     """
     data_dir = resolve_data_dir(data_dir)
     if not isinstance(training, TrainingSettings | None):
@@ -140,7 +144,7 @@ def plan_new_search(
         **settings,
     }
     resolved, spec, notes = with_measured_packing(fields, "search", spec)
-    return _handed_over(plan_search(resolved, spec, (*why, *notes)))
+    return _handed_over(plan_search(resolved, spec, (*why, *notes), executor))
 
 
 def _handed_over(plan: SearchPlan) -> SearchPlan:

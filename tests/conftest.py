@@ -138,7 +138,7 @@ def start(workplace, temporary):
 @pytest.fixture
 def trials_here(monkeypatch):
     """Searches run their trials in this process, not on Ray: for whatever an executor has no part in."""
-    monkeypatch.setattr("autogrow.study.search.RayExecutor", lambda *_: InProcessExecutor())
+    monkeypatch.setattr("autogrow.study.ray_executor.RayExecutor.of", lambda settings: InProcessExecutor())
 
 
 @pytest.fixture

@@ -394,7 +394,7 @@ class TestModelsGivenInPython:
             plan_resumed_search(folder, model=self.factory(13))
 
     def test_on_a_cluster_it_is_refused(self, monkeypatch):
-        monkeypatch.setattr("autogrow.study.planning.address_problem", lambda address: None)
+        monkeypatch.setattr("autogrow.study.ray_executor.address_problem", lambda address: None)
         with pytest.raises(UsageError, match="other machines of a cluster do not have"):
             plan_new_search(self.DATA, self.factory(), address="ray://there:1")
 

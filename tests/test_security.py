@@ -157,7 +157,7 @@ def test_a_cluster_that_anybody_could_use_is_not_started(mode, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
     monkeypatch.delattr(ray_executor, "RayProcess")  # none is started
     with pytest.raises(UsageError, match="RAY_AUTH_MODE=disabled .*unset it"):
-        ray_executor.RayExecutor(ray_executor.Resources(None, 1, 0.0, None), 0.0).run(None)
+        ray_executor.RayExecutor(ray_executor.Resources(None, 1, 0.0, None)).run(None)
 
 
 def test_such_a_search_leaves_nothing_behind(monkeypatch, tmp_path, autogrow):

@@ -25,6 +25,7 @@ from autogrow.keywords import checks_types, refuses_unknown
 from autogrow.paths import resolved
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.search_plans import plan_new_search, plan_resumed_search, settings_of_a_search
+from autogrow.study.executor import Executor
 from autogrow.study.finding_runs import find_run, named_run, next_run_name
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.run_folder import RunFolder
@@ -145,10 +146,11 @@ def search(
     layout: Literal["channels_first", "channels_last"] | None = None,
     address: str | None = None,
     storage: str | None = None,
+    executor: Executor | None = None,
     monitor: SearchMonitor | None = None,
     **settings: Any,
 ) -> Study:
-    """Search for a growth policy, on Ray. Every option of ``autogrow search`` has its name here.
+    """Search for a growth policy, on Ray or what `executor` is. Every option of ``autogrow search`` has its name here.
 
     Args:
         dataset: A name, the path of an ``.npz`` file or of a text (``book.txt?context=64``), a `Dataset`, arrays as
@@ -192,6 +194,8 @@ def search(
         layout: Of a user's own images; decided by their shape where None.
         address: A Ray cluster to join; one is started here where None.
         storage: URL of a database that several drivers share.
+        executor: What trials run on: an object with the interface of `autogrow.study.executor.Executor`; Ray where it
+            is None. It is not kept: give it again to go on with the run.
         monitor: Is told of everything that happens.
         settings: Those that have another form here: `limits`, `execution`, `training`, `model_options`, and times and
             sizes as numbers (`compute_budget_seconds`, `memory_per_trial_bytes`, ...).
@@ -226,10 +230,10 @@ def search(
     if resume:
         if name is None:
             raise UsageError("resume needs the name of the run to go on with")
-        plan = plan_resumed_search(folder, dataset=dataset, model=model, **settings)
+        plan = plan_resumed_search(folder, dataset=dataset, model=model, executor=executor, **settings)
     else:
         data = DEFAULT_DATASET if dataset is None else dataset
-        plan = plan_new_search(data, "auto" if model is None else model, **settings)
+        plan = plan_new_search(data, "auto" if model is None else model, executor=executor, **settings)
     return Study(run_search(plan, folder, resume=resume, monitor=monitor))
 
 

@@ -15,11 +15,12 @@ from autogrow.files import current_umask, write_text_atomically
 from autogrow.metrics.objectives import metrics_to_measure
 from autogrow.study.budget import Budget
 from autogrow.study.choosing import best_trial, policy_of
-from autogrow.study.executor import Executor, Host
+from autogrow.study.executor import Host
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.planning import SearchPlan
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import Proposer
+from autogrow.study.stalled_trials import StalledTrials
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.successive_halving import SuccessiveHalving
 from autogrow.study.trial_config import TrialConfig
@@ -45,7 +46,6 @@ class Driver:
         plan: SearchPlan,
         folder: RunFolder,
         database: StudyDatabase,
-        executor: Executor,
         monitor: SearchMonitor,
         started: float,
     ) -> None:
@@ -54,12 +54,14 @@ class Driver:
         self._plan = plan
         self._folder = folder
         self._database = database
-        self._executor = executor
         self._monitor = monitor
         self._budget = Budget(plan.settings, started, database.trial_seconds())
         self._proposer = Proposer(
             database, plan.space, plan.settings, plan.num_samples, self._budget.share_used, self._refused
         )
+        self._stalled = StalledTrials(plan.settings.trial_timeout_seconds)
+        self._roots: dict[int, int] = {}
+        """Of the trials that have started."""
         self._halving = SuccessiveHalving(plan.settings.early_stopping, folder.rungs_file)
         self._stopping = False
         self._patience_ends = math.inf
@@ -74,9 +76,9 @@ class Driver:
         self._save_best_policy()  # a driver may have died just before it did
         if not self._work_left():
             return
-        if self._executor.preparation is not None:
-            self._monitor.phase(self._executor.preparation)
-        self._executor.run(self)
+        if self._plan.executor.preparation is not None:
+            self._monitor.phase(self._plan.executor.preparation)
+        self._plan.executor.run(self)
 
     def stopping(self) -> bool:
         """Whether no more trials are to be started; running ones are then asked to save themselves."""
@@ -98,6 +100,7 @@ class Driver:
         if self._plan.settings.address is not None:  # its processes may live on for a while, which we cannot end
             self._folder.request_interrupt()
             time.sleep(ORPHANS_SECONDS)
+        self._stalled = StalledTrials(self._plan.settings.trial_timeout_seconds)
         self._folder.fetch_trials()
         for trial in self._database.trials():
             self._budget.ended(trial.number, None)
@@ -145,10 +148,16 @@ class Driver:
         # Replicates run to their end: a mean over those that were allowed to would flatter.
         return config.replicate_of is not None or self._halving.goes_on(config.root, config.role, report)
 
-    def signs_of_life(self, config: TrialConfig) -> object:
-        return self._folder.signs_of_life(config.root)
+    def started(self, config: TrialConfig) -> None:
+        self._roots[config.number] = config.root
+        self._stalled.started(config.number)
+
+    def found_hanging(self) -> dict[int, str]:
+        found = self._stalled.found(lambda number: self._folder.signs_of_life(self._roots[number]))
+        return dict.fromkeys(found, self._stalled.reason)
 
     def ended(self, config: TrialConfig, result: TrialResult) -> None:
+        self._stalled.ended(config.number)
         self._budget.ended(config.number, result.trial_seconds)
         if isinstance(result, InterruptedTrial):
             self._database.note(config.number, trial_seconds=result.trial_seconds)

@@ -3,15 +3,17 @@
 An `Executor` asks its `TrialSource` (the driver) for one trial after another, has each run by
 `autogrow.study.trial.run_trial`, here or elsewhere, and tells how it went on and ended. There are two:
 `autogrow.study.ray_executor`, for searches, and `autogrow.study.in_process_executor`, for tests and for a debugger. A
-search is given one by `run_search(..., executor=...)`.
+search is given one by `autogrow.search(..., executor=...)`.
 
-Asking, telling, budgets, early stopping and resuming are the source's. An executor decides where trials run and how
-many at a time, and sees to it that none of them runs any more when `run` returns or raises.
+Asking, telling, budgets, early stopping, finding trials that hang and resuming are the source's. An executor decides
+where trials run and how many at a time, and sees to it that none of them runs any more when `run` returns or raises.
+All of them pass the same tests: tests/study/test_every_executor.py.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from autogrow.study.settings import SearchSettings
 from autogrow.study.trial_config import TrialConfig
 from autogrow.study.trial_result import TrialReport, TrialResult
 
@@ -47,21 +49,31 @@ class TrialSource(Protocol):
     def next_trial(self, host: Host) -> TrialConfig | None:
         """What to run next on that machine; None when there is nothing more."""
 
+    def started(self, config: TrialConfig) -> None:
+        """The trial has got what it runs in; or something new, where what it ran in before has died."""
+
     def reported(self, config: TrialConfig, report: TrialReport) -> bool:
         """Whether the trial goes on."""
 
-    def signs_of_life(self, config: TrialConfig) -> object:
-        """Equal to what it was before when the trial has done nothing since."""
+    def found_hanging(self) -> dict[int, str]:
+        """The numbers of started trials that have shown no sign of life for too long, with the reason; each once.
+
+        An executor that can ends what they run in, and tells of their ends as failed for that reason.
+        """
 
     def ended(self, config: TrialConfig, result: TrialResult) -> None:
         """A trial has ended, or saved itself to be gone on with."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs the trials of a search."""
 
     preparation: str | None
     """What it does before the first trial, in words: "starting Ray". None where that takes no time."""
+
+    def check(self, settings: SearchSettings) -> None:
+        """Raise `UsageError` where it could run no trial of such a search; before anything is begun, or written."""
 
     def run(self, source: TrialSource) -> None:
         """Run trials until `source` has no more, or is stopping and those that run have saved themselves.

@@ -3,8 +3,10 @@
 Not for searches: a trial that crashes takes the search with it, and one that hangs is not ended.
 """
 
+from autogrow.errors import UsageError
 from autogrow.study.executor import Host, TrialSource
-from autogrow.study.trial import run_trial
+from autogrow.study.settings import SearchSettings
+from autogrow.study.trial import device_problem, run_trial
 from autogrow.study.trial_config import TrialConfig
 from autogrow.study.trial_result import TrialReport
 from autogrow.training.ending import Signal
@@ -15,6 +17,11 @@ class InProcessExecutor:
 
     preparation: str | None = None
 
+    def check(self, settings: SearchSettings) -> None:
+        """Raise `UsageError` for GPUs that are not here."""
+        if (problem := device_problem(settings.gpus_per_trial)) is not None:
+            raise UsageError(problem)
+
     def run(self, source: TrialSource) -> None:
         """Run trials until `source` has no more or is stopping. Raises what `source` raises."""
         source.cluster_started(1)
@@ -22,6 +29,7 @@ class InProcessExecutor:
             config = source.next_trial(Host())
             if config is None:
                 return
+            source.started(config)
             source.ended(config, run_trial(config, _Asking(source, config)))
 
 

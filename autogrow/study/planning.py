@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,12 @@ from autogrow.models.building import AUTOMATIC, ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
+from autogrow.study.executor import Executor
 from autogrow.study.packing import MOST_TRIALS, measure_packing
+from autogrow.study.ray_executor import RayExecutor
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.sampling import SAMPLERS
 from autogrow.study.search_space import SearchSpace
-from autogrow.study.session_folder import authentication_problem, place_for_ray
 from autogrow.study.settings import FEWEST_TRIALS_OF_RACE, LOCAL, SPLIT_SEED, SearchSettings, available_cores
 from autogrow.study.study_location import SharedStudy, resolved_url
 from autogrow.study.trial import device_problem
@@ -35,7 +35,6 @@ from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.training_data import TrainingData, refuse_unlearnable
 
-CONNECT_SECONDS = 5.0
 FEWEST_SAMPLES = 30
 """A run with fewer samples is too short for most triggers."""
 
@@ -57,6 +56,8 @@ class SearchPlan:
     num_groups: int
     num_parameters: int
     warnings: tuple[str, ...]
+    executor: Executor
+    """What its trials run on."""
 
 
 def with_measured_packing(
@@ -76,19 +77,18 @@ def with_measured_packing(
     return settings.model_copy(update={"gpus_per_trial": packing.share}), model, (str(packing),)
 
 
-def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ...] = ()) -> SearchPlan:
+def plan_search(
+    settings: SearchSettings, model: ModelSpec, notes: tuple[str, ...] = (), executor: Executor | None = None
+) -> SearchPlan:
     """Open the data, build and trace the network, read the space: whatever could fail, before anything is started.
 
     model: That of the settings, as the caller has named it.
+    executor: What trials are to run on; Ray, as the settings say, where it is None.
     """
-    if settings.address is None:
-        problem = authentication_problem() or device_problem(settings.gpus_per_trial)
-    else:
-        problem = address_problem(settings.address)
-    if problem is not None:
-        raise UsageError(problem)
-    if settings.address is None:
-        place_for_ray()
+    if executor is not None and settings.address is not None:
+        raise UsageError("address is that of a Ray cluster: leave it out, or leave out executor")
+    executor = executor or RayExecutor.of(settings)
+    executor.check(settings)
     SAMPLERS[settings.sampler]
     if settings.storage is not None:
         settings = settings.model_copy(update={"storage": resolved_url(settings.storage)})
@@ -141,6 +141,7 @@ def plan_search(settings: SearchSettings, model: ModelSpec, notes: tuple[str, ..
         len(network.groups),
         network.num_parameters,
         notes,
+        executor,
     )
 
 
@@ -154,18 +155,6 @@ def _check_growable(network: ExpandableNetwork, settings: SearchSettings) -> Non
     if not settings.defaults_to_depth and not network.groups:
         reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed)
         raise UsageError(f"model {settings.model!r} has no channel group that can grow ({reasons})")
-
-
-def address_problem(address: str) -> str | None:
-    """Why a cluster's HOST:PORT cannot be reached, in one line; Ray itself would try for a minute."""
-    host, separator, port = address.rpartition(":")
-    if not separator or "/" in address or not port.isdigit():
-        return None  # "auto", or a scheme of Ray's own
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        return f"no Ray cluster answers at {address!r} ({error}): start one, or leave out --address"
-    return None
 
 
 def resume_settings(

@@ -7,6 +7,7 @@ one from their checkpoints. The driver never waits for Ray without listening to 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,8 +24,8 @@ from autogrow.study.executor import Host, TrialSource
 from autogrow.study.memory_guard import memory_share
 from autogrow.study.ray_channel import Channel, Message
 from autogrow.study.session_folder import RAY, authentication_problem, place_for_ray, session_folder
-from autogrow.study.settings import available_cores
-from autogrow.study.stalled_trials import StalledTrials
+from autogrow.study.settings import SearchSettings, available_cores
+from autogrow.study.trial import device_problem
 from autogrow.study.trial_config import TrialConfig
 from autogrow.study.trial_result import FailedTrial, TrialReport, TrialResult, result_from_json
 
@@ -32,6 +33,7 @@ PROGRAM = (
     "import json, sys; sys.path[:], sys.argv[0] = json.loads(sys.argv[2]), sys.argv[3]; "
     "from autogrow.study.ray_process import main; main(int(sys.argv[1]))"
 )
+CONNECT_SECONDS = 5.0
 LISTEN_SECONDS = 0.2
 """How often the driver looks after its signals, budgets and trials while Ray says nothing."""
 MOST_LOSSES = 3
@@ -54,17 +56,31 @@ class Resources:
 
 
 class RayExecutor:
-    """An `Executor` on Ray.
-
-    Args:
-        trial_timeout_seconds: After which a trial without a sign of life fails; 0: never.
-    """
+    """An `Executor` on Ray."""
 
     preparation: str | None = "starting Ray"
 
-    def __init__(self, resources: Resources, trial_timeout_seconds: float) -> None:
+    def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._trial_timeout_seconds = trial_timeout_seconds
+
+    @classmethod
+    def of(cls, settings: SearchSettings) -> "RayExecutor":
+        """On what the settings of a search ask for."""
+        return cls(
+            Resources(settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent)
+        )
+
+    def check(self, settings: SearchSettings) -> None:
+        """Raise `UsageError` where Ray cannot be started here, or the cluster to join does not answer."""
+        address = self._resources.address
+        if address is None:
+            problem = authentication_problem() or device_problem(settings.gpus_per_trial)
+        else:
+            problem = address_problem(address)
+        if problem is not None:
+            raise UsageError(problem)
+        if address is None:
+            place_for_ray()
 
     def run(self, source: TrialSource) -> None:
         """Run trials until `source` has no more, or is stopping and those that run have saved themselves.
@@ -79,13 +95,12 @@ class RayExecutor:
         in_a_row = 0
         while True:
             place = place_for_ray() if resources.address is None else None
-            stalled = StalledTrials(self._trial_timeout_seconds)
             with session_folder(place) as folder, RayProcess(resources, folder) as process:
-                session = _Session(source, resources, process, folder, stalled)
+                session = _Session(source, resources, process, folder)
                 reason = session.run()
             if reason is None:
                 return
-            session.fail_stalled()
+            session.fail_hanging()
             in_a_row = 1 if session.num_ended else in_a_row + 1
             error = _given_up(resources, in_a_row, reason)
             source.cluster_lost(reason, goes_on=error is None)
@@ -93,6 +108,18 @@ class RayExecutor:
                 return
             if error is not None:
                 raise error
+
+
+def address_problem(address: str) -> str | None:
+    """Why a cluster's HOST:PORT cannot be reached, in one line; Ray itself would try for a minute."""
+    host, separator, port = address.rpartition(":")
+    if not separator or "/" in address or not port.isdigit():
+        return None  # "auto", or a scheme of Ray's own
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        return f"no Ray cluster answers at {address!r} ({error}): start one, or leave out --address"
+    return None
 
 
 def _given_up(resources: Resources, in_a_row: int, reason: str) -> ClusterError | None:
@@ -163,14 +190,11 @@ class RayProcess:
 class _Session:
     """A Ray process's time: what it asks is answered until it has finished or is lost."""
 
-    def __init__(
-        self, source: TrialSource, resources: Resources, process: RayProcess, folder: Path, stalled: StalledTrials
-    ) -> None:
+    def __init__(self, source: TrialSource, resources: Resources, process: RayProcess, folder: Path) -> None:
         self.num_ended = 0
         self._source = source
         self._is_local = resources.address is None
         self._process = process
-        self._stalled = stalled
         self._live: dict[int, TrialConfig] = {}
         self._failing: dict[int, tuple[str, float]] = {}
         """Trials whose processes are being ended: why, and since when."""
@@ -178,7 +202,7 @@ class _Session:
         self._answers: dict[str, Callable[[Message], None]] = {
             "ready": self._ready,
             "next": self._next,
-            "started": lambda message: self._stalled.started(message["number"]),
+            "started": lambda message: self._source.started(self._live[message["number"]]),
             "reported": self._reported,
             "ended": self._ended,
         }
@@ -194,7 +218,7 @@ class _Session:
                 is_told = True
             if self._source.out_of_patience():
                 return None
-            if (reason := self._end_stalled()) is not None:
+            if (reason := self._end_hanging()) is not None:
                 return reason
             message = self._process.hear(LISTEN_SECONDS)
             if message is None:
@@ -210,7 +234,7 @@ class _Session:
                 return str(message["reason"])
             self._answers[word](message)
 
-    def fail_stalled(self) -> None:
+    def fail_hanging(self) -> None:
         """Record the ends of trials whose processes were being ended when Ray was."""
         for number, (reason, _) in list(self._failing.items()):
             self._end(number, FailedTrial(reason=reason))
@@ -237,16 +261,15 @@ class _Session:
         self._end(message["number"], result_from_json(message["result"]))
 
     def _end(self, number: int, result: TrialResult) -> None:
-        self._stalled.ended(number)
         self._failing.pop(number, None)
         self.num_ended += 1
         self._source.ended(self._live.pop(number), result)
 
-    def _end_stalled(self) -> str | None:
+    def _end_hanging(self) -> str | None:
         """Have the processes of trials that hang ended; why Ray is taken for lost if it does not do that."""
-        for number in self._stalled.found(lambda number: self._source.signs_of_life(self._live[number])):
-            self._failing[number] = (self._stalled.reason, time.monotonic())
-            self._process.say("fail", number=number, reason=self._stalled.reason)
+        for number, reason in self._source.found_hanging().items():
+            self._failing[number] = (reason, time.monotonic())
+            self._process.say("fail", number=number, reason=reason)
         if any(time.monotonic() - since > HEED_SECONDS for _, since in self._failing.values()):
             return "it did not end the process of a trial that hangs"
         return None

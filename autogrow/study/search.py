@@ -13,10 +13,8 @@ from autogrow.errors import AutogrowError, NoSuccessfulTrialError, RunFolderErro
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.constraints import constraint_names
 from autogrow.study.driver import Driver
-from autogrow.study.executor import Executor
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.planning import SearchPlan
-from autogrow.study.ray_executor import RayExecutor, Resources
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search_space import SearchSpace
 from autogrow.study.session_folder import remove_abandoned
@@ -69,11 +67,8 @@ def run_search(
     *,
     resume: bool,
     monitor: SearchMonitor | None = None,
-    executor: Executor | None = None,
 ) -> SearchResult:
     """Run a planned search to the end of its budget, or until it is interrupted, in `folder`.
-
-    executor: What its trials run on; Ray, as the settings say, where it is None.
 
     Raises `RunFolderError` (the folder exists, or not, against `resume`), `RunFolderInUseError`, and
     `NoSuccessfulTrialError` when nothing completed, or too many trials failed in a row.
@@ -89,7 +84,7 @@ def run_search(
         folder.refuse_what_is_no_run()
     with folder.locked():
         database = prepare_run(plan, folder, resume)
-        driver = Driver(plan, folder, database, executor or _on_ray(settings), monitor or SearchMonitor(), started)
+        driver = Driver(plan, folder, database, monitor or SearchMonitor(), started)
         try:
             with driver.handling_signals():
                 driver.run()
@@ -111,11 +106,6 @@ def run_search(
         if result.complete == 0 and is_over and not result.interrupted:
             raise NoSuccessfulTrialError(_why_none_succeeded(folder, failed))
         return result
-
-
-def _on_ray(settings: SearchSettings) -> Executor:
-    resources = Resources(settings.address, settings.cpus_per_trial, settings.gpus_per_trial, settings.max_concurrent)
-    return RayExecutor(resources, settings.trial_timeout_seconds)
 
 
 def _need_space(folder: RunFolder) -> None:

@@ -118,11 +118,13 @@ class Phases(SearchMonitor):
 @pytest.mark.usefixtures("overfitting", "one_thread")
 def test_it_is_searched_for_and_the_best_by_it_confirmed(data_dir, tmp_path):
     options = {"model": "mlp", "model_options": {"hidden": (16,)}, "train_size": 60, "epochs": 2}
-    plan = plan_new_search("digits", data_dir=data_dir, trials=5, objectives="overfitting,score", **options)
+    plan = plan_new_search(
+        "digits", data_dir=data_dir, trials=5, objectives="overfitting,score", executor=InProcessExecutor(), **options
+    )
     assert plan.settings.objectives == ("overfitting", "accuracy")
     run = RunFolder(tmp_path / "run")
     phases = Phases()
-    run_search(plan, run, resume=False, executor=InProcessExecutor(), monitor=phases)
+    run_search(plan, run, resume=False, monitor=phases)
     assert "starting Ray" not in phases.begun
     rows = summarize(run).trials
     assert all(plan.objectives[0].value(row.metrics) is not None for row in rows if row.has_finished)
@@ -159,9 +161,11 @@ def measured(monkeypatch):
 @pytest.mark.usefixtures("measured", "one_thread")
 def test_one_that_measures_itself_is_one_entry_too(data_dir, tmp_path):
     options = {"model": "mlp", "model_options": {"hidden": (16,)}, "train_size": 60, "epochs": 2}
-    plan = plan_new_search("digits", data_dir=data_dir, trials=4, objectives="score,negative", **options)
+    plan = plan_new_search(
+        "digits", data_dir=data_dir, trials=4, objectives="score,negative", executor=InProcessExecutor(), **options
+    )
     run = RunFolder(tmp_path / "run")
-    run_search(plan, run, resume=False, executor=InProcessExecutor())
+    run_search(plan, run, resume=False)
     summary = summarize(run)
     finished = [row for row in summary.trials if row.has_finished]
     assert finished and all(0 < row.metrics["negative"] < 1 for row in finished)
@@ -177,9 +181,11 @@ def test_what_measures_nothing_fails_the_trial(measured, monkeypatch, data_dir, 
     broken = Objective("negative", "minimize", replace(measured, measure=lambda network, inputs: value))
     monkeypatch.setitem(OBJECTIVES._entries, "negative", broken)
     options = {"model": "mlp", "model_options": {"hidden": (4,)}, "train_size": 60, "epochs": 1}
-    plan = plan_new_search("digits", data_dir=data_dir, trials=1, objectives="negative", **options)
+    plan = plan_new_search(
+        "digits", data_dir=data_dir, trials=1, objectives="negative", executor=InProcessExecutor(), **options
+    )
     with pytest.raises(NoSuccessfulTrialError, match=reason):
-        run_search(plan, RunFolder(tmp_path / "run"), resume=False, executor=InProcessExecutor())
+        run_search(plan, RunFolder(tmp_path / "run"), resume=False)
 
 
 def test_only_what_is_wanted_is_measured(measured):

@@ -7,7 +7,6 @@ import pytest
 from autogrow.search_plans import plan_new_search
 from autogrow.study.driver import Driver
 from autogrow.study.executor import Host
-from autogrow.study.in_process_executor import InProcessExecutor
 from autogrow.study.monitor import SearchMonitor
 
 from .made_results import complete, failed
@@ -20,7 +19,7 @@ FAILED, COMPLETE = failed(), complete()
 @pytest.fixture
 def driver(folder, database, data_dir):
     plan = plan_new_search("digits", "mlp", trials=9, epochs=4, data_dir=data_dir, max_consecutive_failures=2)
-    return Driver(plan, folder, database, InProcessExecutor(), SearchMonitor(), time.monotonic())
+    return Driver(plan, folder, database, SearchMonitor(), time.monotonic())
 
 
 def end(driver, *results):
