@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from autogrow.errors import NetworkError, PolicyError
 from autogrow.keywords import refuses_unknown
-from autogrow.network.depth.deepening import Deepening, DepthChange, OutputComparison, prepare_depth
+from autogrow.network.depth.deepening import prepare_depth
+from autogrow.network.depth.depth_change import Deepening, DepthChange
 from autogrow.network.depth.stage_finding import find_stages, with_named_stages
 from autogrow.network.depth.stages import StageDesigns
 from autogrow.network.fitting import fit_new_units
@@ -21,7 +22,7 @@ from autogrow.network.measuring.size import check_limits
 from autogrow.network.optimizer.attached import Optimizers
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
-from autogrow.network.output_guard import outputs_kept
+from autogrow.network.output_guard import OutputComparison, outputs_kept
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.module_wrappers import check_wrappers
 from autogrow.network.resizing.prepared_resizing import Widening, prepare_resizing

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from autogrow.errors import NetworkError
-from autogrow.network.depth.deepening import DepthChange
+from autogrow.network.depth.depth_change import DepthChange
 from autogrow.network.optimizer.attached import AttachedOptimizers, Optimizers, as_list
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts

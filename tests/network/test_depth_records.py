@@ -135,7 +135,7 @@ FAILURES = [
     "autogrow.network.depth.deepening.fresh_block",
     "autogrow.network.depth.deepening.with_widths_of",
     "autogrow.network.depth.deepening._models",
-    "autogrow.network.depth.deepening.DepthChange.tell",
+    "autogrow.network.depth.depth_change.DepthChange.tell",
     "autogrow.network.optimizer.cohorts.Cohorts.commit",
     "autogrow.network.optimizer.cohorts.Cohorts.add",
     "autogrow.network.transactional.TransactionalNetwork.attach",
@@ -143,7 +143,7 @@ FAILURES = [
     "autogrow.network.optimizer.optimizer_cohorts.OptimizerCohorts.commit",
     "autogrow.network.optimizer.optimizer_cohorts.start_afresh",
     "autogrow.network.expandable.measure_new_statistics",
-    "autogrow.network.depth.deepening.OutputComparison.check",
+    "autogrow.network.output_guard.OutputComparison.check",
     "autogrow.network.measuring.size.measure_size",
 ]
 

@@ -1,16 +1,16 @@
-"""Changing the number of blocks of stages: everything is made first, then put in place, and can be taken back."""
+"""Makes what a change of the number of blocks of stages needs: new blocks, and where all of them come to stand."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import nn
 
 from autogrow.errors import NetworkError
 from autogrow.network.depth.block_copies import foreign_hook, share_configurations
+from autogrow.network.depth.depth_change import DepthChange, tensors_of
 from autogrow.network.depth.depth_structure import (
     are_alike,
     block_structure,
@@ -21,149 +21,15 @@ from autogrow.network.depth.depth_structure import (
     with_widths_of,
 )
 from autogrow.network.depth.new_blocks import BlockCall, fresh_block, identity_block, record_calls
-from autogrow.network.depth.place_settings import Path, Undo, differing_settings, set_all, set_in, value_in
+from autogrow.network.depth.place_settings import Path, differing_settings, set_all, set_in, value_in
 from autogrow.network.depth.stages import Row, StageDesign, StageDesigns
-from autogrow.network.optimizer.cohorts import Cohorts
-from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
 from autogrow.network.resizing.companions import take_after
-from autogrow.network.resizing.probe import OUTPUT_TOLERANCE
 from autogrow.network.resizing.tensor_change import is_only_channels_last
 from autogrow.network.running.copying import copied
-from autogrow.network.running.model_input import ModelInput, explained, run
-from autogrow.network.running.undisturbed import undisturbed, undisturbed_training
+from autogrow.network.running.model_input import ModelInput
+from autogrow.network.running.outputs import on_device_of
 from autogrow.network.structure.channel_groups import Structure
 from autogrow.policy.block_initializations import BlockInitialization
-from autogrow.policy.depth import BlockState
-
-
-@dataclass(frozen=True)
-class Deepening:
-    """What one event of depth growth did."""
-
-    added_blocks: dict[str, int]
-    parameters_before: int
-    parameters_after: int
-    seconds: float
-
-
-@dataclass
-class DepthChange:
-    """A change of the number of blocks that has been computed and not yet made."""
-
-    structure: Structure
-    added: dict[str, nn.Module] = field(default_factory=dict)
-    """New blocks by their dotted names."""
-    copied: set[str] = field(default_factory=set)
-    """Those of them that are copies of present blocks, with their weights."""
-    moved: dict[str, tuple[str, nn.Module]] = field(default_factory=dict)
-    """Present blocks that get another place, by their former names, with their new ones."""
-    removed: dict[str, nn.Module] = field(default_factory=dict)
-    models: dict[str, nn.Parameter] = field(default_factory=dict)
-    """For every new parameter the present one whose place in an optimizer it follows; of a copy its original."""
-    children: list[tuple[nn.Module, dict[str, nn.Module | None], dict[str, nn.Module | None]]] = field(
-        default_factory=list
-    )
-    """Containers with their children before and after."""
-    settings: list[Callable[[], Undo]] = field(default_factory=list)
-    """What puts values in place that go by depth, and returns what puts back those of before."""
-    undo: list[Undo] = field(default_factory=list)
-    """What puts back those that were put in place."""
-
-    def commit(self) -> None:
-        for container, _, after in self.children:
-            _put(container, after)
-        self.undo = [put() for put in self.settings]
-
-    def retire(self) -> None:
-        """Nothing is replaced by blocks that come or go."""
-
-    def revert(self) -> None:
-        """Put the children of before back, the same objects, and their settings."""
-        for undo in reversed(self.undo):
-            undo()
-        self.undo = []
-        for container, before, _ in self.children:
-            _put(container, before)
-
-    @property
-    def fresh_channels(self) -> dict[str, Tensor]:
-        """Masks, by layer, of the channels of norms that have seen no data: all those of blocks drawn anew."""
-        return {
-            f"{prefix}.{name}" if name else prefix: torch.ones(len(mean), dtype=torch.bool)
-            for prefix, block in self.added.items()
-            if prefix not in self.copied
-            for name, layer in block.named_modules()
-            if isinstance(mean := layer._buffers.get("running_mean"), Tensor)
-        }
-
-    def tell(
-        self,
-        cohorts: Cohorts,
-        optimizers: Sequence[OptimizerCohorts],
-        *,
-        begins_event: bool,
-        grows: bool,
-        optimizer_state: BlockState = "carried",
-    ) -> None:
-        """Let the records and the optimizers of the network follow, once it has its new blocks.
-
-        Args:
-            cohorts: The network's record of ages.
-            optimizers: All that look after the network.
-            begins_event: Whether new blocks are of the next growth event, or of the one made last.
-            grows: Whether there are new blocks whose age counts.
-            optimizer_state: Whether copies take over the state of their originals, start without, or all do.
-
-        Raises:
-            NetworkError: New parameters that are trained would be in none of the optimizers.
-        """
-        cohorts.remove(name for name, _ in _tensors(self.removed))
-        cohorts.rename(self._new_names)
-        cohorts.commit({}, begins_event)
-        cohorts.add(name for name, _ in _tensors(self.added))
-        gone = [tensor for _, tensor in _tensors(self.removed) if isinstance(tensor, nn.Parameter)]
-        new = {name: tensor for name, tensor in _tensors(self.added) if isinstance(tensor, nn.Parameter)}
-        copies = {name for name in new if any(name.startswith(f"{prefix}.") for prefix in self.copied)}
-        held = {parameter for optimizer in optimizers for parameter in optimizer.parameters}
-        for number, optimizer in enumerate(optimizers):
-            # What none of them holds goes to the first, which has the words for it.
-            mine = {
-                name: parameter
-                for name, parameter in new.items()
-                if self.models[name] in optimizer.parameters or (number == 0 and self.models[name] not in held)
-            }
-            if gone:
-                optimizer.remove(gone)
-            optimizer.rename(self._new_names)
-            if mine:
-                optimizer.add(mine, self.models)
-            carried = {mine[name]: self.models[name] for name in mine if name in copies}
-            if optimizer_state == "carried":
-                optimizer.carry_state(carried)
-            # A block is new as a whole: nothing in it connects old units with new ones.
-            optimizer.commit([], {}, reset=optimizer_state == "reset", grows=grows, ramp=False)
-
-    @property
-    def _new_names(self) -> dict[str, str]:
-        """New names of the tensors of blocks that get another place."""
-        return {
-            f"{former}.{name}": f"{prefix}.{name}"
-            for former, (prefix, block) in self.moved.items()
-            for name, _ in [*block.named_parameters(), *block.named_buffers()]
-        }
-
-
-def _put(container: nn.Module, children: Mapping[str, nn.Module | None]) -> None:
-    container._modules.clear()
-    container._modules.update(children)
-
-
-def _tensors(blocks: Mapping[str, nn.Module]) -> list[tuple[str, Tensor]]:
-    return [
-        (f"{prefix}.{name}", tensor)
-        for prefix, block in blocks.items()
-        for name, tensor in [*block.named_parameters(), *block.named_buffers()]
-    ]
 
 
 def prepare_depth(
@@ -244,7 +110,7 @@ def _kinds(full: Structure, design: StageDesign, place: int) -> list[Any]:
         layout = full.tensors.get(f"{prefix}.{name}")
         sizes.append([size for dim, size in enumerate(tensor.shape) if layout is None or dim not in layout.dims])
     types = [(name, type(layer)) for name, layer in block.named_modules()]
-    return [types, sizes, [(name, tensor.dtype) for name, tensor in _tensors({"": block})]]
+    return [types, sizes, [(name, tensor.dtype) for name, tensor in tensors_of({"": block})]]
 
 
 def _fill_row(change: DepthChange, maker: "_BlockMaker", design: StageDesign, row: Row, model: nn.Module) -> None:
@@ -383,63 +249,3 @@ def _models(
         ]
         models[f"{prefix}.{name}"] = alike[name] if name in alike else pool[scores.index(max(scores))][1]
     return models
-
-
-class OutputComparison:
-    """The outputs of a network before a change of its depth, to compare with those after it.
-
-    Where they need not be `exact`, shapes are all that is compared, in eval mode alone.
-    """
-
-    def __init__(self, model: nn.Module, example_input: ModelInput, exact: bool) -> None:
-        self._model = model
-        self._exact = exact
-        self._input = on_device_of(model, example_input)
-        self._evaluated = self._outputs_evaluated()
-        self._trained = self._outputs_trained() if exact else None
-        """None where train mode is random, or refuses the batch."""
-
-    def check(self, stages: Iterable[str]) -> None:
-        """Raise `NetworkError` where outputs have another shape, or other values if they must be exact."""
-        modes = {"eval": (self._evaluated, self._outputs_evaluated())}
-        if self._trained is not None:
-            modes["train"] = (self._trained, self._outputs_trained() or [])
-        what = "stage " + ", ".join(map(repr, stages))
-        for mode, (before, after) in modes.items():
-            if [tensor.shape for tensor in before] != [tensor.shape for tensor in after]:
-                raise NetworkError(f"{what}: outputs take another shape in {mode} mode with more blocks")
-            if self._exact and not (change := difference(before, after)) <= OUTPUT_TOLERANCE:
-                raise NetworkError(f"{what}: outputs change by {change:.1e} in {mode} mode with more blocks")
-
-    def _outputs_evaluated(self) -> list[Tensor]:
-        with explained("the network fails at this depth"), undisturbed(self._model):
-            return outputs_of(self._model, self._input)
-
-    def _outputs_trained(self) -> list[Tensor] | None:
-        with undisturbed_training(self._model):
-            try:
-                first, second = (outputs_of(self._model, self._input) for _ in range(2))
-            except Exception:  # noqa: BLE001  batch norms refuse a batch of one, say
-                return None
-        return first if difference(first, second) <= OUTPUT_TOLERANCE else None
-
-
-def outputs_of(model: nn.Module, example_input: ModelInput) -> list[Tensor]:
-    leaves = tree_leaves(run(model, example_input))
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-
-
-def difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
-    """Largest change between tensors of equal shapes, relative to the largest entry of each; NaN where one is."""
-    changes = [
-        (new - old).abs().max().double().cpu() / old.abs().max().double().cpu().clamp(min=torch.finfo(old.dtype).tiny)
-        for old, new in zip(before, after, strict=True)
-        if old.numel()
-    ]
-    return float(torch.stack(changes).max()) if changes else 0.0
-
-
-def on_device_of(model: nn.Module, example_input: ModelInput) -> Any:
-    """The input on the network's device, to which it may have moved since it was traced."""
-    tensor = next(iter([*model.parameters(), *model.buffers()]), None)
-    return example_input if tensor is None else tree_map(lambda value: value.to(tensor.device), example_input)

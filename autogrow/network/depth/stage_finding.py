@@ -13,7 +13,7 @@ from torch import nn
 
 from autogrow.errors import NetworkError, one_line, unknown_name
 from autogrow.network.depth.block_copies import foreign_part
-from autogrow.network.depth.deepening import difference, on_device_of, outputs_of, prepare_depth
+from autogrow.network.depth.deepening import prepare_depth
 from autogrow.network.depth.depth_structure import block_structure
 from autogrow.network.depth.new_blocks import fresh_block, identity_block, record_calls
 from autogrow.network.depth.place_settings import BlockCount, PlaceNumber, block_counts, place_numbers
@@ -21,6 +21,7 @@ from autogrow.network.depth.stages import StageDesign, StageDesigns, innermost_f
 from autogrow.network.resizing.probe import OUTPUT_TOLERANCE, wake
 from autogrow.network.running.copying import copied
 from autogrow.network.running.model_input import ModelInput
+from autogrow.network.running.outputs import difference, on_device_of, outputs_of
 from autogrow.network.running.undisturbed import undisturbed
 from autogrow.network.structure.channel_groups import Structure
 
