@@ -15,7 +15,7 @@ from torch import nn
 
 from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization
-from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
+from autogrow.data.splits import merge_splits
 from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError, one_line
 from autogrow.export.prepared_network import PreparedNetwork
@@ -150,17 +150,12 @@ def train_policy(
     Raises `RunFolderError` when `out` holds something else, `RunFolderInUseError` when another process trains there,
     `TrainingDivergedError` when the loss is not finite.
     """
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}")
     held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
     scales_targets = standardizes_targets and TASKS[dataset.task].standardizes_targets
-    request = _request(model, dataset, policy, settings, seed, train_size, scales_targets)
-    if split_seed != SPLIT_SEED:
-        request["split_seed"] = split_seed
+    request = _request(model, dataset, policy, settings, seed, train_size, scales_targets, split_seed)
     if out is not None:
         check_folder(out, request)
-    train, validation = _examples(dataset, held_out, train_size, split_seed)
-    data = TrainingData.of(dataset, train, validation, standardizes_targets=scales_targets)
+    data = _training_data(dataset, held_out, train_size, scales_targets, split_seed)
     module = fresh_network(model, dataset, seed)
     if out is not None:
         check_weights(module)
@@ -183,12 +178,10 @@ def train_policy(
     if on_start is not None:
         on_start(data)
     result = _trained(trainer, policy, dataset, reads_test and dataset.num_test > 0)
-    if result is None:
-        return None
     # Saved before the test split is opened: nothing that reading it does may lose the network.
-    if out is not None:
+    if result is not None and out is not None:
         _save(TrialFolder(out), model, dataset, result, request)
-    return _tested(result, dataset, out) if result.test is not None else result
+    return _tested(result, dataset, out) if result is not None and result.test is not None else result
 
 
 def _trained(trainer: Trainer, policy: GrowthPolicy, dataset: Dataset, reads_test: bool) -> TrainResult | None:
@@ -261,13 +254,13 @@ def _tested(result: TrainResult, dataset: Dataset, out: Path | None) -> TrainRes
     return result
 
 
-def _examples(
-    dataset: Dataset, hold_out_validation: bool, train_size: int | None, split_seed: int
-) -> tuple[TrainSplit, ValidationSplit | None]:
+def _training_data(
+    dataset: Dataset, hold_out_validation: bool, train_size: int | None, scales_targets: bool, split_seed: int
+) -> TrainingData:
     train, validation = dataset.split(seed=split_seed, train_size=train_size)
     if hold_out_validation:
-        return train, validation
-    return merge_splits(train, validation), None
+        return TrainingData.of(dataset, train, validation, standardizes_targets=scales_targets)
+    return TrainingData.of(dataset, merge_splits(train, validation), None, standardizes_targets=scales_targets)
 
 
 def _request(
@@ -278,8 +271,14 @@ def _request(
     seed: int,
     train_size: int | None,
     scales_targets: bool,
+    split_seed: int,
 ) -> dict[str, Any]:
-    """What decides a training run; a folder is only continued by an equal one."""
+    """What decides a training run; a folder is only continued by an equal one.
+
+    Raises `UsageError` for a seed that there cannot be.
+    """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}")
     content = {
         "model": model.to_dict() if isinstance(model, ModelSpec) else None,
         "dataset": {
@@ -291,6 +290,7 @@ def _request(
         "training": settings.model_dump(),
         "seed": seed,
         **({"standardizes_targets": True} if scales_targets else {}),
+        **({"split_seed": split_seed} if split_seed != SPLIT_SEED else {}),
     }
     normalized: dict[str, Any] = json.loads(json.dumps(content))
     return normalized

@@ -142,7 +142,7 @@ FAILURES = [
     "autogrow.network.optimizer.optimizer_cohorts.OptimizerCohorts.add",
     "autogrow.network.optimizer.optimizer_cohorts.OptimizerCohorts.commit",
     "autogrow.network.optimizer.optimizer_cohorts.start_afresh",
-    "autogrow.network.expandable.measure_new_statistics",
+    "autogrow.network.deepenable.measure_new_statistics",
     "autogrow.network.output_guard.OutputComparison.check",
     "autogrow.network.measuring.size.measure_size",
 ]

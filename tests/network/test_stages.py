@@ -45,7 +45,7 @@ class TestFinding:
         def fail(*arguments):
             raise AssertionError("stages were looked for")
 
-        monkeypatch.setattr("autogrow.network.expandable.find_stages", fail)
+        monkeypatch.setattr("autogrow.network.deepenable.find_stages", fail)
         growing = ExpandableNetwork(*staged_network("preact"))
         growing.widen_groups(dict.fromkeys(growing.widths, 1))
         with pytest.raises(AssertionError, match="looked for"):
