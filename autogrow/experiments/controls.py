@@ -108,7 +108,7 @@ def build_in_shape(spec: ModelSpec, data: Described, shape: NetworkShape, seed: 
 def _set_blocks(network: ExpandableNetwork, shape: NetworkShape, generator: torch.Generator) -> None:
     network.add_stages(shape.blocks)
     present = network.blocks
-    network.shorten({name: min(number, present[name]) for name, number in shape.blocks.items()})
+    network.start_shallow({name: min(number, present[name]) for name, number in shape.blocks.items()})
     more = {name: number - present[name] for name, number in shape.blocks.items() if number > present[name]}
     if more:
         network.deepen_stages(more, initialization="random", generator=generator)

@@ -128,9 +128,9 @@ class DeepenableNetwork:
             check_limits(self.module, self._batch, self.limits)
         return Deepening(dict(added_blocks), before, self.num_parameters, time.perf_counter() - started)
 
-    def shorten(self, blocks: Mapping[str, int]) -> None:
-        """Leave stages of a fresh network only their first blocks, to start shallow; at least one."""
-        self.set_blocks(self._known_stages(blocks).shortened(self.module, blocks))
+    def start_shallow(self, blocks: Mapping[str, int]) -> None:
+        """Leave stages of a fresh network only their first `blocks`, at least one; as `start_small` does with units."""
+        self.set_blocks(self._known_stages(blocks).shallow(self.module, blocks))
 
     @in_plain_mode
     def set_blocks(self, blocks: Mapping[str, int]) -> None:

@@ -45,7 +45,7 @@ class ExpandableNetwork(DeepenableNetwork):
     types are not. It can be called, exported, compiled and saved as usual.
 
     Args:
-        model: The network at full width. It is changed in place by `widen` and `narrow`.
+        model: The network at full width. It is changed in place by `widen` and `keep_units`.
         example_input: A batch to trace with, or a tuple of tensors for a network that takes several. Lazy layers take
             their sizes and first weights from it.
         verify: Widen a copy and compare outputs, so that a group which cannot grow exactly is listed in `fixed`
@@ -202,7 +202,7 @@ class ExpandableNetwork(DeepenableNetwork):
         return Widening(dict(added_units), before, self.num_parameters, time.perf_counter() - started)
 
     @in_plain_mode
-    def narrow(
+    def keep_units(
         self, group: ChannelGroup | str, keep: IntArray | list[int], optimizer: Optimizers | None = None
     ) -> None:
         """Keep only the given units of one group, in the given order; the others are removed with their weights."""

@@ -86,7 +86,7 @@ class Growth:
         """Bring the fresh network to the policy's start: fewer blocks, narrower groups, within the limits."""
         if self.policy.depth is not None:
             self._check_stages()
-            self.network.shorten({
+            self.network.start_shallow({
                 stage.name: self.policy.depth.blocks_at_start(stage.full_blocks, stage.unrepeatable_blocks)
                 for stage in self._stages()
             })  # fmt: skip

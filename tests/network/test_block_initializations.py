@@ -265,7 +265,10 @@ class Backwards(BlockInitialization):
     [
         (
             lambda: growing_network("resnet")[0],
-            lambda growing: (growing.shorten({"stages.1": 1}), growing.deepen("stages.1", initialization="stack")),
+            lambda growing: (
+                growing.start_shallow({"stages.1": 1}),
+                growing.deepen("stages.1", initialization="stack"),
+            ),
             "'stages.1': its only block changes the shape.*start with at least 2 blocks",
         ),
         (

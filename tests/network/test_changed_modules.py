@@ -60,7 +60,7 @@ REFUSED = {
 }
 EVENTS = {
     "widen": lambda growing: growing.widen("0", 2),
-    "narrow": lambda growing: growing.narrow("0", [0, 1]),
+    "keep_units": lambda growing: growing.keep_units("0", [0, 1]),
     "start_small": lambda growing: growing.start_small({"0": 3}),
     "set_widths": lambda growing: growing.set_widths({"0": 9}),
     "stages": lambda growing: growing.stages,

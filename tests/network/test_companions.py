@@ -89,7 +89,7 @@ class TestPendingGradients:
         growing = autogrow.ExpandableNetwork(module, batch)
         backward(module, batch)
         before = module[0].weight.grad.clone()
-        growing.narrow("0", [3, 1])
+        growing.keep_units("0", [3, 1])
         assert torch.equal(module[0].weight.grad, before[[3, 1]])
 
     def test_they_have_the_memory_format_of_their_parameter(self):

@@ -118,7 +118,7 @@ class TestDecoder:
     def test_it_is_shortened_and_comes_back(self, initialization, returns_tuple):
         model = decoder(3, returns_tuple)
         growing = autogrow.ExpandableNetwork(model, TOKENS)
-        growing.shorten({"layers": 1})
+        growing.start_shallow({"layers": 1})
         assert model.config.num_hidden_layers == 1 and len(model.config.layer_types) == 1
         assert out(model).shape == (3, 6, 11)
         growing.deepen("layers", 3, initialization=initialization)

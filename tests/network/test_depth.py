@@ -47,7 +47,7 @@ class TestEveryNetwork:
         growing.widen_groups({group.name: 2 for group in growing.groups}, calibration_input=batch)
         assert_close(outputs(growing.module, batch), before)
         for group in growing.groups[::3]:
-            growing.narrow(group, range(group.width - 2))
+            growing.keep_units(group, range(group.width - 2))
         assert_close(outputs(growing.module, batch), before)
 
     def test_the_structure_is_that_of_a_network_written_so(self, name):
@@ -72,14 +72,14 @@ class TestEveryNetwork:
     def test_removing_and_adding_again_gives_the_same_structure(self, name):
         growing, batch = growing_network(name)
         full, blocks, keys = described(growing.structure), growing.blocks, list(growing.module.state_dict())
-        growing.shorten(dict.fromkeys(blocks, 1))
+        growing.start_shallow(dict.fromkeys(blocks, 1))
         short = described(growing.structure)
         traced = ExpandableNetwork(copy.deepcopy(growing.module), batch, verify=False)
         found = [group[1:] for group in described(traced.structure)["groups"]]
         assert [group[1:] for group in short["groups"] if group[1:] not in found] == []
         growing.widen_groups(dict.fromkeys(growing.widths, 1))
         for group in growing.groups:
-            growing.narrow(group, range(group.width - 1))
+            growing.keep_units(group, range(group.width - 1))
         growing.deepen_stages({stage: number - 1 for stage, number in blocks.items() if number > 1})
         assert described(growing.structure) == full
         assert list(growing.module.state_dict()) == keys
@@ -170,7 +170,7 @@ class TestNewBlocks:
 
     def test_are_as_wide_as_the_block_before(self):
         growing, _ = growing_network("resnet")
-        growing.shorten({"stages.1": 1})
+        growing.start_shallow({"stages.1": 1})
         growing.start_small({"stages.1.0.conv1": 5, "stages.1.0.conv2": 7})
         growing.deepen("stages.1", 2)
         assert [block.conv1.out_channels for block in growing.module.stages[1]] == [5, 5, 5]
@@ -180,7 +180,7 @@ class TestNewBlocks:
     def test_return_in_the_form_that_stood_there(self):
         """Blocks that are not alike: a place that was filled gets its own block, later ones copies of the last."""
         growing, _ = growing_network("different widths")
-        growing.shorten({"1": 1})
+        growing.start_shallow({"1": 1})
         growing.deepen("1", 3)
         row = growing.module[1]
         assert [block.f[0].out_features for block in row] == [9, 4, 7, 7]
@@ -240,8 +240,14 @@ class TestNewBlocks:
         (lambda growing: growing.deepen("stages"), "'stages' is no stage: its last block '2' changes the shape"),
         (lambda growing: growing.deepen("stages.0", 0), "stage 'stages.0': cannot add 0 blocks, at least 1"),
         (lambda growing: growing.deepen("stages.0", initialization="zeros"), "did you mean 'zero'"),
-        (lambda growing: growing.shorten({"stages.0": 3}), "stage 'stages.0' cannot start with 3 blocks, from 1 to 2"),
-        (lambda growing: growing.shorten({"stages.0": 0}), "stage 'stages.0' cannot start with 0 blocks, from 1 to 2"),
+        (
+            lambda growing: growing.start_shallow({"stages.0": 3}),
+            "stage 'stages.0' cannot start with 3 blocks, from 1 to 2",
+        ),
+        (
+            lambda growing: growing.start_shallow({"stages.0": 0}),
+            "stage 'stages.0' cannot start with 0 blocks, from 1 to 2",
+        ),
         (lambda growing: growing.set_blocks({"stages.0": 0}), "stage 'stages.0' cannot have 0 blocks, at least 1"),
         (
             lambda growing: growing.deepen("stages.0", optimizer=torch.optim.SGD(growing.module.fc.parameters(), 0.1)),

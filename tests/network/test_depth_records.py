@@ -56,7 +56,7 @@ class TestOptimizer:
         decayed = [value for value in named.values() if value.dim() > 1]
         others = [value for value in named.values() if value.dim() < 2]
         optimizer = torch.optim.AdamW([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
-        growing.shorten({"body.stages.0": 1})
+        growing.start_shallow({"body.stages.0": 1})
         growing.attach(optimizer)
         growing.deepen("body.stages.0", 2)
         assert all(value.dim() > 1 for value in optimizer.param_groups[0]["params"])
@@ -80,7 +80,7 @@ class TestOptimizer:
         optimizer = torch.optim.Adam(growing.module.parameters(), LEARNING_RATE)
         growing.attach(optimizer)
         train(growing.module, optimizer, batch, 1)
-        growing.shorten({"stages.1": 1})
+        growing.start_shallow({"stages.1": 1})
         assert optimizer.param_groups[0]["params"] == list(growing.module.parameters())
         assert set(optimizer.state) == set(growing.module.parameters())
         train(growing.module, optimizer, batch, 1)
@@ -153,7 +153,7 @@ FAILURES = [
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_failure_anywhere_leaves_everything_as_it_was(place, after, monkeypatch):
     growing, batch = growing_network("bottleneck")
-    growing.shorten({"body.stages.1": 1})
+    growing.start_shallow({"body.stages.1": 1})
     growing.start_small({group.name: group.width // 2 for group in growing.groups})
     parameters = [*growing.module.parameters()]
     first = torch.optim.Adam(parameters[:9], LEARNING_RATE)

@@ -154,7 +154,7 @@ def test_widening_then_narrowing_is_the_identity(found, name):
     before = {key: value.clone() for key, value in growing.module.state_dict().items()}
     growing.widen_groups(different_numbers(growing))
     for group in found.groups:
-        growing.narrow(group.name, range(group.width))
+        growing.keep_units(group.name, range(group.width))
     assert growing.widths == found.widths
     after = growing.module.state_dict()
     assert [key for key in before if not torch.equal(after[key], before[key])] == []

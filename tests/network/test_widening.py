@@ -135,7 +135,7 @@ class TestEveryNetwork:
         widths = growing.widths
         growing.widen_groups(half_more(growing))
         for group, width in widths.items():
-            growing.narrow(group, range(width))
+            growing.keep_units(group, range(width))
         assert growing.widths == widths
         assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
 
@@ -325,9 +325,9 @@ def test_several_inputs():
         (lambda growing: growing.widen("stages.0.0.conv", 1), "did you mean 'stages.0.0.conv1'?"),
         (lambda growing: growing.widen("conv1", 0), "cannot add 0 units"),
         (lambda growing: growing.widen("fc", 1), "it is the network's output"),
-        (lambda growing: growing.narrow("conv1", []), "at least one"),
-        (lambda growing: growing.narrow("conv1", [0, 0]), "distinct numbers from 0 to 5"),
-        (lambda growing: growing.narrow("conv1", [6]), "distinct numbers from 0 to 5"),
+        (lambda growing: growing.keep_units("conv1", []), "at least one"),
+        (lambda growing: growing.keep_units("conv1", [0, 0]), "distinct numbers from 0 to 5"),
+        (lambda growing: growing.keep_units("conv1", [6]), "distinct numbers from 0 to 5"),
     ],
 )
 def test_impossible_changes_are_refused_and_change_nothing(action, message):

@@ -1,6 +1,7 @@
 """Tasks are told apart in `autogrow.tasks` alone: nothing else compares, lists or looks up a task's name."""
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from autogrow.tasks import TASKS
 PACKAGE = Path(autogrow.__file__).parent
 DATA_SETS = {"data/catalogue.py", "data/generated.py"}
 """Where a data set says which task it is for."""
+TEXTS = {"data/npz.py", "data/text.py"}
+"""Where data are text by their form, so that no other task can be asked for."""
 
 
 def files():
@@ -33,11 +36,24 @@ def names_in(tree, *, allows_declarations):
     ]
 
 
+def constants_in(tree):
+    """Lines that import what is a task's name."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("autogrow.tasks")
+        for alias in node.names
+        if getattr(import_module(node.module), alias.name, None) in [*TASKS]
+    ]
+
+
 def test_no_task_is_named_outside_of_the_tasks():
     found = {}
     for path in files():
         name = path.relative_to(PACKAGE).as_posix()
-        lines = names_in(ast.parse(path.read_text(encoding="utf-8")), allows_declarations=name in DATA_SETS)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        lines = names_in(tree, allows_declarations=name in DATA_SETS)
+        lines += [] if name in TEXTS else constants_in(tree)
         if lines:
             found[name] = lines
     assert not found, f"a task's name is written out in {found}: ask TASKS[name] for what differs"
@@ -56,3 +72,8 @@ def test_no_task_is_named_outside_of_the_tasks():
 )
 def test_every_way_of_naming_one_is_found(code):
     assert names_in(ast.parse(code), allows_declarations=False)
+
+
+def test_a_constant_that_is_a_name_is_found_and_others_are_not():
+    assert constants_in(ast.parse("from autogrow.tasks.text import MOST_TOKENS, TEXT")) == [1]
+    assert constants_in(ast.parse("from autogrow.tasks import TASKS\nfrom autogrow.tasks.text import Text")) == []

@@ -141,7 +141,7 @@ class StageDesigns:
                 )
         return {name: self._present(model)[name] - number for name, number in removed_blocks.items()}
 
-    def shortened(self, model: nn.Module, blocks: Mapping[str, int]) -> Mapping[str, int]:
+    def shallow(self, model: nn.Module, blocks: Mapping[str, int]) -> Mapping[str, int]:
         """`blocks` where they can be had by taking some away; `NetworkError` otherwise."""
         for name, number in blocks.items():
             present = self._present(model)[name]
