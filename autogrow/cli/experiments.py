@@ -30,7 +30,7 @@ from autogrow.cli.options import (
     threads_option,
 )
 from autogrow.errors import UsageError
-from autogrow.paths import shown
+from autogrow.paths import resolved, shown
 
 
 @click.command()
@@ -334,7 +334,7 @@ def _request(reproduction: Any, options: dict[str, Any], device: str, *, several
     folder = f"{reproduction.name}-quick" if options["quick"] else reproduction.name
     return Request(
         num_seeds=seeds,
-        out=options["out"] if root is None else root / reproduction.place / folder,
+        out=resolved(options["out"] if root is None else root / reproduction.place / folder),
         quick=options["quick"],
         full=options["full"],
         data_dir=resolve_data_dir(options["data_dir"]),

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,19 @@ def test_it_prints_tables_and_where_they_are(autogrow, workplace):
     assert (workplace / "results" / "reproduce" / "sine-quick" / "train-loss.svg").exists()
     _, _, err = autogrow(*SINE)
     assert err.count("was there already") == 8
+
+
+@pytest.mark.parametrize("where", [(), ("--out", "mine")])
+def test_a_study_says_where_its_files_are(autogrow, workplace, monkeypatch, where):
+    """Its folder is given from the current one, and what it has written lies in folders of that."""
+    sine = next(each for each in REPRODUCTIONS["trigger"].workloads if each.dataset == "sine")
+    tiny = replace(REPRODUCTIONS["trigger"], name="tiny", workloads=(sine,))
+    monkeypatch.setitem(REPRODUCTIONS._entries, "tiny", tiny)
+    code, out, _ = autogrow("reproduce", "tiny", "--quick", "--threads", 1, *where)
+    assert code == 0
+    folder = "mine" if where else "results/studies/tiny-quick"
+    assert f"written to {folder}: table.md, sine/study.json" in out
+    assert (workplace / folder / "sine" / "study.json").exists()
 
 
 def test_json_is_one_document(autogrow):
