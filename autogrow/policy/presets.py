@@ -53,8 +53,9 @@ def default_policy() -> GrowthPolicy:
 def default_depth_policy() -> GrowthPolicy:
     """What text is trained by where nobody searches: from one block, doubled at 7.5, 20 and 50% of the compute.
 
-    Stacked copies under a constant rate; the best of the times and starts that were tried, on bytes of two texts at
-    width 32 and eight layers (docs/methods.md). The width stays.
+    Stacked copies under a constant rate that decays at the end. Ahead of the best depth throughout at equal training
+    FLOPs (-0.023 nats per token, standard error 0.010) and of the full depth (-0.040, 0.008), level with 2-4-8 layers
+    (results/reproduce/stacking: bytes of text, width 32, eight layers, 5 seeds). The width stays.
     """
     return GrowthPolicy(
         initial_fraction=1.0,
