@@ -17,6 +17,8 @@ FORMER_FIELDS = {
     "other_accuracy": "other_score",
     "accuracy_difference": "score_difference",
 }
+FORMER_WORDS = {"carried": "carry"}
+"""Of settings: what becomes of the optimizer's state of blocks."""
 _AGAINST_CHANCE = {
     "largest_class_share": "chance_level",
     "score": "value_against_chance",
@@ -35,6 +37,11 @@ def with_present_names(record: Any) -> Any:
     if not isinstance(record, Mapping):
         return record
     return {FORMER_FIELDS.get(name, name): with_present_names(value) for name, value in record.items()}
+
+
+def with_present_word(value: Any) -> Any:
+    """A setting's value as it is called today."""
+    return FORMER_WORDS.get(value, value) if isinstance(value, str) else value
 
 
 def with_present_chance(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class DeepenableNetwork:
         *,
         initialization: str | BlockInitialization = "zero",
         optimizer: Optimizers | None = None,
-        optimizer_state: BlockState = "carried",
+        optimizer_state: BlockState = "carry",
         generator: torch.Generator | None = None,
         calibration_input: ModelInput | None = None,
     ) -> Deepening:
@@ -99,7 +99,7 @@ class DeepenableNetwork:
             added_blocks: Blocks to add (at least 1) by stage.
             initialization: A name of `autogrow list block-initializations`, or a record: where new blocks come, how
                 they start, and whether outputs stay.
-            optimizer_state: "carried" gives copies the state of their originals, "fresh" none; "reset" drops all.
+            optimizer_state: "carry" gives copies the state of their originals, "fresh" none; "reset" drops all.
             optimizer: As in `widen_groups`; new parameters join the groups of those that they are most like.
             generator: Where weights are drawn from, on the CPU; a fresh one seeded with 0 if None.
             calibration_input: A batch from which norms of new blocks take their mean and variance; without it they
@@ -153,7 +153,7 @@ class DeepenableNetwork:
         initialization: BlockInitialization | None = None,
         grows: bool = False,
         optimizer: Optimizers | None = None,
-        optimizer_state: BlockState = "carried",
+        optimizer_state: BlockState = "carry",
     ) -> Iterator[DepthChange]:
         """Change depths, then run what is inside; all of it or nothing."""
         batch = self._batch if initialization is not None and initialization.keeps_outputs else None

@@ -141,7 +141,7 @@ class TransactionalNetwork:
         with self.all_or_nothing(optimizer):
             self.resize(resizing, units, grows=False)
 
-    def change_depth(self, change: DepthChange, *, grows: bool, optimizer_state: BlockState = "carried") -> None:
+    def change_depth(self, change: DepthChange, *, grows: bool, optimizer_state: BlockState = "carry") -> None:
         """Put blocks in place or take them away, inside `all_or_nothing`; `grows` as for `resize`.
 
         `optimizer_state` says what copies take over of the state of their originals.

@@ -42,8 +42,8 @@ class Deepen:
     """At least 1, by stage."""
     initialization: BlockInitialization | str = ZeroBlocks()
     """How they start and where they come: a record, or the name of one."""
-    optimizer_state: Literal["carried", "fresh", "reset"] = "carried"
-    """carried: copies take over the state of what they are copies of; fresh: they start without; reset: all do."""
+    optimizer_state: Literal["carry", "fresh", "reset"] = "carry"
+    """carry: copies take over the state of what they are copies of; fresh: they start without; reset: all do."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from pydantic import (
 )
 
 from autogrow.errors import PolicyError
+from autogrow.former_names import with_present_word
 from autogrow.policy.block_initializations import AnyBlockInitialization, ZeroBlocks
 from autogrow.policy.part import PolicyChoice, choice_parser
 from autogrow.policy.triggers import AnyTrigger, Plateau
 from autogrow.registry import Registry
 
-BlockState = Literal["carried", "fresh", "reset"]
+BlockState = Literal["carry", "fresh", "reset"]
 
 DEPTH_GROWTHS: Registry[type[PolicyChoice]] = Registry("depth growth", PolicyError)
 
@@ -67,8 +68,8 @@ class DepthGrowth(PolicyChoice):
     """When blocks are added, apart from when layers are widened."""
     initialization: AnyBlockInitialization = ZeroBlocks()
     """How new blocks start and where they come: see `autogrow list block-initializations`."""
-    optimizer_state: BlockState = "carried"
-    """carried: copies take over the optimizer's state of the block that they are copies of; fresh: they start without
+    optimizer_state: Annotated[BlockState, BeforeValidator(with_present_word)] = "carry"
+    """carry: copies take over the optimizer's state of the block that they are copies of; fresh: they start without
     one; reset: all parameters do. Blocks that are drawn anew never have one to carry."""
     max_blocks: int | None = Field(default=None, ge=1)
     """Blocks of all stages together that are never exceeded; None sets no such limit."""
@@ -129,7 +130,7 @@ class DepthGrowth(PolicyChoice):
         return max(self.blocks_per_event, grown)
 
 
-_LATER = {"initial_blocks": None, "growth_factor": None, "optimizer_state": "carried"}
+_LATER = {"initial_blocks": None, "growth_factor": None, "optimizer_state": "carry"}
 """Fields that are left out of files at these values."""
 
 

@@ -153,7 +153,7 @@ class TestCopies:
 
     @pytest.mark.parametrize("name", COPYING)
     def test_optimizer_state(self, name):
-        for setting in ("carried", "fresh", "reset"):
+        for setting in ("carry", "fresh", "reset"):
             growing, batch = tiny(2)
             optimizer = adam(growing)
             steps(growing, optimizer, batch, 3)
@@ -163,7 +163,7 @@ class TestCopies:
             growing.deepen("1", 2, initialization=name, optimizer=optimizer, optimizer_state=setting)
             for weight, source in zip(first_weights(growing), sources(first_weights(growing), before), strict=True):
                 state = optimizer.state.get(weight)
-                expected = setting == "carried" or (setting == "fresh" and weight in old)
+                expected = setting == "carry" or (setting == "fresh" and weight in old)
                 assert bool(state) == expected
                 if expected:
                     assert torch.equal(state["exp_avg"], moments[source]) and float(state["step"]) == 3

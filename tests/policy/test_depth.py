@@ -132,9 +132,16 @@ def test_its_trigger_may_watch_validation():
         ({"trigger": "platau"}, "did you mean 'plateau'"),
         ({"initialization": "stak"}, "unknown initialization of blocks 'stak'.*did you mean 'stack'"),
         ({"growth_factor": 1.0}, "growth_factor is 1.0"),
-        ({"optimizer_state": "carry"}, "optimizer_state is 'carry'"),
+        ({"optimizer_state": "keep"}, "optimizer_state is 'keep'"),
     ],
 )
 def test_bad_depth_growth_is_refused(fields, message):
     with pytest.raises(PolicyError, match=message):
         GrowthPolicy.from_dict({"depth": fields})
+
+
+def test_the_former_word_for_the_optimizers_state_is_read():
+    """Spaces and policies of before say carried, where those of widths always said carry."""
+    policy = GrowthPolicy.from_dict({"depth": {"kind": "blocks", "optimizer_state": "carried"}})
+    assert policy == GrowthPolicy.from_dict({"depth": {"kind": "blocks", "optimizer_state": "carry"}})
+    assert policy.depth.optimizer_state == "carry"

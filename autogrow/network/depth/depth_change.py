@@ -83,7 +83,7 @@ class DepthChange:
         *,
         begins_event: bool,
         grows: bool,
-        optimizer_state: BlockState = "carried",
+        optimizer_state: BlockState = "carry",
     ) -> None:
         """Let the records and the optimizers of the network follow, once it has its new blocks.
 
@@ -118,7 +118,7 @@ class DepthChange:
             if mine:
                 optimizer.add(mine, self.models)
             carried = {mine[name]: self.models[name] for name in mine if name in copies}
-            if optimizer_state == "carried":
+            if optimizer_state == "carry":
                 optimizer.carry_state(carried)
             # A block is new as a whole: nothing in it connects old units with new ones.
             optimizer.commit([], {}, reset=optimizer_state == "reset", grows=grows, ramp=False)
