@@ -24,7 +24,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.report.html import html_report
 from autogrow.report.summary import summarize
 from autogrow.search_plans import plan_resumed_search
-from autogrow.study import planning
+from autogrow.study import planning, ray_executor
 from autogrow.study.finding_runs import find_run
 from autogrow.study.packing import Packing
 from autogrow.study.run_folder import RunFolder
@@ -58,9 +58,12 @@ def mark(workplace, monkeypatch):
     monkeypatch.syspath_prepend(workplace)
     monkeypatch.delitem(__import__("sys").modules, "evil_network", raising=False)
     # What is measured in other processes is as bad as what is built in this one.
-    monkeypatch.setattr(planning, "device_problem", lambda share: None)
+    for module in (planning, ray_executor):
+        monkeypatch.setattr(module, "device_problem", lambda share: None)
     monkeypatch.setattr(planning, "measure_packing", lambda *_, **__: path.touch() or Packing(1, 1.0))
-    monkeypatch.setattr(planning.socket, "create_connection", lambda *_, **__: path.touch() or pytest.fail("connected"))
+    monkeypatch.setattr(
+        ray_executor.socket, "create_connection", lambda *_, **__: path.touch() or pytest.fail("connected")
+    )
     return path
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from autogrow.errors import UsageError
 from autogrow.search_plans import plan_new_search
-from autogrow.study import planning
+from autogrow.study import planning, ray_executor
 from autogrow.study.packing import Packing, best_packing, measured_rate
 
 
@@ -43,7 +43,8 @@ def test_auto_needs_a_gpu_here(monkeypatch):
 
 
 def test_auto_becomes_the_measured_share(monkeypatch):
-    monkeypatch.setattr(planning, "device_problem", lambda share: None)
+    for module in (planning, ray_executor):
+        monkeypatch.setattr(module, "device_problem", lambda share: None)
     seen = []
 
     def measured(settings, model, most):
