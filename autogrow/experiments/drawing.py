@@ -90,10 +90,10 @@ class CurveLine:
 
     title: str
     median: Points
-    """Over the seeds, along steps; empty where they were measured at different ones."""
+    """Over the seeds; empty where they were measured at different places, as seconds are."""
     seeds: tuple[Points, ...]
     growth: tuple[float, ...]
-    """Steps after which the network grew, under the first seed whose run did not fail."""
+    """Steps after which the network grew under the first seed whose run did not fail; empty along other places."""
 
 
 def score_marks(results: Results) -> tuple[ScoreMark, ...]:
@@ -122,8 +122,7 @@ def curve_lines(results: Results, picture: CurvePicture) -> tuple[CurveLine, ...
         )
         if seeds:
             growth = tuple(curves[0].growth_steps) if picture.across == "step" else ()
-            median = _median(seeds) if picture.across == "step" else ()
-            lines.append(CurveLine(condition.title, median, seeds, growth))
+            lines.append(CurveLine(condition.title, _median(seeds), seeds, growth))
     return tuple(lines)
 
 

@@ -21,6 +21,8 @@ from autogrow.study.racing import Estimate
 from autogrow.study.trial_record import TrialRecord
 from autogrow.tasks.text import bits_per_byte
 
+SURELY = 0.99
+"""Probability above which no more is said than that it is."""
 _CONTROLS = {DEFAULT: "the default policy", STATIC: "the static control"}
 
 
@@ -50,10 +52,17 @@ class Against:
     @property
     def sentence(self) -> str:
         control = _CONTROLS[self.role]
-        known = f"With probability {numbers.percent(self.probability)} it is better than {control}"
+        known = f"With a probability of {_likely(self.probability)} it is better than {control}"
         if self.paired is None:
             return f"{known}."
         return f"{known}; seed by seed it is {self.paired.compared_with(control)}."
+
+
+def _likely(probability: float) -> str:
+    """In percent, never none and never all."""
+    if SURELY < probability:
+        return f"over {numbers.percent(SURELY)}"
+    return f"under {numbers.percent(1 - SURELY)}" if probability < 1 - SURELY else numbers.percent(probability)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ the trials have been proposed, or of the time or compute has been used.
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -251,14 +253,15 @@ class Proposer:
         """A sampler with a seed of its own for every proposal: one for a whole study repeats points on resuming."""
         settings = self._settings
         text = f"{settings.seed}/{self._memory.num_candidates}{self._database.driver}"
-        return SAMPLERS[settings.sampler](
-            Sampling(
-                seed=int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"),
-                num_startup=max(4, min(10, settings.trials // STARTUP_SHARE)),
-                num_trials=settings.trials,
-                num_objectives=len(self._database.objectives),
-            )
+        sampling = Sampling(
+            seed=int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"),
+            num_startup=max(4, min(10, settings.trials // STARTUP_SHARE)),
+            num_trials=settings.trials,
+            num_objectives=len(self._database.objectives),
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return SAMPLERS[settings.sampler](sampling)
 
 
 @contextmanager
