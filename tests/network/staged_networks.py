@@ -202,6 +202,26 @@ def of_different_widths() -> nn.Module:
 
 
 IMAGE = (3, 8, 8)
+
+
+class NumberedRow(nn.Module):
+    """A container of somebody's own making, whose children are numbered from 1."""
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        for number, block in enumerate(blocks, start=1):
+            self.add_module(f"b{number}", block)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.children():
+            x = block(x)
+        return x
+
+
+def numbered() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 6), NumberedRow(*(Residual(6, 9) for _ in range(3))), nn.Linear(6, 3))
+
+
 STAGED = {
     "preact": (preact, IMAGE, {"body.stages.0": 2, "body.stages.1": 3}),
     "bottleneck": (bottleneck, IMAGE, {"body.stages.0": 2, "body.stages.1": 2}),
@@ -212,6 +232,7 @@ STAGED = {
     "gated mlp": (gated_mlp, (5,), {"1": 2}),
     "attention in a list": (list_of_attention, (4, 5), {"blocks": 2}),
     "after a stem": (after_a_stem, IMAGE, {"0": 3}),
+    "numbered children": (numbered, (5,), {"1": 3}),
     "different widths": (of_different_widths, (5,), {"1": 3}),
 }
 BUILT_IN_STAGES = {

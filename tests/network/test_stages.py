@@ -124,6 +124,26 @@ def _counted(module, x):
     return module.blocks[1](module.blocks[0](x))
 
 
+class _Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.b1, self.b2 = Residual(4, 5), Residual(4, 5)
+
+    def forward(self, x):
+        return self.b2(self.b1(x))
+
+
+class ByName(nn.Module):
+    """Numbered blocks that are run by their names, not in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.row, self.out = _Pair(), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.out(self.row(x))
+
+
 SHARED = Residual(4, 5)
 NO_STAGES = {
     "plain layers": (nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))), "0", "is a single layer"),
@@ -136,6 +156,7 @@ NO_STAGES = {
     "sum": (Listed(_summed), "blocks", "its place in the row matters"),
     "count": (Listed(_counted), "blocks", "without its later blocks the network fails: IndexError"),
     "unused": (Listed(lambda module, x: x + module.blocks[0](x)), "blocks", "is not called"),
+    "by name": (ByName(), "row", "without its later blocks the network fails: AttributeError"),
     "no row": (Residual(4, 5), "f.0", "it is a Linear, not an nn.Sequential"),
 }
 

@@ -1,12 +1,14 @@
 """Finding the stages of a plain module by experiment: take blocks off a copy, add one, compare outputs.
 
-Candidates are all ``nn.Sequential`` and ``nn.ModuleList`` containers. A child is a block that can be added when it has
-layers of its own, shares no parameters, keeps the shape of what it is given, and a fresh copy of it can start as the
-identity. The trailing children of a container that are such blocks are what can be taken off and put on.
+Candidates are all ``nn.Sequential`` and ``nn.ModuleList`` containers, and modules of others' making that hold nothing
+but children of one class with numbered names, as timm's RegNet has its stages. A child is a block that can be added
+when it has layers of its own, shares no parameters, keeps the shape of what it is given, and a fresh copy of it can
+start as the identity. The trailing children of a container that are such blocks are what can be taken off and put on.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
+from re import match
 
 import torch
 from torch import nn
@@ -29,7 +31,11 @@ from autogrow.network.structure.channel_groups import Structure
 def find_stages(model: nn.Module, structure: Structure, example_input: ModelInput) -> StageDesigns:
     """All stages of at least two blocks, the innermost ones where they lie in each other. Changes nothing."""
     containers = _containers(model)
-    likely = [name for name, container in containers.items() if len(container) > 1 and _is_composite(container[-1])]
+    likely = [
+        name
+        for name, container in containers.items()
+        if len(container._modules) > 1 and _is_composite(_last(container))
+    ]
     known = StageDesigns(structure, {})
     if not likely:
         return known
@@ -61,7 +67,10 @@ def with_named_stages(
             layer = dict(model.named_modules()).get(name)
             if layer is None:
                 raise NetworkError(unknown_name("stage", name, [*known.designs] or [*containers]))
-            raise NetworkError(f"{name!r} is no stage: it is a {type(layer).__name__}, not an nn.Sequential of blocks")
+            raise NetworkError(
+                f"{name!r} is no stage: it is a {type(layer).__name__}, not an nn.Sequential, an nn.ModuleList, or a "
+                "module of nothing but numbered blocks"
+            )
         present = {stage.name: stage for stage in known.stages(model)}
         for other in known.designs:
             if overlap(name, other) and present[other].num_blocks != present[other].full_blocks:
@@ -70,12 +79,25 @@ def with_named_stages(
     return known
 
 
-def _containers(model: nn.Module) -> dict[str, nn.Sequential | nn.ModuleList]:
-    return {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Sequential | nn.ModuleList) and len(layer) > 0
-    }
+def _containers(model: nn.Module) -> dict[str, nn.Module]:
+    return {name: layer for name, layer in model.named_modules() if layer._modules and _is_container(layer)}
+
+
+def _is_container(layer: nn.Module) -> bool:
+    """Whether all that a module holds is a row of children; whether it runs them in turn is tried."""
+    if isinstance(layer, nn.Sequential | nn.ModuleList):
+        return True
+    if isinstance(layer, torch.jit.ScriptModule) or len(layer._modules) < 2 or layer._parameters or layer._buffers:
+        return False
+    if len({type(child) for child in layer._modules.values()}) > 1:
+        return False
+    named = [match(r"(.*?)(\d+)$", key) for key in layer._modules]
+    counted = [(found[1], int(found[2])) for found in named if found]
+    return counted == [(counted[0][0], counted[0][1] + place) for place in range(len(named))] if counted else False
+
+
+def _last(container: nn.Module) -> nn.Module:
+    return next(reversed(list(container.children())))
 
 
 def _is_composite(layer: nn.Module) -> bool:
@@ -143,7 +165,7 @@ class _StageTrials:
         rows = [
             name
             for name, container in _containers(self._model).items()
-            if len(container) == number and _is_composite(container[-1]) and not overlap(name, design.name)
+            if len(container._modules) == number and _is_composite(_last(container)) and not overlap(name, design.name)
         ]
         return block_counts(self._model, design.name, number, len(rows))
 

@@ -1,8 +1,8 @@
 """Stages: rows of blocks that can be made longer or shorter. What is known of them; `stage_finding` finds them.
 
-A stage is an ``nn.Sequential`` (or an ``nn.ModuleList`` that is run in order) of blocks that hand on one tensor, of
-which those after the first keep its shape and can start as the identity. Network morphism (Wei et al. 2016, arXiv
-1603.01670) and AutoGrow (Wen et al. 2020, arXiv 1906.02909) deepen networks in these places.
+A stage is an ``nn.Sequential`` (or an ``nn.ModuleList``, or numbered children, that are run in order) of blocks that
+hand on one tensor, of which those after the first keep its shape and can start as the identity. Network morphism (Wei
+et al. 2016, arXiv 1603.01670) and AutoGrow (Wen et al. 2020, arXiv 1906.02909) deepen networks in these places.
 """
 
 from collections.abc import Iterable, Mapping
