@@ -11,8 +11,8 @@ TRIALS, SEEDS = 9, 3
 
 
 def test_a_replicate_whose_driver_was_killed_goes_on_with_its_seed(start, records):
-    search = start("--trials", TRIALS, "--seeds-per-policy", SEEDS, "--space", "quick", *LONG, "--epochs", 60)
-    wait_until(lambda: any(is_replicate(t) and records.samples(t.number) for t in running(records)), 300)
+    search = start("--trials", TRIALS, "--seeds-per-policy", SEEDS, "--space", "quick", *LONG, "--epochs", 25)
+    wait_until(lambda: any(is_replicate(t) and records.samples(t.number) for t in running(records)), 600)
     search.crash()
     lost = [TrialRecord(trial) for trial in running(records) if is_replicate(trial)]
     code, _, err = start("--resume").end()
