@@ -17,6 +17,7 @@ from autogrow.models.building import AUTOMATIC, ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
+from autogrow.policy.presets import CONTROLS
 from autogrow.study.executor import Executor
 from autogrow.study.packing import MOST_TRIALS, measure_packing
 from autogrow.study.ray_executor import RayExecutor
@@ -35,6 +36,8 @@ from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.training_data import TrainingData, refuse_unlearnable
 
+LEAST_ROOM = 2
+"""Trials besides controls and first policies, without which nothing is trained on several seeds."""
 FEWEST_SAMPLES = 30
 """A run with fewer samples is too short for most triggers."""
 
@@ -124,12 +127,14 @@ def plan_search(
             f"a trial takes only {num_samples} measurements, too few for most triggers: raise --epochs or --train-size"
         )
         notes = (*notes, few)
-    if settings.most_seeds > 1 and not settings.has_race:
-        all_taken = (
-            f"{settings.trials} trials are too few to train policies on several seeds: every one is trained once; from "
-            f"--trials {FEWEST_TRIALS_OF_RACE} on, those that look good are trained again"
+    taken = len(CONTROLS) + len(settings.warm_start) + len(space.first_points)
+    fewest = max(FEWEST_TRIALS_OF_RACE, taken + LEAST_ROOM)
+    if settings.most_seeds > 1 and settings.trials < fewest:
+        few = (
+            f"{settings.trials} trials are too few to train policies on several seeds: controls and first policies "
+            f"take {min(taken, settings.trials)} of them; from --trials {fewest} on, the best are trained again"
         )
-        notes = (*notes, all_taken)
+        notes = (*notes, few)
     return SearchPlan(
         settings,
         model,

@@ -4,19 +4,48 @@ import pytest
 
 from autogrow.study.candidates import Candidates
 from autogrow.study.trial_record import TrialRecord, is_replicate
+from tests.faults.killed_at import TRIALS_HERE
+from tests.faults.kills import KILLED_AT
 from tests.processes import LONG, check_ended, wait_until
 
 pytestmark = pytest.mark.slow
-TRIALS, SEEDS = 9, 3
+TRIALS, SEEDS = 12, 3
+RACE = ("--trials", TRIALS, "--seeds-per-policy", SEEDS, "--early-stopping", "none", "--quiet")
+QUEUED, REPORTS = 8, 11
+"""Controls and first points of the default space, which come before any other seed; reports of a trial on its way."""
 
 
-def test_a_replicate_whose_driver_was_killed_goes_on_with_its_seed(start, records):
-    search = start("--trials", TRIALS, "--seeds-per-policy", SEEDS, "--space", "quick", *LONG, "--epochs", 25)
-    wait_until(lambda: any(is_replicate(t) and records.samples(t.number) for t in running(records)), 600)
-    search.crash()
-    lost = [TrialRecord(trial) for trial in running(records) if is_replicate(trial)]
-    code, _, err = start("--resume").end()
+def test_a_replicate_goes_on_with_its_seed(start, records, monkeypatch):
+    """Without Ray, which has no part in that."""
+    monkeypatch.setenv(TRIALS_HERE, "1")
+    place = (KILLED_AT, "autogrow.study.driver:Driver.reported", QUEUED * REPORTS + 5)
+    code, _, _ = start(*RACE, "--epochs", 4, program=place).end()
+    assert code == -9
+    lost = [TrialRecord(trial) for trial in running(records)]
+    assert [each.replicate_of is not None for each in lost] == [True]
+    code, _, err = start(
+        "--resume", "--quiet", program=(KILLED_AT, "autogrow.study.driver:Driver.reported", 10**6)
+    ).end()
     assert code == 0, err
+    check(records, lost)
+
+
+def test_so_it_does_on_ray(start, records):
+    search = start(*RACE, "--space", "quick", *LONG, "--epochs", 25)
+    wait_until(lambda: any(is_replicate(each) and records.samples(each.number) for each in running(records)), 600)
+    search.crash()
+    lost = [each for each in map(TrialRecord, running(records)) if each.root not in records.ended()]
+    code, _, err = start("--resume", "--quiet").end(600)
+    assert code == 0, err
+    check(records, [each for each in lost if each.replicate_of is not None])
+
+
+def running(records):
+    return [trial for trial in records.trials() if trial.state.name == "RUNNING"]
+
+
+def check(records, lost):
+    """Every trial of the budget has ended, what was lost on its seed; no policy was trained on one seed twice."""
     check_ended(records, TRIALS)
     trials = records.trials()
     for each in lost:
@@ -29,7 +58,3 @@ def test_a_replicate_whose_driver_was_killed_goes_on_with_its_seed(start, record
         seeds = [TrialRecord(trial).seed for trial in each.trials]
         assert seeds == list(range(len(seeds)))
         assert len(seeds) <= SEEDS
-
-
-def running(records):
-    return [trial for trial in records.trials() if trial.state.name == "RUNNING"]

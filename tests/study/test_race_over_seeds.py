@@ -251,7 +251,8 @@ class TestSettings:
     def test_a_budget_that_is_too_small_for_it_is_said_in_one_line(self, data_dir):
         plan = plan_new_search("digits", "mlp", trials=7, seeds_per_policy=3, epochs=20, data_dir=data_dir)
         assert [note for note in plan.warnings if "7 trials are too few to train policies on several seeds" in note]
-        plan = plan_new_search("digits", "mlp", trials=8, seeds_per_policy=3, epochs=20, data_dir=data_dir)
+        assert "controls and first policies take 7 of them; from --trials 10 on" in plan.warnings[0]
+        plan = plan_new_search("digits", "mlp", trials=10, seeds_per_policy=3, epochs=20, data_dir=data_dir)
         assert not plan.warnings
 
     @pytest.mark.parametrize("number", [0, -1, 101])
