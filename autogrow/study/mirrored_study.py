@@ -42,6 +42,11 @@ class MirroredStudy:
         """Trials that had ended when means over seeds were last put into memory."""
 
     @property
+    def trials(self) -> list[FrozenTrial]:
+        """What samplers see."""
+        return self._memory.get_trials(deepcopy=False)
+
+    @property
     def num_candidates(self) -> int:
         return len(self._mirrored)
 

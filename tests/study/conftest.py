@@ -73,14 +73,14 @@ def search_settings(default_space):
     return lambda **changes: settings_on_digits(default_space, **changes)
 
 
-def settings_on_digits(space, **changes):
+def settings_on_digits(default_space, **changes):
     fields = {
         "dataset": "digits",
         "data_dir": "data",
         "fingerprint": "0" * 16,
         "task": "classification",
         "model": "mlp",
-        "space": space.content,
+        "space": default_space.content,
         "working_directory": "work",
     }
     return SearchSettings(**{**fields, **changes})
