@@ -112,12 +112,17 @@ class TestPictures:
         drawn = Drawing(draw_curves(made, picture, "a <b> & $c$"))
         assert {"a <b> & $c$", "the a", "the b", picture.title, picture.below} <= set(drawn.texts)
         over_steps = picture.across == "step"
-        # One seed is drawn in bold; two are thin under their median, or bold where there is none.
+        # One seed is drawn in bold; two are thin under their median.
         assert len(drawn.lines("line-0")) == 1 and len(drawn.lines("seed-0")) == 0
-        assert (len(drawn.lines("line-1")), len(drawn.lines("seed-1"))) == ((1, 2) if over_steps else (2, 0))
+        assert (len(drawn.lines("line-1")), len(drawn.lines("seed-1"))) == (1, 2)
         assert len(drawn.groups("growth-0")) == over_steps and not drawn.groups("growth-1")
         for line in (line for name in ("line-0", "line-1", "seed-1") for line in drawn.lines(name)):
             assert all(drawn.is_within_axes(*point) for point in line)
+
+    def test_seeds_without_a_median_are_all_bold(self):
+        later = [step + 1 for step in STEPS]
+        drawn = Drawing(draw_curves(results({"a": [curve(1.0), curve(2.0, step=later)]}), self.LOSS, "a"))
+        assert (len(drawn.lines("line-0")), len(drawn.lines("seed-0"))) == (2, 0)
 
     def test_a_lower_loss_is_drawn_lower(self):
         drawn = Drawing(draw_curves(results({"a": [curve(1.0)], "b": [curve(0.01)]}), self.LOSS, ""))
