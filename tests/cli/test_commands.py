@@ -111,7 +111,8 @@ class TestJson:
 
 
 def test_help_and_lists_name_every_preference_and_objective(autogrow):
-    assert f"[{'|'.join([*preferences(), 'knee'])}]" in autogrow("export", "--help")[1]
+    named = "|".join([*preferences(), "knee", "smallest-within NUMBER"])
+    assert f"[{named}]" in autogrow("export", "--help")[1]
     listed = autogrow("list", "objectives")[1].splitlines()[1:]
     assert [line.split()[0] for line in listed] == list(OBJECTIVES)
     assert any(line.endswith("minimize the latency (ms)") for line in listed)
