@@ -112,7 +112,7 @@ def check_stopped(end, number, records):
 
 
 def test_a_time_budget_ends_a_search_and_queues_what_ran(start, records, temporary):
-    search = start("--trials", 500, "--time-budget", "40s", "--epochs", 4, "--quiet")
+    search = start("--trials", 500, "--time-budget", "80s", "--epochs", 4, "--quiet")
     code, _, err = search.end()
     assert code == 0, err
     assert len(records.roots()) < 500
