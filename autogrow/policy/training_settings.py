@@ -1,5 +1,6 @@
 """How a network trains, apart from how it grows: the settings that an exported policy carries under `training:`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -79,6 +80,18 @@ class TrainingSettings(PolicyPart):
         }
 
 
+TEXT_RECIPE: Mapping[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate_schedule": "constant_then_decay",
+    "length": "compute",
+    "weight_decay": 0.1,
+    "decays": "matrices",
+    "betas": (0.9, 0.95),
+    "max_gradient_norm": 1.0,
+}
+"""What text is trained with whatever the length, the batch and the rate: see `text_training`."""
+
+
 def text_training(num_windows: int) -> TrainingSettings:
     """What text is trained with where nothing is said: a usual recipe for small transformers.
 
@@ -91,13 +104,7 @@ def text_training(num_windows: int) -> TrainingSettings:
     return TrainingSettings(
         epochs=EPOCHS_OF_SHORT_TEXTS if is_small else EPOCHS_OF_LONG_TEXTS,
         batch_size=TEXT_BATCH,
-        optimizer="adamw",
         learning_rate=4e-3,
-        learning_rate_schedule="constant_then_decay",
         warmup_steps=50,
-        length="compute",
-        weight_decay=0.1,
-        decays="matrices",
-        betas=(0.9, 0.95),
-        max_gradient_norm=1.0,
+        **TEXT_RECIPE,
     )

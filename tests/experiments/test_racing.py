@@ -11,6 +11,7 @@ from autogrow.experiments.reproduction.racing.judging import BASELINE, Replayed,
 from autogrow.experiments.reproduction.racing.replay import (
     DEFAULT,
     EARLIEST,
+    FULL,
     NUM_POINTS,
     Drawn,
     Outcomes,
@@ -73,6 +74,22 @@ class TestReplay:
         one, several = (replay(table, RULES[name](table), 40, 100, seed=2) for name in ("one seed", better))
         assert several.regret < one.regret
         assert several.worse_than_default < one.worse_than_default
+
+    def test_the_full_network_is_no_policy_to_fall_short_of(self):
+        table = synthetic(noise=1e-9)
+        table.truth[FULL] = table.values[FULL] = 100.0
+        found = replay(table, RULES["one seed"](table), 8 * POLICIES, 5, seed=1)
+        assert found.regret == pytest.approx(0.0, abs=1e-6)
+        assert found.default_regret < 10
+
+    def test_a_policy_that_fails_where_it_is_judged_is_as_bad_as_the_worst(self):
+        shape = (3, 4)
+        losses = np.array([[1.0] * 4, [2.0] * 4, [0.5, 0.5, 0.5, math.nan]])
+        ends = {"validation_loss": losses, "test_loss": losses, "training_flops": np.ones(shape)}
+        along = {key: np.ones((*shape, NUM_POINTS)) for key in ("validation_loss", "training_flops")}
+        judged, names = np.ones((*shape, NUM_POINTS), dtype=bool), ("default", "full", "policy_0")
+        table = SeedTable("made", {}, names, ({},) * 3, ({},) * 3, (0, 1, 2, 3), ends, along, judged)
+        assert list(Drawn.of(table, "loss", "test_loss", 2).truth) == [-1.0, -2.0, -2.0]
 
     def test_stopping_early_leaves_room_for_more_runs(self):
         table = synthetic(noise=0.1)

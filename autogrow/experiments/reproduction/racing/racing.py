@@ -28,7 +28,7 @@ from autogrow.experiments.tables import markdown_page
 from autogrow.files import write_text_atomically
 from autogrow.models.building import ModelSpec
 from autogrow.policy.presets import DEFAULT, control_policy, static_policy
-from autogrow.policy.training_settings import TrainingSettings
+from autogrow.policy.training_settings import TEXT_RECIPE, TrainingSettings
 from autogrow.study.search_space import SearchSpace, find_space
 
 POLICY_SEED = 7
@@ -81,19 +81,7 @@ TEXT = Workload(
     "stdlib?mebibytes=1&context=64",
     ModelSpec("gpt", {"layers": 4, "width": 16}),
     TrainingSettings(
-        steps=300,
-        length="compute",
-        batch_size=8,
-        optimizer="adamw",
-        learning_rate=4e-3,
-        learning_rate_schedule="constant_then_decay",
-        warmup_steps=20,
-        weight_decay=0.1,
-        decays="matrices",
-        betas=(0.9, 0.95),
-        max_gradient_norm=1.0,
-        sample_every=10,
-        sample_size=64,
+        steps=300, batch_size=8, learning_rate=4e-3, warmup_steps=20, sample_every=10, sample_size=64, **TEXT_RECIPE
     ),
 )
 WORKLOADS = (

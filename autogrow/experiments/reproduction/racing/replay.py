@@ -28,7 +28,7 @@ class Drawn:
     values: np.ndarray
     """(policies, drawn seeds); larger is better."""
     truth: np.ndarray
-    """Mean of every policy over the seeds that only judge; larger is better. -inf where one of them failed."""
+    """Mean of every policy over the seeds that only judge; larger is better. Where one failed, as bad as the worst."""
     flops: np.ndarray
     """(policies, drawn seeds)."""
     along: np.ndarray
@@ -46,7 +46,8 @@ class Drawn:
         """
         sign, truth_sign = (-1.0 if "loss" in name else 1.0 for name in (metric, judged_by))
         judges = truth_sign * table.ends[judged_by][:, num_drawn:]
-        truth = np.where(np.isfinite(judges).all(axis=1), judges.mean(axis=1), -np.inf)
+        truth = judges.mean(axis=1)
+        truth = np.where(np.isfinite(truth), truth, np.nanmin(truth))
         column = f"validation_{metric}"
         values, flops = (table.ends[key][:, :num_drawn] for key in (column, "training_flops"))
         return cls(
@@ -152,7 +153,7 @@ class Outcomes:
     worse_than_default: float
     """Share of searches whose choice is truly worse than the default policy."""
     regret: float
-    """Mean distance of the choice's true value from the best policy's."""
+    """Mean distance of the choice's true value from the best policy's, the full network apart, which is none."""
     default_regret: float
     """The same of a search that always answers "the default policy"."""
     claimed: float
@@ -175,7 +176,9 @@ def replay(table: Drawn, rule: Rule, num_runs: int, num_searches: int, seed: int
     budget = num_runs * float(table.flops.mean())
     truth = table.truth
     worse, regret, claims, right, runs, stopped = [], [], [], [], [], []
-    good = [int(policy) for policy in np.argsort(-truth)[:FEW] if policy not in (DEFAULT, FULL)]
+    policies = [policy for policy in range(len(truth)) if policy != FULL]
+    best = float(truth[policies].max())
+    good = [policy for policy in sorted(policies, key=lambda each: -truth[each])[:FEW] if policy != DEFAULT]
     for _ in range(num_searches):
         others = generator.permutation(np.arange(FULL + 1, len(truth)))
         search = Search(
@@ -185,7 +188,7 @@ def replay(table: Drawn, rule: Rule, num_runs: int, num_searches: int, seed: int
         chosen = rule(search)
         chosen = DEFAULT if chosen is None else chosen
         worse.append(truth[chosen] < truth[DEFAULT])
-        regret.append(truth.max() - truth[chosen])
+        regret.append(best - truth[chosen])
         claims.append(_is_sure(search, chosen))
         right.append(truth[chosen] > truth[DEFAULT])
         runs.append(sum(map(len, search.read.values())) + len(search.stopped) + len(search.failed))
@@ -194,7 +197,7 @@ def replay(table: Drawn, rule: Rule, num_runs: int, num_searches: int, seed: int
     return Outcomes(
         float(np.mean(worse)),
         float(np.mean(regret)),
-        float(truth.max() - truth[DEFAULT]),
+        float(best - truth[DEFAULT]),
         float(claimed.mean()),
         float(np.mean(np.array(right)[claimed])) if claimed.any() else float("nan"),
         float(np.mean(runs)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from autogrow.data.dataset import Dataset
 from autogrow.experiments.conditions import Design, Experiment
 from autogrow.experiments.folder import ExperimentFolder, Pages
+from autogrow.experiments.reproduction.ablation import Workload
 from autogrow.experiments.reproduction.base import KIND, Request
 from autogrow.experiments.reproduction.stacking.contestants import (
     CONTESTANTS,
@@ -20,7 +21,7 @@ from autogrow.experiments.reproduction.stacking.rates import RATE_SEEDS, Rates, 
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import run_experiment
 from autogrow.models.building import ModelSpec
-from autogrow.policy.training_settings import TrainingSettings
+from autogrow.policy.training_settings import TEXT_RECIPE, TrainingSettings
 from autogrow.report.tables import Table
 
 TEXT, QUICK_TEXT = "stdlib?mebibytes=2", "stdlib?context=32&mebibytes=1"
@@ -31,35 +32,18 @@ QUICK_SAMPLES = 8
 RATES = (2e-3, 4e-3, 8e-3)
 QUICK_RATE = RATES[-1]
 """Few steps need large ones; no other is tried."""
-TRAINING = TrainingSettings(
-    steps=NUM_STEPS,
-    length="compute",
-    batch_size=4,
-    optimizer="adamw",
-    learning_rate_schedule="constant_then_decay",
-    warmup_steps=50,
-    weight_decay=0.1,
-    decays="matrices",
-    betas=(0.9, 0.95),
-    max_gradient_norm=1.0,
-    sample_size=16,
-)
+TRAINING = TrainingSettings(steps=NUM_STEPS, batch_size=4, warmup_steps=50, sample_size=16, **TEXT_RECIPE)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What contestants train, on what, and how."""
+class Setting(Workload):
+    """What contestants train, on what, and how; the steps of its training are those of the full depth."""
 
-    dataset: str
-    network: ModelSpec
-    training: TrainingSettings
-    """Its steps are those of the full depth."""
-    train_size: int | None = None
     num_samples: int = NUM_SAMPLES
 
     def experiment(self, dataset: Dataset, request: Request) -> Experiment:
         return Experiment(
-            dataset, self.network, DEFAULT, self.training, train_size=self.train_size,
+            dataset, self.model, DEFAULT, self.training, train_size=self.train_size,
             device=request.device, execution=request.execution, keeps_validation_apart=True,
         )  # fmt: skip
 
