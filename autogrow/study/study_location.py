@@ -20,6 +20,7 @@ from sqlalchemy.exc import (
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
+    PendingRollbackError,
     ProgrammingError,
     SQLAlchemyError,
 )
@@ -39,6 +40,8 @@ RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 120.0
 """How long a server that was there may be away: a restart takes seconds, the change to a standby server a minute."""
 EXAMPLE = "postgresql://user@host/database"
+CONNECTION_ERRORS = (OperationalError, InterfaceError, PendingRollbackError)
+"""Of a server that goes away; the last, where Optuna asks again in a transaction whose connection is lost."""
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +124,8 @@ def open_storage(location: StudyLocation) -> optuna.storages.RDBStorage:
     """The storage at a location; its tables are made where they are missing."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Of a lost connection it prints the statement, over several lines; ours says in one what is done about it.
+    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
     if isinstance(location, Path):
         options = {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
         return optuna.storages.RDBStorage(f"sqlite:///{location}", engine_kwargs=options)
@@ -187,7 +192,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
                     raise
                 result = True  # the first call had ended the trial, only its answer was lost
             except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-                if not isinstance(_cause(error), (OperationalError, InterfaceError)):
+                if not isinstance(_cause(error), CONNECTION_ERRORS):
                     raise
                 storage.wait(error)
                 is_first = False

@@ -96,8 +96,14 @@ def test_nothing_is_begun_once_the_search_stops(executor, trial_config):
 
 
 class InterruptsAtTheFirstEnd(SearchMonitor):
+    """A second interrupt would end the search without waiting for the trials that still run."""
+
+    has_interrupted = False
+
     def trial_ended(self, number, result):
-        os.kill(os.getpid(), signal.SIGINT)
+        if not self.has_interrupted:
+            self.has_interrupted = True
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_an_interrupted_search_leaves_a_study_that_goes_on(executor, folder, data_dir):

@@ -134,6 +134,27 @@ class TestAServerThatIsAway:
             database.trials()
         assert len(refused) == before + 1
 
+    def test_that_goes_in_the_middle_of_reading_trials_is_waited_for(self, driver, caplog, monkeypatch):
+        """Optuna then asks again in the same transaction, which a lost connection has made invalid."""
+        monkeypatch.setattr(study_location, "RETRY_SECONDS", 0.01)
+        database = driver("a")
+        engine = database.study._storage._backend.engine
+        lost = []
+
+        def lose_the_connection(cursor, statement, parameters, context):
+            if not lost and "trial_intermediate_values" in statement:
+                lost.append(True)
+                raise sqlite3.OperationalError("server closed the connection unexpectedly")
+
+        def it_is_lost(context):
+            context.is_disconnect = True
+
+        sqlalchemy.event.listen(engine, "do_execute", lose_the_connection)
+        sqlalchemy.event.listen(engine, "handle_error", it_is_lost)
+        assert len(database.trials()) == len(CONTROLS)
+        assert lost
+        assert caplog.text.count("does not answer") == 1
+
     def test_a_trial_that_had_been_ended_stays_so(self, driver, monkeypatch):
         """The server went away after it had written, and before it could say so."""
         monkeypatch.setattr(study_location, "RETRY_SECONDS", 0.01)
