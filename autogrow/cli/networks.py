@@ -143,7 +143,7 @@ def set_threads(threads: int | None) -> None:
 
     if threads is not None:
         if threads < 1:
-            raise UsageError(f"--threads {threads} is below 1")
+            raise UsageError(f"--threads {threads} is below 1: leave it out for all cores")
         if threads > MOST_THREADS:
             raise UsageError(f"--threads {threads} is above {MOST_THREADS}: give the cores that this machine has")
         torch.set_num_threads(threads)

@@ -136,7 +136,7 @@ def confirm_policies(
     """
     check_num_seeds(num_seeds)
     if not 1 <= top <= MOST_TOP:
-        raise UsageError(f"top is {top}, not between 1 and {MOST_TOP}")
+        raise UsageError(f"top is {top}, not between 1 and {MOST_TOP}: give for example 5")
     objective = _objective(run, prefer)
     found = _read_run(run, top, objective)
     experiment, design = _experiment(found, model or run.model_name, data_dir, device), _design(found)

@@ -65,7 +65,7 @@ OnRun = Callable[[FinishedRun], None]
 def check_num_seeds(number: int) -> None:
     """Raises `UsageError` for a number of seeds that is out of range."""
     if not 1 <= number <= MOST_SEEDS:
-        raise UsageError(f"seeds is {number}, not between 1 and {MOST_SEEDS}")
+        raise UsageError(f"seeds is {number}, not between 1 and {MOST_SEEDS}: give for example 5")
 
 
 def default_pages(results: Results, heading: str) -> Pages:

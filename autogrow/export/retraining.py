@@ -278,7 +278,7 @@ def _request(
     Raises `UsageError` for a seed that there cannot be.
     """
     if not 0 <= seed < 2**32:
-        raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}")
+        raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}: leave it out for 0")
     content = {
         "model": model.to_dict() if isinstance(model, ModelSpec) else None,
         "dataset": {

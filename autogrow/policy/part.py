@@ -3,14 +3,13 @@
 A part is data and pure functions of data. It never sees a module or a tensor.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from autogrow.errors import PolicyError
-from autogrow.reading.typed import typed
+from autogrow.reading.typed import typed, types_in
 from autogrow.registry import Registry
 
 if TYPE_CHECKING:
@@ -67,17 +66,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def _takes_numbers(annotation: Any) -> bool:
     """Whether numbers, but no truth values, fit a field."""
-    kinds = set(_kinds(annotation))
+    kinds = set(types_in(annotation))
     return bool not in kinds and not kinds.isdisjoint({int, float})
-
-
-def _kinds(annotation: Any) -> Iterator[type]:
-    """The types that an annotation names: itself, or those of a union, with or without bounds."""
-    if isinstance(annotation, type):
-        yield annotation
-    elif get_origin(annotation) in (Union, UnionType, Annotated):
-        for inside in get_args(annotation):
-            yield from _kinds(inside)
 
 
 def choice_parser(registry: Registry[type[Choice]]) -> Callable[[Any], Choice]:

@@ -36,7 +36,7 @@ from autogrow.training.output_check import check_outputs
 from autogrow.training.size_fitting import FittingSizes
 from autogrow.training.training_data import TrainingData, refuse_unlearnable
 
-LEAST_ROOM = 2
+LEAST_ROOM = 1
 """Trials besides controls and first policies, without which nothing is trained on several seeds."""
 FEWEST_SAMPLES = 30
 """A run with fewer samples is too short for most triggers."""
@@ -131,8 +131,9 @@ def plan_search(
     fewest = max(FEWEST_TRIALS_OF_RACE, taken + LEAST_ROOM)
     if settings.most_seeds > 1 and settings.trials < fewest:
         few = (
-            f"{settings.trials} trials are too few to train policies on several seeds: controls and first policies "
-            f"take {min(taken, settings.trials)} of them; from --trials {fewest} on, the best are trained again"
+            f"{settings.trials} trials are too few to train a policy on a second seed (controls and first policies "
+            f"take {min(taken, settings.trials)} of them): all are trained on seed {settings.seed} alone; from "
+            f"--trials {fewest} on, the best are trained again"
         )
         notes = (*notes, few)
     return SearchPlan(

@@ -23,6 +23,9 @@ LEAST_SPREAD = 0.1
 TAIL = 3.0
 """Policies that fall behind the median by more than this many times the usual deviation do not widen the spread: a few
 that diverge would otherwise make any luck look like merit."""
+DIVERGED = 10.0
+"""A seed that falls behind the median by more than this many times the usual deviation counts for no more in the noise
+of one seed: a loss of a million would otherwise make all policies look alike, and itself one of them."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def measure_noise(candidates: Sequence[Candidate]) -> Noise | None:
         return None
     kept = _without_tail(first)
     total = float(np.var(kept, ddof=1)) if len(kept) > 1 else 0.0
-    replicated = [np.array(each.values) for each in candidates if len(each.values) > 1]
+    lowest = _behind_median(first, DIVERGED)
+    replicated = [np.maximum(each.values, lowest) for each in candidates if len(each.values) > 1]
     spare = sum(len(values) - 1 for values in replicated)
     within = ASSUMED_NOISE * total
     if spare >= FEWEST_SPARE:
@@ -85,9 +89,15 @@ def measure_noise(candidates: Sequence[Candidate]) -> Noise | None:
 
 
 def _without_tail(values: np.ndarray) -> np.ndarray:
-    middle = np.median(values)
+    kept: np.ndarray = values[values >= _behind_median(values, TAIL)]
+    return kept
+
+
+def _behind_median(values: np.ndarray, times: float) -> float:
+    """So many times the usual deviation below the median; without end where half of the values are the same."""
+    middle = float(np.median(values))
     deviation = 1.4826 * float(np.median(np.abs(values - middle)))
-    return values[values >= middle - TAIL * deviation] if deviation > 0 else values
+    return middle - times * deviation if deviation > 0 else -math.inf
 
 
 def estimates(candidates: Sequence[Candidate]) -> dict[int, Estimate]:

@@ -165,7 +165,7 @@ def parse_duration(text: str) -> float:
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     total = hours * 3600 + minutes * 60 + seconds
     if total <= 0:
-        raise UsageError(f"duration {text!r} is not above zero")
+        raise UsageError(f"duration {text!r} is not above zero: write for example 90s, 30m or 1h30m")
     if total > MOST_SECONDS:
         raise UsageError(f"duration {shortened(text, 40)!r} is more than {MOST_SECONDS / 3600:.0f}h, ten years")
     return total

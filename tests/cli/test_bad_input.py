@@ -62,7 +62,7 @@ def test_an_unknown_name_says_what_exists_and_the_nearest(arguments, known, near
 
 BAD_VALUES = {
     "storage": (["--storage", "postgresql//me:secret@host/db"], "--storage is not a database URL: write for example"),
-    "trials 0": (["--trials", "0"], "trials is 0"),
+    "trials 0": (["--trials", "0"], "trials is 0: give a whole number from 1 to 100000"),
     "trials in words": (["--trials", "many"], "'many' is not a valid integer"),
     "epochs 0": (["--epochs", "0"], "epochs is 0"),
     "negative batch size": (["--batch-size", "-1"], "batch_size is -1"),
@@ -73,7 +73,7 @@ BAD_VALUES = {
     "negative GPUs": (["--gpus-per-trial", "-1"], "gpus_per_trial is -1"),
     "none at a time": (["--max-concurrent", "0"], "max_concurrent is 0"),
     "time budget in words": (["--time-budget", "soon"], "write for example 90s, 30m or 1h30m"),
-    "time budget 0": (["--time-budget", "0"], "not above zero"),
+    "time budget 0": (["--time-budget", "0"], "not above zero: write for example 90s"),
     "time budget backwards": (["--time-budget", "30m1h"], "duration '30m1h' cannot be read"),
     "negative time budget": (["--time-budget=-5m"], "duration '-5m' cannot be read"),
     "train size too small": (["--train-size", "5"], "train_size 5 is not between 10"),
@@ -100,8 +100,8 @@ def test_a_bad_value_of_search(arguments, message, refused, policy_file):
     [
         (["--epochs", "0"], "epochs is 0"),
         (["--train-size", "3"], "train_size 3 is not between 10"),
-        (["--threads", "0"], "--threads 0"),
-        (["--seed", "-1"], "seed"),
+        (["--threads", "0"], "--threads 0 is below 1: leave it out for all cores"),
+        (["--seed", "-1"], "seed -1 is not between 0 and 4294967295: leave it out for 0"),
         (["--device", "gpu"], "'gpu' is not one of"),
         (["--model", "convnet", "--model-option", "kernel=3"], "known are channels, hidden, kernel_size"),
     ],

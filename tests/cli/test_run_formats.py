@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.study.candidates import Candidates
 from autogrow.study.run_folder import CONFIG_FORMAT
+from autogrow.study.trial_record import TrialRecord
 
 from ..processes import check_ended
 
@@ -70,6 +72,21 @@ def test_it_goes_on(old_run, search_here, records, data_dir):
     lines = {trial.user_attrs.get("root", trial.number): trial for trial in records.trials()}
     assert {trial.state.name for trial in lines.values()} <= {"COMPLETE", "PRUNED"}
     assert len(lines) == 8
+
+
+def test_it_goes_on_with_a_race_over_seeds(old_run, search_here, records, data_dir):
+    """Those who wrote it trained every policy once, and did not say on which seed."""
+    before = records.finished()
+    race = ("--trials", 10, "--seeds-per-policy", 2)
+    code, _, err = search_here("--resume", *race, "--data-dir", data_dir, "--quiet")
+    assert code == 0, err
+    check_ended(records, 10)
+    assert {number: records.finished()[number] for number in before} == before
+    again = [each for each in Candidates(records.trials()).all if len(each.trials) > 1]
+    assert again
+    for each in again:
+        assert TrialRecord(each.first).seed is None
+        assert [TrialRecord(trial).seed for trial in each.trials[1:]] == [1]
 
 
 def newer_configuration(run):

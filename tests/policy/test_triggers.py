@@ -235,7 +235,7 @@ class TestGap:
     [
         ("plateua", ["unknown trigger 'plateua'", "gap, plateau, schedule, slope", "did you mean 'plateau'?"]),
         ({"kind": "plateau", "windw": 3}, ["unknown field 'windw'", "did you mean 'window'?"]),
-        ({"kind": "plateau", "window": 0}, ["window is 0", "greater than or equal to 1"]),
+        ({"kind": "plateau", "window": 0}, ["window is 0", "give a whole number from 1 to 10000"]),
         ({"kind": "plateau", "metric": "loss"}, ["metric is 'loss'", "train_loss"]),
         ({"window": 3}, ["needs a kind"]),
         (7, ["needs a kind"]),

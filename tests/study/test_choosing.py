@@ -255,6 +255,19 @@ class TestSeveralSeeds:
         assert best_trial(study, ALL, "accuracy").number != 1
         assert 1 not in numbers(pareto_front(study, ALL))
 
+    @pytest.mark.parametrize(("preference", "accuracy"), [("loss", 0.97), ("accuracy", 0.1), ("knee", 0.1)])
+    @pytest.mark.parametrize("loss", [10.0, 1e30])
+    def test_one_that_diverged_on_one_seed_of_three_is_not_chosen(self, preference, accuracy, loss):
+        """Though it was ahead on the two others, and comes first."""
+        diverged = [trial(0, 0.97, 0.02, 5.0, validation_loss=0.1)]
+        diverged.append(self.replicate(10, 0, 0.97, validation_loss=0.1))
+        diverged.append(self.replicate(11, 0, accuracy, validation_loss=loss))
+        steady = [trial(1, 0.95, 0.02, 5.0, validation_loss=0.2)]
+        steady += [self.replicate(20 + n, 1, 0.95, validation_loss=0.2) for n in range(2)]
+        others = [trial(n, 0.90 + 0.002 * (n % 3), 0.02, 5.0, validation_loss=0.3 + 0.01 * n) for n in range(2, 10)]
+        found = best_trial([*diverged, *others, *steady], parse_objectives("accuracy,loss"), preference)
+        assert found.number == 1
+
     def test_a_seed_that_is_still_trained_changes_nothing(self, study):
         running = self.replicate(30, 1, 0.1, state=TrialState.RUNNING)
         assert best_trial([*study, running], ALL, "accuracy").number == 1

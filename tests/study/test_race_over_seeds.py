@@ -8,10 +8,12 @@ import pytest
 from optuna.trial import TrialState
 
 from autogrow.errors import PolicyError
+from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.policy.presets import STATIC, default_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.search_plans import plan_new_search
 from autogrow.study.candidates import Candidates
+from autogrow.study.choosing import best_trial, pareto_front
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.trial_record import TrialRecord, proposed, replicated
 
@@ -185,11 +187,12 @@ class TestInterrupted:
 
 
 class FailsOnItsThirdSeed(Race):
-    """Every searched policy diverges on the second seed after the run's own."""
+    """Every searched policy fails on the second seed after the run's own: it diverges, or memory is too small."""
 
     def result_of(self, proposal):
         if proposal.seed == OWN_SEED + 2 and proposal.role == "searched":
-            return failed("the loss became NaN")
+            too_large = {"memory_bytes": 2**40, "parameters": 10**6}
+            return failed("out of memory", too_large) if len(self.started) % 2 else failed("the loss became NaN")
         return super().result_of(proposal)
 
 
@@ -205,6 +208,16 @@ class TestFailures:
         candidates = [each for each in Candidates(half_failed.database.trials()).all if each.has_failed]
         assert candidates
         assert all(len(each.trials) <= 4 for each in candidates)  # one may have been running by then
+
+    def test_the_best_is_none_of_them(self, half_failed, objectives):
+        trials = half_failed.database.trials()
+        candidates = [each for each in Candidates(trials).all if each.role != STATIC]
+        means = {each.number: np.mean(each.values(OBJECTIVES["loss"])) for each in candidates if each.finished}
+        failures = {each.number for each in candidates if each.has_failed}
+        assert max(means, key=means.get) in failures  # it would have been chosen
+        for preference in ("loss", "score", "knee"):
+            assert best_trial(trials, objectives, preference).number not in failures
+        assert not failures & {trial.number for trial in pareto_front(trials, objectives)}
 
     def test_the_sampler_takes_it_for_one_of_the_worst(self, half_failed):
         half_failed.proposer._memory.catch_up()
@@ -250,9 +263,9 @@ class TestSharedStudies:
 class TestSettings:
     def test_a_budget_that_is_too_small_for_it_is_said_in_one_line(self, data_dir):
         plan = plan_new_search("digits", "mlp", trials=7, seeds_per_policy=3, epochs=20, data_dir=data_dir)
-        assert [note for note in plan.warnings if "7 trials are too few to train policies on several seeds" in note]
-        assert "controls and first policies take 7 of them; from --trials 10 on" in plan.warnings[0]
-        plan = plan_new_search("digits", "mlp", trials=10, seeds_per_policy=3, epochs=20, data_dir=data_dir)
+        assert [note for note in plan.warnings if "7 trials are too few to train a policy on a second seed" in note]
+        assert "take 7 of them): all are trained on seed 0 alone; from --trials 9 on" in plan.warnings[0]
+        plan = plan_new_search("digits", "mlp", trials=9, seeds_per_policy=3, epochs=20, data_dir=data_dir)
         assert not plan.warnings
 
     @pytest.mark.parametrize("number", [0, -1, 101])

@@ -45,6 +45,16 @@ class TestEstimates:
         diverged = Candidate(99, (-1e6,))
         assert measure_noise([*candidates, diverged]).between < 10 * 0.05**2
 
+    @pytest.mark.parametrize("loss", [1.0, 10.0, 1e6, 1e30, 1e200])
+    def test_a_loss_without_bounds_on_one_seed_of_three_is_no_luck_of_all(self, loss):
+        diverged, sure = Candidate(0, (-0.20, -0.20, -loss)), Candidate(1, (-0.21, -0.20, -0.20))
+        once = [Candidate(n, (-0.21 - 0.002 * n,)) for n in range(2, 12)]
+        candidates = [diverged, *once, sure]
+        known = estimates(candidates)
+        assert leader(candidates) == 1
+        assert known[0].mean == min(each.mean for each in known.values())
+        assert known[1].probability_above(known[0]) > 0.75
+
     def test_probability_says_which_is_better(self):
         known = estimates([Candidate(0, (0.1, 0.12)), Candidate(1, (0.9, 0.88)), Candidate(2, (0.5, 0.52))])
         assert known[1].probability_above(known[0]) > 0.99
