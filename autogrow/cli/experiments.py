@@ -130,7 +130,7 @@ def _print_confirmation(confirmation: Any, as_json: bool) -> None:
 @json_option
 @click.option("--quiet", is_flag=True, help="No progress, only the tables.")
 def compare(policy_file: Path, **options: Any) -> int:
-    """Train a policy and four controls on paired seeds, and compare them on the test split.
+    """Train a policy, four controls and a placebo on paired seeds, and compare them on the test split.
 
     \b
     grown         by the policy
@@ -138,8 +138,10 @@ def compare(policy_file: Path, **options: Any) -> int:
     final         the shape that the grown network ended with, from fresh weights, as many steps
     same compute  full size, as many steps as the grown run's training FLOPs pay for
     small         the policy's small start, never grown, as many steps
+    placebo       full, but where the policy first grows, an event adds nothing and the order changes: chance alone
 
-    All train on the same examples (train + validation) in the same order per seed; the test split is read once per run.
+    All train on the same examples (train + validation) in the same order per seed (placebo: until that event); the test
+    split is read once per run. A difference no larger than what chance alone makes, by placebo and full, is level.
     Writes compare.json, table.md and figure.svg. The same command goes on where it was; --seeds may be raised.
     """
     from autogrow.experiments.comparison import KIND, compare_policy

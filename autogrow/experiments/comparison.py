@@ -11,7 +11,7 @@ from autogrow.experiments.controls import comparison_of
 from autogrow.experiments.drawing import score_pictures
 from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.results import Results
-from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
+from autogrow.experiments.running import OnRun, check_num_seeds, design_in, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page, results_tables
 from autogrow.models.building import build_model
 from autogrow.network.expandable import ExpandableNetwork
@@ -46,6 +46,7 @@ def compare_policy(
     data = _check(experiment, num_seeds)
     design, yardstick = comparison_of(experiment.policy), experiment.yardstick("test")
     if folder is not None:
+        design = design_in(folder, experiment, design)
         folder.check(experiment_settings(experiment, design))
     if on_start is not None:
         on_start(data)

@@ -5,7 +5,7 @@ A condition may depend on what others of the same seed came to: a control at equ
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -21,6 +21,7 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.report.judging import Yardstick
 from autogrow.study.settings import SPLIT_SEED, available_cores, versions
 from autogrow.tasks import TASKS
+from autogrow.training.placebo import Placebo
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class TrainingPlan:
     model: ModelSpec | nn.Module
     policy: GrowthPolicy
     training: TrainingSettings
+    placebo: Placebo | None = None
+    """An event that adds nothing, if there is to be one."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,8 @@ class Condition:
     """Conditions of the same seed that must be finished before, since `plan` looks at them."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """What decides its runs besides the experiment's settings, as plain data."""
+    copies: str | None = None
+    """The condition that it is but for chance, so that the two show what chance alone does; None of all others."""
 
     @classmethod
     def fixed(cls, name: str, title: str, summary: str, plan: "FixedPlan") -> "Condition":
@@ -177,8 +182,18 @@ class Design:
 
     @property
     def controls(self) -> tuple[Condition, ...]:
-        """The conditions that are not the subject."""
-        return tuple(condition for condition in self.conditions if condition.name != self.subject)
+        """What the subject is compared with: all others but the placebo."""
+        return tuple(each for each in self.conditions if each.name != self.subject and each.copies is None)
+
+    @property
+    def placebo(self) -> Condition | None:
+        """The condition that shows what chance alone does; None where there is none."""
+        return next((condition for condition in self.conditions if condition.copies is not None), None)
+
+    @property
+    def without_placebo(self) -> "Design":
+        """The same as it was before there were placebos."""
+        return replace(self, conditions=tuple(each for each in self.conditions if each.copies is None))
 
     def title(self, condition: str) -> str:
         return next(each.title for each in self.conditions if each.name == condition)

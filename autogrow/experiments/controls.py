@@ -1,10 +1,11 @@
-"""The conditions of ``autogrow compare``: a policy, and what a sceptic would compare it with.
+"""The conditions of ``autogrow compare``: a policy, and what a sceptic would compare it with; and the placebo.
 
 One of them is a network in the shape that another ended with, not trained yet, as if its author had written it in that
 shape (`build_in_shape`). It is not for loading weights into, which `NetworkShape.give_to` is for: there the values mean
 nothing.
 """
 
+from dataclasses import dataclass
 from math import sqrt
 
 import torch
@@ -18,10 +19,12 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import static_policy
 from autogrow.training.batches import stream_seed
 from autogrow.training.example_input import Described, example_of
+from autogrow.training.placebo import Placebo
 
 CPU = torch.device("cpu")
 
 GROWN, FULL, FINAL, SAME_COMPUTE, SMALL = "grown", "full", "final", "same_compute", "small"
+PLACEBO = "placebo"
 NEVER = 1e-12
 """Share of a run that is over before its first sample."""
 
@@ -59,6 +62,33 @@ def plan_small(experiment: Experiment, seed: int, finished: Finished) -> Trainin
     return TrainingPlan(experiment.model, policy, experiment.training)
 
 
+@dataclass(frozen=True)
+class PlaceboPlan:
+    """The plan of a network that keeps its size, with an event that adds nothing when the subject's first comes.
+
+    Where the subject never grew, nothing happens either: the run is the one that it copies.
+    """
+
+    copies: str
+    subject: str
+
+    def of(self, experiment: Experiment, seed: int, finished: Finished) -> TrainingPlan | str:
+        """The run of any seed."""
+        copied, first_growth = finished[self.copies], finished[self.subject].first_growth
+        if first_growth is None or copied.steps < 2:
+            return self.copies
+        step = min(max(1, round(first_growth * copied.steps)), copied.steps - 1)
+        resets = experiment.policy.events_reset_optimizer
+        return TrainingPlan(experiment.model, static_policy(), experiment.training, Placebo(step, resets))
+
+
+def placebo_of(full: str, subject: str) -> Condition:
+    """The placebo of an experiment that has a network at full size by the name `full`, and a `subject` that grows."""
+    as_full, grows = (name.replace("_", " ") for name in (full, subject))
+    summary = f"as {as_full}, but when {grows} grows first, an event adds nothing: the examples' order is another then"
+    return Condition(PLACEBO, PLACEBO, summary, PlaceboPlan(full, subject).of, (full, subject), copies=full)
+
+
 GROWN_AND_CONTROLS = (
     Condition(GROWN, "grown", "by the policy", plan_grown),
     Condition(FULL, "full", "full size from the first step", plan_full),
@@ -71,6 +101,7 @@ GROWN_AND_CONTROLS = (
         (GROWN, FULL),
     ),
     Condition(SMALL, "small", "the policy's small start, never grown", plan_small),
+    placebo_of(FULL, GROWN),
 )
 """Grown first, since the others' runs depend on it."""
 
@@ -81,7 +112,7 @@ def comparison_of(policy: GrowthPolicy) -> Design:
     """What a policy is compared with. One that stays small is its own small start, and has its final shape at once."""
     if policy.grows:
         return COMPARISON
-    kept = tuple(condition for condition in GROWN_AND_CONTROLS if condition.name not in (FINAL, SMALL))
+    kept = tuple(condition for condition in GROWN_AND_CONTROLS if condition.name not in (FINAL, SMALL, PLACEBO))
     return Design(kept, subject=GROWN, unit=FULL)
 
 

@@ -78,11 +78,15 @@ class ExperimentFolder:
         """Raises `RunFolderError` unless the folder is empty, or holds an experiment of the same settings."""
         refuse_folder(self.path)
         if self.result_file.exists():
-            before = with_present_names(self._read(self.result_file).get("settings"))
-            if self._is_begun and before != with_present_names(_plain(settings)):
+            if not self._has(settings) and self._is_begun:
                 raise RunFolderError(f"{self.path} holds results of other settings: choose another --out, or remove it")
         elif self.path.exists() and any(entry.name != "lock" for entry in self.path.iterdir()):
             raise RunFolderError(f"{self.path} is not empty: choose another --out")
+
+    def was_begun_with(self, settings: dict[str, Any]) -> bool:
+        """Whether runs of an experiment of these settings have been started here."""
+        refuse_folder(self.path)
+        return self._is_begun and self.result_file.exists() and self._has(settings)
 
     def begin(self, settings: dict[str, Any]) -> None:
         """Take the folder for an experiment, or go on with it. Raises as `check` does."""
@@ -145,6 +149,11 @@ class ExperimentFolder:
     def _is_begun(self) -> bool:
         """Whether any run has been started: a checkpoint is continued with the same settings alone."""
         return self._runs.is_dir() and any(self._runs.iterdir())
+
+    def _has(self, settings: dict[str, Any]) -> bool:
+        """Whether the result file is of these settings."""
+        before, now = (with_present_names(each) for each in (self.result().get("settings"), _plain(settings)))
+        return bool(before == now)
 
     def _content(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {"format": f"autogrow-{self.kind}/{FORMAT_VERSION}", "settings": _plain(settings)}

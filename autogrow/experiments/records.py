@@ -87,6 +87,9 @@ class RunRecord:
     """Versions and machine, as `Experiment.circumstances` gives them."""
     curve: RunCurve | None = None
     """Metrics along the way, where the experiment keeps them."""
+    first_growth: float | None = None
+    """The share of the run (of its compute, where that is its length) that was behind it at its first growth event.
+    None where it never grew, and in records of before."""
 
     @property
     def train_minus_test_score(self) -> float | None:
@@ -127,6 +130,7 @@ class RunRecord:
             shape=result.shape,
             trained_on=trained_on,
             curve=RunCurve.of(result) if keeps_curve else None,
+            first_growth=_first_growth(result),
         )
 
     def trial_metrics(self) -> dict[str, Any]:
@@ -139,8 +143,17 @@ class RunRecord:
 
 
 _GAPS = ("train_minus_test_score", "train_minus_validation_score")
-_OPTIONAL = ("curve", "undefined")
+_OPTIONAL = ("curve", "undefined", "first_growth")
 """Not written where there is none."""
+
+
+def _first_growth(result: TrainResult) -> float | None:
+    if not result.events:
+        return None
+    event = result.events[0]
+    progress = result.samples[event.sample].progress
+    return event.step / result.steps if progress is None else progress
+
 
 Outcome = RunRecord | FailedRun
 

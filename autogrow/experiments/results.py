@@ -10,7 +10,7 @@ from autogrow.experiments.statistics import PairedDifference, Spread, paired_dif
 from autogrow.metrics.metric import Metric, metrics_of
 from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.metrics.scores import Score
-from autogrow.report.judging import Yardstick
+from autogrow.report.judging import NoiseFloor, Yardstick
 from autogrow.tasks import TASKS
 
 TRAIN_METRICS = (
@@ -117,6 +117,27 @@ class Results:
             return None
         return paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
 
+    def placebo_difference(self, metric: str) -> PairedDifference | None:
+        """The placebo minus the condition that it copies; None where there is none, or where nothing ever grew.
+
+        Seeds under which the subject never grew have no placebo.
+        """
+        pairs = self._placebo_pairs(metric)
+        return paired_difference(*zip(*pairs, strict=True)) if pairs else None
+
+    def noise_floor(self, metric: str) -> NoiseFloor | None:
+        """What chance alone does to the differences of a metric; None where no placebo says so."""
+        return NoiseFloor.of_placebo([own - copied for own, copied in self._placebo_pairs(metric)])
+
+    def _placebo_pairs(self, metric: str) -> list[tuple[float, float]]:
+        """The placebo and what it copies, for every seed that has both and a disturbance."""
+        placebo = self.design.placebo
+        if placebo is None or placebo.copies is None:
+            return []
+        own, copied = (self.by_seed(name, metric) for name in (placebo.name, placebo.copies))
+        untouched = {run.seed for run in self.of_condition(placebo.name) if run.same_run_as is not None}
+        return [(own[seed], copied[seed]) for seed in own if seed in copied and seed not in untouched]
+
     def repeated(self) -> dict[str, tuple[str, list[int]]]:
         """Conditions that are another's runs for some seeds: whose, and which seeds."""
         found: dict[str, tuple[str, list[int]]] = {}
@@ -160,6 +181,23 @@ class Results:
             f"{self.design.subject}_minus": {
                 control.name: {metric: _plain(self.difference(control.name, metric)) for metric in self.metrics[:2]}
                 for control in self.design.controls
+            },
+            **self._noise(),
+        }
+
+    def _noise(self) -> dict[str, Any]:
+        """What a placebo says, by metric: its paired differences, and the size up to which means are level."""
+        placebo, number = self.design.placebo, len(self.seeds)
+        if placebo is None:
+            return {}
+        floors = {metric: self.noise_floor(metric) for metric in self.metrics[:2]}
+        return {
+            f"{placebo.name}_minus_{placebo.copies}": {
+                metric: _plain(self.placebo_difference(metric)) for metric in floors
+            },
+            "noise_floor": {
+                metric: None if floor is None else {**asdict(floor), "of_mean": floor.of_mean(number)}
+                for metric, floor in floors.items()
             },
         }
 

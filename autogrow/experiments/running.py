@@ -68,6 +68,12 @@ def check_num_seeds(number: int) -> None:
         raise UsageError(f"seeds is {number}, not between 1 and {MOST_SEEDS}: give for example 5")
 
 
+def design_in(folder: ExperimentFolder, experiment: Experiment, design: Design) -> Design:
+    """The design that a folder goes on with: what was begun before there were placebos stays without one."""
+    plain = design.without_placebo
+    return plain if folder.was_begun_with(experiment_settings(experiment, plain)) else design
+
+
 def default_pages(results: Results, heading: str) -> Pages:
     """All tables, and the score over compute."""
     return Pages(markdown(results, heading), score_pictures(results, heading))
@@ -104,6 +110,7 @@ def run_experiment(
 
     if folder is None:
         return train(None)
+    design = design_in(folder, experiment, design)
     settings = experiment_settings(experiment, design)
     folder.check(settings)
     with folder.locked():

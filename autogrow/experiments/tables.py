@@ -1,6 +1,6 @@
 """An experiment's results as tables, for the terminal and as Markdown: formatted cells, nothing is printed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from autogrow.experiments.conditions import Condition
 from autogrow.experiments.results import Results
@@ -77,23 +77,37 @@ def seconds_cell(spread: Spread | None) -> str:
 
 
 def paired_differences_table(results: Results) -> Table:
-    """The subject minus every control, paired by seed."""
+    """The subject minus every control, paired by seed; last, the placebo minus what it copies."""
     split, score = results.design.split, results.score
     unit = f" ({score.numbers.difference_unit})" if score.numbers.difference_unit else ""
     titles = (f"{split} {score.short}{unit}", "s.e.", "p", f"{split} loss", "s.e.", "p", "n")
     subject = results.design.title(results.design.subject)
     rows, notes = [], []
-    for control in results.design.controls:
-        by_score, by_loss = (results.difference(control.name, name) for name in results.metrics[:2])
+    for title, by_score, by_loss in _paired_differences(results):
         number = "0" if by_score is None else str(by_score.num_seeds)
         cells = (*difference_cells(by_score, score.numbers), *difference_cells(by_loss, numbers.SIGNIFICANT))
-        rows.append((control.title, *cells, number))
+        rows.append((title, *cells, number))
         notes += [each.note for each in (by_score, by_loss) if each is not None and each.note]
     legend = "s.e.: standard error of the mean; p: two-sided paired t-test over n seeds, not corrected for several."
+    if placebo := results.design.placebo:
+        legend += f" {placebo.title.capitalize()} has a row of its own: what chance alone does to that network."
     note = " ".join([legend, *(f"–: {text}." for text in dict.fromkeys(notes))])
     return Table(
         f"{subject.capitalize()} minus control, paired by seed", columns_of("control", *titles), tuple(rows), note
     )
+
+
+def _paired_differences(
+    results: Results,
+) -> Iterator[tuple[str, PairedDifference | None, PairedDifference | None]]:
+    """Title, difference of the score and of the loss, of every row."""
+    by_score, by_loss = results.metrics[:2]
+    for control in results.design.controls:
+        yield control.title, results.difference(control.name, by_score), results.difference(control.name, by_loss)
+    placebo = results.design.placebo
+    if placebo is not None and placebo.copies is not None:
+        title = f"{placebo.title} minus {results.design.title(placebo.copies)}"
+        yield title, results.placebo_difference(by_score), results.placebo_difference(by_loss)
 
 
 def difference_cells(difference: PairedDifference | None, written: NumberFormat) -> tuple[str, str, str]:

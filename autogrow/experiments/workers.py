@@ -86,6 +86,7 @@ class _Training:
                 reads_test=self.split == "test",
                 standardizes_targets=experiment.standardizes_targets,
                 split_seed=seed if experiment.draws_splits else SPLIT_SEED,
+                placebo=plan.placebo,
             )
         except TrainingDivergedError as error:
             return FailedRun(seed, condition, str(error))

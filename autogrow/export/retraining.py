@@ -38,6 +38,7 @@ from autogrow.tasks import TASKS
 from autogrow.training.assembly import assemble, fresh_network
 from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.evaluation import Metrics
+from autogrow.training.placebo import Placebo
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
@@ -137,13 +138,14 @@ def train_policy(
     standardizes_targets: bool = True,
     on_start: Callable[[TrainingData], None] | None = None,
     split_seed: int = SPLIT_SEED,
+    placebo: Placebo | None = None,
 ) -> TrainResult | None:
     """Train on train + validation, then read the test split, once; None when `interrupted` said so.
 
     Validation is kept apart only where the policy's trigger watches it, unless `hold_out_validation` says otherwise.
     Without `reads_test` the test split stays closed. `split_seed` draws the validation examples. A regression trains
     on standardized targets, unless they are to be taken as they are; its losses are in the user's unit all the same.
-    `on_start` is told of the data, once nothing speaks against starting.
+    `on_start` is told of the data, once nothing speaks against starting. `placebo` is an event that adds nothing.
     With `out`, the network and the record of its training are saved there; a run that was interrupted there goes on
     from its checkpoint.
 
@@ -153,6 +155,8 @@ def train_policy(
     held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
     scales_targets = standardizes_targets and TASKS[dataset.task].standardizes_targets
     request = _request(model, dataset, policy, settings, seed, train_size, scales_targets, split_seed)
+    if placebo is not None:
+        request["placebo"] = placebo.to_dict()
     if out is not None:
         check_folder(out, request)
     data = _training_data(dataset, held_out, train_size, scales_targets, split_seed)
@@ -171,6 +175,7 @@ def train_policy(
         on_sample=on_sample,
         interrupted=interrupted,
         execution=execution,
+        placebo=placebo,
         checks_outputs=True,
     )
     if out is not None:

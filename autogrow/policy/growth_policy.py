@@ -127,6 +127,12 @@ class GrowthPolicy(PolicyPart):
         return self.trigger.watches_validation or (self.depth is not None and self.depth.trigger.watches_validation)
 
     @property
+    def events_reset_optimizer(self) -> bool:
+        """Whether the optimizer starts afresh at any kind of its events."""
+        of_depth = self.depth is not None and self.depth.grows and self.depth.optimizer_state == "reset"
+        return of_depth or (self.widens and self.optimizer_state == "reset")
+
+    @property
     def needs_compute(self) -> bool:
         """Whether any trigger goes by the run's compute, so that its length must be compute."""
         of_depth = self.depth is not None and self.depth.trigger.needs_compute

@@ -1,12 +1,14 @@
 """How one result compares with another: the one place that says higher, ahead, level, or that nothing was learned.
 
 One seed never says ahead. Ahead, behind and level are said of paired seeds, at least `FEWEST_SEEDS`, by whether their
-mean difference is beyond `STANDARD_ERRORS` of its standard errors. The report, ``confirm`` and ``compare`` say it
-with the same words.
+mean difference is beyond `STANDARD_ERRORS` of its standard errors, and beyond what chance alone does where that was
+measured (`NoiseFloor`). The report, ``confirm``, ``compare`` and the studies say it with the same words.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import Literal, Self
 
 from autogrow.metrics.metric import BITS_PER_BYTE, LOSS
 from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of
@@ -18,6 +20,8 @@ Kind = Literal["nothing_learned", "higher", "lower", "equal", "ahead", "behind",
 FEWEST_SEEDS = 3
 """With two, two standard errors are passed three times in ten where there is no difference at all."""
 STANDARD_ERRORS = 2.0
+CONFIDENCE = 0.95
+"""How often chance alone stays below its floor."""
 ROUNDING = 2.0**-21
 """Metrics are computed in 32 bits: what differs by less than this share of its value does not differ."""
 
@@ -110,6 +114,52 @@ class Yardstick:
 
 
 @dataclass(frozen=True)
+class NoiseFloor:
+    """What chance alone makes of results that are the same but for it.
+
+    A mean difference over n seeds is above the floor where it is larger than
+
+        max(|shift|, t(degrees) * deviation / sqrt(n))
+
+    with t the two-sided 95% quantile of Student's distribution: chance alone stays below it 19 times in 20. It falls
+    with the number of seeds, as chance does; and since a few differences say little of how much they vary, t is 12.7
+    for one of them, 3.2 for three and 2.2 for twelve. The standard error of few seeds may be small by luck: the floor
+    is there for that, and for what an event does without adding anything.
+    """
+
+    deviation: float
+    """Standard deviation of one seed's difference, about zero."""
+    degrees: int
+    """Differences that say so, as degrees of freedom; at least 1."""
+    shift: float = 0.0
+    """The mean difference of a placebo; 0 where none was measured."""
+
+    def of_mean(self, num_seeds: int) -> float:
+        """The size up to which the mean difference over `num_seeds` seeds is level."""
+        from scipy.special import stdtrit  # imported here: it takes time, and not every command judges
+
+        spread = float(stdtrit(self.degrees, 1 - (1 - CONFIDENCE) / 2)) * self.deviation / sqrt(num_seeds)
+        return max(abs(self.shift), spread)
+
+    def hides(self, difference: float, num_seeds: int) -> bool:
+        """Whether chance alone makes as large a mean difference over so many seeds."""
+        return abs(difference) <= self.of_mean(num_seeds)
+
+    @classmethod
+    def of_placebo(cls, differences: Sequence[float]) -> Self | None:
+        """From what a placebo and the run that it copies differ by, seed by seed; None where there is no difference.
+
+        Which of the two is called the placebo is chance, so the differences vary about zero: none of them is spent
+        on estimating a mean.
+        """
+        if not differences:
+            return None
+        number = len(differences)
+        deviation = sqrt(sum(each * each for each in differences) / number)
+        return cls(deviation, number, sum(differences) / number)
+
+
+@dataclass(frozen=True)
 class Judgement:
     """How one result compares with another."""
 
@@ -121,6 +171,8 @@ class Judgement:
     amount: str
     error: str = ""
     """The standard error, as `amount` is written."""
+    floor: str = ""
+    """The noise floor, as `amount` is written, where the difference is level by it alone."""
 
     def compared_with(self, other: str) -> str:
         """What the first is, as the end of a sentence that it begins."""
@@ -134,16 +186,17 @@ class Judgement:
 
     @property
     def _basis(self) -> str:
+        below = f", below the noise floor of {self.floor}" if self.floor else ""
         if self.num_seeds == 1:
-            return ", one seed"
+            return f", one seed{below}"
         if self.kind in ("higher", "lower", "equal"):
             return f" on average over {self.num_seeds} seeds, too few to say more"
         error = f"standard error {self.error}, " if self.error else ""
-        return f" ({error}{self.num_seeds} paired seeds)"
+        return f" ({error}{self.num_seeds} paired seeds{below})"
 
 
-def judge_values(first: float, other: float, yardstick: Yardstick) -> Judgement:
-    """Two results of one seed: which is higher, and by how much, and no more than that."""
+def judge_values(first: float, other: float, yardstick: Yardstick, floor: NoiseFloor | None = None) -> Judgement:
+    """Two results of one seed: which is higher, and by how much, and no more than that; level below the floor."""
     difference = first - other
     count = yardstick.counted(difference)
     is_equal = count == 0 if count is not None else abs(difference) <= ROUNDING * max(abs(first), abs(other))
@@ -151,16 +204,41 @@ def judge_values(first: float, other: float, yardstick: Yardstick) -> Judgement:
     amount = yardstick.amount(difference)
     if count is not None:
         amount = f"{abs(count):,} of {yardstick.num_examples:,} examples"
-    return Judgement(kind, difference, 1, None, amount)
+    return _above_floor(Judgement(kind, difference, 1, None, amount), yardstick, floor)
 
 
 def judge_seeds(
+    difference: float,
+    standard_error: float | None,
+    num_seeds: int,
+    size: float,
+    yardstick: Yardstick,
+    floor: NoiseFloor | None = None,
+) -> Judgement:
+    """The mean difference of paired seeds, of results of about the given size; level below the floor, if one is known.
+
+    Args:
+        floor: Of differences of single seeds, in the unit of `difference`.
+    """
+    if num_seeds == 1:
+        return judge_values(size, size - difference, yardstick, floor)
+    return _above_floor(_by_seeds(difference, standard_error, num_seeds, size, yardstick), yardstick, floor)
+
+
+def _above_floor(found: Judgement, yardstick: Yardstick, floor: NoiseFloor | None) -> Judgement:
+    """The same; level where chance alone makes as large a difference."""
+    if floor is None or found.kind in ("equal", "level"):
+        return found
+    if not floor.hides(found.difference, found.num_seeds):
+        return found
+    return replace(found, kind="level", floor=yardstick.amount(floor.of_mean(found.num_seeds)))
+
+
+def _by_seeds(
     difference: float, standard_error: float | None, num_seeds: int, size: float, yardstick: Yardstick
 ) -> Judgement:
-    """The mean difference of paired seeds, of results of about the given size."""
+    """What paired seeds say, at least two, by their own standard error."""
     amount = yardstick.amount(difference)
-    if num_seeds == 1:
-        return judge_values(size, size - difference, yardstick)
     smallest = yardstick.smallest(size)
     error = "" if standard_error is None else yardstick.error(standard_error)
     if num_seeds < FEWEST_SEEDS or standard_error is None:

@@ -22,6 +22,7 @@ from autogrow.training.ending import Signal
 from autogrow.training.example_input import example_of
 from autogrow.training.forks import ForkStore
 from autogrow.training.output_check import check_outputs
+from autogrow.training.placebo import Placebo
 from autogrow.training.records import TrialFolder
 from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
@@ -56,6 +57,7 @@ def assemble(
     interrupted: Callable[[], bool] | None = None,
     forks: ForkStore | None = None,
     execution: Execution = Execution(),
+    placebo: Placebo | None = None,
     verifies: bool = True,
     checks_outputs: bool = False,
 ) -> Trainer:
@@ -84,4 +86,5 @@ def assemble(
         interrupted=interrupted,
         forks=forks,
         execution=execution,
+        placebo=placebo,
     )

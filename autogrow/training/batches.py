@@ -140,14 +140,22 @@ def _narrow(targets: Array) -> Array:
 
 
 class BatchOrder:
-    """Which examples each step trains on: a new random order every epoch, an incomplete last batch left out."""
+    """Which examples each step trains on: a new random order every epoch, an incomplete last batch left out.
 
-    def __init__(self, num_examples: int, batch_size: int, seed: int, device: torch.device) -> None:
+    Args:
+        redrawn_from: The step from which on everything is drawn otherwise; None for no such step. No epoch has an
+            example twice even so.
+    """
+
+    def __init__(
+        self, num_examples: int, batch_size: int, seed: int, device: torch.device, redrawn_from: int | None = None
+    ) -> None:
         self.batch_size = min(batch_size, num_examples)
         self.steps_per_epoch = num_examples // self.batch_size
         self._num_examples = num_examples
         self._seed = seed
         self._device = device
+        self._redrawn_from = redrawn_from
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
         self._draws_epoch = -1
@@ -157,8 +165,7 @@ class BatchOrder:
         """The examples of step number `step`, counted from 0 over the whole run: (B,)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(stream_seed(self._seed, "order", epoch))
-            self._order = torch.randperm(self._num_examples, generator=generator).to(self._device)
+            self._order = self._order_of(epoch).to(self._device)
             self._epoch = epoch
         return self._order[self._part(position)]
 
@@ -166,11 +173,38 @@ class BatchOrder:
         """Random numbers from 0 to below 1 for the augmentation of that step's examples: (`NUM_DRAWS`, B)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._draws_epoch:
-            generator = torch.Generator().manual_seed(stream_seed(self._seed, "augmentation", epoch))
-            shape = NUM_DRAWS, self.steps_per_epoch * self.batch_size
-            self._draws = torch.rand(shape, generator=generator).to(self._device)
+            self._draws = self._draws_of(epoch).to(self._device)
             self._draws_epoch = epoch
         return self._draws[:, self._part(position)]
+
+    def _order_of(self, epoch: int) -> Tensor:
+        """All examples in the order of that epoch: (N,)."""
+        order = torch.randperm(self._num_examples, generator=self._generator("order", epoch))
+        kept = self._num_kept(epoch)
+        if kept >= len(order):
+            return order
+        again = torch.randperm(len(order) - kept, generator=self._generator("order anew", epoch))
+        return torch.cat([order[:kept], order[kept:][again]])
+
+    def _draws_of(self, epoch: int) -> Tensor:
+        """Random numbers for all steps of that epoch: (`NUM_DRAWS`, steps * B)."""
+        shape = NUM_DRAWS, self.steps_per_epoch * self.batch_size
+        draws = torch.rand(shape, generator=self._generator("augmentation", epoch))
+        kept = self._num_kept(epoch)
+        if kept >= shape[1]:
+            return draws
+        again = torch.rand(shape, generator=self._generator("augmentation anew", epoch))
+        return torch.cat([draws[:, :kept], again[:, kept:]], dim=1)
+
+    def _num_kept(self, epoch: int) -> int:
+        """Examples of that epoch that come before everything is drawn otherwise."""
+        if self._redrawn_from is None:
+            return self._num_examples
+        steps = self._redrawn_from - epoch * self.steps_per_epoch
+        return self._num_examples if steps >= self.steps_per_epoch else max(0, steps) * self.batch_size
+
+    def _generator(self, stream: str, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(stream_seed(self._seed, stream, epoch))
 
     def _part(self, position: int) -> slice:
         return slice(position * self.batch_size, (position + 1) * self.batch_size)

@@ -26,6 +26,7 @@ from autogrow.training.forks import Fork, ForkStore, start_digest
 from autogrow.training.growth import Growth
 from autogrow.training.optimizers import make_optimizer, schedule_before_growth
 from autogrow.training.output_check import check_outputs
+from autogrow.training.placebo import Placebo
 from autogrow.training.records import TrialFolder
 from autogrow.training.run_length import RunLength, whole
 from autogrow.training.run_metrics import RunMetrics
@@ -51,6 +52,7 @@ class Trainer:
         interrupted: Asked about twice a second between steps; when it says yes, the run is saved and ends.
         forks: Where the run starts from what others alike have trained, and leaves its own first stretch to others.
         execution: How steps are executed.
+        placebo: An event that adds nothing, if there is to be one.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Trainer:
         interrupted: Callable[[], bool] | None = None,
         forks: ForkStore | None = None,
         execution: Execution = Execution(),
+        placebo: Placebo | None = None,
     ) -> None:
         self.network = network
         self.model = channels_last(network.module.to(device))
@@ -76,11 +79,12 @@ class Trainer:
         self.events: list[GrowthEvent] = []
         self.fork: Fork | None = None
         """Where this run started, if not at step 0."""
-        self._seed, self._forks = seed, forks
+        self._seed, self._forks, self._placebo = seed, forks, placebo
         self._interrupt = InterruptPoll(interrupted)
         train = data.on(data.train, device)
         check_outputs(self.model, data, train, is_fresh=False)
-        self._order = BatchOrder(len(train), settings.batch_size, seed, device)
+        redrawn_from = None if placebo is None else placebo.step
+        self._order = BatchOrder(len(train), settings.batch_size, seed, device, redrawn_from)
         self.metrics = RunMetrics.of_run(data, settings, train, self._order, seed, execution)
         augmentation = Augmentation.wanted(settings, data.augmentation)
         self.steps = Steps(
@@ -184,10 +188,12 @@ class Trainer:
         while self._step < self.num_steps:
             due = self.length.next_sample_step(self._step, self._flops, self._step_flops)
             end = min(due, self.num_steps)
-            observed = next_observation(self.events, self._step)
-            self._train_until(end if observed is None else min(end, observed))
+            observed, disturbed = next_observation(self.events, self._step), self._next_placebo()
+            self._train_until(min(stop for stop in (end, observed, disturbed) if stop is not None))
             if self._step == observed:
                 self._observe_last_event()
+            if self._step == disturbed:
+                self._disturb()
             if self._step == end:
                 self._sample()
                 signal = self._after_sample()
@@ -266,6 +272,18 @@ class Trainer:
         self.events.append(event)
         if self.folder:
             self.folder.rewrite_events(self.events)
+
+    def _next_placebo(self) -> int | None:
+        """The step after which nothing is added, if that is still to come; what the order does then, it knows."""
+        return None if self._placebo is None or self._placebo.step <= self._step else self._placebo.step
+
+    def _disturb(self) -> None:
+        """Do what an event does besides adding units."""
+        assert self._placebo is not None
+        if self._placebo.resets_optimizer:
+            self.network.detach(self.optimizer)
+            self.optimizer = self._make_optimizer()
+            self.growth.prepare_optimizer(self.optimizer)
 
     def _observe_last_event(self) -> None:
         """Read the loss some steps after a growth event; the record on disk follows when that is done."""

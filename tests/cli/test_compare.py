@@ -24,7 +24,7 @@ def test_it_prints_a_line_per_run_and_the_tables(autogrow, policy_file, workplac
     code, out, err = autogrow("compare", policy_file, *QUICK, "--seeds", 2)
     assert code == 0
     assert re.findall(r"seed (\d) \(\d of 2\)  (\w+)", err) == [
-        (seed, name) for seed in "01" for name in ("grown", "full", "final", "same", "small")
+        (seed, name) for seed in "01" for name in ("grown", "full", "final", "same", "small", "placebo")
     ]
     assert "mean ± standard deviation of 2 seeds" in out
     assert "Grown minus control, paired by seed" in out
@@ -37,11 +37,11 @@ def test_json_is_one_document_with_every_run(autogrow, policy_file):
     code, out, err = autogrow("compare", policy_file, *QUICK, "--seeds", 1, "--json", "--quiet", "--out", "mine")
     content = json.loads(out, parse_constant=pytest.fail)
     assert (code, err, out.count("\n"), content["out"]) == (0, "", 1, "mine")
-    assert len(content["runs"]) == 5
+    assert len(content["runs"]) == 6
     assert content["summary"]["grown_minus"]["full"]["test_score"]["p_value"] is None
     again = autogrow("compare", policy_file, *QUICK, "--seeds", 1, "--json", "--out", "mine")
     assert json.loads(again[1]) == content
-    assert again[2].count("was there already") == 5
+    assert again[2].count("was there already") == 6
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_ctrl_c_and_the_same_command_again(policy_file, workplace):
     assert second.returncode == 0
     assert second.stderr.count("was there already") == len(before)
     assert {path: path.read_bytes() for path in before} == before
-    assert len(list(runs.iterdir())) == 10
+    assert len(list(runs.iterdir())) == 12
 
 
 def test_the_real_command(autogrow, policy_file, workplace):

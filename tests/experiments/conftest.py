@@ -28,6 +28,8 @@ class Watched:
 
     plans: list = field(default_factory=list)
     """(model, policy, settings, seed) of every call."""
+    placebos: list = field(default_factory=list)
+    """Of every run, the event that adds nothing, or None."""
     results: list = field(default_factory=list)
     batches: list = field(default_factory=list)
     """Of every run, the examples of each of its steps."""
@@ -65,6 +67,7 @@ def watched(monkeypatch):
 
     def watch_training(model, dataset, policy, settings, *, seed, **options):
         seen.plans.append((model, policy, settings, seed))
+        seen.placebos.append(options["placebo"])
         seen.batches.append([])
         seen.results.append(train(model, dataset, policy, settings, seed=seed, **options))
         return seen.results[-1]

@@ -14,11 +14,15 @@ from autogrow.experiments.results import Results
 from autogrow.network.shape import NetworkShape
 
 NAMES = (STATIC, "baseline", "other")
+COPIES = {"placebo": STATIC}
 
 
 def results(losses, failures=()):
     """By condition, the losses of its seeds."""
-    conditions = tuple(Condition(name, name, f"what {name} is", lambda *arguments: "") for name in NAMES)
+    conditions = tuple(
+        Condition(name, name, f"what {name} is", lambda *arguments: "", copies=COPIES.get(name))
+        for name in dict.fromkeys((*NAMES, *losses))
+    )
     design = Design(conditions, subject="baseline", unit=STATIC, split="validation")
     runs = [
         RunRecord(
@@ -50,6 +54,30 @@ def test_data_sets_are_told_apart_by_what_was_found_there():
         "(loss 0.50 times, +10.50 points); no difference from baseline found on level; not tested against baseline on "
         "single (one seed: no standard error, no test); not compared with baseline, since runs failed, on failed."
     )
+
+
+class TestPlacebo:
+    BETTER = {**BASE, "other": [0.18, 0.202, 0.189]}
+    """By 0.02, in every seed."""
+
+    def test_what_chance_alone_makes_is_level(self):
+        noisy = results({**self.BETTER, "placebo": [0.28, 0.33, 0.27]})
+        calm = results({**self.BETTER, "placebo": [0.301, 0.309, 0.29]})
+        head, *_, sentence = ablation_findings({"noisy": noisy, "calm": calm})
+        assert head == (
+            "A difference is one of the loss with p below 0.05 over 3 seeds, and above what chance alone makes by the "
+            "placebo (0.0367 on noisy, 0.0015 on calm)."
+        )
+        assert sentence.startswith(
+            "Other: level with baseline on noisy (below the noise floor); better than baseline on calm"
+        )
+        assert not any(each.startswith("Placebo") for each in ablation_findings({"noisy": noisy}))
+
+    def test_its_row_has_the_difference_from_what_it_copies(self):
+        table = ablation_table({"noisy": results({**self.BETTER, "placebo": [0.28, 0.33, 0.27]})})
+        assert table.rows[-1][1] == "placebo"
+        assert table.rows[-1][8] == "-0.00667"
+        assert "The placebo's difference is from static: what chance alone makes." in table.note
 
 
 def test_nothing_is_said_of_one_seed():

@@ -8,9 +8,18 @@ import torch
 from autogrow.errors import RunFolderError, RunFolderInUseError, TrainingDivergedError, UsageError
 from autogrow.experiments import workers
 from autogrow.experiments.comparison import KIND, compare_policy
-from autogrow.experiments.controls import COMPARISON, FINAL, FULL, GROWN, GROWN_AND_CONTROLS, SAME_COMPUTE, SMALL
+from autogrow.experiments.controls import (
+    COMPARISON,
+    FINAL,
+    FULL,
+    GROWN,
+    GROWN_AND_CONTROLS,
+    PLACEBO,
+    SAME_COMPUTE,
+    SMALL,
+)
 from autogrow.experiments.folder import ExperimentFolder
-from autogrow.experiments.running import experiment_settings
+from autogrow.experiments.running import experiment_settings, run_experiment
 from autogrow.experiments.tables import results_tables
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.training import ending
@@ -31,20 +40,20 @@ def by_condition(watched, compare):
 
 def test_every_condition_trains_on_the_same_batches_of_a_seed(watched, compare):
     compare(2)
-    assert watched.num_runs == 10
+    assert watched.num_runs == 12
     for seed in (0, 1):
-        batches = watched.batches[5 * seed : 5 * seed + 5]
+        batches = watched.batches[6 * seed : 6 * seed + 5]  # the placebo's come after them
         lengths = [len(each) for each in batches]
         longest = max(batches, key=len)
         assert all(each == longest[: len(each)] for each in batches)
         assert [length == len(longest) for length in lengths] == [True, True, True, False, True]
-    assert watched.batches[0] != watched.batches[5]
-    assert [plan[3] for plan in watched.plans] == [0] * 5 + [1] * 5
+    assert watched.batches[0] != watched.batches[6]
+    assert [plan[3] for plan in watched.plans] == [0] * 6 + [1] * 6
 
 
 def test_the_test_split_is_opened_once_per_run_and_at_its_end(watched, compare):
     compare(2)
-    assert watched.opened == list(range(1, 11))
+    assert watched.opened == list(range(1, 13))
     assert watched.steps == [result.steps for result in watched.results] == [len(each) for each in watched.batches]
 
 
@@ -92,10 +101,59 @@ def test_the_small_control_never_grows(by_condition):
     assert runs[SMALL].steps == runs[GROWN].steps
 
 
+class TestPlacebo:
+    def test_it_is_full_up_to_the_first_event_and_another_run_from_there_on(self, by_condition, watched):
+        _, runs = by_condition
+        first = runs[GROWN].events[0].step
+        full, placebo = (watched.batches[NAMES.index(name)] for name in (FULL, PLACEBO))
+        assert 0 < first < len(full)
+        assert [one == other for one, other in zip(full, placebo, strict=True)] == [
+            step < first for step in range(len(full))
+        ]
+        losses = [[sample.train_loss for sample in runs[name].samples] for name in (FULL, PLACEBO)]
+        equal = [sample.step <= first for sample in runs[FULL].samples]
+        assert [one == other for one, other in zip(*losses, strict=True)] == equal
+
+    def test_it_has_the_size_and_the_compute_of_full(self, by_condition):
+        _, runs = by_condition
+        full, placebo = runs[FULL], runs[PLACEBO]
+        assert not placebo.events
+        for name in ("parameters", "training_flops", "steps", "widths"):
+            assert getattr(placebo, name) == getattr(full, name)
+        assert placebo.test.loss != full.test.loss
+
+    def test_differences_are_of_the_same_seeds(self, compare):
+        results = compare(2)
+        own, full = (results.by_seed(name, "test_loss") for name in (PLACEBO, FULL))
+        difference = results.placebo_difference("test_loss")
+        assert difference.num_seeds == 2
+        assert difference.mean == pytest.approx(sum(own[seed] - full[seed] for seed in (0, 1)) / 2)
+
+    def test_where_events_reset_the_optimizer_it_is_reset(self, compare, experiment, watched):
+        compare(1, the_experiment=experiment(optimizer_state="reset"))
+        assert [plan[1].events_reset_optimizer for plan in watched.plans][0]
+        assert [each and each.resets_optimizer for each in watched.placebos] == [None] * 5 + [True]
+
+    def test_at_equal_compute_it_comes_at_the_same_share_of_it(self, compare, experiment, watched):
+        compare(1, the_experiment=experiment(training={"length": "compute"}))
+        grown, full = watched.results[0], watched.results[1]
+        progress = grown.samples[grown.events[0].sample].progress
+        assert watched.placebos[-1].step == max(1, round(progress * full.steps)) < grown.events[0].step
+
+    def test_what_was_begun_without_one_goes_on_without(self, compare, experiment, watched, tmp_path):
+        folder = ExperimentFolder(tmp_path / "compared", KIND)
+        before = COMPARISON.without_placebo
+        run_experiment(experiment(), before, 1, folder=folder)
+        results = compare(2)
+        assert watched.num_runs == 10
+        assert [run.condition for run in results.runs] == [name for name in NAMES if name != PLACEBO] * 2
+        assert results.noise_floor("test_loss") is None
+
+
 def test_a_network_that_grew_to_full_size_has_its_control_already(watched, compare, experiment):
     results = compare(1, the_experiment=experiment(max_fraction=1.0, trigger={"kind": "schedule", "every": 2}))
     full, final = results.of_condition(FULL)[0], results.of_condition(FINAL)[0]
-    assert watched.num_runs == 4
+    assert watched.num_runs == 5
     assert (final.same_run_as, final.test_loss) == (FULL, full.test_loss)
     assert results.repeated() == {FINAL: (FULL, [0])}
 
@@ -105,7 +163,8 @@ def test_validation_is_kept_apart_for_all_or_for_none(watched, compare, experime
     compare(1, "watching", experiment(trigger=watching))
     compare(1, "not watching")
     train, validation = digits.split(seed=0, train_size=60)
-    apart, together = watched.results[:5], watched.results[5:]
+    apart, together = watched.results[:5], watched.results[5:]  # the first never grows: its placebo is full's run
+    assert len(together) == 6
     assert all(result.held_out_validation for result in apart)
     assert not any(result.held_out_validation for result in together)
     for batches, most in ((watched.batches[0], len(train)), (watched.batches[5], len(train) + len(validation))):
@@ -122,7 +181,7 @@ class TestGoingOn:
         compare(2, "whole")
         monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
         told = []
-        for asked in (10, 9, 20, 12, 10**9):
+        for asked in (10, 9, 20, 30, 10**9):
             told.clear()
             before = sorted((tmp_path / "parts" / "runs").glob("*.json"))
             results = compare(
@@ -135,22 +194,22 @@ class TestGoingOn:
             assert told[: len(before)] == [False] * len(before)
             assert all(told[len(before) :])
         assert results_of(tmp_path / "parts") == results_of(tmp_path / "whole")
-        finished = [result for result in watched.results[10:] if result is not None]
-        assert len(finished) == 10
-        assert len(watched.results) == 10 + 10 + 4
+        finished = [result for result in watched.results[12:] if result is not None]
+        assert len(finished) == 12
+        assert len(watched.results) == 12 + 12 + 4
         assert quality(tmp_path / "parts") == quality(tmp_path / "whole")
         assert not [path for path in (tmp_path / "parts" / "runs").iterdir() if path.is_dir()]
 
     def test_a_finished_comparison_trains_nothing(self, watched, compare):
         first = compare(1)
         assert compare(1) == first
-        assert watched.num_runs == 5
+        assert watched.num_runs == 6
 
     def test_more_seeds_may_be_asked_of_it(self, watched, compare):
         first = compare(1)
         more = compare(2)
-        assert more.runs[:5] == first.runs
-        assert (watched.num_runs, more.seeds) == (10, [0, 1])
+        assert more.runs[:6] == first.runs
+        assert (watched.num_runs, more.seeds) == (12, [0, 1])
 
     def test_what_a_killed_process_left_of_an_ended_run_is_removed(self, experiment, compare, tmp_path):
         ExperimentFolder(tmp_path / "compared", KIND).begin(experiment_settings(experiment(), COMPARISON))
@@ -240,7 +299,7 @@ def test_a_policy_that_does_not_grow_has_nothing_to_compare(experiment):
 
 
 class TestDivergence:
-    """Seed 0's grown run diverges: the fourth of ten runs that are trained, and what is made from it cannot be."""
+    """Seed 0's grown run diverges, and what is made from it cannot be."""
 
     @pytest.fixture
     def diverging(self, monkeypatch):
@@ -256,7 +315,7 @@ class TestDivergence:
     def test_it_is_a_result_and_the_other_seeds_count(self, diverging, compare, tmp_path):
         results = compare(2)
         assert [(failure.seed, failure.condition) for failure in results.failures] == [
-            (0, GROWN), (0, FINAL), (0, SAME_COMPUTE),
+            (0, GROWN), (0, FINAL), (0, SAME_COMPUTE), (0, PLACEBO),
         ]  # fmt: skip
         assert results.failures[0].reason == "the loss is nan at step 3 of 14"
         assert [run.seed for run in results.of_condition(GROWN)] == [1]
@@ -265,7 +324,7 @@ class TestDivergence:
         text = (tmp_path / "compared" / "table.md").read_text()
         assert "Grown failed under seed 0 and counts for nothing: the loss is nan at step 3 of 14" in text
         content = json.loads((tmp_path / "compared" / "compare.json").read_text())
-        assert [failure["condition"] for failure in content["failed"]] == [GROWN, FINAL, SAME_COMPUTE]
+        assert [failure["condition"] for failure in content["failed"]] == [GROWN, FINAL, SAME_COMPUTE, PLACEBO]
 
     def test_it_is_not_tried_again(self, diverging, watched, compare):
         first = compare(2)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from autogrow.experiments.comparison_findings import content, findings
 from autogrow.experiments.conditions import Condition, Design
 from autogrow.experiments.records import RunRecord
@@ -15,7 +17,8 @@ YARDSTICK = Yardstick("classification", "score", 1000, 0.1)
 
 def results(**accuracies):
     """By condition, the test accuracies of its seeds."""
-    conditions = tuple(Condition(name, name, "", lambda *given: "") for name in accuracies)
+    copies = {"placebo": "full"}
+    conditions = tuple(Condition(name, name, "", lambda *given: "", copies=copies.get(name)) for name in accuracies)
     runs = tuple(
         RunRecord(
             seed, name, test_score=accuracy, test_loss=1 - accuracy, train_score=0.9, train_loss=0.1,
@@ -40,6 +43,52 @@ def test_paired_seeds_say_ahead_behind_and_level():
     assert {name: each["kind"] for name, each in content(found, YARDSTICK)["verdicts"].items()} == {
         "full": "level", "final": "ahead", "small": "behind",
     }  # fmt: skip
+
+
+class TestPlacebo:
+    """Grown is ahead of full by 0.9 points, with a standard error of 0.06, and an event that adds nothing did 1.4."""
+
+    CLOSE = {"grown": [0.919, 0.929, 0.937], "full": [0.91, 0.92, 0.929]}
+
+    def test_what_is_within_its_noise_is_level_and_the_floor_is_said_once(self):
+        assert findings(results(**self.CLOSE), YARDSTICK)[0].startswith("By test accuracy, Grown is ahead of full")
+        found = results(**self.CLOSE, placebo=[0.9, 0.93, 0.939])
+        level, noise = findings(found, YARDSTICK)
+        assert level == (
+            "By test accuracy, Grown is level with full: +0.87 points (standard error 0.03, 3 paired seeds, below the "
+            "noise floor of 1.84 points)."
+        )
+        assert noise == (
+            "Noise floor: the placebo, an event that adds nothing, ended +0.33 points from full (standard error 0.67, "
+            "3 seeds). By how that varies, chance alone makes up to 1.84 points over 3 seeds: nothing smaller is "
+            "called better."
+        )
+        assert content(found, YARDSTICK)["verdicts"].keys() == {"full"}
+        assert content(found, YARDSTICK)["verdicts"]["full"]["kind"] == "level"
+
+    def test_what_is_beyond_its_noise_is_not(self):
+        found = results(**self.CLOSE, placebo=[0.911, 0.919, 0.93])
+        assert findings(found, YARDSTICK)[0].startswith("By test accuracy, Grown is ahead of full by 0.87 points")
+
+    def test_the_summary_has_what_it_did_and_the_floor(self):
+        summary = results(**self.CLOSE, placebo=[0.9, 0.93, 0.939]).summary()
+        assert summary["placebo_minus_full"]["test_score"]["mean"] == pytest.approx(0.01 / 3)
+        assert summary["noise_floor"]["test_score"]["of_mean"] == pytest.approx(0.01837, rel=1e-3)
+        assert "placebo" not in summary["grown_minus"]
+
+    def test_a_seed_under_which_nothing_grew_says_nothing_of_noise(self):
+        found = results(**self.CLOSE, placebo=[0.9, 0.93, 0.929])
+        runs = [
+            dataclasses.replace(run, same_run_as="full") if (run.condition, run.seed) == ("placebo", 2) else run
+            for run in found.runs
+        ]
+        found = dataclasses.replace(found, runs=tuple(runs))
+        assert found.noise_floor("test_score").degrees == found.placebo_difference("test_score").num_seeds == 2
+
+    def test_without_one_nothing_is_said_of_it(self):
+        summary = results(**self.CLOSE).summary()
+        assert "noise_floor" not in summary
+        assert not any("Noise floor" in each for each in findings(results(**self.CLOSE), YARDSTICK))
 
 
 def test_one_seed_says_how_many_examples():

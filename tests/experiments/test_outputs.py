@@ -12,8 +12,8 @@ from autogrow.experiments.tables import markdown, results_tables
 from autogrow.network.shape import NetworkShape
 from tests.experiments.drawings import Drawing
 
-ACCURACIES = {"grown": 0.97, "full": 0.98, "final": 0.975, "same_compute": 0.96, "small": 0.90}
-COMPUTES = {"grown": 0.5, "full": 1.0, "final": 0.6, "same_compute": 0.5, "small": 0.1}
+ACCURACIES = {"grown": 0.97, "full": 0.98, "final": 0.975, "same_compute": 0.96, "small": 0.90, "placebo": 0.978}
+COMPUTES = {"grown": 0.5, "full": 1.0, "final": 0.6, "same_compute": 0.5, "small": 0.1, "placebo": 1.0}
 
 
 def record(seed, condition, **fields):
@@ -43,6 +43,13 @@ def test_tables_give_mean_deviation_and_paired_differences():
     assert quality.caption == "On the test split: mean ± standard deviation of 2 seeds"
 
 
+def test_the_placebo_has_a_row_beside_what_it_copies():
+    differences = results_tables(results())[2]
+    assert [row[0] for row in differences.rows] == ["full", "final", "same compute", "small", "placebo minus full"]
+    assert differences.rows[-1][1] == "-0.20"
+    assert "Placebo has a row of its own" in differences.note
+
+
 def test_one_seed_is_said_to_be_one():
     quality, _, differences = results_tables(results(1))
     assert quality.caption == "On the test split: one seed"
@@ -67,7 +74,7 @@ def test_a_condition_that_is_anothers_run_is_named():
 def test_markdown_has_every_row_in_as_many_columns_as_its_head():
     text = markdown(results(), "a | b")
     tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
-    assert [len(table.splitlines()) for table in tables] == [7, 7, 6]
+    assert [len(table.splitlines()) for table in tables] == [8, 8, 7]
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
     for name in ("grown", "full", "final", "same compute", "small"):

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from autogrow.report.judging import FEWEST_SEEDS, Yardstick, judge_seeds, judge_values
+from autogrow.report.judging import FEWEST_SEEDS, NoiseFloor, Yardstick, judge_seeds, judge_values
 from autogrow.report.summary import TrialRow
 from autogrow.report.verdict import Paired, judge, judge_confirmation
 from tests.report.conftest import metrics_of
@@ -185,6 +186,58 @@ class TestPairedSeeds:
         assert judge_seeds(-0.001, 0.002, 5, 0.9, IMAGES).compared_with("full") == (
             "level with full: -0.10 points (standard error 0.20, 5 paired seeds)"
         )
+
+
+class TestNoiseFloor:
+    """What chance alone does: nothing that is smaller is called better, however small its own standard error."""
+
+    FLOOR = NoiseFloor.of_placebo([0.01, -0.01, 0.01, -0.01, 0.01])
+
+    def test_it_is_the_bound_that_chance_stays_below_19_times_in_20(self):
+        # Student's t with 5 degrees of freedom: 2.571; about zero the differences deviate by 0.01.
+        assert self.FLOOR.of_mean(5) == pytest.approx(2.571 * 0.01 / 5**0.5, rel=1e-3)
+        assert self.FLOOR.of_mean(20) == pytest.approx(self.FLOOR.of_mean(5) / 2)
+
+    def test_chance_stays_below_it_as_often_as_is_said(self):
+        random = np.random.default_rng(0)
+        for number in (1, 3, 12):
+            placebos, others = random.normal(size=(2, 2000, number))
+            floors = [NoiseFloor.of_placebo(list(each)).of_mean(number) for each in placebos]
+            hidden = np.mean(np.abs(others.mean(1)) <= floors)
+            assert 0.935 < hidden < 0.975  # a placebo's own mean may raise it
+
+    def test_few_placebos_say_little(self):
+        assert NoiseFloor.of_placebo([0.01]).of_mean(1) == pytest.approx(0.127, rel=1e-2)
+        assert NoiseFloor.of_placebo([]) is None
+
+    def test_it_is_no_lower_than_what_the_placebo_itself_did(self):
+        assert NoiseFloor.of_placebo([0.01] * 100).of_mean(100) == pytest.approx(0.01)
+
+    @pytest.mark.parametrize(
+        ("difference", "kind"), [(0.0114, "level"), (-0.0114, "level"), (0.0116, "ahead"), (-0.0116, "behind")]
+    )
+    def test_below_it_is_level_and_above_is_not(self, difference, kind):
+        assert judge_seeds(difference, 0.0001, 5, 0.9, IMAGES, self.FLOOR).kind == kind
+        assert judge_seeds(difference, 0.0001, 5, 0.9, IMAGES).kind != "level"
+
+    def test_what_its_own_error_leaves_open_stays_level_above_it(self):
+        assert judge_seeds(0.02, 0.02, 5, 0.9, IMAGES, self.FLOOR).kind == "level"
+
+    def test_fewer_seeds_than_say_ahead(self):
+        assert judge_seeds(0.012, 0.0001, 2, 0.9, IMAGES, self.FLOOR).kind == "level"
+        assert judge_values(0.903, 0.9, IMAGES, self.FLOOR).kind == "level"
+        assert judge_values(0.93, 0.9, IMAGES, self.FLOOR).kind == "higher"
+        assert judge_values(0.9, 0.9, IMAGES, self.FLOOR).kind == "equal"
+
+    def test_in_words(self):
+        assert judge_seeds(0.0052, 0.0011, 5, 0.9, IMAGES, self.FLOOR).compared_with("full") == (
+            "level with full: +0.52 points (standard error 0.11, 5 paired seeds, below the noise floor of 1.15 points)"
+        )
+        assert judge_values(0.903, 0.9, IMAGES, self.FLOOR).compared_with("full") == (
+            "level with full: +3 of 1,000 examples, one seed, below the noise floor of 2.57 points"
+        )
+        own_error = judge_seeds(0.0052, 0.01, 5, 0.9, IMAGES, self.FLOOR).compared_with("full")
+        assert "noise floor" not in own_error  # its own standard error says it already
 
 
 PAIRED = Paired(

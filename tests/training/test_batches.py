@@ -24,6 +24,17 @@ def test_the_order_depends_on_step_and_seed_alone():
     assert not torch.equal(BatchOrder(50, 10, seed=4, device=CPU).indices(0), batches[0])
 
 
+@pytest.mark.parametrize("step", [0, 1, 7, 9, 10])
+def test_what_is_drawn_otherwise_from_a_step_on(step):
+    plain, redrawn = BatchOrder(53, 10, seed=3, device=CPU), BatchOrder(53, 10, 3, CPU, redrawn_from=step)
+    for read in (BatchOrder.indices, BatchOrder.draws):
+        equal = [torch.equal(read(plain, each), read(redrawn, each)) for each in range(20)]
+        assert equal == [each < step for each in range(20)]
+    for epoch in range(4):
+        seen = torch.cat([redrawn.indices(each) for each in range(5 * epoch, 5 * epoch + 5)]).tolist()
+        assert len(set(seen)) == 50  # none comes twice, also in the epoch that has both orders
+
+
 @pytest.mark.parametrize(("examples", "batch", "steps"), [(50, 16, 3), (10, 128, 1), (16, 16, 1)])
 def test_incomplete_batches_are_left_out(examples, batch, steps):
     order = BatchOrder(examples, batch, 0, CPU)

@@ -9,6 +9,7 @@ from typing import Any
 from autogrow.data.dataset import Dataset
 from autogrow.data.opening import open_dataset
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
+from autogrow.experiments.controls import placebo_of
 from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.reproduction.ablation_tables import (
     STATIC,
@@ -129,13 +130,14 @@ class Ablation(Reproduction):
         return ExperimentFolder(request.out / dataset, KIND)
 
     def design(self, workload: Workload) -> Design:
-        """What is compared on one data set."""
+        """What is compared on one data set. The placebo, which is made from the baseline's run, comes last."""
         static = Condition.fixed(STATIC, "static", "full size from the first step", FixedPlan(static_policy()))
         grown = (
             Condition.fixed(alternative.name, alternative.title, alternative.summary, self._plan(alternative, workload))
             for alternative in self.alternatives
         )
-        return Design((static, *grown), subject=self.baseline, unit=STATIC, split="validation")
+        conditions = static, *grown, placebo_of(STATIC, self.baseline)
+        return Design(conditions, subject=self.baseline, unit=STATIC, split="validation")
 
     def _plan(self, alternative: Alternative, workload: Workload) -> FixedPlan:
         training = workload.training.model_copy(update=alternative.training) if alternative.training else None

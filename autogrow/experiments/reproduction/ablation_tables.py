@@ -30,7 +30,8 @@ def ablation_table(found: Found) -> Table:
         for failure in results.failures
     )
     columns = (*columns_of("data"), *columns_of("policy", *_titles(first)))
-    return Table(caption_of("On the validation split", first), columns, tuple(rows), f"{summaries}. {NOTE}{failures}")
+    note = f"{summaries}. {NOTE}{_note_on_placebo(first)}{failures}"
+    return Table(caption_of("On the validation split", first), columns, tuple(rows), note)
 
 
 def tables_by_dataset(found: Found) -> tuple[Table, ...]:
@@ -47,13 +48,20 @@ def tables_by_dataset(found: Found) -> tuple[Table, ...]:
                 "",
             )
         )
-    return (*tables[:-1], replace(tables[-1], note=NOTE))
+    return (*tables[:-1], replace(tables[-1], note=f"{NOTE}{_note_on_placebo(next(iter(found.values())))}"))
 
 
 NOTE = (
     "Compute: training FLOPs, 1 being those of static; shock: rise of the loss within 50 steps after an event, of the "
     "worst event; p: two-sided paired t-test, not corrected."
 )
+
+
+def _note_on_placebo(results: Results) -> str:
+    placebo = results.design.placebo
+    if placebo is None or placebo.copies is None:
+        return ""
+    return f" The {placebo.title}'s difference is from {results.design.title(placebo.copies)}: what chance alone makes."
 
 
 def _titles(results: Results) -> tuple[str, ...]:
@@ -69,7 +77,7 @@ def _cells(results: Results, condition: Condition) -> tuple[str, ...]:
     name = condition.name
     spreads = {metric: results.spread(name, metric) for metric in results.metrics}
     compute, events, shock = (spreads[metric] for metric in ("compute", "num_events", "largest_shock"))
-    difference = None if name == results.design.subject else _minus_baseline(results, name, results.loss_metric)
+    difference = _difference(results, condition, results.loss_metric)
     return (
         score_cell(spreads[results.score_metric], results.score),
         loss_cell(spreads[results.loss_metric]),
@@ -81,6 +89,13 @@ def _cells(results: Results, condition: Condition) -> tuple[str, ...]:
     )
 
 
+def _difference(results: Results, condition: Condition, metric: str) -> PairedDifference | None:
+    """From the baseline; of the placebo from what it copies. None where there is nothing to say."""
+    if condition.copies is not None:
+        return results.placebo_difference(metric)
+    return None if condition.name == results.design.subject else _minus_baseline(results, condition.name, metric)
+
+
 def _minus_baseline(results: Results, condition: str, metric: str) -> PairedDifference | None:
     return results.between(condition, results.design.subject, metric)
 
@@ -90,8 +105,19 @@ def ablation_findings(found: Found) -> tuple[str, ...]:
     first = next(iter(found.values()))
     if all(len(results.seeds) == 1 for results in found.values()):
         return ("One seed: no standard error and no test, so nothing is said of differences.",)
-    said = [_finding(found, each) for each in first.design.conditions if each.name != first.design.subject]
-    return f"A difference is one of the loss with p below {SIGNIFICANT:g} over {len(first.seeds)} seeds.", *said
+    said = [_finding(found, each) for each in first.design.controls]
+    rule = f"A difference is one of the loss with p below {SIGNIFICANT:g} over {len(first.seeds)} seeds"
+    if floors := _floors(found):
+        limits = ", ".join(f"{limit:.3g} on {dataset}" for dataset, limit in floors.items())
+        rule += f", and above what chance alone makes by the placebo ({limits})"
+    return f"{rule}.", *said
+
+
+def _floors(found: Found) -> dict[str, float]:
+    """By data set, the size up to which the mean differences of the loss are level, where a placebo says so."""
+    floors = {dataset: results.noise_floor(results.loss_metric) for dataset, results in found.items()}
+    number = {dataset: len(results.seeds) for dataset, results in found.items()}
+    return {dataset: floor.of_mean(number[dataset]) for dataset, floor in floors.items() if floor is not None}
 
 
 def _finding(found: Found, condition: Condition) -> str:
@@ -113,6 +139,9 @@ def _verdict(results: Results, condition: str) -> tuple[str, str]:
         return "not tested against {}", difference.note
     if difference.p_value >= SIGNIFICANT:
         return "no difference from {} found", ""
+    floor = results.noise_floor(results.loss_metric)
+    if floor is not None and floor.hides(difference.mean, difference.num_seeds):
+        return "level with {}", "below the noise floor"
     return ("better than {}" if difference.mean < 0 else "worse than {}"), _how_much(results, condition)
 
 
