@@ -20,7 +20,8 @@ from autogrow.metrics import numbers
 from autogrow.metrics.numbers import MISSING
 from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import DEFAULT
-from autogrow.report.judging import Yardstick, judge_seeds
+from autogrow.report.judging import Yardstick, judge_seeds, noise_sentence
+from autogrow.report.noise_floor import NoiseFloor
 from autogrow.report.tables import Table
 from autogrow.report.verdict import Paired, judge_confirmation, subject_of
 
@@ -67,6 +68,13 @@ class Confirmed:
         values = {name: self.results.values(name, self.metric) for name in eligible}
         scores = {name: sign * sum(each) for name, each in values.items() if len(each) == number}
         return max(scores, key=lambda name: scores[name], default=None)
+
+    @property
+    def floor(self) -> NoiseFloor | None:
+        """What chance alone makes between two conditions, by how all of them vary from seed to seed."""
+        return NoiseFloor.of_replicates([
+            self.results.by_seed(each.name, self.metric) for each in self.results.design.conditions
+        ])  # fmt: skip
 
     def evidence(self) -> dict[str, Any] | None:
         """What the seeds say of the best policy, as plain data."""
@@ -121,6 +129,7 @@ class Confirmed:
             best_of=len(self.candidates) + int(self.default_is_feasible),
             num_examples=self.yardstick.num_examples,
             chance_level=self.yardstick.chance_level,
+            floor=self.floor,
         )
 
     def _title(self, name: str) -> str:
@@ -166,7 +175,8 @@ class Confirmed:
         if verdict is not None and verdict.kind == "nothing_learned":
             return verdict.headline, *verdict.details
         headline = "" if verdict is None else verdict.headline
-        said = (headline, self._said_of_best(best), self._said_of_full(best), self._said_of_luck())
+        noise = "" if self.floor is None else noise_sentence(self.floor, len(self.results.seeds), self.yardstick)
+        said = (headline, self._said_of_best(best), self._said_of_full(best), self._said_of_luck(), noise)
         return tuple(each for each in said if each)
 
     @property
@@ -251,7 +261,9 @@ class Confirmed:
         """How the best compares with another condition, in the words that every command has for it."""
         spread = self.results.spread(other, self.metric)
         size = 0.0 if spread is None else spread.mean
-        judgement = judge_seeds(difference.mean, difference.standard_error, difference.num_seeds, size, self.yardstick)
+        judgement = judge_seeds(
+            difference.mean, difference.standard_error, difference.num_seeds, size, self.yardstick, self.floor
+        )
         return judgement.compared_with(self._title(other))
 
     @property

@@ -10,7 +10,8 @@ from autogrow.experiments.statistics import PairedDifference, Spread, paired_dif
 from autogrow.metrics.metric import Metric, metrics_of
 from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.metrics.scores import Score
-from autogrow.report.judging import NoiseFloor, Yardstick
+from autogrow.report.judging import Yardstick
+from autogrow.report.noise_floor import NoiseFloor
 from autogrow.tasks import TASKS
 
 TRAIN_METRICS = (

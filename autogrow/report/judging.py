@@ -5,14 +5,13 @@ mean difference is beyond `STANDARD_ERRORS` of its standard errors, and beyond w
 measured (`NoiseFloor`). The report, ``confirm``, ``compare`` and the studies say it with the same words.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
-from typing import Literal, Self
+from typing import Literal
 
 from autogrow.metrics.metric import BITS_PER_BYTE, LOSS
 from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of
 from autogrow.metrics.scores import Score
+from autogrow.report.noise_floor import NoiseFloor
 from autogrow.tasks import TASKS
 from autogrow.tasks.text import bits_per_byte
 
@@ -20,8 +19,6 @@ Kind = Literal["nothing_learned", "higher", "lower", "equal", "ahead", "behind",
 FEWEST_SEEDS = 3
 """With two, two standard errors are passed three times in ten where there is no difference at all."""
 STANDARD_ERRORS = 2.0
-CONFIDENCE = 0.95
-"""How often chance alone stays below its floor."""
 ROUNDING = 2.0**-21
 """Metrics are computed in 32 bits: what differs by less than this share of its value does not differ."""
 
@@ -114,52 +111,6 @@ class Yardstick:
 
 
 @dataclass(frozen=True)
-class NoiseFloor:
-    """What chance alone makes of results that are the same but for it.
-
-    A mean difference over n seeds is above the floor where it is larger than
-
-        max(|shift|, t(degrees) * deviation / sqrt(n))
-
-    with t the two-sided 95% quantile of Student's distribution: chance alone stays below it 19 times in 20. It falls
-    with the number of seeds, as chance does; and since a few differences say little of how much they vary, t is 12.7
-    for one of them, 3.2 for three and 2.2 for twelve. The standard error of few seeds may be small by luck: the floor
-    is there for that, and for what an event does without adding anything.
-    """
-
-    deviation: float
-    """Standard deviation of one seed's difference, about zero."""
-    degrees: int
-    """Differences that say so, as degrees of freedom; at least 1."""
-    shift: float = 0.0
-    """The mean difference of a placebo; 0 where none was measured."""
-
-    def of_mean(self, num_seeds: int) -> float:
-        """The size up to which the mean difference over `num_seeds` seeds is level."""
-        from scipy.special import stdtrit  # imported here: it takes time, and not every command judges
-
-        spread = float(stdtrit(self.degrees, 1 - (1 - CONFIDENCE) / 2)) * self.deviation / sqrt(num_seeds)
-        return max(abs(self.shift), spread)
-
-    def hides(self, difference: float, num_seeds: int) -> bool:
-        """Whether chance alone makes as large a mean difference over so many seeds."""
-        return abs(difference) <= self.of_mean(num_seeds)
-
-    @classmethod
-    def of_placebo(cls, differences: Sequence[float]) -> Self | None:
-        """From what a placebo and the run that it copies differ by, seed by seed; None where there is no difference.
-
-        Which of the two is called the placebo is chance, so the differences vary about zero: none of them is spent
-        on estimating a mean.
-        """
-        if not differences:
-            return None
-        number = len(differences)
-        deviation = sqrt(sum(each * each for each in differences) / number)
-        return cls(deviation, number, sum(differences) / number)
-
-
-@dataclass(frozen=True)
 class Judgement:
     """How one result compares with another."""
 
@@ -193,6 +144,16 @@ class Judgement:
             return f" on average over {self.num_seeds} seeds, too few to say more"
         error = f"standard error {self.error}, " if self.error else ""
         return f" ({error}{self.num_seeds} paired seeds{below})"
+
+
+def noise_sentence(floor: NoiseFloor, num_seeds: int, yardstick: Yardstick) -> str:
+    """What replicates say of noise, of means over so many seeds."""
+    seeds = "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
+    return (
+        "Noise floor: by how policies vary from seed to seed, chance alone makes up to "
+        f"{yardstick.amount(floor.of_mean(num_seeds))} between two of them over {seeds}: nothing smaller is called "
+        "better."
+    )
 
 
 def judge_values(first: float, other: float, yardstick: Yardstick, floor: NoiseFloor | None = None) -> Judgement:

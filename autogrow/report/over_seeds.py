@@ -15,7 +15,8 @@ from autogrow.metrics import numbers
 from autogrow.metrics.metric import BITS_PER_BYTE
 from autogrow.metrics.objectives import OBJECTIVES, Objective
 from autogrow.policy.presets import DEFAULT, STATIC
-from autogrow.report.judging import Judgement, Yardstick, judge_seeds, judge_values
+from autogrow.report.judging import Judgement, Yardstick, judge_seeds, judge_values, noise_sentence
+from autogrow.report.noise_floor import NoiseFloor
 from autogrow.study.candidates import Candidate, Candidates
 from autogrow.study.racing import Estimate
 from autogrow.study.trial_record import TrialRecord
@@ -75,10 +76,15 @@ class OverSeeds:
     """What the seeds say of the best, in one sentence; empty where there is none yet."""
     against: tuple[Against, ...]
     """The best, where it is not the default policy itself, compared with that and with the network at full size."""
+    floor: NoiseFloor | None = None
+    """What chance alone makes between policies, by their replicates; None where too few say so."""
+    noise: str = ""
+    """The same in a sentence."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        return (*([self.best] if self.best else []), *(each.sentence for each in self.against))
+        said = self.best, *(each.sentence for each in self.against), self.noise
+        return tuple(each for each in said if each)
 
     def paired(self, role: str) -> Judgement | None:
         """How the best compares with a control by the seeds of both."""
@@ -99,8 +105,17 @@ def read_over_seeds(
     if chosen is None or known is None:
         return OverSeeds(policies, "", ())
     roles = {each.role: each for each in found.all if each.role in _CONTROLS and each.finished}
-    against = [_against(found, chosen, known, roles[role], yardstick) for role in _CONTROLS if role in roles]
-    return OverSeeds(policies, _sentence(chosen, known, yardstick), tuple(each for each in against if each is not None))
+    floor = NoiseFloor.of_replicates([
+        _by_seed(each, yardstick.by) for each in found.all if not each.has_failed
+    ])  # fmt: skip
+    against = [_against(found, chosen, known, roles[role], yardstick, floor) for role in _CONTROLS if role in roles]
+    return OverSeeds(
+        policies,
+        _sentence(chosen, known, yardstick),
+        tuple(each for each in against if each is not None),
+        floor,
+        "" if floor is None else noise_sentence(floor, known.num_seeds, yardstick),
+    )
 
 
 def _means(
@@ -120,15 +135,20 @@ def _means(
 
 
 def _against(
-    found: Candidates, best: Candidate, known: Estimate, control: Candidate, yardstick: Yardstick
+    found: Candidates,
+    best: Candidate,
+    known: Estimate,
+    control: Candidate,
+    yardstick: Yardstick,
+    floor: NoiseFloor | None,
 ) -> Against | None:
     other = found.estimate(control, yardstick.by)
     if other is None or control.number == best.number:
         return None
-    return Against(control.role, known.probability_above(other), _paired(best, control, yardstick))
+    return Against(control.role, known.probability_above(other), _paired(best, control, yardstick, floor))
 
 
-def _paired(best: Candidate, control: Candidate, yardstick: Yardstick) -> Judgement | None:
+def _paired(best: Candidate, control: Candidate, yardstick: Yardstick, floor: NoiseFloor | None) -> Judgement | None:
     """By the seeds that both were trained on to their end."""
     first, other = _by_seed(best, yardstick.by), _by_seed(control, yardstick.by)
     shared = [seed for seed in first if seed in other]
@@ -136,11 +156,11 @@ def _paired(best: Candidate, control: Candidate, yardstick: Yardstick) -> Judgem
         return None
     ours, theirs = np.array([first[seed] for seed in shared]), np.array([other[seed] for seed in shared])
     if len(shared) == 1:
-        return judge_values(float(ours[0]), float(theirs[0]), yardstick)
+        return judge_values(float(ours[0]), float(theirs[0]), yardstick, floor)
     differences = ours - theirs
     error = float(differences.std(ddof=1)) / math.sqrt(len(shared))
     size = max(abs(float(ours.mean())), abs(float(theirs.mean())))
-    return judge_seeds(float(differences.mean()), error, len(shared), size, yardstick)
+    return judge_seeds(float(differences.mean()), error, len(shared), size, yardstick, floor)
 
 
 def _by_seed(candidate: Candidate, objective: Objective) -> dict[int | None, float]:

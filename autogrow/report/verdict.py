@@ -13,7 +13,8 @@ from autogrow.metrics import numbers
 from autogrow.metrics.scores import Score
 from autogrow.policy.presets import STATIC
 from autogrow.report import formats
-from autogrow.report.judging import Judgement, Kind, Yardstick, judge_seeds, judge_values
+from autogrow.report.judging import Judgement, Kind, Yardstick, judge_seeds, judge_values, noise_sentence
+from autogrow.report.noise_floor import NoiseFloor
 from autogrow.report.over_seeds import OverSeeds
 
 Subject = Literal["growing", "smaller_network", "full_size"]
@@ -82,6 +83,8 @@ class Paired:
     best_of: int
     num_examples: int | None = None
     chance_level: float | None = None
+    floor: NoiseFloor | None = None
+    """What chance alone makes; None in files of before."""
 
     @property
     def yardstick(self) -> Yardstick:
@@ -145,7 +148,8 @@ def judge(
     if lost:
         return _nothing_learned(lost, reached, yardstick, early, subject, best, static)
     paired = None if over_seeds is None else over_seeds.paired(STATIC)
-    judgement = paired or judge_values(best.metrics[metric.name], static.metrics[metric.name], yardstick)
+    floor = None if over_seeds is None else over_seeds.floor
+    judgement = paired or judge_values(best.metrics[metric.name], static.metrics[metric.name], yardstick, floor)
     who = _SUBJECTS[subject].format(f"trial {best.number}")
     advice = f"run autogrow confirm {shlex.quote(place)}"
     gap = best.metrics["generalization_gap"] - static.metrics["generalization_gap"]
@@ -197,7 +201,10 @@ def judge_confirmation(paired: Paired) -> Verdict:
         kind=judgement.kind,
         source="confirmation",
         headline=f"Over {seeds}, {who} is {judgement.compared_with(paired.other)}.",
-        details=(reached,),
+        details=(
+            reached,
+            *([] if paired.floor is None else [noise_sentence(paired.floor, paired.num_seeds, yardstick)]),
+        ),
         caveat=caveat + several,
         subject=paired.subject,
         grown=paired.trial,
@@ -209,7 +216,7 @@ def judge_confirmation(paired: Paired) -> Verdict:
 
 def judge_paired(paired: Paired) -> Judgement:
     size = max(abs(paired.mean), abs(paired.other_mean))
-    return judge_seeds(paired.difference, paired.standard_error, paired.num_seeds, size, paired.yardstick)
+    return judge_seeds(paired.difference, paired.standard_error, paired.num_seeds, size, paired.yardstick, paired.floor)
 
 
 def _nothing_learned(

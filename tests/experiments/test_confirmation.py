@@ -22,6 +22,7 @@ from autogrow.network.shape import NetworkShape
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy
 from autogrow.report.judging import Yardstick
+from autogrow.report.verdict import judge_confirmation
 from autogrow.study.trial_record import TrialRecord
 from autogrow.training.evaluation import Metrics
 
@@ -269,11 +270,26 @@ class TestWords:
             "The 2 trials had on average loss 0.150 in the search, 0.255 with other seeds; the default policy, which "
             "was not chosen, 0.280 in the search, 0.300 with other seeds. What they lost beyond it is the luck of "
             "being chosen.",
+            # Trial 2 varies so much more than the others that it says nothing of them.
+            "Noise floor: by how policies vary from seed to seed, chance alone makes up to 0.016 of loss between two "
+            "of them over 3 seeds: nothing smaller is called better.",
         )
+
+    def test_what_replicates_vary_by_is_level(self):
+        losses = {
+            "static": [0.205, 0.19, 0.212], "default": [0.3, 0.28, 0.26], "trial_1": [0.2, 0.188, 0.208],
+            "trial_2": [0.25, 0.3, 0.27],
+        }  # fmt: skip
+        found = confirmed(losses)
+        assert found.findings()[0].startswith("Over 3 other seeds, growing (trial 1) is level with static: -0.00367")
+        assert "below the noise floor of 0.0" in found.findings()[0]
+        assert found.paired().floor == found.floor
+        assert judge_confirmation(replace(found.paired(), floor=None)).kind == "ahead"  # as in a file of before
+        assert judge_confirmation(found.paired()).details[-1] == found.findings()[-1]
 
     def test_what_the_default_policy_loses_too_is_no_luck(self):
         said = confirmed(LOSSES, searched={"trial_1": 0.15, "trial_2": 0.15, "default": 0.1}).findings()
-        assert said[-1].endswith(
+        assert said[-2].endswith(
             "the default policy, which was not chosen, 0.100 in the search, 0.300 with other seeds."
         )
 
@@ -287,7 +303,7 @@ class TestWords:
 
     def test_of_one_that_the_seeds_do_not_tell(self):
         losses = {**LOSSES, "trial_1": [0.9, 0.9, 0.9], "trial_2": [0.1, 0.35, 0.3]}
-        _, first, _, last = confirmed(losses, metric="validation_score", searched={"trial_2": 0.7}).findings()
+        _, first, _, last, _ = confirmed(losses, metric="validation_score", searched={"trial_2": 0.7}).findings()
         assert first.startswith(
             "Of the policies, trial 2 has the highest mean accuracy over 3 other seeds, 75.00 %: level with the "
             "default policy: +5.00 points (standard error 7."

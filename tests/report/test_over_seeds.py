@@ -63,13 +63,14 @@ def test_a_policy_file_says_what_the_seeds_say(run):
 
 
 def test_the_verdict_says_mean_error_seeds_and_how_sure_that_is(summary):
-    first, over_seeds, default, static, *_ = summary.verdict.details
+    first, over_seeds, default, static, noise, *_ = summary.verdict.details
     assert first.startswith("Trial 4 has 94.00 % validation accuracy on seed 0, the static control 90.00 %")
     assert over_seeds.startswith("Over 4 seeds, trial 4 has 93.39 % validation accuracy")
     assert "standard error 0." in over_seeds
     assert "better than the default policy; seed by seed it is ahead of the default policy by 6.00 points" in default
     assert "(standard error 0.00, 4 paired seeds)" in default
     assert "higher than the static control by 40 of 1,000 examples, one seed" in static
+    assert noise.startswith("Noise floor: by how policies vary from seed to seed, chance alone makes up to")
     assert "the best of 12 finished policies" in summary.verdict.caveat  # of 21 trials
     assert summary.verdict.kind == "higher"
     against = {each.role: each.probability for each in summary.over_seeds.against}
@@ -90,6 +91,36 @@ def test_level_is_said_of_what_three_seeds_do_not_tell_apart(tmp_path):
     assert said.paired("default").kind == "level"
     assert "level with the default policy: +0.67 points" in said.against[0].sentence
     assert 0.5 < said.against[0].probability < 1
+
+
+class TestNoiseFloor:
+    """The best is 1.0 points ahead of the default policy, in every seed; another policy has as many seeds."""
+
+    OURS, DEFAULT = (0.930, 0.934, 0.931), (0.920, 0.923, 0.922)
+
+    def said_of(self, path, other):
+        run = MadeRun(path)
+        run.controls(default=self.DEFAULT[0])
+        run.complete(self.OURS[0])
+        run.complete(other[0])
+        for seed in (1, 2):
+            run.replicate(3, self.OURS[seed], seed)
+            run.replicate(4, other[seed], seed)
+            run.replicate(1, self.DEFAULT[seed], seed)
+        return summarize(run.folder).over_seeds
+
+    def test_a_difference_above_what_replicates_vary_by_is_ahead(self, tmp_path):
+        said = self.said_of(tmp_path / "calm", (0.910, 0.912, 0.911))
+        assert said.floor.of_mean(3) < 0.01
+        assert said.paired("default").kind == "ahead"
+        assert "chance alone makes up to 0." in said.noise
+
+    def test_one_below_it_is_level(self, tmp_path):
+        said = self.said_of(tmp_path / "noisy", (0.900, 0.921, 0.911))
+        assert said.floor.of_mean(3) > 0.01
+        assert said.paired("default").kind == "level"
+        assert "below the noise floor of" in said.against[0].sentence
+        assert said.sentences[-1] == said.noise
 
 
 def test_the_default_policy_is_not_compared_with_itself(tmp_path):

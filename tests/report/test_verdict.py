@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autogrow.report.judging import FEWEST_SEEDS, NoiseFloor, Yardstick, judge_seeds, judge_values
+from autogrow.report.judging import FEWEST_SEEDS, Yardstick, judge_seeds, judge_values
+from autogrow.report.noise_floor import NoiseFloor
 from autogrow.report.summary import TrialRow
 from autogrow.report.verdict import Paired, judge, judge_confirmation
 from tests.report.conftest import metrics_of
