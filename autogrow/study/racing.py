@@ -8,7 +8,7 @@ seeds, the same ones for all, and means are drawn towards what all policies reac
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
 import numpy as np
 
@@ -80,11 +80,11 @@ def measure_noise(candidates: Sequence[Candidate]) -> Noise | None:
     kept = _without_tail(first)
     total = float(np.var(kept, ddof=1)) if len(kept) > 1 else 0.0
     lowest = _behind_median(first, DIVERGED)
-    replicated = [np.maximum(each.values, lowest) for each in candidates if len(each.values) > 1]
+    replicated = [[max(value, lowest) for value in each.values] for each in candidates if len(each.values) > 1]
     spare = sum(len(values) - 1 for values in replicated)
     within = ASSUMED_NOISE * total
     if spare >= FEWEST_SPARE:
-        within = float(sum(((values - values.mean()) ** 2).sum() for values in replicated)) / spare
+        within = math.fsum((value - fmean(values)) ** 2 for values in replicated for value in values) / spare
     return Noise(float(kept.mean()), within, max(total - within, LEAST_SPREAD * total))
 
 
@@ -109,7 +109,7 @@ def estimates(candidates: Sequence[Candidate]) -> dict[int, Estimate]:
 
 
 def _estimate(values: Sequence[float], noise: Noise) -> Estimate:
-    mean, number = float(np.mean(values)), len(values)
+    mean, number = fmean(values), len(values)
     if noise.within == 0:
         return Estimate(mean, 0.0, number)
     if noise.between == 0:

@@ -48,6 +48,63 @@ class Comparison:
     behind: bool = False
 
 
+class Ladders:
+    """What trials had reached at the rungs of both ladders, and which of them are behind. Kept nowhere.
+
+    Args:
+        kept: Share of what was compared at a rung before that a trial has to be among the best of.
+    """
+
+    def __init__(self, kept: float = 1 / REDUCTION_FACTOR) -> None:
+        self._kept = kept
+        self._values: dict[tuple[str, int], dict[int, float]] = {}
+        """What was compared, by ladder and rung, and root."""
+        self._behind: dict[int, dict[str, bool]] = {}
+        """Whether a root was behind where it was last compared, by ladder."""
+        self._stopped: set[int] = set()
+
+    def compare(
+        self, root: int, value: float, multiple: float, progress: float, *, is_control: bool = False
+    ) -> list[Comparison]:
+        """Compare a trial at the rungs that it has come to and was not compared at; remembers that.
+
+        Args:
+            root: Number of the trial's line.
+            value: What it reached; larger is better.
+            multiple: What it has used, as a multiple of rung 0's place.
+            progress: Share of its run.
+            is_control: Whether it is to run to its end whatever it reaches.
+        """
+        rungs = {USAGE: _rung(multiple), PROGRESS: _rung(progress / FIRST_PROGRESS)}
+        readings = {
+            (ladder, rung): self._is_behind(ladder, rung, value)
+            for ladder, rung in rungs.items()
+            if root not in self._values.get((ladder, rung), {})
+        }
+        behind = {**self._behind.get(root, {}), **{ladder: is_behind for (ladder, _), is_behind in readings.items()}}
+        stopped = not is_control and bool(readings) and all(behind.get(ladder) for ladder in (USAGE, PROGRESS))
+        compared = [
+            Comparison(root, rung, value, stopped, ladder, is_behind) for (ladder, rung), is_behind in readings.items()
+        ]
+        for each in compared:
+            self.remember(each)
+        return compared
+
+    def remember(self, seen: Comparison) -> None:
+        """Take over what was compared before."""
+        self._values.setdefault((seen.ladder, seen.rung), {})[seen.root] = seen.value
+        self._behind.setdefault(seen.root, {})[seen.ladder] = seen.behind
+        if seen.stopped:
+            self._stopped.add(seen.root)
+
+    def has_stopped(self, root: int) -> bool:
+        return root in self._stopped
+
+    def _is_behind(self, ladder: str, rung: int, value: float) -> bool:
+        others = self._values.get((ladder, rung), {})
+        return bool(others) and bool(value < np.quantile(list(others.values()), 1 - self._kept))
+
+
 class SuccessiveHalving:
     """Decides after every report whether a trial goes on.
 
@@ -58,54 +115,30 @@ class SuccessiveHalving:
     def __init__(self, resource: str, record: Path) -> None:
         self._resource = resource
         self._record = record
-        self._values: dict[tuple[str, int], dict[int, float]] = {}
-        """What was compared, by ladder and rung, and root."""
-        self._behind: dict[int, dict[str, bool]] = {}
-        """Whether a root was behind where it was last compared, by ladder."""
-        self._stopped: set[int] = set()
+        self._ladders = Ladders()
         for number, fields in enumerate(read_json_lines(record, "record of comparisons", RunFolderError), 1):
-            self._remember(typed(Comparison, fields, f"{record}: line {number}", RunFolderError))
+            self._ladders.remember(typed(Comparison, fields, f"{record}: line {number}", RunFolderError))
 
     def goes_on(self, root: int, role: str, report: TrialReport) -> bool:
         """Whether the trial is to go on, after this report."""
-        value = report.metrics.validation_score
         if not self._can_be_judged(report):
             return True
-        readings = {
-            (ladder, rung): self._is_behind(ladder, rung, value)
-            for ladder, rung in self._rungs(report).items()
-            if root not in self._values.get((ladder, rung), {})
-        }
-        behind = {**self._behind.get(root, {}), **{ladder: is_behind for (ladder, _), is_behind in readings.items()}}
-        stopped = role not in CONTROLS and bool(readings) and all(behind.get(ladder) for ladder in (USAGE, PROGRESS))
-        for (ladder, rung), is_behind in readings.items():
-            comparison = Comparison(root, rung, value, stopped, ladder, is_behind)
+        used = report.metrics.compute if self._resource == "flops" else report.metrics.train_seconds
+        compared = self._ladders.compare(
+            root,
+            report.metrics.validation_score,
+            used / RUNG_ZERO[self._resource],
+            report.progress,
+            is_control=role in CONTROLS,
+        )
+        for comparison in compared:
             append_text(self._record, json.dumps(asdict(comparison)) + "\n")
-            self._remember(comparison)
-        return root not in self._stopped
+        return not self._ladders.has_stopped(root)
 
     def _can_be_judged(self, report: TrialReport) -> bool:
         if self._resource == "none" or report.progress < FIRST_PROGRESS:
             return False
         return report.metrics.num_events > 0 or not report.may_grow or report.progress >= LATEST_UNGROWN
-
-    def _rungs(self, report: TrialReport) -> dict[str, int]:
-        """The rung that a trial is at, by ladder."""
-        used = report.metrics.compute if self._resource == "flops" else report.metrics.train_seconds
-        return {
-            USAGE: _rung(used / RUNG_ZERO[self._resource]),
-            PROGRESS: _rung(report.progress / FIRST_PROGRESS),
-        }
-
-    def _is_behind(self, ladder: str, rung: int, value: float) -> bool:
-        others = self._values.get((ladder, rung), {})
-        return bool(others) and bool(value < np.quantile(list(others.values()), 1 - 1 / REDUCTION_FACTOR))
-
-    def _remember(self, seen: Comparison) -> None:
-        self._values.setdefault((seen.ladder, seen.rung), {})[seen.root] = seen.value
-        self._behind.setdefault(seen.root, {})[seen.ladder] = seen.behind
-        if seen.stopped:
-            self._stopped.add(seen.root)
 
 
 def _rung(multiple: float) -> int:

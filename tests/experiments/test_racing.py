@@ -7,12 +7,12 @@ import pytest
 
 from autogrow.errors import RunFolderError
 from autogrow.experiments.reproduction.racing.drawn_policies import RandomPoint, draw_policies
-from autogrow.experiments.reproduction.racing.judging import BASELINE, Replayed, chosen_way
+from autogrow.experiments.reproduction.racing.judging import BASELINE, Replayed, chosen_way, replay_all
 from autogrow.experiments.reproduction.racing.replay import (
     DEFAULT,
-    EARLIEST,
     FULL,
     NUM_POINTS,
+    STOPPING,
     Drawn,
     Outcomes,
     Search,
@@ -35,8 +35,9 @@ def synthetic(noise: float, *, spread: float = 1.0, seed: int = 0, failing: tupl
     values[list(failing)] = math.nan
     shape = POLICIES, SEEDS, NUM_POINTS
     shares = np.arange(1, NUM_POINTS + 1) / NUM_POINTS
+    along = values[:, :, None] - 3.0 * (1.0 - shares)
     return Drawn(
-        values, truth, np.ones((POLICIES, SEEDS)), values[:, :, None] - 3.0 * (1.0 - shares),
+        values, truth, np.ones((POLICIES, SEEDS)), {"loss": along, "score": along},
         np.broadcast_to(shares, shape), np.ones(shape, dtype=bool),
         tuple({"rate": float(value), "kind": "a" if value > 0 else "b"} for value in truth),
     )  # fmt: skip
@@ -86,22 +87,45 @@ class TestReplay:
         shape = (3, 4)
         losses = np.array([[1.0] * 4, [2.0] * 4, [0.5, 0.5, 0.5, math.nan]])
         ends = {"validation_loss": losses, "test_loss": losses, "training_flops": np.ones(shape)}
-        along = {key: np.ones((*shape, NUM_POINTS)) for key in ("validation_loss", "training_flops")}
+        along = {
+            key: np.ones((*shape, NUM_POINTS)) for key in ("validation_loss", "validation_score", "training_flops")
+        }
         judged, names = np.ones((*shape, NUM_POINTS), dtype=bool), ("default", "full", "policy_0")
         table = SeedTable("made", {}, names, ({},) * 3, ({},) * 3, (0, 1, 2, 3), ends, along, judged)
         assert list(Drawn.of(table, "loss", "test_loss", 2).truth) == [-1.0, -2.0, -2.0]
 
     def test_stopping_early_leaves_room_for_more_runs(self):
         table = synthetic(noise=0.1)
-        runs = {how: replay(table, RULES["one seed"](table), 12, 20, seed=3, stopping=how).num_runs for how in EARLIEST}
-        assert runs["none"] < runs["forgiving"] < runs["aggressive"]
+        runs = {how: replay(table, RULES["one seed"](table), 12, 20, seed=3, stopping=how).num_runs for how in STOPPING}
+        assert runs["none"] < runs["worst quarter, by loss"] < runs["half, by loss"]
 
     def test_says_how_often_it_stopped_one_of_the_best(self):
         """Here the best are ahead from the first point on: none is ever stopped."""
         table = synthetic(noise=1e-9)
-        assert replay(table, RULES["one seed"](table), 60, 20, seed=4, stopping="aggressive").stopped_good == 0
-        crossed = Drawn(**{**vars(table), "along": -table.along})
-        assert replay(crossed, RULES["one seed"](table), 60, 20, seed=4, stopping="aggressive").stopped_good > 0.5
+        assert replay(table, RULES["one seed"](table), 60, 20, seed=4, stopping="half, by loss").stopped_good == 0
+        crossed = Drawn(**{**vars(table), "along": {"loss": -table.along["loss"], "score": table.along["score"]}})
+        stopped = {
+            metric: replay(crossed, RULES["one seed"](table), 60, 20, seed=4, stopping=f"half, by {metric}")
+            for metric in ("loss", "score")
+        }
+        assert stopped["loss"].stopped_good > 0.5
+        assert stopped["score"].stopped_good == 0
+
+    def test_several_processes_find_the_same(self):
+        table = synthetic(noise=0.5)
+        several, one = (replay_all("made", table, 10, 2, 1, jobs) for jobs in (2, 1))
+        assert repr(several) == repr(one)  # what is not a number equals nothing
+
+    def test_the_default_policy_is_the_answer_unless_another_is_better(self):
+        table = synthetic(noise=1.5)
+        bold, guarded = (
+            replay(table, RULES[name](table), 40, 100, seed=2)
+            for name in ("bandit by shrunken means", "bandit, else default, 90 %")
+        )
+        assert guarded.worse_than_default < bold.worse_than_default
+        clear = synthetic(noise=0.05)
+        assert replay(clear, RULES["bandit, else default, 90 %"](clear), 40, 15, seed=5).worse_than_default == 0
+        assert replay(clear, RULES["bandit, else default, 90 %"](clear), 40, 15, seed=5).claimed > 0.9
 
     def test_claims_are_right_where_seeds_agree(self):
         table = synthetic(noise=0.05)

@@ -65,7 +65,8 @@ def test_an_interrupt_saves_all_of_them(command, tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: all processes of the group are told
     assert process.wait(60) == 130
     assert is_training(tmp_path)
-    assert children_of(process.pid) == []
+    # The process that watches over shared memory is told by the end of the others.
+    wait_until(lambda: children_of(process.pid) == [], seconds=10)
 
 
 def test_a_killed_driver_leaves_no_process_and_the_same_command_goes_on(command, tmp_path):

@@ -32,7 +32,7 @@ from autogrow.policy.training_settings import TEXT_RECIPE, TrainingSettings
 from autogrow.study.search_space import SearchSpace, find_space
 
 POLICY_SEED = 7
-NUM_RUNS, NUM_SEARCHES, QUICK_SEARCHES = 40, 3000, 20
+NUM_RUNS, NUM_SEARCHES, QUICK_SEARCHES = 40, 1000, 20
 FEWEST_SEEDS = 4
 """Half of which only judge."""
 DEFAULT_POLICY, FULL = "default", "full"
@@ -120,16 +120,16 @@ class Racing(Reproduction):
                 return None
             tables[workload.name] = table
         searches = QUICK_SEARCHES if request.quick else NUM_SEARCHES
-        replayed = {name: self._replay(table, "loss", "test_loss", searches) for name, table in tables.items()}
+        replayed = {name: self._replay(table, searches, request.jobs) for name, table in tables.items()}
         shown = (left_out_table(replayed), *(ways_table(each, NUM_RUNS, searches) for each in replayed.values()))
         page = request.out / "table.md"
         write_text_atomically(page, markdown_page(f"{request.out.name}: {self.summary}", shown, ()))
         written = (page, *(request.out / f"{name}.json" for name in tables))
         return ReproductionReport(self.summary, shown, request.out, written)
 
-    def _replay(self, table: SeedTable, metric: str, judged_by: str, searches: int) -> Replayed:
-        drawn = Drawn.of(table, metric, judged_by, len(table.seeds) // 2)
-        return replay_all(table.name, drawn, NUM_RUNS, searches, POLICY_SEED)
+    def _replay(self, table: SeedTable, searches: int, jobs: int) -> Replayed:
+        drawn = Drawn.of(table, "loss", "test_loss", len(table.seeds) // 2)
+        return replay_all(table.name, drawn, NUM_RUNS, searches, POLICY_SEED, jobs)
 
     def _table(self, workload: TableWorkload, request: Request) -> SeedTable | None:
         """The table of one workload, from its file where that has all seeds."""

@@ -5,20 +5,40 @@ for; every run takes the training FLOPs that it took. What it may read are the t
 is judged by the others.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from autogrow.experiments.reproduction.racing.seed_table import NUM_POINTS, SeedTable
 from autogrow.study.racing import Candidate, estimates
+from autogrow.study.successive_halving import FIRST_PROGRESS, RUNG_ZERO, Ladders
 
 DEFAULT, FULL = 0, 1
 """Rows of a table."""
 SURE = 0.95
 """Probability from which a search claims that its choice is better than the default policy."""
-EARLIEST = {"none": None, "forgiving": 2, "aggressive": 0}
-"""By early stopping: the first point of a run at which it is compared with others; None where none is."""
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """How runs are stopped early: behind on both ladders of `autogrow.study.successive_halving`."""
+
+    metric: str
+    """That is compared: "loss" or "score"."""
+    kept: float
+    """Share of what was compared at a rung before that a run has to be among the best of."""
+
+
+STOPPING = {
+    "none": None,
+    "half, by score": Stopping("score", 0.5),
+    "half, by loss": Stopping("loss", 0.5),
+    "worst quarter, by score": Stopping("score", 0.75),
+    "worst quarter, by loss": Stopping("loss", 0.75),
+}
+"""Compared with each other. Searches keep the better half by score."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +51,16 @@ class Drawn:
     """Mean of every policy over the seeds that only judge; larger is better. Where one failed, as bad as the worst."""
     flops: np.ndarray
     """(policies, drawn seeds)."""
-    along: np.ndarray
-    """(policies, drawn seeds, points); larger is better."""
+    along: Mapping[str, np.ndarray]
+    """By metric, "loss" and "score": (policies, drawn seeds, points); larger is better."""
     flops_along: np.ndarray
     may_be_judged: np.ndarray
     points: tuple[dict[str, object], ...]
+
+    @property
+    def full_flops(self) -> float:
+        """Training FLOPs of a run at full size."""
+        return float(self.flops[FULL].mean())
 
     @classmethod
     def of(cls, table: SeedTable, metric: str, judged_by: str, num_drawn: int) -> "Drawn":
@@ -54,7 +79,10 @@ class Drawn:
             sign * values,
             truth,
             np.where(np.isfinite(flops), flops, np.nanmean(flops)),
-            sign * table.along[column][:, :num_drawn],
+            {
+                "loss": -table.along["validation_loss"][:, :num_drawn],
+                "score": table.along["validation_score"][:, :num_drawn],
+            },
             table.along["training_flops"][:, :num_drawn],
             table.may_be_judged[:, :num_drawn],
             tuple(dict(point) for point in table.points),
@@ -78,7 +106,11 @@ class Search:
     """By policy, what its seeds came to."""
     failed: set[int] = field(default_factory=set)
     stopped: set[int] = field(default_factory=set)
-    _reached: list[list[float]] = field(default_factory=lambda: [[] for _ in range(NUM_POINTS)])
+    _ladders: Ladders = field(init=False)
+
+    def __post_init__(self) -> None:
+        how = STOPPING[self.stopping]
+        self._ladders = Ladders(1.0 if how is None else how.kept)
 
     @property
     def share_used(self) -> float:
@@ -110,7 +142,7 @@ class Search:
         """One more seed of a policy. The first may be stopped early; the default policy and any other seed are not."""
         seed = self.seeds[self.num_read(policy)]
         value = self.table.values[policy, seed]
-        if policy not in self.read and policy != DEFAULT:
+        if policy not in self.read:
             point = self._stops_at(policy, seed)
             if point is not None:
                 self.used += float(self.table.flops_along[policy, seed, point])
@@ -123,21 +155,19 @@ class Search:
         self.read.setdefault(policy, []).append(float(value))
 
     def _stops_at(self, policy: int, seed: int) -> int | None:
-        """The point at which a run is stopped for being below the median of what others had reached there."""
-        earliest = EARLIEST[self.stopping]
-        if earliest is None:
+        """The point at which a run is stopped, as `autogrow.study.successive_halving` stops it."""
+        how = STOPPING[self.stopping]
+        if how is None:
             return None
+        table = self.table
         for point in range(NUM_POINTS - 1):
-            value = self.table.along[policy, seed, point]
-            if not np.isfinite(value):
+            progress = (point + 1) / NUM_POINTS
+            value = float(table.along[how.metric][policy, seed, point])
+            if not table.may_be_judged[policy, seed, point] or progress < FIRST_PROGRESS or not math.isfinite(value):
                 continue
-            others = self._reached[point]
-            is_behind = len(others) > 1 and value < np.median(others)
-            others.append(float(value))
-            is_judged = point >= earliest and (
-                self.stopping == "aggressive" or self.table.may_be_judged[policy, seed, point]
-            )
-            if is_behind and is_judged:
+            used = float(table.flops_along[policy, seed, point]) / table.full_flops / RUNG_ZERO["flops"]
+            self._ladders.compare(policy, value, used, progress, is_control=policy == DEFAULT)
+            if self._ladders.has_stopped(policy):
                 return point
         return None
 

@@ -10,7 +10,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from autogrow.experiments.reproduction.racing.replay import DEFAULT, Drawn, Rule, Search
-from autogrow.study.racing import leader, next_seed
+from autogrow.study.racing import estimates, leader, next_seed
 
 MOST_SEEDS = 8
 SIGNIFICANCE = 0.1
@@ -70,6 +70,19 @@ def bandit(search: Search) -> int | None:
                 break
         search.train(policy)
     return leader(search.candidates())
+
+
+def unless_better(rule: Rule, probability: float) -> Rule:
+    """A rule whose answer is the default policy unless its choice is better than that with so much probability."""
+
+    def guarded(search: Search) -> int | None:
+        chosen = rule(search)
+        known = estimates(search.candidates())
+        if chosen is None or DEFAULT not in known or DEFAULT in search.failed:
+            return chosen
+        return chosen if known[chosen].probability_above(known[DEFAULT]) >= probability else DEFAULT
+
+    return guarded
 
 
 def wilcoxon_pruner(search: Search) -> int | None:
@@ -181,6 +194,10 @@ RULES: dict[str, Callable[[Drawn], Rule]] = {
     "three seeds": lambda table: fixed(3),
     "halving over seeds": lambda table: halving,
     "bandit by shrunken means": lambda table: bandit,
+    "bandit, else default, 75 %": lambda table: unless_better(bandit, 0.75),
+    "bandit, else default, 90 %": lambda table: unless_better(bandit, 0.9),
+    "one seed, else default, 75 %": lambda table: unless_better(one_seed, 0.75),
+    "three seeds, else default, 75 %": lambda table: unless_better(fixed(3), 0.75),
     "Wilcoxon's pruner": lambda table: wilcoxon_pruner,
     "Gaussian process": gaussian_process,
 }
