@@ -16,6 +16,7 @@ from autogrow.metrics.numbers import MISSING
 from autogrow.outputs import check_output, write_output
 from autogrow.report import tables
 from autogrow.report.formats import plain
+from autogrow.report.growth_table import growth_table
 from autogrow.report.page_figures import page_figures
 from autogrow.report.snapshot import read_snapshot
 from autogrow.report.summary import RunSummary, summarize_snapshot
@@ -79,7 +80,7 @@ def _tables(summary: RunSummary) -> list[tables.Table]:
         tables.best_and_controls(summary),
         tables.pareto_front_table(summary),
         tables.differences_table(summary),
-        tables.timeline_table(summary),
+        growth_table(summary),
         tables.search_table(summary),
         tables.running_table(summary),
         tables.failures_table(summary),

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autogrow.metrics import numbers
-from autogrow.metrics.metric import BITS_PER_BYTE, LOSS, Metric
+from autogrow.metrics.metric import BITS_PER_BYTE, Metric
 from autogrow.metrics.numbers import MISSING
 from autogrow.metrics.objectives import KNEE, Objective, preferences
 from autogrow.metrics.scores import Score
 from autogrow.policy.presets import STATIC
-from autogrow.report import formats
 from autogrow.report.summary import COMPLETE, RunSummary, TrialRow
-from autogrow.report.timeline import TimelineEvent
 
 _CONTROL_TITLES = {"static": "static control", "default": "default policy", "thesis": "thesis policy"}
 _ALWAYS = ("validation_score", "generalization_gap", "train_seconds", "parameters")
@@ -19,9 +17,6 @@ _WHERE_THERE_IS_ROOM = ("compute", "num_events")
 """Left out of narrow tables where the objectives need the columns."""
 _WHEN_LIMITED = ("latency_ms", "memory_bytes")
 """Measured where a limit asks for it, too; then in the table of all trials."""
-
-MOST_NAMED_GROUPS = 4
-"""Groups of one event that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -135,33 +130,6 @@ def differences_table(summary: RunSummary, limit: int | None = None) -> Table:
     note = f"The Pareto front and the other controls. {points[:1].upper()}{points[1:]} of the static control's value."
     note += _note_on_means(summary)
     return Table(caption, columns, cells, note, len(summary.front) - len(shown))
-
-
-def timeline_table(summary: RunSummary) -> Table:
-    """The growth events of the most accurate grown trial."""
-    columns = (
-        Column("step", numeric=True),
-        Column("changed", flexible=True),
-        Column("params", numeric=True),
-        Column("FLOPs", numeric=True),
-        Column("change", numeric=True),
-        Column("shock", numeric=True),
-        Column("jump", flexible=True),
-        Column("seconds", numeric=True),
-        Column("before", numeric=True),
-        Column("after", numeric=True),
-        Column("trigger", flexible=True),
-    )
-    best, timeline = summary.preferred_trial, summary.best_timeline
-    events = timeline.events if timeline is not None else ()
-    rows = tuple(_event_cells(event, summary.judged_by) for event in events)
-    note = (
-        "Units added (+) or removed (-) per channel group, and blocks per stage; params and training FLOPs per example "
-        "after the event; change: the largest of any output on a fixed batch; shock: the largest rise of the loss "
-        "there in the next 50 steps; jump: that loss right before and after the event, and the steps until it was no "
-        f"higher than before; before, after: {summary.judged_by.title} at the measurements before and after it."
-    )
-    return Table(f"Growth of trial {best.number}" if best else "Growth", columns, rows, note)
 
 
 def failures_table(summary: RunSummary) -> Table:
@@ -312,52 +280,6 @@ def _units(metrics: Sequence[Metric], score: Score) -> str:
     if unit:
         start = f"Validation {name} in percent; gap: train minus validation {name} in {unit}"
     return "; ".join([start, *(metric.note for metric in metrics if metric.note)]) + "."
-
-
-def _event_cells(event: TimelineEvent, metric: Metric) -> tuple[str, ...]:
-    by_loss = metric.name == LOSS.name
-    before = event.validation_loss_before if by_loss else event.score_before
-    after = event.validation_loss_after if by_loss else event.score_after
-    return (
-        str(event.step),
-        changes_of(event),
-        numbers.count(event.parameters_after),
-        numbers.count(event.flops_after),
-        numbers.small(event.largest_output_change),
-        MISSING if event.shock is None else numbers.percent(event.shock),
-        _jump(event),
-        numbers.seconds(event.seconds),
-        metric.text(before),
-        metric.text(after),
-        event.reason,
-    )
-
-
-def changes_of(event: TimelineEvent) -> str:
-    """What an event added and removed."""
-    blocks = ((event.added_blocks, "+"), (event.removed_blocks, "-"))
-    units = ((event.added_units, "+"), (event.removed_units, "-"))
-    parts = [
-        f"{sign}{number} block{'s' if number > 1 else ''} in {name}"
-        for each, sign in blocks
-        for name, number in each.items()
-    ]
-    for each, sign in units:
-        if len(each) > MOST_NAMED_GROUPS:
-            parts.append(f"{len(each)} groups, {sign}{sum(each.values())} in total")
-        else:
-            parts += [f"{formats.short_name(name)}: {sign}{number}" for name, number in each.items()]
-    return ", ".join(parts)
-
-
-def _jump(event: TimelineEvent) -> str:
-    """The loss right before and right after an event, and after how many steps it was no higher than before."""
-    if event.loss_before is None or event.loss_after is None:
-        return MISSING
-    if event.recovered_after == 0:
-        return f"{event.loss_before:.4g}, none"
-    recovery = "not yet" if event.recovered_after is None else f"{event.recovered_after} steps"
-    return f"{event.loss_before:.4g} to {event.loss_after:.4g}, {recovery}"
 
 
 def _share(row: TrialRow) -> str:

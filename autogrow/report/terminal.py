@@ -1,7 +1,7 @@
 """The report in the terminal: `rich` renderables made from the summary. Nothing is printed here."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from autogrow.report.growth_table import growth_table
 from autogrow.report.summary import RunSummary
 from autogrow.report.tables import (
     Table,
@@ -21,10 +22,11 @@ from autogrow.report.tables import (
     pareto_front_table,
     running_table,
     search_table,
-    timeline_table,
 )
 
 MAX_FRONT_ROWS = 15
+GAP = 2
+"""Characters between two columns."""
 _COLOURS = {"ahead": "green", "behind": "red"}
 """Of what is known beyond one seed; everything else is open."""
 
@@ -40,7 +42,7 @@ def render(summary: RunSummary) -> RenderableType:
         _verdict(summary),
         *_drawn(objectives_table(summary), best_and_controls(summary)),
         *policy,
-        *_drawn(*front, timeline_table(summary), *search),
+        *_drawn(*front, growth_table(summary), *search),
     )
 
 
@@ -99,7 +101,7 @@ def _table(table: Table) -> RenderableType:
 
 @dataclass(frozen=True)
 class _Fitting:
-    """A table whose headings are broken into lines where it would be wider than the terminal."""
+    """A table whose headings are broken into lines where it would be wider than the terminal, then words of labels."""
 
     table: Table
 
@@ -109,10 +111,38 @@ class _Fitting:
             0 if column.flexible else max(map(len, cells))
             for column, *cells in zip(self.table.columns, *self.table.rows, strict=True)
         ]
-        needed = sum(max(width, len(title)) + 2 for width, title in zip(widths, titles, strict=True))
+        needed = sum(max(width, len(title)) + GAP for width, title in zip(widths, titles, strict=True))
         if needed > options.max_width:
             titles = [_broken(title, width) for width, title in zip(widths, titles, strict=True)]
-        yield _grid(self.table, titles)
+        flexible = _flexible_widths(self.table, titles, options.max_width)
+        yield _grid(self.table, titles, flexible)
+
+
+def _flexible_widths(table: Table, headings: Sequence[str], room: int) -> dict[int, int]:
+    """By their places, the widths of the flexible columns: they share what the others leave, by what they need.
+
+    Their words stay whole, as far as there is room.
+    """
+    texts = [(heading, *cells) for heading, *cells in zip(headings, *table.rows, strict=True)]
+    places = [place for place, column in enumerate(table.columns) if column.flexible]
+    if not places:
+        return {}
+    fixed = [each for place, each in enumerate(texts) if place not in places]
+    room -= sum(max(len(line) for text in each for line in (*text.splitlines(), "")) for each in fixed)
+    room -= GAP * (len(texts) - 1)
+    wanted = [max(map(len, texts[place])) for place in places]
+    words = [
+        1 if table.columns[place].one_line else max(len(word) for text in texts[place] for word in (*text.split(), ""))
+        for place in places
+    ]
+    most = next((most for most in range(max(words), 1, -1) if sum(min(most, word) for word in words) <= room), 1)
+    widths = [min(most, word) for word in words]
+    spare, missing = room - sum(widths), [max(0, full - width) for full, width in zip(wanted, widths, strict=True)]
+    if spare > 0:
+        share = min(1.0, spare / max(1, sum(missing)))
+        widths = [width + int(share * more) for width, more in zip(widths, missing, strict=True)]
+        widths[-1] += room - sum(widths)
+    return dict(zip(places, widths, strict=True))
 
 
 def _broken(title: str, width: int) -> str:
@@ -120,16 +150,14 @@ def _broken(title: str, width: int) -> str:
     return "\n".join(textwrap.wrap(title, max(width, *map(len, title.split())), break_on_hyphens=False))
 
 
-def _grid(table: Table, headings: Sequence[str]) -> RichTable:
-    flexible = any(column.flexible for column in table.columns)
-    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, expand=flexible)
-    for column, heading in zip(table.columns, headings, strict=True):
+def _grid(table: Table, headings: Sequence[str], flexible_widths: Mapping[int, int]) -> RichTable:
+    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for place, (column, heading) in enumerate(zip(table.columns, headings, strict=True)):
         drawn.add_column(
             Text(heading),
             justify="right" if column.numeric else "left",
-            # What is flexible shares the room that is left, so that numbers stay whole on a narrow terminal.
-            ratio=1 if column.flexible else None,
-            # Where even so there is too little, labels are broken before numbers are cut.
+            width=flexible_widths.get(place),
+            # Where there is too little room, labels are broken before numbers are cut.
             no_wrap=column.numeric or column.one_line,
             overflow="ellipsis" if column.one_line else "fold",
         )

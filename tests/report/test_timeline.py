@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from autogrow.report.figures import growth_figure
-from autogrow.report.tables import changes_of
+from autogrow.report.growth_table import changes_of
 from autogrow.report.timeline import growth_timeline, read_timeline
 from autogrow.training.records import TrialFolder
 from tests.report.conftest import growth_event, sample
