@@ -72,9 +72,7 @@ class Confirmed:
     @property
     def floor(self) -> NoiseFloor | None:
         """What chance alone makes between two conditions, by how all of them vary from seed to seed."""
-        return NoiseFloor.of_replicates([
-            self.results.by_seed(each.name, self.metric) for each in self.results.design.conditions
-        ])  # fmt: skip
+        return self.results.floor_by_replicates(self.metric)
 
     def evidence(self) -> dict[str, Any] | None:
         """What the seeds say of the best policy, as plain data."""

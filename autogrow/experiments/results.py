@@ -130,6 +130,10 @@ class Results:
         """What chance alone does to the differences of a metric; None where no placebo says so."""
         return NoiseFloor.of_placebo([own - copied for own, copied in self._placebo_pairs(metric)])
 
+    def floor_by_replicates(self, metric: str) -> NoiseFloor | None:
+        """What chance alone makes between two conditions, by how all vary from seed to seed; for want of a placebo."""
+        return NoiseFloor.of_replicates([self.by_seed(each.name, metric) for each in self.design.conditions])
+
     def _placebo_pairs(self, metric: str) -> list[tuple[float, float]]:
         """The placebo and what it copies, for every seed that has both and a disturbance."""
         placebo = self.design.placebo

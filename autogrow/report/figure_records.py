@@ -1,5 +1,6 @@
 """The small records that figures are drawn from: points, curves, importances, slices, spans. No plotly here."""
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,10 +9,11 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from autogrow.metrics.objectives import Objective
+from autogrow.metrics.objectives import OBJECTIVES, Objective
 from autogrow.policy.presets import CONTROLS
 from autogrow.report.snapshot import Snapshot
 from autogrow.report.summary import COMPLETE, SUPERSEDED, RunSummary, TrialRow
+from autogrow.study.candidates import Candidates
 from autogrow.study.trial_record import TrialRecord, is_replicate
 
 FEWEST_FOR_IMPORTANCES = 8
@@ -149,14 +151,19 @@ def _curve(snapshot: Snapshot, kind: str, row: TrialRow, metric: str) -> Curve:
 
 
 def importances(snapshot: Snapshot) -> tuple[tuple[Importances, ...], str]:
-    """Importances for every objective (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255), or why there are none."""
+    """Importances for every objective (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255), or why there are none.
+
+    Every policy counts once: by its means over seeds, where it was trained on several.
+    """
     searched = [trial for trial in _searched(snapshot.trials) if trial.state == TrialState.COMPLETE]
     if len(searched) < FEWEST_FOR_IMPORTANCES:
         return (), (
             f"Importances need {FEWEST_FOR_IMPORTANCES} complete searched trials to mean anything; this run has "
             f"{len(searched)}. Raise --trials and go on with --resume."
         )
-    study = _study_of(searched[-MOST_FOR_IMPORTANCES:], snapshot.objectives)
+    means = _Means(snapshot.trials)
+    counted = [means.valued(trial, snapshot.objectives) for trial in searched[-MOST_FOR_IMPORTANCES:]]
+    study = _study_of(counted, snapshot.objectives)
     found = []
     for index, objective in enumerate(snapshot.objectives):
         if len({trial.values[index] for trial in study.trials}) > 1:  # else Optuna gives every parameter an equal share
@@ -198,12 +205,16 @@ def _study_of(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) 
 def slices(snapshot: Snapshot, metric: str) -> tuple[Slice, ...]:
     """One slice per searched parameter with more than one value, in the order in which they were proposed.
 
+    Every policy is one point: its mean over seeds, where it was trained on several.
+
     metric: The name of what trials are judged by.
     """
+    means = _Means(snapshot.trials)
     trials = [trial for trial in _searched(snapshot.trials) if metric in TrialRecord(trial).metrics]
     trials = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    made = [_slice(name, [trial for trial in trials if name in trial.params], metric) for name in names]
+    reached = {trial.number: means.reached(trial, metric) for trial in trials}
+    made = [_slice(name, [trial for trial in trials if name in trial.params], reached) for name in names]
     shown = [replace(entry, parameter=_shown(entry.parameter, snapshot.settings.space)) for entry in made]
     return tuple(entry for entry in shown if len(set(entry.values)) > 1)
 
@@ -216,7 +227,32 @@ def _shown(parameter: str, space: Mapping[str, Any]) -> str:
     return f"{parameter} of {whole}" if whole else parameter
 
 
-def _slice(name: str, trials: Sequence[FrozenTrial], metric: str) -> Slice:
+class _Means:
+    """What the policies of a study have reached over the seeds that each was trained on."""
+
+    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+        self._found = Candidates(trials)
+
+    def reached(self, trial: FrozenTrial, metric: str) -> float:
+        """A metric of the policy that a trial tried first; what that came to last where no seed has ended."""
+        objective = next((each for _, each in OBJECTIVES.items() if each.metric.name == metric), None)
+        mean = None if objective is None else self._mean(trial, objective)
+        return float(TrialRecord(trial).metrics[metric]) if mean is None else mean
+
+    def valued(self, trial: FrozenTrial, objectives: tuple[Objective, ...]) -> FrozenTrial:
+        """The trial with the means as its values."""
+        means = [self._mean(trial, objective) for objective in objectives]
+        valued = copy.copy(trial)
+        valued.values = [own if mean is None else mean for own, mean in zip(trial.values, means, strict=True)]
+        return valued
+
+    def _mean(self, trial: FrozenTrial, objective: Objective) -> float | None:
+        candidate = self._found.of(trial)
+        known = None if candidate is None else self._found.estimate(candidate, objective)
+        return None if known is None else objective.sign * known.mean
+
+
+def _slice(name: str, trials: Sequence[FrozenTrial], reached: Mapping[int, float]) -> Slice:
     values = [trial.params[name] for trial in trials]
     is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     categorical = isinstance(trials[0].distributions[name], optuna.distributions.CategoricalDistribution)
@@ -225,7 +261,7 @@ def _slice(name: str, trials: Sequence[FrozenTrial], metric: str) -> Slice:
         is_log=bool(getattr(trials[0].distributions[name], "log", False)),
         trials=tuple(trial.number for trial in trials),
         values=tuple(values if is_number and not categorical else map(str, values)),
-        reached=tuple(TrialRecord(trial).metrics[metric] for trial in trials),
+        reached=tuple(reached[trial.number] for trial in trials),
         complete=tuple(trial.state == TrialState.COMPLETE for trial in trials),
     )
 

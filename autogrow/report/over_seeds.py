@@ -53,6 +53,9 @@ class Against:
     @property
     def sentence(self) -> str:
         control = _CONTROLS[self.role]
+        if self.paired is not None and self.paired.kind == "level":
+            chance = f"that its mean is the better one has a probability of {_likely(self.probability)}"
+            return f"Seed by seed it is {self.paired.compared_with(control)}; {chance}."
         known = f"With a probability of {_likely(self.probability)} it is better than {control}"
         if self.paired is None:
             return f"{known}."

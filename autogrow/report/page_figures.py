@@ -36,7 +36,7 @@ def page_figures(snapshot: Snapshot, summary: RunSummary) -> list[Figure]:
         _progress(summary),
         _curves(snapshot, summary),
         _growth(snapshot, summary),
-        _importances(snapshot),
+        _importances(snapshot, summary),
         _slices(snapshot, summary),
         _spans(snapshot, summary),
     ]
@@ -55,6 +55,10 @@ def _pareto(summary: RunSummary) -> Figure:
         (lambda: pareto_figure(points, summary.judged_by, summary.metrics[GAP.name])) if points else None,
         "No trial has finished.",
     )
+
+
+def _note_on_means(summary: RunSummary) -> str:
+    return "" if summary.over_seeds is None else " Every policy counts once, by its means over seeds."
 
 
 def _note_on_bars(summary: RunSummary) -> str:
@@ -143,7 +147,7 @@ def _growth(snapshot: Snapshot, summary: RunSummary) -> Figure:
     )
 
 
-def _importances(snapshot: Snapshot) -> Figure:
+def _importances(snapshot: Snapshot, summary: RunSummary) -> Figure:
     from autogrow.report.figures import importance_figure
 
     shares, reason = figure_records.importances(snapshot)
@@ -151,7 +155,7 @@ def _importances(snapshot: Snapshot) -> Figure:
         "importances",
         "Which searched parameters matter",
         "Share of every parameter in deciding which trials are the best quarter (PED-ANOVA), by objective. From under "
-        "a hundred trials it is a hint, not a finding.",
+        f"a hundred trials it is a hint, not a finding.{_note_on_means(summary)}",
         f"Bar chart of parameter importances; the largest: {_largest(shares)}.",
         (lambda: importance_figure(shares)) if shares else None,
         reason,
@@ -166,7 +170,8 @@ def _slices(snapshot: Snapshot, summary: RunSummary) -> Figure:
     return _figure(
         "slices",
         f"Searched parameters and {name}",
-        "One panel per parameter, with the trials that had it. Pruned trials are shown at what they had reached.",
+        "One panel per parameter, with the trials that had it. Pruned trials are shown at what they had reached."
+        f"{_note_on_means(summary)}",
         f"{len(panels)} scatter plots of {name} over a searched parameter.",
         (lambda: slice_figure(panels, summary.judged_by)) if panels else None,
         "Too few searched trials have ended.",

@@ -119,7 +119,10 @@ class TestNoiseFloor:
         said = self.said_of(tmp_path / "noisy", (0.900, 0.921, 0.911))
         assert said.floor.of_mean(3) > 0.01
         assert said.paired("default").kind == "level"
-        assert "below the noise floor of" in said.against[0].sentence
+        sentence = said.against[0].sentence
+        assert sentence.startswith("Seed by seed it is level with the default policy: +1.")
+        assert "below the noise floor of" in sentence
+        assert "that its mean is the better one has a probability of" in sentence  # and not that it is better
         assert said.sentences[-1] == said.noise
 
 
@@ -201,6 +204,25 @@ class TestFigures:
         snapshot = read_snapshot(run.folder)
         assert importances(snapshot)[0]
         assert all(len(panel.trials) == 9 for panel in slices(snapshot, "validation_score"))
+
+    def test_slices_show_means_over_seeds(self, run, summary):
+        means = {each.trial: each.means["validation_score"] for each in summary.over_seeds.policies}
+        for panel in slices(read_snapshot(run.folder), "validation_score"):
+            reached = dict(zip(panel.trials, panel.reached, strict=True))
+            assert reached == pytest.approx({trial: means[trial] for trial in panel.trials})
+            assert reached[LUCKY] < 0.94 < 0.95  # which its first seed had
+
+    def test_importances_go_by_means_over_seeds(self, tmp_path):
+        run = MadeRun(tmp_path / "alike on the first seed")
+        run.controls()
+        for _ in range(9):
+            run.complete(0.9)
+        assert importances(read_snapshot(run.folder))[1].startswith("The trials do not differ")
+        for seed in (1, 2):
+            for number in range(3, 12):
+                run.replicate(number, 0.85 + 0.01 * number, seed)
+        (found,) = importances(read_snapshot(run.folder))[0]
+        assert found.objective == "validation accuracy"
 
     def test_progress_ends_at_the_means(self, summary):
         assert len(summary.progress.trials) == 12

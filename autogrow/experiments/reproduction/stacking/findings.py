@@ -50,7 +50,8 @@ def compared(results: Results, subject: str, control: str, what: str) -> str:
     titles = results.design.title(subject), results.design.title(control)
     if difference is None or loss is None:
         return f"{what}: {titles[0]} and {titles[1]} cannot be compared."
+    yardstick, floor = Yardstick(results.task, "loss"), results.floor_by_replicates(metric)
     judgement = judge_seeds(
-        difference.mean, difference.standard_error, difference.num_seeds, loss.mean, Yardstick(results.task, "loss")
+        difference.mean, difference.standard_error, difference.num_seeds, loss.mean, yardstick, floor
     )
     return f"{what}: {titles[0]} is {judgement.compared_with(titles[1])}."
