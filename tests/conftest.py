@@ -42,6 +42,7 @@ def do_not_wait_for_the_disk(connection, record):
 LONGEST_FIRST = (
     "tests/cli/test_reproduce.py",
     "tests/faults/",
+    "tests/cli/test_search.py",
     "tests/cli/test_confirm.py",
     "tests/experiments/test_workers.py",
     "tests/study/test_sampling.py",

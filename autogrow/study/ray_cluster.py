@@ -36,6 +36,7 @@ stand_in_for_home()  # Ray looks for a home folder, too, and ends where there is
 
 import ray  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
+from ray._private.node import Node  # noqa: E402
 
 from autogrow.errors import UsageError  # noqa: E402
 
@@ -43,6 +44,9 @@ WATCH_SECONDS = 1.0
 UNREACHABLE_SECONDS = 10.0
 """How long a joined cluster may not answer before it counts as gone."""
 CONNECT_SECONDS = 3.0
+UNUSED_PARTS = ("start_monitor", "start_log_monitor", "start_api_server")
+"""What starts processes of Ray's that no search uses: the autoscaler, the copying of logs and, without a dashboard, the
+server that it would be on."""
 
 
 @contextmanager
@@ -53,7 +57,7 @@ def ray_cluster(address: str | None, num_cores: int, folder: Path) -> Iterator[N
     """
     try:
         if address is None:
-            with _loopback_only():
+            with _loopback_only(), _without_unused_parts():
                 ray.init(
                     address="local",
                     num_cpus=num_cores,
@@ -161,6 +165,19 @@ def _loopback_only() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _without_unused_parts() -> Iterator[None]:
+    """Leave out the `UNUSED_PARTS` of a cluster: three processes that import for seconds while Ray waits for them."""
+    before = {name: getattr(Node, name) for name in UNUSED_PARTS}
+    for name in UNUSED_PARTS:
+        setattr(Node, name, lambda node, **_: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
 
 
 def _make_token_private() -> None:

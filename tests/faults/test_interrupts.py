@@ -52,18 +52,6 @@ def test_ctrl_c_once_saves_and_the_search_goes_on(start, records, temporary):
     assert {number: records.finished()[number] for number in before} == before
 
 
-def test_ctrl_c_twice_ends_at_once(start, records, temporary):
-    search = start("--trials", 50, *LONG, "--max-concurrent", 1)
-    wait_until(lambda: training(records))
-    search.interrupt()
-    time.sleep(0.2)
-    search.interrupt()
-    has_gone(search)
-    assert search.end()[0] == 130
-    check_nothing_left(search, temporary)
-    assert "RUNNING" not in records.states()
-
-
 def to_the_process_group(search):
     os.killpg(search.process.pid, signal.SIGTERM)
 
@@ -76,9 +64,12 @@ def to_every_process(search):
 
 @pytest.mark.parametrize("send", [to_the_process_group, to_every_process])
 def test_sigterm_is_like_ctrl_c(send, start, records, temporary):
-    """As batch systems and service managers send it. The second ends the trials' processes too."""
-    search = start("--trials", 50, *LONG)
+    """As batch systems and service managers send it. The second ends the trials' processes too, here two."""
+    one = ("--max-concurrent", 1) if send is to_the_process_group else ()
+    search = start("--trials", 50, *LONG, *one)
     wait_until(lambda: training(records))
+    if not one:
+        check_trials_run_at_the_same_time(records)
     send(search)
     has_gone(search)
     code, _, err = search.end()
@@ -91,11 +82,22 @@ def test_sigterm_is_like_ctrl_c(send, start, records, temporary):
             assert all(sample["step"] <= step for sample in records.samples(root))
 
 
-def test_a_second_search_on_one_folder_and_what_is_on_the_network(start, records, temporary):
+def check_trials_run_at_the_same_time(records):
+    """Where there are cores for it."""
+    wait_until(lambda: records.states().count("RUNNING") >= 2)
+    running = [trial.number for trial in records.trials() if trial.state.name == "RUNNING"][:2]
+    wait_until(lambda: all(len(records.samples(number)) > 3 for number in running))
+    before = {number: len(records.samples(number)) for number in running}
+    wait_until(lambda: all(len(records.samples(number)) > before[number] for number in running))
+    assert {records.trials()[number].state.name for number in running} == {"RUNNING"}
+
+
+def test_a_second_search_is_refused_and_ctrl_c_twice_ends_the_first_at_once(start, records, temporary):
     first = start("--trials", 50, *LONG, "--max-concurrent", 1)
     wait_until(lambda: training(records))
     check_private(first, temporary)
     check_sockets(temporary)
+    check_no_unused_part(first)
     for arguments in (["--resume", "--quiet"], ["--resume", "--trials", 99], []):
         code, out, err = start(*arguments, program=BARE).end()
         assert (code, out) == (3, "")
@@ -104,6 +106,14 @@ def test_a_second_search_on_one_folder_and_what_is_on_the_network(start, records
         assert set(phases) <= {"loading PyTorch ..."}
     assert first.process.poll() is None
     assert "RUNNING" in records.states()
+    wait_until(lambda: training(records))
+    first.interrupt()
+    time.sleep(0.2)
+    first.interrupt()
+    has_gone(first)
+    assert first.end()[0] == 130
+    check_nothing_left(first, temporary)
+    assert "RUNNING" not in records.states()
 
 
 def check_private(search, temporary):
@@ -128,3 +138,11 @@ def check_sockets(temporary):
     process = longest.parent.parent.name.rpartition("_")[2]
     highest = Path("/proc/sys/kernel/pid_max").read_text().strip()
     assert len(str(longest)) - len(process) + len(highest) == len(str(longest_socket(temporary)))
+
+
+def check_no_unused_part(search):
+    """Each of them would import for seconds before the first trial begins."""
+    commands = [" ".join(process.cmdline()) for process in search.family()]
+    assert any("/raylet " in command for command in commands)
+    for part in ("autoscaler/_private/monitor.py", "_private/log_monitor.py", "dashboard/dashboard.py"):
+        assert not [command for command in commands if part in command]

@@ -11,6 +11,8 @@ import yaml
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.study_location import without_password
 from autogrow.study.trial_record import SURPLUS
+from tests.faults.killed_at import TRIALS_HERE
+from tests.faults.kills import KILLED_AT, NEVER
 from tests.faults.postgresql import PASSWORD, server
 from tests.processes import LONG, Records, Search, check_nothing_left, wait_until
 
@@ -32,6 +34,27 @@ def drive(start, workplace):
 
     def driver(out, storage, *arguments):
         return start("--out", out, "--storage", storage, *COMMON, *arguments)
+
+    return driver
+
+
+@pytest.fixture
+def drive_without_ray(start, monkeypatch):
+    """As `drive`, for what Ray has no part in."""
+    monkeypatch.setenv(TRIALS_HERE, "1")
+
+    def driver(out, storage, *arguments):
+        return start("--out", out, "--storage", storage, *COMMON, *arguments, program=(KILLED_AT, *NEVER))
+
+    return driver
+
+
+@pytest.fixture
+def drive_here(autogrow, workplace, trials_here):
+    """Runs such a driver in this process, where it keeps no connection to a server; gives what `autogrow` does."""
+
+    def driver(out, storage, *arguments):
+        return autogrow("search", "--name", "run", "--out", out, "--storage", storage, *COMMON, *arguments)
 
     return driver
 
@@ -128,13 +151,13 @@ def test_one_driver_is_killed_and_the_other_goes_on(drive, storage, workplace):
     assert {trial.number for trial in lost} <= {trial.user_attrs.get("root") for trial in after.values()}
 
 
-def test_a_driver_with_another_experiment_is_refused(drive, storage, workplace, data_dir):
+def test_a_driver_with_another_experiment_is_refused(drive_without_ray, storage, workplace):
     arguments = ("--trials", len(CONTROLS), "--epochs", 3)
-    code, _, err = drive("a", storage, *arguments).end()
+    code, _, err = drive_without_ray("a", storage, *arguments).end()
     assert code == 0, err
     before = records_of(workplace, "a", storage).trials()
     for changes in (("--dataset", "sine"), ("--model", "convnet"), ("--objectives", "accuracy")):
-        code, out, err = drive("b", storage, *arguments, *changes).end()
+        code, out, err = drive_without_ray("b", storage, *arguments, *changes).end()
         assert (code, out) == (2, "")
         assert "belongs to a search with other settings" in err
         assert "give the same ones, or choose another --name" in err
@@ -143,11 +166,11 @@ def test_a_driver_with_another_experiment_is_refused(drive, storage, workplace, 
     assert records_of(workplace, "a", storage).trials() == before
 
 
-def test_the_server_is_away_at_start(drive, server, storage, workplace):
+def test_the_server_is_away_at_start(drive_here, server, storage, workplace):
     server.control("stop", "-m", "fast")
     try:
         started = time.monotonic()
-        code, out, err = drive("a", storage, "--trials", 3, "--epochs", 3).end()
+        code, out, err = drive_here("a", storage, "--trials", 3, "--epochs", 3)
         assert time.monotonic() - started < 60
     finally:
         server.control("start")
@@ -176,10 +199,11 @@ def test_the_server_is_restarted_in_the_middle(drive, server, storage, workplace
     check_password_nowhere(workplace, out, err)
 
 
-def test_a_file_shared_by_its_url(drive, workplace, temporary, monkeypatch):
+def test_a_file_shared_by_its_url(drive_here, workplace, temporary, monkeypatch):
     (workplace / "shared").mkdir()
     for out in "ab":
-        code, _, err = drive(out, "sqlite:///shared/studies.db", "--trials", {"a": 3, "b": 5}[out], "--epochs", 3).end()
+        trials = {"a": 3, "b": 5}[out]
+        code, _, err = drive_here(out, "sqlite:///shared/studies.db", "--trials", trials, "--epochs", 3)
         assert code == 0, err
     storage = f"sqlite:///{workplace / 'shared' / 'studies.db'}"
     check_study(storage, 5)
