@@ -43,7 +43,7 @@ def page_figures(snapshot: Snapshot, summary: RunSummary) -> list[Figure]:
 
 
 def _pareto(summary: RunSummary) -> Figure:
-    from autogrow.report.figures import pareto_figure
+    from autogrow.report.search_figures import pareto_figure
 
     points = figure_records.trial_points(summary)
     return _figure(
@@ -67,7 +67,7 @@ def _note_on_bars(summary: RunSummary) -> str:
 
 
 def _progress(summary: RunSummary) -> Figure:
-    from autogrow.report.figures import progress_figure
+    from autogrow.report.search_figures import progress_figure
 
     progress = summary.progress
     objective = summary.chosen_objectives[0]
@@ -108,7 +108,7 @@ def _first(values: Sequence[float | None]) -> float:
 
 
 def _curves(snapshot: Snapshot, summary: RunSummary) -> Figure:
-    from autogrow.report.figures import curves_figure
+    from autogrow.report.training_figures import curves_figure
 
     curves = figure_records.curves_of(snapshot, summary)
     return _figure(
@@ -130,7 +130,7 @@ def _note_on_curves(summary: RunSummary) -> str:
 
 
 def _growth(snapshot: Snapshot, summary: RunSummary) -> Figure:
-    from autogrow.report.figures import growth_figure
+    from autogrow.report.training_figures import growth_figure
 
     best, timeline = summary.preferred_trial, summary.best_timeline
     if best is None or timeline is None or not timeline.events:
@@ -148,7 +148,7 @@ def _growth(snapshot: Snapshot, summary: RunSummary) -> Figure:
 
 
 def _importances(snapshot: Snapshot, summary: RunSummary) -> Figure:
-    from autogrow.report.figures import importance_figure
+    from autogrow.report.search_figures import importance_figure
 
     shares, reason = figure_records.importances(snapshot)
     return _figure(
@@ -163,7 +163,7 @@ def _importances(snapshot: Snapshot, summary: RunSummary) -> Figure:
 
 
 def _slices(snapshot: Snapshot, summary: RunSummary) -> Figure:
-    from autogrow.report.figures import slice_figure
+    from autogrow.report.search_figures import slice_figure
 
     panels = figure_records.slices(snapshot, summary.judged_by.name)
     name = summary.judged_by.title
@@ -179,7 +179,7 @@ def _slices(snapshot: Snapshot, summary: RunSummary) -> Figure:
 
 
 def _spans(snapshot: Snapshot, summary: RunSummary) -> Figure:
-    from autogrow.report.figures import span_figure
+    from autogrow.report.search_figures import span_figure
 
     spans = figure_records.spans(snapshot, summary)
     return _figure(

@@ -7,8 +7,8 @@ import pytest
 
 from autogrow.errors import RunFolderError
 from autogrow.report.figure_records import trial_points
-from autogrow.report.figures import pareto_figure
 from autogrow.report.html import html_report, write_html_report
+from autogrow.report.search_figures import pareto_figure
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_result import CompleteTrial
 from tests.report.conftest import EVERY_OBJECTIVE, metrics_of

@@ -8,12 +8,13 @@ from rich.console import Console
 
 from autogrow.export.policies import export_policy
 from autogrow.report.figure_records import curves_of, importances, slices, trial_points
-from autogrow.report.figures import curves_figure, pareto_figure
 from autogrow.report.html import html_report
+from autogrow.report.search_figures import pareto_figure
 from autogrow.report.snapshot import read_snapshot
 from autogrow.report.summary import status_content, summarize
 from autogrow.report.tables import all_trials_table, best_and_controls, objectives_table, pareto_front_table
 from autogrow.report.terminal import render
+from autogrow.report.training_figures import curves_figure
 from autogrow.study.warm_start import read_warm_start
 
 from .conftest import SPACE, MadeRun

@@ -308,7 +308,8 @@ def test_errors_of_one_line(tmp_path, make_run):
 
 
 def test_reports_import_neither_ray_nor_torch():
-    modules = "autogrow.report.summary, autogrow.report.terminal, autogrow.report.html, autogrow.report.figures"
+    names = ("summary", "terminal", "html", "search_figures", "training_figures")
+    modules = ", ".join(f"autogrow.report.{name}" for name in names)
     check = f"import sys, {modules}; sys.exit(any(name in sys.modules for name in ('ray', 'torch')))"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 

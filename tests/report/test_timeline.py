@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from autogrow.report.figures import growth_figure
 from autogrow.report.growth_table import changes_of
 from autogrow.report.timeline import growth_timeline, read_timeline
+from autogrow.report.training_figures import growth_figure
 from autogrow.training.records import TrialFolder
 from tests.report.conftest import growth_event, sample
 
