@@ -140,6 +140,20 @@ class TestPlacebo:
         progress = grown.samples[grown.events[0].sample].progress
         assert watched.placebos[-1].step == max(1, round(progress * full.steps)) < grown.events[0].step
 
+    def test_one_that_is_interrupted_goes_on_and_comes_to_the_same(self, compare, watched, tmp_path, monkeypatch):
+        compare(1, "whole")
+        monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
+
+        def is_past_its_event():
+            return watched.placebos[-1] is not None and len(watched.batches[-1]) > watched.placebos[-1].step + 1
+
+        assert compare(1, "parts", interrupted=is_past_its_event) is None
+        assert (tmp_path / "parts" / "runs" / "0-placebo").is_dir()
+        compare(1, "parts")
+        assert [placebo is not None for placebo in watched.placebos[6:]] == [False] * 5 + [True] * 2
+        assert len(watched.batches[-1]) < len(watched.batches[5])  # it went on
+        assert results_of(tmp_path / "parts") == results_of(tmp_path / "whole")
+
     def test_what_was_begun_without_one_goes_on_without(self, compare, experiment, watched, tmp_path):
         folder = ExperimentFolder(tmp_path / "compared", KIND)
         before = COMPARISON.without_placebo
