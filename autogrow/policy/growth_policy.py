@@ -18,9 +18,8 @@ from autogrow.policy.history import Decision, History, MeasurementRequest, Measu
 from autogrow.policy.initializations import AnyInitialization, ZeroFanOut
 from autogrow.policy.layer_selection import All, AnyLayerSelection
 from autogrow.policy.limits import SizeLimits
-from autogrow.policy.origin import Origin
 from autogrow.policy.part import PolicyPart, validated
-from autogrow.policy.policy_file import policy_text, read_policy_file
+from autogrow.policy.policy_file import Origin, policy_text, read_policy_file
 from autogrow.policy.records import GroupStatistics, GrowthEvent, Sample
 from autogrow.policy.stopping import relative_gain
 from autogrow.policy.training_settings import TrainingSettings

@@ -1,16 +1,37 @@
-"""Policy files: YAML that is data only, with a version and without import strings."""
+"""Policy files: YAML that is data only, with a version and without import strings. They say where they are from."""
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from autogrow.errors import PolicyError
+from autogrow.former_names import with_present_names
+from autogrow.reading.fields import PlainTable
 from autogrow.reading.yaml_files import read_yaml
 
 FORMAT_NAME = "autogrow-policy"
 FORMAT_VERSION = 1
+
+
+class Origin(BaseModel):
+    """Where a policy comes from, which commands take what they are not told from: of ``found_by`` the fields that
+    something is made of. Whatever else stands there is for readers."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    study: str | None = None
+    dataset: str | None = None
+    task: str | None = None
+    layout: str | None = None
+    fingerprint: str | None = None
+    train_size: int | None = None
+    model: str | None = None
+    model_options: PlainTable | None = None
+    metrics: Annotated[PlainTable | None, BeforeValidator(with_present_names)] = None
+    confirmed: PlainTable | None = None
 
 
 def read_policy_file(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from autogrow.files import file_stamp
 from autogrow.study.remote_folder import RemoteFolder, in_use, lock_holder, remote_lock
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.session_folder import session_folder
-from autogrow.training.checkpoint_files import ONLY_TO_GO_ON
+from autogrow.training.records import ONLY_TO_GO_ON
 
 NOT_COPIED = ("checkpoint", "forks", "interrupt", "lock")
 """What only trials need, and what is asked for where it is."""

@@ -19,8 +19,7 @@ from autogrow.reading.yaml_files import read_yaml
 from autogrow.removal import refuse_links, remove_written, temporary_names
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_location import SharedStudy, StudyLocation, sqlite_file, without_password
-from autogrow.training.checkpoint_files import CHECKPOINTS, UNFINISHED_CHECKPOINTS
-from autogrow.training.records import RECORDS, TrialFolder
+from autogrow.training.records import CHECKPOINTS, RECORDS, UNFINISHED_CHECKPOINTS, TrialFolder
 
 CONFIG_FORMAT = "autogrow-run/1"
 MAX_CONFIG_BYTES = MEBIBYTE

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from autogrow.errors import NetworkError, one_line
 from autogrow.files import atomic_target, paths_present
-from autogrow.training.checkpoint_files import CHECKPOINTS
+from autogrow.training.records import CHECKPOINTS
 
 FORMAT_VERSION = 2
 KEPT = 2

@@ -35,7 +35,7 @@ from autogrow.files import paths_present
 from autogrow.policy.records import Sample
 from autogrow.removal import remove_written
 from autogrow.training.checkpoint import load_checkpoint, save_checkpoint
-from autogrow.training.checkpoint_files import CHECKPOINTS
+from autogrow.training.records import CHECKPOINTS
 
 LEAST_SECONDS = 0.1
 """Train seconds below which a fork is not worth writing: that takes 10 ms for small networks, 90 ms for a ResNet-18."""

@@ -22,10 +22,16 @@ from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.reading.json_files import read_json, read_json_lines
 from autogrow.reading.typed import typed
 from autogrow.removal import remove_written, temporary_names
-from autogrow.training.checkpoint_files import ALIVE, ONLY_TO_GO_ON, UNFINISHED_CHECKPOINTS
 
 RECORDS = r"samples\.jsonl|events\.jsonl|result\.json|log\.txt"
 """Pattern of the names of a trial's files."""
+CHECKPOINTS = r"step-\d{10}\.pt"
+"""Pattern of the names of checkpoints."""
+UNFINISHED_CHECKPOINTS = temporary_names(CHECKPOINTS)
+ALIVE = "alive"
+"""The file next to them that changes as long as a trial trains."""
+ONLY_TO_GO_ON = f"{CHECKPOINTS}|{ALIVE}"
+"""Pattern of the names of all that a trial needs only until it has ended."""
 Record = TypeVar("Record", Sample, GrowthEvent)
 
 

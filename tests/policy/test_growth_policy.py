@@ -112,7 +112,7 @@ def test_learning_rate_schedules_survive_a_file(schedule, tmp_path):
         ("format: autogrow-policy/1\nlimits: {max_parameter: 1}\n", ["limits.max_parameter", "'max_parameters'"]),
         (
             "format: autogrow-policy/1\nlimits: {max_flops: 0}\n",
-            ["limits.max_flops is 0", "give a number above 0 and at most"],
+            ["limits.max_flops is 0", "give a number above 0"],
         ),
         ("format: autogrow-policy/1\nnew_unit_lr: fast\n", ["new_unit_lr is 'fast'", "at most 100", "'cohort'"]),
         ("format: autogrow-policy/1\nnew_unit_lr: 101\n", ["new_unit_lr is 101", "at most 100"]),

@@ -25,8 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Adamax, NAdam, Optimizer, RAdam
 
-from autogrow.network.optimizer.cohorts import CohortMap, pieces
-from autogrow.network.optimizer.devices import to_device
+from autogrow.network.optimizer.cohorts import CohortMap, pieces, to_device
 from autogrow.network.optimizer.optimizer_state import groups_of, step_count
 
 GROWN_UP = 1e-7

@@ -229,3 +229,10 @@ def _class_grid(whole: int, num_dims: int, is_matrix: bool, num_cohorts: int) ->
     for axis in axes:
         newest, oldest = torch.maximum(newest, axis), torch.minimum(oldest, axis)
     return newest + num_cohorts * (is_matrix & (oldest < newest))
+
+
+def to_device(table: Tensor, device: torch.device) -> Tensor:
+    """A small table on `device`. A plain copy to a GPU would make the host wait for everything queued there."""
+    if device.type == "cuda" and table.device.type == "cpu":
+        return table.pin_memory().to(device, non_blocking=True)
+    return table.to(device)

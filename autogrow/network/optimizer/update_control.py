@@ -24,8 +24,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from autogrow.network.optimizer.cohorts import CohortMap, pieces
-from autogrow.network.optimizer.devices import to_device
+from autogrow.network.optimizer.cohorts import CohortMap, pieces, to_device
 
 SMALLEST_RATE = 0.1
 """Lower bound of a cohort's learning rate under the rule of Yuan et al., relative to the first cohort's."""

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from autogrow.network import ExpandableNetwork
-from autogrow.network.optimizer.newborn import newborn_gradient_ratio
+from autogrow.training.aftermath import newborn_gradient_ratio
 
 
 @pytest.fixture
