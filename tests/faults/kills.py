@@ -76,6 +76,15 @@ class KilledSearch:
         search.process.kill()
         return self._record(f"after {wait:.1f} s of training")
 
+    def kill_when(self, condition, moment):
+        """Let the driver run until something is so, then kill it and all it started; whether it came to that."""
+        search = self._start()
+        wait_until(lambda: condition() or search.process.poll() is not None, END_SECONDS)
+        if search.process.poll() is not None:
+            return False
+        search.crash()
+        return self._record(moment)
+
     def finish(self):
         """Let it run to its end, and check what was promised."""
         search = self._start()

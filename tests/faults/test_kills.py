@@ -5,7 +5,7 @@ import pytest
 from autogrow.study.trial_record import TrialRecord
 from tests.faults.killed_at import TRIALS_HERE
 from tests.faults.kills import KilledSearch
-from tests.processes import LONG, check_ended, wait_until
+from tests.processes import LONG
 
 pytestmark = pytest.mark.slow
 TRIALS = 6
@@ -20,11 +20,24 @@ def killed(workplace, temporary):
 
 def test_three_kills(killed):
     """More of them, at random: ``python -m tests.faults.kills --times 20``."""
+    records = killed.records
+    assert killed.kill_when(lambda: records.ended() and records.to_resume(), "while a trial trains and one has ended")
+    assert "RUNNING" in records.states()
+    assert (records.run / "lock").exists()  # the dead driver's, which nobody waits for
+    before, checkpoints = records.finished(), records.to_resume()
+    trained = {root: up_to(step, records.samples(root)) for root, step in checkpoints.items()}
+    assert all(trained.values())
     assert killed.kill_aimed("inside ask")
-    assert killed.kill_after(2)
     assert killed.kill_aimed("between checkpoint and tell")
     killed.finish()
     killed.check(TRIALS)
+    after = {trial.number: trial for trial in records.trials()}
+    assert {number: after[number] for number in before} == before
+    assert checkpoints.keys() <= {trial.user_attrs["root"] for trial in after.values() if "root" in trial.user_attrs}
+    for root, step in checkpoints.items():
+        # A sample names the seconds trained until then, so equal ones were not trained again.
+        assert up_to(step, records.samples(root)) == trained[root]
+        assert records.samples(root)[-1]["step"] > step
 
 
 def test_one_trial_at_a_time_a_killed_search_finds_what_an_undisturbed_one_finds(workplace, temporary, monkeypatch):
@@ -49,27 +62,6 @@ def found(records):
     """What was tried, in what order, and how well it did."""
     lines = {trial.user_attrs.get("root", trial.number): trial for trial in records.trials()}
     return [(lines[root].params, TrialRecord(lines[root]).policy, lines[root].values) for root in sorted(lines)]
-
-
-def test_a_killed_search_goes_on(start, records):
-    search = start("--trials", 3, *LONG, "--epochs", 100)
-    wait_until(lambda: records.ended() and records.to_resume())
-    search.crash()
-    assert "RUNNING" in records.states()
-    assert (records.run / "lock").exists()  # the dead driver's, which nobody waits for
-    before, checkpoints = records.finished(), records.to_resume()
-    trained = {root: up_to(step, records.samples(root)) for root, step in checkpoints.items()}
-    assert all(trained.values())
-    code, _, err = start("--resume", "--quiet").end()
-    assert code == 0, err
-    check_ended(records, 3)
-    after = {trial.number: trial for trial in records.trials()}
-    assert {number: after[number] for number in before} == before
-    assert checkpoints.keys() <= {trial.user_attrs["root"] for trial in after.values() if "root" in trial.user_attrs}
-    for root, step in checkpoints.items():
-        # A sample names the seconds trained until then, so equal ones were not trained again.
-        assert up_to(step, records.samples(root)) == trained[root]
-        assert records.samples(root)[-1]["step"] > step
 
 
 def up_to(step, samples):
