@@ -169,7 +169,7 @@ def search(
         space: Search space: a shipped name, the path of a YAML file, or its content.
         objectives: What to optimize: names, in a sequence or separated by commas.
         sampler: What proposes policies: "tpe", "nsga2", "gp" or "random".
-        early_stopping: What trials have used when they are compared and the worse half is stopped.
+        early_stopping: What trials have used when they are compared and the worst third is stopped.
         warm_start: Runs, and policy files, whose best is tried first (``--from``).
         epochs: Of a trial; 15 below 10,000 training examples, else 10.
         batch_size: Examples per training step; 128, fewer on small data sets.

@@ -59,7 +59,7 @@ from autogrow.urls import without_secrets
     type=click.Choice(["flops", "train_seconds", "none"]),
     default="flops",
     show_default=True,
-    help="What trials have used when they are compared and the worse half is stopped.",
+    help="What trials have used when they are compared and the worst third is stopped.",
 )
 @click.option(
     "--objectives", help="What to optimize  [default: score,generalization_gap,train_seconds; of text loss,...]"

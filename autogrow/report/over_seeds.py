@@ -18,7 +18,8 @@ from autogrow.policy.presets import DEFAULT, STATIC
 from autogrow.report.judging import Judgement, Yardstick, judge_seeds, judge_values, noise_sentence
 from autogrow.report.noise_floor import NoiseFloor
 from autogrow.study.candidates import Candidate, Candidates
-from autogrow.study.racing import Estimate
+from autogrow.study.choosing import is_eligible, probability_better
+from autogrow.study.racing import SURE_ENOUGH, Estimate
 from autogrow.study.trial_record import TrialRecord
 from autogrow.tasks.text import bits_per_byte
 
@@ -76,7 +77,7 @@ class OverSeeds:
     policies: tuple[PolicyMeans, ...]
     """All that were trained to their end on any seed, oldest first."""
     best: str
-    """What the seeds say of the best, in one sentence; empty where there is none yet."""
+    """What the seeds say of the best, in a sentence or two; empty where there is none yet."""
     against: tuple[Against, ...]
     """The best, where it is not the default policy itself, compared with that and with the network at full size."""
     floor: NoiseFloor | None = None
@@ -114,7 +115,7 @@ def read_over_seeds(
     against = [_against(found, chosen, known, roles[role], yardstick, floor) for role in _CONTROLS if role in roles]
     return OverSeeds(
         policies,
-        _sentence(chosen, known, yardstick),
+        " ".join(filter(None, (_sentence(chosen, known, yardstick), _only_luckier(found, chosen, yardstick.by)))),
         tuple(each for each in against if each is not None),
         floor,
         "" if floor is None else noise_sentence(floor, known.num_seeds, yardstick),
@@ -176,6 +177,26 @@ def _by_seed(candidate: Candidate, objective: Objective) -> dict[int | None, flo
         if value is not None:
             found[None if trial.number == own else record.seed] = float(value)
     return found
+
+
+def _only_luckier(found: Candidates, best: Candidate, objective: Objective) -> str:
+    """Of a default policy that is the best though another has the better mean: how sure that one is."""
+    others = [each for each in found.all if is_eligible(each) and found.estimate(each, objective) is not None]
+    if best.role != DEFAULT or not others:
+        return ""
+    first = max(others, key=lambda each: _mean(found, each, objective))
+    if _mean(found, first, objective) <= _mean(found, best, objective):
+        return ""
+    probability = _likely(probability_better(found, first, best, objective))
+    return (
+        f"It is the default policy: trial {first.first.number} has a better mean, and is better than it with a "
+        f"probability of {probability}, where {numbers.percent(SURE_ENOUGH)} are asked for."
+    )
+
+
+def _mean(found: Candidates, candidate: Candidate, objective: Objective) -> float:
+    known = found.estimate(candidate, objective)
+    return -math.inf if known is None else known.mean
 
 
 def _sentence(best: Candidate, known: Estimate, yardstick: Yardstick) -> str:

@@ -20,12 +20,16 @@ from autogrow.metrics.objectives import (
 from autogrow.metrics.scores import SCORES
 from autogrow.paths import is_npz_name
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.policy.presets import STATIC
+from autogrow.policy.presets import DEFAULT, STATIC
 from autogrow.study.candidates import Candidate, Candidates
+from autogrow.study.racing import SURE_ENOUGH
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings, versions
 from autogrow.study.trial_record import TrialRecord
 from autogrow.tasks import TASKS
+
+_QUALITY = "loss", SCORE_OF_ANY_TASK, *SCORES
+"""Objectives that say how well a network does its task, by name."""
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -79,7 +83,7 @@ def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...],
 
 
 def _smallest_within(found: Candidates, objectives: tuple[Objective, ...], tolerance: float) -> FrozenTrial | None:
-    by_quality = [each for each in objectives if each.name in ("loss", SCORE_OF_ANY_TASK, *SCORES)]
+    by_quality = [each for each in objectives if each.name in _QUALITY]
     quality, size = (*by_quality, OBJECTIVES[SCORE_OF_ANY_TASK])[0], OBJECTIVES["parameters"]
     possible = [
         each for each in _eligible(found) if found.estimate(each, quality) and found.estimate(each, size) is not None
@@ -97,8 +101,9 @@ def ranked(trials: Sequence[FrozenTrial], preference: str) -> list[FrozenTrial]:
 
     Where policies were trained on several seeds, their means are compared, drawn towards that of all
     (`autogrow.study.racing`); scores that are closer than their standard error are told apart by the loss, which is not
-    as coarse. Else equals are told apart by their score, then by train seconds, then by gap. Raises `UsageError` where
-    there are candidates, and none has measured it.
+    as coarse; and by score or loss the default policy is the first unless another is better with a probability of
+    `autogrow.study.racing.SURE_ENOUGH`. Else equals are told apart by their score, then by train seconds, then by gap.
+    Raises `UsageError` where there are candidates, and none has measured it.
     """
     wanted, found = preferred(preference), Candidates(trials)
     possible = _eligible(found)
@@ -112,7 +117,27 @@ def ranked(trials: Sequence[FrozenTrial], preference: str) -> list[FrozenTrial]:
     measured.sort(key=lambda each: [_score(found, each, objective) for objective in order], reverse=True)
     if wanted.name == SCORE_OF_ANY_TASK and found.are_replicated:
         measured = _level_by_loss(found, measured, wanted)
+    if wanted.name in _QUALITY and found.are_replicated:
+        measured = _default_unless_better(found, measured, wanted)
     return [each.first for each in measured]
+
+
+def _default_unless_better(found: Candidates, in_order: Sequence[Candidate], wanted: Objective) -> list[Candidate]:
+    """The default policy before all others, unless the first is probably better than it."""
+    default = next((each for each in in_order if each.role == DEFAULT), None)
+    if default is None or probability_better(found, in_order[0], default, wanted) >= SURE_ENOUGH:
+        return list(in_order)
+    return [default, *(each for each in in_order if each is not default)]
+
+
+def probability_better(found: Candidates, first: Candidate, other: Candidate, wanted: Objective) -> float:
+    """That the first policy's mean over seeds is better, in what is wanted or in the loss: the higher of both."""
+    probabilities = []
+    for objective in (wanted, OBJECTIVES["loss"]):
+        ours, theirs = found.estimate(first, objective), found.estimate(other, objective)
+        if ours is not None and theirs is not None:
+            probabilities.append(ours.probability_above(theirs))
+    return max(probabilities, default=0.0)
 
 
 def _level_by_loss(found: Candidates, in_order: Sequence[Candidate], score: Objective) -> list[Candidate]:

@@ -69,7 +69,7 @@ class SearchSettings(PolicyPart):
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     sampler: str = "tpe"
     early_stopping: Literal["flops", "train_seconds", "none"] = "flops"
-    """What trials have to have used when they are compared, and the worse half stopped."""
+    """What trials have to have used when they are compared, and the worst third stopped."""
     warm_start: tuple[FirstPolicy, ...] = ()
     """Policies to try first, as `warm_start.read_warm_start` found them."""
     training: TrainingSettings = TrainingSettings()

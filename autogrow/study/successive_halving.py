@@ -1,11 +1,12 @@
 """Which trials are stopped early: asynchronous successive halving over compute and over progress.
 
-ASHA (Li et al. 2020, arXiv 1810.05934, algorithm 2): trials are compared when they reach a rung, and those below the
-median of what was compared there before are behind. Two ladders of rungs stand side by side. A small network's epoch
-is cheap, so one ladder is of training FLOPs or train seconds; but at equal compute a large network has hardly begun
-when a small one is at its end, so the other is of the share of the run. A trial is stopped where it is behind on both:
-neither cheaper nor better than what it is compared with. What was compared is kept in the run folder: a search that
-goes on after a kill decides as if it had never stopped.
+ASHA (Li et al. 2020, arXiv 1810.05934, algorithm 2): trials are compared when they reach a rung, and those in the worst
+third of what was compared there before are behind. They are compared by validation loss: on few examples the score is
+so coarse that good policies are stopped for an example more or less. Two ladders of rungs stand side by side. A small
+network's epoch is cheap, so one ladder is of training FLOPs or train seconds; but at equal compute a large network has
+hardly begun when a small one is at its end, so the other is of the share of the run. A trial is stopped where it is
+behind on both: neither cheaper nor better than what it is compared with. What was compared is kept in the run folder: a
+search that goes on after a kill decides as if it had never stopped.
 """
 
 import json
@@ -23,6 +24,13 @@ from autogrow.reading.typed import typed
 from autogrow.study.trial_result import TrialReport
 
 REDUCTION_FACTOR = 2
+"""Of the places of two rungs, one after the other."""
+KEPT = 2 / 3
+"""Share of what was compared at a rung that a trial has to be among the best of."""
+FEWEST_COMPARED = 8
+"""Others at a rung without which no trial is behind there: of two, one is always the worse one. On tables of policies
+by seeds (`autogrow reproduce racing`), keeping half of any number stopped a quarter of the truly best three."""
+METRIC = "validation_loss"
 USAGE = "usage"
 """The ladder of compute or of seconds. Records of older versions know no other and do not name it."""
 PROGRESS = "progress"
@@ -43,9 +51,12 @@ class Comparison:
     root: int
     rung: int
     value: float
+    """Larger is better."""
     stopped: bool
     ladder: str = USAGE
     behind: bool = False
+    metric: str = "validation_score"
+    """That was compared; older versions did not say which."""
 
 
 class Ladders:
@@ -53,10 +64,12 @@ class Ladders:
 
     Args:
         kept: Share of what was compared at a rung before that a trial has to be among the best of.
+        fewest: Others that have to be compared before.
+        metric: That is compared; what was compared by another says nothing here but which trials have stopped.
     """
 
-    def __init__(self, kept: float = 1 / REDUCTION_FACTOR) -> None:
-        self._kept = kept
+    def __init__(self, kept: float = KEPT, fewest: int = FEWEST_COMPARED, metric: str = METRIC) -> None:
+        self._kept, self._fewest, self._metric = kept, fewest, metric
         self._values: dict[tuple[str, int], dict[int, float]] = {}
         """What was compared, by ladder and rung, and root."""
         self._behind: dict[int, dict[str, bool]] = {}
@@ -84,7 +97,8 @@ class Ladders:
         behind = {**self._behind.get(root, {}), **{ladder: is_behind for (ladder, _), is_behind in readings.items()}}
         stopped = not is_control and bool(readings) and all(behind.get(ladder) for ladder in (USAGE, PROGRESS))
         compared = [
-            Comparison(root, rung, value, stopped, ladder, is_behind) for (ladder, rung), is_behind in readings.items()
+            Comparison(root, rung, value, stopped, ladder, is_behind, self._metric)
+            for (ladder, rung), is_behind in readings.items()
         ]
         for each in compared:
             self.remember(each)
@@ -92,17 +106,18 @@ class Ladders:
 
     def remember(self, seen: Comparison) -> None:
         """Take over what was compared before."""
-        self._values.setdefault((seen.ladder, seen.rung), {})[seen.root] = seen.value
-        self._behind.setdefault(seen.root, {})[seen.ladder] = seen.behind
         if seen.stopped:
             self._stopped.add(seen.root)
+        if seen.metric == self._metric:
+            self._values.setdefault((seen.ladder, seen.rung), {})[seen.root] = seen.value
+            self._behind.setdefault(seen.root, {})[seen.ladder] = seen.behind
 
     def has_stopped(self, root: int) -> bool:
         return root in self._stopped
 
     def _is_behind(self, ladder: str, rung: int, value: float) -> bool:
-        others = self._values.get((ladder, rung), {})
-        return bool(others) and bool(value < np.quantile(list(others.values()), 1 - self._kept))
+        others = list(self._values.get((ladder, rung), {}).values())
+        return len(others) >= self._fewest and bool(value < np.quantile(others, 1 - self._kept))
 
 
 class SuccessiveHalving:
@@ -126,7 +141,7 @@ class SuccessiveHalving:
         used = report.metrics.compute if self._resource == "flops" else report.metrics.train_seconds
         compared = self._ladders.compare(
             root,
-            report.metrics.validation_score,
+            -report.metrics.validation_loss,
             used / RUNG_ZERO[self._resource],
             report.progress,
             is_control=role in CONTROLS,

@@ -97,15 +97,17 @@ class TestReplay:
     def test_stopping_early_leaves_room_for_more_runs(self):
         table = synthetic(noise=0.1)
         runs = {how: replay(table, RULES["one seed"](table), 12, 20, seed=3, stopping=how).num_runs for how in STOPPING}
-        assert runs["none"] < runs["worst quarter, by loss"] < runs["half, by loss"]
+        assert runs["none"] < runs["half of eight, by loss"] < runs["half of any, by loss"]
 
     def test_says_how_often_it_stopped_one_of_the_best(self):
         """Here the best are ahead from the first point on: none is ever stopped."""
         table = synthetic(noise=1e-9)
-        assert replay(table, RULES["one seed"](table), 60, 20, seed=4, stopping="half, by loss").stopped_good == 0
+        assert (
+            replay(table, RULES["one seed"](table), 60, 20, seed=4, stopping="half of any, by loss").stopped_good == 0
+        )
         crossed = Drawn(**{**vars(table), "along": {"loss": -table.along["loss"], "score": table.along["score"]}})
         stopped = {
-            metric: replay(crossed, RULES["one seed"](table), 60, 20, seed=4, stopping=f"half, by {metric}")
+            metric: replay(crossed, RULES["one seed"](table), 60, 20, seed=4, stopping=f"half of any, by {metric}")
             for metric in ("loss", "score")
         }
         assert stopped["loss"].stopped_good > 0.5

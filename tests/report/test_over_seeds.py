@@ -94,6 +94,21 @@ def test_level_is_said_of_what_three_seeds_do_not_tell_apart(tmp_path):
     assert 0.5 < said.against[0].probability < 1
 
 
+def test_the_default_policy_is_the_best_where_another_is_only_luckier(tmp_path):
+    run = MadeRun(tmp_path / "luckier")
+    run.controls(default=0.90)
+    run.complete(0.91)
+    for accuracy in (0.80, 0.81, 0.84, 0.86, 0.82):
+        run.complete(accuracy)
+    for seed, (ours, default) in enumerate([(0.90, 0.91), (0.91, 0.90), (0.89, 0.89)], 1):
+        run.replicate(3, ours, seed)
+        run.replicate(1, default, seed)
+    found = summarize(run.folder)
+    assert found.preferred_trial.number == 1
+    assert "It is the default policy: trial 3 has a better mean, and is better than it" in found.over_seeds.best
+    assert found.over_seeds.best.endswith("where 75 % are asked for.")
+
+
 class TestNoiseFloor:
     """The best is 1.0 points ahead of the default policy, in every seed; another policy has as many seeds."""
 

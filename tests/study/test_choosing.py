@@ -280,6 +280,25 @@ class TestSeveralSeeds:
         assert best_trial([*ahead, *surer, *self.OTHERS], ALL, "accuracy").number == 1
         assert best_trial([ahead[0], surer[0], *self.OTHERS], ALL, "accuracy").number == 0  # one seed each: as it was
 
+    @pytest.mark.parametrize("preference", ["accuracy", "loss"])
+    def test_the_default_policy_is_the_answer_unless_another_is_probably_better(self, study, preference):
+        def with_default(losses, accuracies):
+            default = trial(40, accuracies[0], 0.02, 5.0, role="default", validation_loss=losses[0])
+            again = [
+                self.replicate(40 + n, 40, value, role="default", validation_loss=loss)
+                for n, (value, loss) in enumerate(zip(accuracies, losses, strict=True))
+                if n
+            ]
+            return best_trial([*study, default, *again], ALL, preference).number
+
+        assert with_default([0.21, 0.2, 0.2, 0.21], [0.947, 0.944, 0.951, 0.945]) == 40  # as good but for luck
+        assert with_default([0.4, 0.4, 0.4, 0.4], [0.91, 0.90, 0.92, 0.91]) == 1
+
+    def test_one_seed_each_says_too_little_to_prefer_the_default_policy(self):
+        ahead = trial(0, 0.951, 0.02, 5.0, validation_loss=0.3)
+        default = trial(1, 0.950, 0.02, 5.0, role="default", validation_loss=0.31)
+        assert best_trial([ahead, default, *self.OTHERS], ALL, "accuracy").number == 0
+
     def test_what_the_seeds_say_is_in_the_policy_file(self, study):
         said = evidence(study, study[1], OBJECTIVES["accuracy"])
         assert (said["metric"], said["num_seeds"]) == ("validation_score", 4)

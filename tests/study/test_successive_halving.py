@@ -4,26 +4,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogrow.study.successive_halving import SuccessiveHalving
+from autogrow.study.successive_halving import FEWEST_COMPARED, Ladders, SuccessiveHalving
 
 from . import made_results
 
 
 def report(accuracy, compute=0.2, num_events=1, seconds=1.0, progress=0.25, may_grow=True):
-    changes = {"validation_score": accuracy, "compute": compute, "num_events": num_events, "train_seconds": seconds}
+    changes = {
+        "validation_score": 0.5,
+        "validation_loss": 1 - accuracy,
+        "compute": compute,
+        "num_events": num_events,
+        "train_seconds": seconds,
+    }
     return made_results.report(changes, progress=progress, may_grow=may_grow)
 
 
 @pytest.fixture
-def halving(tmp_path):
+def fewest(monkeypatch):
+    """Whether a trial is behind is asked from the first other on."""
+    monkeypatch.setattr(Ladders.__init__, "__defaults__", (0.5, 1, "validation_loss"))
+
+
+@pytest.fixture
+def halving(tmp_path, fewest):
     return SuccessiveHalving("flops", tmp_path / "rungs.jsonl")
 
 
-def test_the_worse_half_is_stopped_at_a_rung(halving):
-    decisions = [halving.goes_on(root, "searched", report(accuracy)) for root, accuracy in enumerate([0.5, 0.6, 0.5])]
-    assert decisions == [True, True, False]
-    assert not halving.goes_on(4, "searched", report(0.49))
-    assert halving.goes_on(5, "searched", report(0.55))
+def test_the_worst_third_is_stopped_at_a_rung(tmp_path):
+    halving = SuccessiveHalving("flops", tmp_path / "rungs.jsonl")
+    accuracies = [0.5, 0.6, 0.5, 0.4, 0.55, 0.45, 0.1, 0.52]
+    assert len(accuracies) == FEWEST_COMPARED
+    assert all(halving.goes_on(root, "searched", report(accuracy)) for root, accuracy in enumerate(accuracies))
+    assert not halving.goes_on(8, "searched", report(0.44))
+    assert halving.goes_on(9, "searched", report(0.49))
+
+
+def test_the_loss_decides_whatever_the_score(halving):
+    def with_score(score, loss):
+        made = report(1 - loss)
+        return made.model_copy(update={"metrics": made.metrics.model_copy(update={"validation_score": score})})
+
+    assert halving.goes_on(0, "searched", with_score(0.9, loss=0.5))
+    assert halving.goes_on(1, "searched", with_score(0.1, loss=0.4))
+    assert not halving.goes_on(2, "searched", with_score(0.95, loss=0.6))
 
 
 def test_rungs_are_of_compute_and_not_of_reports(halving):
@@ -46,7 +70,7 @@ def test_controls_are_compared_with_and_never_stopped(halving):
     assert not halving.goes_on(2, "searched", report(0.2))
 
 
-def test_train_seconds_instead(tmp_path):
+def test_train_seconds_instead(tmp_path, fewest):
     halving = SuccessiveHalving("train_seconds", tmp_path / "rungs.jsonl")
     assert halving.goes_on(0, "searched", report(0.9, compute=0.9, seconds=2.5))
     assert halving.goes_on(1, "searched", report(0.1, compute=0.9, seconds=0.9))
@@ -76,17 +100,17 @@ def test_what_was_compared_is_written_down(halving, tmp_path):
     halving.goes_on(0, "searched", report(0.5))
     halving.goes_on(1, "searched", report(0.4))
     lines = [json.loads(line) for line in (tmp_path / "rungs.jsonl").read_text().splitlines()]
-    better = {"root": 0, "rung": 0, "value": 0.5, "behind": False, "stopped": False}
-    worse = {"root": 1, "rung": 0, "value": 0.4, "behind": True, "stopped": True}
+    better = {"root": 0, "rung": 0, "value": -0.5, "behind": False, "stopped": False, "metric": "validation_loss"}
+    worse = {"root": 1, "rung": 0, "value": -0.6, "behind": True, "stopped": True, "metric": "validation_loss"}
     assert lines == [{**entry, "ladder": ladder} for entry in (better, worse) for ladder in ("usage", "progress")]
 
 
-def test_records_of_older_versions_are_compared_with(tmp_path):
+def test_of_older_versions_which_compared_scores_it_is_known_what_has_stopped(tmp_path, fewest):
     record = tmp_path / "rungs.jsonl"
     entries = [{"root": root, "rung": 0, "value": 0.9, "stopped": root == 2} for root in range(3)]
     record.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     halving = SuccessiveHalving("flops", record)
-    assert halving.goes_on(3, "searched", report(0.5)), "nobody is known to have come as far in the run"
+    assert halving.goes_on(3, "searched", report(0.5)), "a score is no loss"
     assert not halving.goes_on(4, "searched", report(0.4))
     assert not halving.goes_on(2, "searched", report(0.9))
 

@@ -14,7 +14,7 @@ from autogrow.experiments.reproduction.racing.rules import RULES
 from autogrow.metrics import numbers
 from autogrow.report.tables import Column, Table
 
-BASELINE = "one seed", "half, by score"
+BASELINE = "one seed", "half of any, by score"
 """What searches did before they raced."""
 MOST_WORSE = 0.1
 MOST_REGRET = 0.4

@@ -13,7 +13,7 @@ import numpy as np
 
 from autogrow.experiments.reproduction.racing.seed_table import NUM_POINTS, SeedTable
 from autogrow.study.racing import Candidate, estimates
-from autogrow.study.successive_halving import FIRST_PROGRESS, RUNG_ZERO, Ladders
+from autogrow.study.successive_halving import FEWEST_COMPARED, FIRST_PROGRESS, KEPT, RUNG_ZERO, Ladders
 
 DEFAULT, FULL = 0, 1
 """Rows of a table."""
@@ -29,16 +29,19 @@ class Stopping:
     """That is compared: "loss" or "score"."""
     kept: float
     """Share of what was compared at a rung before that a run has to be among the best of."""
+    fewest: int
+    """Others that have to be compared before."""
 
 
 STOPPING = {
     "none": None,
-    "half, by score": Stopping("score", 0.5),
-    "half, by loss": Stopping("loss", 0.5),
-    "worst quarter, by score": Stopping("score", 0.75),
-    "worst quarter, by loss": Stopping("loss", 0.75),
+    "half of any, by score": Stopping("score", 0.5, 1),
+    "half of any, by loss": Stopping("loss", 0.5, 1),
+    "half of eight, by loss": Stopping("loss", 0.5, 8),
+    "worst third of eight, by loss": Stopping("loss", KEPT, FEWEST_COMPARED),
+    "worst quarter of four, by loss": Stopping("loss", 0.75, 4),
 }
-"""Compared with each other. Searches keep the better half by score."""
+"""Compared with each other: the first that stops anything is what searches did, the last but one what they do."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Search:
 
     def __post_init__(self) -> None:
         how = STOPPING[self.stopping]
-        self._ladders = Ladders(1.0 if how is None else how.kept)
+        self._ladders = Ladders() if how is None else Ladders(how.kept, how.fewest)
 
     @property
     def share_used(self) -> float:
