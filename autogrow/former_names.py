@@ -1,4 +1,4 @@
-"""What files of before call otherwise: a regression's score, R², was called accuracy until every task named its own."""
+"""What files of before call otherwise: scores, say, which were all called accuracy until every task named its own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,11 +11,14 @@ FORMER_METRICS = {
     "train_minus_validation_accuracy": "train_minus_validation_score",
     "static_accuracy": "static_score",
 }
+FORMER_SETTINGS = {"decays": "weight_decay_of"}
+"""Of training: what weight decay is for, which was too like `decay`, the shape of the learning rate's fall."""
 FORMER_FIELDS = {
     **FORMER_METRICS,
     "accuracy": "score",
     "other_accuracy": "other_score",
     "accuracy_difference": "score_difference",
+    **FORMER_SETTINGS,
 }
 FORMER_WORDS = {"carried": "carry"}
 """Of settings: what becomes of the optimizer's state of blocks."""
@@ -37,6 +40,17 @@ def with_present_names(record: Any) -> Any:
     if not isinstance(record, Mapping):
         return record
     return {FORMER_FIELDS.get(name, name): with_present_names(value) for name, value in record.items()}
+
+
+def with_present_settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Training settings as they are called today."""
+    return {FORMER_SETTINGS.get(name, name): value for name, value in training.items()}
+
+
+def with_former_settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Training settings as they were called at first: digests of them stay what they were."""
+    former = {now: before for before, now in FORMER_SETTINGS.items()}
+    return {former.get(name, name): value for name, value in training.items()}
 
 
 def with_present_word(value: Any) -> Any:

@@ -23,6 +23,7 @@ from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.results import Results
 from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page
+from autogrow.former_names import with_former_settings
 from autogrow.metrics.objectives import Objective, measured_metrics, objective_of, preferences, preferred
 from autogrow.metrics.scores import SCORES
 from autogrow.models.building import ModelSpec
@@ -278,7 +279,7 @@ def _listed(fields: dict[str, Any]) -> str:
 
 
 def _digest(policy: GrowthPolicy, training: TrainingSettings) -> str:
-    content = [policy.recipe(), training.model_dump(mode="json")]
+    content = [policy.recipe(), with_former_settings(training.model_dump(mode="json"))]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -23,6 +23,7 @@ from autogrow.export.saved_network import CONFIG, WEIGHTS, add_metrics, network_
 from autogrow.export.testing import NOT_READ, bits_per_byte_of, plain_test_metrics, read_test_split, unread
 from autogrow.export.weights import check_weights
 from autogrow.files import refuse_folder, write_json_atomically
+from autogrow.former_names import with_present_names
 from autogrow.locking import LOCK, FolderLock
 from autogrow.models.building import ModelSpec
 from autogrow.network.shape import NetworkShape
@@ -308,7 +309,8 @@ def check_folder(out: Path, request: dict[str, Any]) -> None:
         raise RunFolderError(f"{out} holds a trained network: choose another --out, or remove it")
     if record.exists():
         fix = "remove the folder, or choose another --out"
-        if read_json(record, "training run's record", RunFolderError, fix=fix) != request:
+        begun = read_json(record, "training run's record", RunFolderError, fix=fix)
+        if with_present_names(begun) != with_present_names(request):
             raise RunFolderError(f"{out} holds an interrupted training run with other settings: choose another --out")
         refuse_links((*out.iterdir(), *out.glob("checkpoint/*")))
     elif out.exists() and any(entry.name != LOCK for entry in out.iterdir()):

@@ -3,12 +3,22 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from autogrow.former_names import with_present_settings
 from autogrow.policy.part import PolicyPart
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
-LATER_SETTINGS = ("steps", "decays", "betas", "max_gradient_norm", "length", "warmup_steps", "decay_fraction", "decay")
+LATER_SETTINGS = (
+    "steps",
+    "weight_decay_of",
+    "betas",
+    "max_gradient_norm",
+    "length",
+    "warmup_steps",
+    "decay_fraction",
+    "decay",
+)
 """Written only where they are other than usual."""
 WINDOWS_OF_A_LONG_TEXT = 10_000
 EPOCHS_OF_SHORT_TEXTS, EPOCHS_OF_LONG_TEXTS = 10, 2
@@ -44,7 +54,7 @@ class TrainingSettings(PolicyPart):
     decay: Literal["linear", "one_minus_sqrt"] = "linear"
     """How constant_then_decay falls: one_minus_sqrt falls faster at first (Hägele et al. 2024, arXiv 2405.18392)."""
     weight_decay: float = Field(default=0.0, ge=0, le=10)
-    decays: Literal["all", "matrices"] = "all"
+    weight_decay_of: Literal["all", "matrices"] = "all"
     """What weight decay is for: all parameters, or those of two dimensions and more, so that biases and gains of norms
     are left out."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
@@ -63,6 +73,11 @@ class TrainingSettings(PolicyPart):
     """Steps between two samples; None takes a hundredth of the run, at most 100 steps."""
     sample_size: int | None = Field(default=None, ge=1, le=1_000_000)
     """Examples of each split that a sample looks at; None takes about half of what was trained on since the last."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_present_names(cls, fields: Any) -> Any:
+        return with_present_settings(fields) if isinstance(fields, Mapping) else fields
 
     def num_steps(self, steps_per_epoch: int) -> int:
         """Training steps of the whole run."""
@@ -85,7 +100,7 @@ TEXT_RECIPE: Mapping[str, Any] = {
     "learning_rate_schedule": "constant_then_decay",
     "length": "compute",
     "weight_decay": 0.1,
-    "decays": "matrices",
+    "weight_decay_of": "matrices",
     "betas": (0.9, 0.95),
     "max_gradient_norm": 1.0,
 }

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from autogrow.errors import UsageError, shortened
+from autogrow.former_names import with_former_settings
 from autogrow.metrics.objectives import Objective, objective_of, own_names
 from autogrow.policy.execution import Execution
 from autogrow.policy.limits import SizeLimits
@@ -151,6 +152,7 @@ SAME_EXPERIMENT = (
 def experiment_digest(settings: SearchSettings) -> str:
     """Equal for searches whose trials can be compared: drivers that share a study must agree in it."""
     content = settings.model_dump(mode="json", include=set(SAME_EXPERIMENT))
+    content["training"] = with_former_settings(content["training"])
     content["objectives"] = ["accuracy" if name == "r2" else name for name in settings.objectives]  # as it was called
     if settings.standardizes_targets and TASKS[settings.task].standardizes_targets:
         content["standardizes_targets"] = True  # not in searches from before, whose digest stays what it was

@@ -42,7 +42,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, *, captured: bo
 
 def _groups(parameters: list[nn.Parameter], settings: TrainingSettings) -> list[dict[str, Any]]:
     """The parameters in groups by whether weight decay is for them."""
-    if settings.decays == "all":
+    if settings.weight_decay_of == "all":
         return [{"params": parameters}]
     matrices = [parameter for parameter in parameters if parameter.dim() > 1]
     others = [parameter for parameter in parameters if parameter.dim() < 2]

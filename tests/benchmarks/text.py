@@ -84,7 +84,8 @@ def measure_turns(
 
     settings = TrainingSettings(
         epochs=1, steps=(rounds + 2) * steps, batch_size=BATCH, optimizer="adamw", learning_rate=RATE, betas=BETAS,
-        weight_decay=DECAY, decays="matrices", max_gradient_norm=LARGEST_NORM, sample_every=steps, sample_size=1,
+        weight_decay=DECAY, weight_decay_of="matrices", max_gradient_norm=LARGEST_NORM,
+        sample_every=steps, sample_size=1,
     )  # fmt: skip
     Trainer(network, data, static_policy(), settings, seed=SEED, device=setting.device, on_sample=take_turns).run()
     return found

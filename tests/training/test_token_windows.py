@@ -109,7 +109,7 @@ def test_evaluation_holds_few_outputs_whatever_the_vocabulary(data):
 
 def trainer(data, folder=None, on_sample=None, seed=0):
     settings = TrainingSettings(
-        epochs=2, batch_size=8, optimizer="adamw", weight_decay=0.1, decays="matrices", betas=(0.9, 0.95),
+        epochs=2, batch_size=8, optimizer="adamw", weight_decay=0.1, weight_decay_of="matrices", betas=(0.9, 0.95),
         max_gradient_norm=1.0, sample_every=10,
     )  # fmt: skip
     network = ExpandableNetwork(Reader(), torch.zeros(2, CONTEXT, dtype=torch.int64))
