@@ -160,7 +160,7 @@ def search(
             every seed; or an `nn.Module`, used with the weights that it has. Where the last two cannot be imported,
             they run on this machine alone and are given again to go on with the run.
         trials: Training runs; 20 by default. From 8 on, the policies that look good take some of them on other seeds.
-        seeds_per_policy: The most seeds that one policy is trained on.
+        seeds_per_policy: The most seeds that one policy is trained on; 5 by default, 1 for none but the run's own.
         time_budget: Start no trial after this time, as in "30m" or "1h30m"; what runs is saved.
         compute_budget: The same for the core-time (GPU-time) of all trials together.
         name: Of the run's folder in `out`; by default the data set's with a number.

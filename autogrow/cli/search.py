@@ -37,7 +37,7 @@ from autogrow.urls import without_secrets
     help="A search space: default, quick, thesis, depth, or a .yaml file; auto: depth for text, if blocks repeat.",
 )
 @click.option("--trials", type=int, help="Training runs: policies to try, some on several seeds  [default: 20]")
-@click.option("--seeds-per-policy", type=int, help="The most seeds that one policy is trained on  [default: 1]")
+@click.option("--seeds-per-policy", type=int, help="The most seeds that one policy is trained on  [default: 5]")
 @click.option("--time-budget", metavar="TIME", help="Start no trial after this time, e.g. 30m or 2h; save what runs.")
 @click.option("--compute-budget", metavar="TIME", help="The same for the core-time (GPU-time) of all trials together.")
 @click.option("--max-consecutive-failures", type=int, help="Stop after this many failures in a row  [default: 5]")

@@ -91,7 +91,9 @@ class TestFrom:
 
     def test_it_is_tried_after_the_controls(self, search_here, records, finished_run, policy_file):
         sources = ("--from", "done", "--from", policy_file)
-        code, _, err = search_here("--trials", 10, "--epochs", 3, *QUICK, *sources, "--quiet")
+        code, _, err = search_here(
+            "--trials", 10, "--seeds-per-policy", 1, "--epochs", 3, *QUICK, *sources, "--quiet"
+        )  # fmt: skip
         assert code == 0, err
         check_ended(records, 10)
         origins = [trial.user_attrs.get("origin") for trial in records.trials()]
@@ -127,7 +129,8 @@ def test_a_compute_budget_ends_a_search_and_says_so(search_here, records):
 
 @pytest.mark.parametrize("sampler", ["gp", "nsga2"])
 def test_other_samplers_propose(sampler, search_here, records):
-    code, _, err = search_here("--trials", 9, "--epochs", 2, *QUICK, "--sampler", sampler, "--quiet")
+    one_seed = ("--seeds-per-policy", 1)
+    code, _, err = search_here("--trials", 9, "--epochs", 2, *QUICK, *one_seed, "--sampler", sampler, "--quiet")
     assert code == 0, err
     check_ended(records, 9)
     assert "FAIL" not in records.states()

@@ -19,7 +19,7 @@ from tests.processes import LONG, Records, Search, check_nothing_left, wait_unti
 pytestmark = pytest.mark.slow
 __all__ = ["server"]
 TRIALS = 8
-COMMON = ("--max-concurrent", 1, "--quiet")
+COMMON = ("--max-concurrent", 1, "--seeds-per-policy", 1, "--quiet")
 AWAY_SECONDS = 3.0
 
 
