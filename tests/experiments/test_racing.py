@@ -1,6 +1,7 @@
 """Searches replayed on tables of policies by seeds."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,6 +181,11 @@ class TestSeedTable:
         policies = [("default", {"chunk_fraction": 0.5}, {}), ("full", {}, {})]
         assert again.is_of({"model": "mlp"}, policies)
         assert not again.is_of({"model": "gpt"}, policies)
+
+    def test_of_before_is_known_by_the_present_names_of_settings(self):
+        before = replace(self.table(), settings={"training": {"decays": "all"}})
+        policies = [("default", {"chunk_fraction": 0.5}, {}), ("full", {}, {})]
+        assert before.is_of({"training": {"weight_decay_of": "all"}}, policies)
 
     def test_another_file_is_none(self, tmp_path):
         (tmp_path / "other.json").write_text('{"format": "something/1"}')

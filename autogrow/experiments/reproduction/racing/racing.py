@@ -32,7 +32,7 @@ from autogrow.policy.training_settings import TEXT_RECIPE, TrainingSettings
 from autogrow.study.search_space import SearchSpace, find_space
 
 POLICY_SEED = 7
-NUM_RUNS, NUM_SEARCHES, QUICK_SEARCHES = 40, 1000, 20
+NUM_RUNS, NUM_SEARCHES, QUICK_SEARCHES = 40, 500, 20
 FEWEST_SEEDS = 4
 """Half of which only judge."""
 DEFAULT_POLICY, FULL = "default", "full"

@@ -197,8 +197,6 @@ RULES: dict[str, Callable[[Drawn], Rule]] = {
     "bandit by shrunken means": lambda table: bandit,
     "bandit, else default, 75 %": lambda table: unless_better(bandit, SURE_ENOUGH),
     "bandit, else default, 90 %": lambda table: unless_better(bandit, 0.9),
-    "one seed, else default, 75 %": lambda table: unless_better(one_seed, 0.75),
-    "three seeds, else default, 75 %": lambda table: unless_better(fixed(3), 0.75),
     "Wilcoxon's pruner": lambda table: wilcoxon_pruner,
     "Gaussian process": gaussian_process,
 }

@@ -12,6 +12,7 @@ import numpy as np
 from autogrow.errors import RunFolderError
 from autogrow.experiments.records import Outcome, RunRecord
 from autogrow.files import write_text_atomically
+from autogrow.former_names import with_present_names
 from autogrow.reading.json_files import read_json
 
 FORMAT = "autogrow-seed-table/1"
@@ -94,7 +95,7 @@ class SeedTable:
     def is_of(self, settings: Mapping[str, Any], policies: Sequence[tuple[str, Mapping[str, Any], Any]]) -> bool:
         """Whether it holds these policies, trained so."""
         recipes = [dict(each[1]) for each in policies]
-        return _as_read([self.settings, self.recipes]) == _as_read([settings, recipes])
+        return _as_read([self.settings, *self.recipes]) == _as_read([settings, *recipes])
 
     def write(self, path: Path) -> None:
         """A line for each policy of each column, numbers to five digits."""
@@ -115,8 +116,8 @@ class SeedTable:
         write_text_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def _as_read(content: Any) -> str:
-    return json.dumps(json.loads(json.dumps(content)), sort_keys=True)
+def _as_read(records: Sequence[Any]) -> list[Any]:
+    return [with_present_names(each) for each in json.loads(json.dumps(records))]
 
 
 def _rows(values: np.ndarray) -> str:
