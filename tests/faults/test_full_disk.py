@@ -41,7 +41,7 @@ def fill(path):
 
 @pytest.mark.slow
 def test_a_search_says_which_file_and_goes_on(small_disk, start, records, autogrow, temporary):
-    search = start("--trials", 4, *LONG, "--epochs", 100)
+    search = start("--trials", 4, *LONG, "--epochs", 60)
     wait_until(lambda: records.finished() and records.to_resume())
     fill(small_disk / "ballast")
     code, out, err = search.end()
@@ -56,7 +56,7 @@ def test_a_search_says_which_file_and_goes_on(small_disk, start, records, autogr
     check_readable(records.run / "study.db")
     code, out, err = autogrow("status", records.run)
     assert (code, err) == (0, "")
-    code, _, err = start("--resume", "--quiet").end()
+    code, _, err = autogrow("search", "--name", "run", "--resume", "--quiet")
     assert code == 2, err
     assert f"no space left to write {records.run}" in err
     (small_disk / "ballast").unlink()
