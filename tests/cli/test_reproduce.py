@@ -143,8 +143,6 @@ class TestAll:
             for dataset in study.needed_data("cpu"):
                 path = everything / "studies" / f"{name}-quick" / dataset / "study.json"
                 runs = json.loads(path.read_text())["runs"]
-                assert [run["condition"] for run in runs] == [
-                    "static",
-                    *(alternative.name for alternative in study.alternatives),
-                ]
+                alternatives = (alternative.name for alternative in study.alternatives)
+                assert [run["condition"] for run in runs] == ["static", *alternatives, "placebo"]
                 assert all(run["test_score"] is None for run in runs)
