@@ -68,7 +68,8 @@ def plan_resumed_search(folder: RunFolder, *, executor: Executor | None = None, 
     if "data_dir" in changes:
         changes["data_dir"] = str(resolve_data_dir(changes["data_dir"]))
     resumed = resume_settings(folder, given.get("model"), **changes)
-    return _handed_over(plan_search(*resumed, executor=executor))
+    plan = _handed_over(plan_search(*resumed, executor=executor))
+    return plan.telling_of_small_races() if {"trials", "seeds_per_policy"} & changes.keys() else plan
 
 
 def space_for(dataset: Dataset, model: ModelSpec) -> tuple[str, tuple[str, ...]]:
@@ -144,7 +145,7 @@ def plan_new_search(
         **settings,
     }
     resolved, spec, notes = with_measured_packing(fields, "search", spec)
-    return _handed_over(plan_search(resolved, spec, (*why, *notes), executor))
+    return _handed_over(plan_search(resolved, spec, (*why, *notes), executor)).telling_of_small_races()
 
 
 def _handed_over(plan: SearchPlan) -> SearchPlan:

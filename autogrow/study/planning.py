@@ -2,9 +2,9 @@
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -61,6 +61,20 @@ class SearchPlan:
     warnings: tuple[str, ...]
     executor: Executor
     """What its trials run on."""
+
+    def telling_of_small_races(self) -> Self:
+        """The plan with a warning where its trials are too few for any policy to be trained on a second seed."""
+        settings = self.settings
+        taken = len(CONTROLS) + len(settings.warm_start) + len(self.space.first_points)
+        fewest = max(FEWEST_TRIALS_OF_RACE, taken + LEAST_ROOM)
+        if settings.most_seeds == 1 or settings.trials >= fewest:
+            return self
+        few = (
+            f"{settings.trials} trials are too few to train a policy on a second seed (controls and first policies "
+            f"take {min(taken, settings.trials)} of them): all are trained on seed {settings.seed} alone; from "
+            f"--trials {fewest} on, the best are trained again"
+        )
+        return replace(self, warnings=(*self.warnings, few))
 
 
 def with_measured_packing(
@@ -125,15 +139,6 @@ def plan_search(
     if num_samples < FEWEST_SAMPLES:
         few = (
             f"a trial takes only {num_samples} measurements, too few for most triggers: raise --epochs or --train-size"
-        )
-        notes = (*notes, few)
-    taken = len(CONTROLS) + len(settings.warm_start) + len(space.first_points)
-    fewest = max(FEWEST_TRIALS_OF_RACE, taken + LEAST_ROOM)
-    if settings.most_seeds > 1 and settings.trials < fewest:
-        few = (
-            f"{settings.trials} trials are too few to train a policy on a second seed (controls and first policies "
-            f"take {min(taken, settings.trials)} of them): all are trained on seed {settings.seed} alone; from "
-            f"--trials {fewest} on, the best are trained again"
         )
         notes = (*notes, few)
     return SearchPlan(

@@ -39,7 +39,7 @@ def test_compare(autogrow, own_data):
     assert code == 0
     assert f"test {heading}" in out and "accuracy" not in out.lower()
     runs = json.loads((Path("out") / "compare.json").read_text())["runs"]
-    assert {run["condition"] for run in runs} == {"grown", "full", "final", "same_compute", "small"}
+    assert {run["condition"] for run in runs} == {"grown", "full", "final", "same_compute", "small", "placebo"}
     assert all(np.isfinite(run["test_score"]) and np.isfinite(run["test_loss"]) for run in runs)
 
 

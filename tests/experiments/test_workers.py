@@ -30,7 +30,7 @@ def test_several_processes_come_to_the_same(compare, tmp_path):
     told = []
     compare(2, "one")
     results = compare(2, "several", jobs=2, on_run=told.append)
-    assert len(told) == len(results.runs) == 10
+    assert len(told) == len(results.runs) == 12
     assert {run.trained_on["machine"]["jobs"] for run in results.runs} == {2}
     assert without_machine(tmp_path / "several") == without_machine(tmp_path / "one")
     assert quality(tmp_path / "several") == quality(tmp_path / "one")
@@ -77,7 +77,7 @@ def test_a_killed_driver_leaves_no_process_and_the_same_command_goes_on(command,
     wait_until(lambda: children_of(process.pid) == [])
     assert command("--epochs", "200").wait(300) == 0
     content = json.loads((tmp_path / "out" / "compare.json").read_text())
-    assert len(content["runs"]) == 5
+    assert len(content["runs"]) == 6
     assert ExperimentFolder(tmp_path / "out", KIND).record(0, "grown") is not None
 
 
