@@ -29,7 +29,7 @@ KEPT = 2 / 3
 """Share of what was compared at a rung that a trial has to be among the best of."""
 FEWEST_COMPARED = 8
 """Others at a rung without which no trial is behind there: of two, one is always the worse one. On tables of policies
-by seeds (`autogrow reproduce racing`), keeping half of any number stopped a quarter of the truly best three."""
+by seeds (`autogrow reproduce racing`), half of any number, by score, stopped a fifth of the truly best three."""
 METRIC = "validation_loss"
 USAGE = "usage"
 """The ladder of compute or of seconds. Records of older versions know no other and do not name it."""
