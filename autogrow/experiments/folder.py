@@ -30,6 +30,8 @@ from autogrow.reading.texts import MEBIBYTE
 
 FORMAT_VERSION = 1
 MAX_RESULT_BYTES = 256 * MEBIBYTE
+_OF_CONDITIONS = {"conditions", "recipes"}
+"""Settings that say what is trained, beside those of the experiment."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,21 @@ class ExperimentFolder:
         """Keep a finished run, and nothing of how it was under way."""
         write_json_atomically(self._record_file(record.seed, record.condition), record.to_dict())
         discard_training(self._working(record.seed, record.condition))
+
+    def take_runs(self, other: "ExperimentFolder", settings: dict[str, Any]) -> None:
+        """Have the finished runs of another folder count here, too.
+
+        Those of an equal experiment, whose conditions are asked for here under the same name and recipe.
+        """
+        theirs, ours = (with_present_names(each) for each in (other.result().get("settings"), _plain(settings)))
+        if any(theirs.get(name) != ours.get(name) for name in (theirs.keys() | ours.keys()) - _OF_CONDITIONS):
+            return
+        recipes, known = ours.get("recipes", {}), theirs.get("recipes", {})
+        for path in sorted(other._runs.glob("*.json")):
+            seed, _, condition = path.stem.partition("-")
+            target = self._record_file(int(seed), condition)
+            if condition in recipes and recipes[condition] == known.get(condition) and not target.exists():
+                write_text_atomically(target, path.read_text(encoding="utf-8"))
 
     def place_of_run(self, seed: int, condition: str) -> Path:
         """Where a run that is not finished is trained, or goes on from its checkpoint."""

@@ -89,12 +89,13 @@ def run_experiment(
     interrupted: Callable[[], bool] | None = None,
     jobs: int = 1,
     pages: Callable[[Results, str], Pages] = default_pages,
+    earlier: ExperimentFolder | None = None,
 ) -> Results | None:
     """Train every condition of a design on every seed; None when `interrupted` said so.
 
     With `folder`, finished runs and results are written there, and what is there already is not trained again. `jobs`
     processes train at a time; with one, it is this process. `pages` makes of the results and a heading what is
-    written for readers.
+    written for readers. Runs that `earlier` has of the same experiment, under the same recipe, are not trained again.
 
     Raises `RunFolderError` when the folder holds something else, `RunFolderInUseError` when another process has it.
     """
@@ -115,6 +116,8 @@ def run_experiment(
     folder.check(settings)
     with folder.locked():
         folder.begin(settings)
+        if earlier is not None:
+            folder.take_runs(earlier, settings)
         results = train(folder)
         if results is not None:
             heading = f"{folder.path.name}: {experiment.model.name} on {experiment.dataset_name}"

@@ -62,6 +62,10 @@ class RemoteRunFolder(RunFolder):
         self._remote.remove_written(name, ONLY_TO_GO_ON)
         self._without_checkpoints.add(name)
 
+    def roots_with_checkpoints(self) -> set[int]:
+        found = (name.split("/") for name in self._remote.files(self.trials.name))
+        return {int(parts[1]) for parts in found if parts[2:3] == ["checkpoint"] and parts[1].isdecimal()}
+
     def request_interrupt(self) -> None:
         self._remote.write(self.interrupt_file.name, b"")
 

@@ -80,6 +80,10 @@ class RunFolder:
         """Remove what only a continuation of a trial would need, once there is nothing left to continue."""
         self.trial(root).discard_checkpoints(self.path)
 
+    def roots_with_checkpoints(self) -> set[int]:
+        """The trials in whose folders something lies to go on from."""
+        return {int(path.parent.name) for path in self.trials.glob("*/checkpoint") if path.parent.name.isdecimal()}
+
     def place_of(self, path: Path) -> str:
         """Where users find a file or folder of this run, as it may be shown to everybody."""
         return str(path)

@@ -42,6 +42,7 @@ from autogrow.study.trial_record import (
     TrialRecord,
     attributes_of,
     goes_on,
+    has_ended,
     is_root,
     is_surplus,
     queued,
@@ -321,6 +322,7 @@ class StudyDatabase:
     def reconcile(self, folder: RunFolder) -> int:
         """Leave no trial of this driver RUNNING: one that has its result is told, any other waits to be resumed.
 
+        Nor a checkpoint of one that has ended: a driver may have died before it removed that.
         Returns how many wait. Called when nothing of this driver runs any more, before and after every search.
         """
         for trial in self.trials():
@@ -333,6 +335,9 @@ class StudyDatabase:
             is_interrupted = trial.state == TrialState.FAIL and TrialRecord(trial).reason == INTERRUPTED
             if is_interrupted and trial.number not in gone_on_with and self._is_ours(trial):
                 self._queue_again(trial)
+        ended = {root_of(trial) for trial in self.trials() if has_ended(trial) and self._is_ours(trial)}
+        for root in ended & folder.roots_with_checkpoints():
+            folder.discard_checkpoints(root)
         return sum(t.state == TrialState.WAITING and goes_on(t) for t in self.trials() if self._is_ours(t))
 
     def _queue_again(self, trial: FrozenTrial) -> None:

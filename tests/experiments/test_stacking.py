@@ -8,15 +8,18 @@ import pytest
 import torch
 
 from autogrow.cli.main import run as cli
+from autogrow.data.opening import open_dataset
 from autogrow.experiments.conditions import Finished
 from autogrow.experiments.records import FailedRun, RunRecord
 from autogrow.experiments.reproduction.base import Request
 from autogrow.experiments.reproduction.stacking import comparing
 from autogrow.experiments.reproduction.stacking.comparing import (
+    COMPARED,
     MAIN,
     RATES,
     TRAINING,
     Setting,
+    compare,
     design,
 )
 from autogrow.experiments.reproduction.stacking.contestants import CONTESTANTS, FULL, METHODS, STACKED, STATICS
@@ -173,6 +176,30 @@ def test_rates_are_chosen_first_and_what_is_compared_has_them(small):
     assert row["chosen"] == "0.008"
     assert float(row["at 0.008"]) == pytest.approx(losses[f"{FULL}@0.008"], rel=5e-3)
     assert (request.out / "table.md").read_text().count("Learning rates") == 1
+
+
+@pytest.mark.slow
+def test_runs_of_an_earlier_part_count_where_experiment_and_recipe_are_the_same(small):
+    reproduction, request, _ = small
+    reproduction.run(request)
+    setting, contestants = reproduction.setting, reproduction.contestants
+    dataset = open_dataset(setting.dataset, request.data_dir)
+
+    def trained_by(name, setting, rates):
+        trained = []
+        told = replace(request, on_run=lambda run: trained.append(run.outcome.condition) if run.trained_now else None)
+        assert (
+            len(compare(setting, dataset, told, name, design(rates, setting, contestants), earlier=COMPARED).runs) == 2
+        )
+        return trained
+
+    same = dict.fromkeys((FULL, STACKED), 8e-3)
+    assert trained_by("same", setting, same) == []
+    assert trained_by("another rate", setting, same | {FULL: 1e-4}) == [FULL]
+    assert trained_by("longer", replace(setting, training=of_steps(28)), same) == [FULL, STACKED]
+    records = [request.out / name / "runs" / f"0-{FULL}.json" for name in (COMPARED, "same", "another rate")]
+    main, taken, trained = (path.read_bytes() for path in records)
+    assert main == taken != trained
 
 
 def test_branches_jump_when_the_long_run_does_and_not_while_the_rate_decays():

@@ -214,6 +214,20 @@ def test_checkpoints_that_are_published_late_do_not_stay(url):
     assert RemoteFolder(f"{url}/digits-1/trials").files().keys() == {"00004/checkpoint/step-0000000001.pt"}
 
 
+def test_checkpoints_are_found_by_their_trials(url):
+    run = named_run(url, "digits-1")
+    assert run.roots_with_checkpoints() == set()
+    remote = RemoteFolder(url)
+    for name in (
+        "00003/checkpoint/step-0000000001.pt",
+        "00012/checkpoint/alive",
+        "00004/samples.jsonl",
+        "notes/checkpoint/a",
+    ):
+        remote.write(f"digits-1/trials/{name}", b"")
+    assert run.roots_with_checkpoints() == {3, 12}
+
+
 def test_a_trial_without_its_storage_does_not_end_well(tmp_path):
     there = tmp_path / "there"
     with (

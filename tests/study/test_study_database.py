@@ -192,6 +192,25 @@ class TestReconcile:
         assert TrialState.RUNNING not in states(database)
         assert [by_number(database)[proposal.number] for proposal in finished] == before
 
+    def test_what_has_ended_keeps_no_checkpoint(self, database, folder, propose):
+        """A driver may die between a trial's end and the removal of what it would have gone on from."""
+        told, untold, lost = (propose(database).number for _ in range(3))
+        for number in (told, untold, lost):
+            folder.trial(number).checkpoints.mkdir(parents=True)
+            (folder.trial(number).checkpoints / "step-0000000007.pt").write_bytes(b"its network")
+        database.tell_result(told, complete(metrics(1)))
+        write_trial_result(folder.trial(untold), complete(metrics(2)))
+        assert database.reconcile(folder) == 1
+        assert [path.parts[-3] for path in folder.trials.glob("*/*/*.pt")] == [f"{lost:05d}"]
+        assert not folder.trial(told).checkpoints.exists()
+        propose(database)
+        assert database.reconcile(folder) == 1  # lost once more
+        assert list(folder.trials.glob("*/*/*.pt"))
+        again = propose(database)
+        database.tell_result(again.number, complete(metrics(3)))
+        assert (again.root, database.reconcile(folder)) == (lost, 0)
+        assert not list(folder.trials.glob("*/*/*.pt"))
+
     def test_controls_are_not_queued_again_by_opening(self, database, folder, objectives, propose):
         propose(database)
         again = StudyDatabase.create(folder.database, objectives)

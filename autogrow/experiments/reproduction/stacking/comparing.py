@@ -29,6 +29,8 @@ WIDTH, QUICK_WIDTH = 32, 16
 NUM_STEPS, QUICK_STEPS = 3000, 20
 """Steps of the full depth, whose training FLOPs every run has."""
 QUICK_SAMPLES = 8
+COMPARED = "compared"
+"""The folder of the main part."""
 RATES = (2e-3, 4e-3, 8e-3)
 QUICK_RATE = RATES[-1]
 """Few steps need large ones; no other is tried."""
@@ -71,8 +73,12 @@ def compare(
     name: str,
     design: Design,
     pages: Callable[[Results, str], Pages] = lambda results, heading: Pages(None),
+    earlier: str | None = None,
 ) -> Results | None:
-    """Train a design on the request's seeds in a folder of that name; None when interrupted."""
+    """Train a design on the request's seeds in a folder of that name; None when interrupted.
+
+    earlier: The name of a folder whose runs are not trained again.
+    """
     return run_experiment(
         setting.experiment(dataset, request),
         design,
@@ -82,6 +88,7 @@ def compare(
         interrupted=request.interrupted,
         jobs=request.jobs,
         pages=pages,
+        earlier=None if earlier is None else ExperimentFolder(request.out / earlier, KIND),
     )
 
 

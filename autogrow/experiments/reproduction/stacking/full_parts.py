@@ -1,4 +1,4 @@
-"""What ``--full`` adds to stacking: other ways to begin blocks, a second text, equal seconds, shorter runs, a ResNet.
+"""What ``--full`` adds to stacking: a second text, other ways to begin blocks, equal seconds, a ResNet, shorter runs.
 
 Hours on two cores; each part has a folder of its own, and what is finished is not trained again. Rates are those that
 were chosen on the first text: nothing is chosen on the second.
@@ -13,7 +13,7 @@ import torch
 from autogrow.data.opening import open_dataset
 from autogrow.experiments.conditions import Condition, Experiment, Finished, TrainingPlan
 from autogrow.experiments.reproduction.base import Request
-from autogrow.experiments.reproduction.stacking.comparing import MAIN, Setting, choose_rates, compare, design
+from autogrow.experiments.reproduction.stacking.comparing import COMPARED, MAIN, Setting, choose_rates, compare, design
 from autogrow.experiments.reproduction.stacking.contestants import (
     CONTESTANTS,
     FULL,
@@ -78,7 +78,7 @@ def second_text() -> str:
 def run_parts(request: Request, rates: Rates, main: Results) -> tuple[Part, ...] | None:
     """All parts; None when interrupted."""
     parts: Sequence[Callable[[Request, Rates, Results], Part | None]] = (
-        _methods, _second_text, _equal_seconds, _branches, _residual,
+        _second_text, _methods, _equal_seconds, _residual, _branches,
     )  # fmt: skip
     found = []
     for run in parts:
@@ -100,7 +100,7 @@ def _methods(request: Request, rates: Rates, main: Results) -> Part | None:
     contestants = (subject, *METHODS)
     known = rates | dict.fromkeys((each.name for each in METHODS), rates[STACKED])
     wanted = replace(design(known, MAIN, contestants), unit=STACKED)
-    results = compare(MAIN, open_dataset(MAIN.dataset, request.data_dir), request, "methods", wanted)
+    results = compare(MAIN, open_dataset(MAIN.dataset, request.data_dir), request, "methods", wanted, earlier=COMPARED)
     if results is None:
         return None
     said = [compared(results, STACKED, each.name, each.title) for each in METHODS]
@@ -123,7 +123,9 @@ def _equal_seconds(request: Request, rates: Rates, main: Results) -> Part | None
     plain = design(rates, MAIN, (subject, *controls))
     matched = tuple(_as_long(each, rates[each.name], MAIN.training) for each in controls)
     wanted = replace(plain, conditions=(*plain.conditions, *matched))
-    results = compare(MAIN, open_dataset(MAIN.dataset, request.data_dir), request, "equal-seconds", wanted)
+    results = compare(
+        MAIN, open_dataset(MAIN.dataset, request.data_dir), request, "equal-seconds", wanted, earlier=COMPARED
+    )
     if results is None:
         return None
     said = [compared(results, STACKED, condition.name, condition.title) for condition in matched]

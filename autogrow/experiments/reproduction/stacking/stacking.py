@@ -13,6 +13,7 @@ from autogrow.experiments.drawing import CurvePicture, draw_curves
 from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.reproduction.base import KIND, REPRODUCTIONS, Reproduction, ReproductionReport, Request
 from autogrow.experiments.reproduction.stacking.comparing import (
+    COMPARED,
     MAIN,
     QUICK,
     QUICK_RATE,
@@ -63,7 +64,7 @@ class Stacking(Reproduction):
         def pages(results: Results, heading: str) -> Pages:
             return Pages(None, self._figures(results, heading), {"rates": rates})
 
-        results = compare(setting, dataset, request, "compared", design(rates, setting, self.contestants), pages)
+        results = compare(setting, dataset, request, COMPARED, design(rates, setting, self.contestants), pages)
         if results is None:
             return None
         said, tables = findings(results, STATICS), (*tables, *results_tables(results))
@@ -75,7 +76,7 @@ class Stacking(Reproduction):
             tables = (*tables, *(each for part in parts for each in part.tables))
         page = request.out / "table.md"
         write_text_atomically(page, markdown_page(f"{request.out.name}: {self.summary}", tables, said))
-        written = (page, *ExperimentFolder(request.out / "compared", KIND).written)
+        written = (page, *ExperimentFolder(request.out / COMPARED, KIND).written)
         succeeded = bool(results.of_condition(STACKED))
         return ReproductionReport(self.summary, tables, request.out, written, said, succeeded)
 
