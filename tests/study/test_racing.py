@@ -84,5 +84,21 @@ class TestNextSeed:
         caught_up = [Candidate(0, (0.1, 0.1)), *candidates[1:]]
         assert next_seed(caught_up, 0.5, 5, always={0: 2}) != 0
 
+    def test_a_new_policy_is_tried_where_one_seed_says_nearly_all(self):
+        """The best is known well, and the others are far behind: seeds of either would change nothing."""
+        leading = Candidate(2, (0.80, 0.81, 0.80, 0.80))
+        candidates = [Candidate(0, (0.10, 0.11, 0.10, 0.10)), Candidate(1, (0.40,)), leading, Candidate(3, (0.50,))]
+        assert next_seed(candidates, 0.5, 5) is None
+        assert next_seed(candidates, 0.5, 5, seeds_before_new=None) == 2
+        assert next_seed([*candidates[:2], Candidate(2, (0.80, 0.81)), candidates[3]], 0.5, 5) == 2
+
+    def test_no_new_policy_is_tried_where_seeds_differ_as_much_as_policies(self):
+        candidates = [Candidate(0, (0.5, 0.7, 0.4, 0.6)), Candidate(1, (0.7,)), Candidate(2, (0.8, 0.5, 0.6, 0.8))]
+        assert next_seed(candidates, 0.5, 5) == 1
+
+    def test_a_new_policy_waits_for_what_others_are_compared_with(self):
+        candidates = [Candidate(0, (0.10,)), Candidate(1, (0.40,)), Candidate(2, (0.80, 0.81, 0.80, 0.80))]
+        assert next_seed(candidates, 0.5, 5, always={0: 5}) == 0
+
     def test_nobody_has_room_for_another_seed(self):
         assert next_seed([Candidate(0, (0.5,)), Candidate(1, (0.9,))], 0.9, 1) is None

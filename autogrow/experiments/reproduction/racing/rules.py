@@ -10,7 +10,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from autogrow.experiments.reproduction.racing.replay import DEFAULT, Drawn, Rule, Search
-from autogrow.study.racing import SURE_ENOUGH, estimates, leader, next_seed
+from autogrow.study.racing import SEEDS_BEFORE_NEW, SURE_ENOUGH, estimates, leader, next_seed
 from autogrow.study.settings import DEFAULT_SEEDS_PER_POLICY
 
 MOST_SEEDS = DEFAULT_SEEDS_PER_POLICY
@@ -60,17 +60,23 @@ def halving(search: Search) -> int | None:
     return _best_mean(search, at_least=most) if kept else None
 
 
-def bandit(search: Search) -> int | None:
-    """How autogrow builds it in: `autogrow.study.racing`."""
-    while not search.is_over:
-        chosen = next_seed(search.candidates(), search.share_used, MOST_SEEDS, {DEFAULT: MOST_SEEDS})
-        policy = search.next_policy() if chosen is None else chosen
-        if policy is None or not search.can_train(policy):
-            policy = next_seed(search.candidates(), 1.0, MOST_SEEDS)
+def bandit(seeds_before_new: int | None) -> Rule:
+    """`autogrow.study.racing`, as autogrow builds it in, with other numbers of seeds before new policies, too."""
+
+    def rule(search: Search) -> int | None:
+        while not search.is_over:
+            new = search.next_policy()
+            least = None if new is None else seeds_before_new
+            chosen = next_seed(search.candidates(), search.share_used, MOST_SEEDS, {DEFAULT: MOST_SEEDS}, least)
+            policy = new if chosen is None else chosen
             if policy is None or not search.can_train(policy):
-                break
-        search.train(policy)
-    return leader(search.candidates())
+                policy = next_seed(search.candidates(), 1.0, MOST_SEEDS, seeds_before_new=None)
+                if policy is None or not search.can_train(policy):
+                    break
+            search.train(policy)
+        return leader(search.candidates())
+
+    return rule
 
 
 def unless_better(rule: Rule, probability: float) -> Rule:
@@ -189,15 +195,23 @@ def _best_mean(search: Search, at_least: int) -> int | None:
     return max(whole, key=lambda policy: float(np.mean(whole[policy])), default=None)
 
 
+def _guarded_bandit(seeds_before_new: int) -> Callable[[Drawn], Rule]:
+    return lambda table: unless_better(bandit(seeds_before_new), SURE_ENOUGH)
+
+
 RULES: dict[str, Callable[[Drawn], Rule]] = {
     "one seed": lambda table: one_seed,
     "two seeds": lambda table: fixed(2),
     "three seeds": lambda table: fixed(3),
     "halving over seeds": lambda table: halving,
-    "bandit by shrunken means": lambda table: bandit,
-    "bandit, else default, 75 %": lambda table: unless_better(bandit, 0.75),
-    "bandit, else default, 90 %": lambda table: unless_better(bandit, SURE_ENOUGH),
+    "bandit by shrunken means": lambda table: bandit(None),
+    "bandit, else default, 75 %": lambda table: unless_better(bandit(None), 0.75),
+    "bandit, else default, 90 %": lambda table: unless_better(bandit(None), SURE_ENOUGH),
+    **{
+        f"bandit, new after {number}, else default, 90 %": _guarded_bandit(number)
+        for number in (2, 3, SEEDS_BEFORE_NEW)
+    },
     "Wilcoxon's pruner": lambda table: wilcoxon_pruner,
     "Gaussian process": gaussian_process,
 }
-"""Compared in this order: the first is what the others are measured against, the seventh what is built in."""
+"""Compared in this order: the first is what the others are measured against, the tenth what is built in."""
