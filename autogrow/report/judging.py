@@ -5,8 +5,12 @@ mean difference is beyond `STANDARD_ERRORS` of its standard errors, and beyond w
 measured (`NoiseFloor`). The report, ``confirm``, ``compare`` and the studies say it with the same words.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from math import sqrt
+from typing import Any, Literal
+
+import numpy as np
 
 from autogrow.metrics.metric import BITS_PER_BYTE, LOSS
 from autogrow.metrics.objectives import SCORE_OF_ANY_TASK, Objective, objective_of
@@ -184,6 +188,22 @@ def judge_seeds(
     if num_seeds == 1:
         return judge_values(size, size - difference, yardstick, floor)
     return _above_floor(_by_seeds(difference, standard_error, num_seeds, size, yardstick), yardstick, floor)
+
+
+def judge_by_seed(
+    first: Mapping[Any, float], other: Mapping[Any, float], yardstick: Yardstick, floor: NoiseFloor | None = None
+) -> Judgement | None:
+    """Two policies by the seeds that both were trained on, of what each reached by seed; None where they share none."""
+    shared = [seed for seed in first if seed in other]
+    if not shared:
+        return None
+    ours, theirs = np.array([first[seed] for seed in shared]), np.array([other[seed] for seed in shared])
+    if len(shared) == 1:
+        return judge_values(float(ours[0]), float(theirs[0]), yardstick, floor)
+    differences = ours - theirs
+    error = float(differences.std(ddof=1)) / sqrt(len(shared))
+    size = max(abs(float(ours.mean())), abs(float(theirs.mean())))
+    return judge_seeds(float(differences.mean()), error, len(shared), size, yardstick, floor)
 
 
 def _above_floor(found: Judgement, yardstick: Yardstick, floor: NoiseFloor | None) -> Judgement:

@@ -15,7 +15,7 @@ from autogrow.metrics import numbers
 from autogrow.metrics.metric import BITS_PER_BYTE
 from autogrow.metrics.objectives import OBJECTIVES, Objective
 from autogrow.policy.presets import DEFAULT, STATIC
-from autogrow.report.judging import Judgement, Yardstick, judge_seeds, judge_values, noise_sentence
+from autogrow.report.judging import Judgement, Yardstick, judge_by_seed, noise_sentence
 from autogrow.report.noise_floor import NoiseFloor
 from autogrow.study.candidates import Candidate, Candidates
 from autogrow.study.choosing import is_eligible, probability_better
@@ -154,17 +154,7 @@ def _against(
 
 def _paired(best: Candidate, control: Candidate, yardstick: Yardstick, floor: NoiseFloor | None) -> Judgement | None:
     """By the seeds that both were trained on to their end."""
-    first, other = _by_seed(best, yardstick.by), _by_seed(control, yardstick.by)
-    shared = [seed for seed in first if seed in other]
-    if not shared:
-        return None
-    ours, theirs = np.array([first[seed] for seed in shared]), np.array([other[seed] for seed in shared])
-    if len(shared) == 1:
-        return judge_values(float(ours[0]), float(theirs[0]), yardstick, floor)
-    differences = ours - theirs
-    error = float(differences.std(ddof=1)) / math.sqrt(len(shared))
-    size = max(abs(float(ours.mean())), abs(float(theirs.mean())))
-    return judge_seeds(float(differences.mean()), error, len(shared), size, yardstick, floor)
+    return judge_by_seed(_by_seed(best, yardstick.by), _by_seed(control, yardstick.by), yardstick, floor)
 
 
 def _by_seed(candidate: Candidate, objective: Objective) -> dict[int | None, float]:

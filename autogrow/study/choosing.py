@@ -21,8 +21,8 @@ from autogrow.metrics.scores import SCORES
 from autogrow.paths import is_npz_name
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import DEFAULT, STATIC
+from autogrow.study import racing
 from autogrow.study.candidates import Candidate, Candidates
-from autogrow.study.racing import SURE_ENOUGH
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings, versions
 from autogrow.study.trial_record import TrialRecord
@@ -113,47 +113,33 @@ def ranked(trials: Sequence[FrozenTrial], preference: str) -> list[FrozenTrial]:
             f"no trial of this study has measured {wanted.metric.name}, which {preference!r} goes by: prefer one of "
             f"{', '.join(measured_preferences(trials))}, or search with {wanted.name} among the --objectives"
         )
-    order = [wanted, *(OBJECTIVES[name] for name in (SCORE_OF_ANY_TASK, "train_seconds", "generalization_gap"))]
-    measured.sort(key=lambda each: [_score(found, each, objective) for objective in order], reverse=True)
-    if wanted.name == SCORE_OF_ANY_TASK and found.are_replicated:
-        measured = _level_by_loss(found, measured, wanted)
-    if wanted.name in _QUALITY and found.are_replicated:
-        measured = _default_unless_better(found, measured, wanted)
-    return [each.first for each in measured]
-
-
-def _default_unless_better(found: Candidates, in_order: Sequence[Candidate], wanted: Objective) -> list[Candidate]:
-    """The default policy before all others, unless the first is probably better than it."""
-    default = next((each for each in in_order if each.role == DEFAULT), None)
-    if default is None or probability_better(found, in_order[0], default, wanted) >= SURE_ENOUGH:
-        return list(in_order)
-    return [default, *(each for each in in_order if each is not default)]
+    then = tuple(OBJECTIVES[name] for name in (SCORE_OF_ANY_TASK, "train_seconds", "generalization_gap"))
+    standings = [_standing(found, each, wanted, then) for each in measured]
+    in_order = racing.in_order(
+        standings,
+        by_score=wanted.name == SCORE_OF_ANY_TASK and found.are_replicated,
+        guards_default=wanted.name in _QUALITY and found.are_replicated,
+    )
+    by_number = {each.number: each.first for each in measured}
+    return [by_number[each.number] for each in in_order]
 
 
 def probability_better(found: Candidates, first: Candidate, other: Candidate, wanted: Objective) -> float:
-    """That the first policy's mean over seeds is better, in what is wanted or in the loss: the higher of both."""
-    probabilities = []
-    for objective in (wanted, OBJECTIVES["loss"]):
-        ours, theirs = found.estimate(first, objective), found.estimate(other, objective)
-        if ours is not None and theirs is not None:
-            probabilities.append(ours.probability_above(theirs))
-    return max(probabilities, default=0.0)
+    """That the first policy's mean over seeds is better, in what is wanted or in the loss: the higher of both.
+
+    Both have measured what is wanted.
+    """
+    return racing.probability_better(_standing(found, first, wanted), _standing(found, other, wanted))
 
 
-def _level_by_loss(found: Candidates, in_order: Sequence[Candidate], score: Objective) -> list[Candidate]:
-    """The best first, by loss among those whose score is closer to the best of them than its standard error."""
-    groups: list[list[Candidate]] = []
-    least = math.inf
-    for each in in_order:
-        known = found.estimate(each, score)
-        assert known is not None
-        if groups and known.mean >= least:
-            groups[-1].append(each)
-        else:
-            groups.append([each])
-            least = known.mean - known.standard_error
-    loss = OBJECTIVES["loss"]
-    return [each for group in groups for each in sorted(group, key=lambda one: -_score(found, one, loss))]
+def _standing(
+    found: Candidates, candidate: Candidate, wanted: Objective, then: tuple[Objective, ...] = ()
+) -> racing.Standing:
+    known = found.estimate(candidate, wanted)
+    assert known is not None
+    loss = found.estimate(candidate, OBJECTIVES["loss"])
+    scores = tuple(_score(found, candidate, each) for each in then)
+    return racing.Standing(candidate.number, known, loss, candidate.role == DEFAULT, scores)
 
 
 def measured_preferences(trials: Sequence[FrozenTrial]) -> list[str]:

@@ -67,6 +67,20 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What is known of a policy when the best is chosen; more is better in all of it."""
+
+    number: int
+    wanted: Estimate
+    """Of what is preferred."""
+    loss: Estimate | None
+    is_default: bool = False
+    """Whether it is the default policy."""
+    then: tuple[float, ...] = ()
+    """What tells equals apart, the first of it first."""
+
+
+@dataclass(frozen=True)
 class Noise:
     """How much one seed says, from all candidates together."""
 
@@ -130,6 +144,58 @@ def leader(candidates: Sequence[Candidate]) -> int | None:
     known = estimates(candidates)
     sound = {each.number: known[each.number].mean for each in candidates if each.values and not each.has_failed}
     return max(sound, key=lambda number: sound[number], default=None)
+
+
+def in_order(standings: Sequence[Standing], *, by_score: bool, guards_default: bool) -> list[Standing]:
+    """The best first: how a search of several seeds answers.
+
+    Args:
+        by_score: Whether a score is preferred: those that are closer than their standard error are told apart by the
+            loss, which is not as coarse.
+        guards_default: Whether the default policy comes before all others unless the first is better than it with a
+            probability of `SURE_ENOUGH`.
+    """
+    found = sorted(standings, key=lambda each: (each.wanted.mean, *each.then), reverse=True)
+    if by_score:
+        found = _level_by_loss(found)
+    default = next((each for each in found if each.is_default), None)
+    if not guards_default or default is None or probability_better(found[0], default) >= SURE_ENOUGH:
+        return found
+    return [default, *(each for each in found if each is not default)]
+
+
+def probability_better(first: Standing, other: Standing) -> float:
+    """That the first policy's mean over seeds is better, in what is wanted or in the loss: the higher of both."""
+    probability = first.wanted.probability_above(other.wanted)
+    if first.loss is None or other.loss is None:
+        return probability
+    return max(probability, first.loss.probability_above(other.loss))
+
+
+def _level_by_loss(in_order: Sequence[Standing]) -> list[Standing]:
+    """The best first, by loss among those whose score is closer to the best of them than its standard error."""
+    groups: list[list[Standing]] = []
+    least = math.inf
+    for each in in_order:
+        if groups and each.wanted.mean >= least:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+            least = each.wanted.mean - each.wanted.standard_error
+    return [each for group in groups for each in sorted(group, key=lambda one: -_mean(one.loss))]
+
+
+def least_loss_first(candidates: Sequence[Candidate], losses: Mapping[int, Estimate]) -> list[Candidate]:
+    """For `next_seed`, which takes the first of equals: where scores are level, that is to be the one with less loss.
+
+    Args:
+        losses: What is known of every candidate's loss, by its number, more being better.
+    """
+    return sorted(candidates, key=lambda each: -_mean(losses.get(each.number)))
+
+
+def _mean(known: Estimate | None) -> float:
+    return -math.inf if known is None else known.mean
 
 
 def next_seed(

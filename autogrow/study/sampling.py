@@ -6,7 +6,6 @@ the trials have been proposed, or of the time or compute has been used.
 """
 
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from autogrow.registry import Registry
 from autogrow.study.candidates import Candidate, Candidates
 from autogrow.study.constraints import constraint_names
 from autogrow.study.mirrored_study import MirroredStudy
-from autogrow.study.racing import next_seed
+from autogrow.study.racing import least_loss_first, next_seed
 from autogrow.study.search_space import SEARCHABLE_TRAINING, SearchSpace
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_database import StudyDatabase
@@ -209,13 +208,12 @@ class Proposer:
         """The candidate that is trained on one more seed."""
         settings, candidates = self._settings, Candidates(self._database.trials())
         objective = preferred(TASKS[settings.task].preference)
-        # The first of equals is taken: where scores are level, that is to be the one with the lower loss.
-        losses = {each.number: candidates.estimate(each, OBJECTIVES["loss"]) for each in candidates.all}
-        better = {number: -math.inf if known is None else known.mean for number, known in losses.items()}
+        estimated = {each.number: candidates.estimate(each, OBJECTIVES["loss"]) for each in candidates.all}
+        losses = {number: each for number, each in estimated.items() if each is not None}
         # What somebody has added without saying how it was trained cannot be trained again.
         known = {each.number for each in candidates.all if TrialRecord(each.first).is_described}
         racers = [each for each in candidates.in_race(objective) if each.number in known]
-        racers.sort(key=lambda each: -better[each.number])
+        racers = least_loss_first(racers, losses)
         always = {each.number: settings.most_seeds for each in candidates.all if each.role == DEFAULT}
         number = next_seed(racers, min(1.0, self._share()), settings.most_seeds, always)
         return next((each for each in candidates.all if each.number == number), None)

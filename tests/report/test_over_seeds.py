@@ -83,7 +83,7 @@ def test_the_verdict_says_mean_error_seeds_and_how_sure_that_is(summary):
 
 def test_level_is_said_of_what_three_seeds_do_not_tell_apart(tmp_path, monkeypatch):
     """Whatever else is asked of the best."""
-    monkeypatch.setattr("autogrow.study.choosing.SURE_ENOUGH", 0.5)
+    monkeypatch.setattr("autogrow.study.racing.SURE_ENOUGH", 0.5)
     run = MadeRun(tmp_path / "level")
     run.controls(default=0.90)
     run.complete(0.91)

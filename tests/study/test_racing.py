@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from autogrow.study.racing import Candidate, estimates, leader, measure_noise, next_seed
+from autogrow.study.racing import (
+    Candidate,
+    Estimate,
+    Standing,
+    estimates,
+    in_order,
+    leader,
+    least_loss_first,
+    measure_noise,
+    next_seed,
+    probability_better,
+)
 
 
 def drawn(rng: np.random.Generator, num_policies: int, num_seeds: int, between: float, within: float):
@@ -102,3 +113,42 @@ class TestNextSeed:
 
     def test_nobody_has_room_for_another_seed(self):
         assert next_seed([Candidate(0, (0.5,)), Candidate(1, (0.9,))], 0.9, 1) is None
+
+    def test_of_equal_scores_the_one_with_less_loss_is_trained(self):
+        candidates = [Candidate(0, (0.9,)), Candidate(1, (0.9,)), Candidate(2, (0.9,)), Candidate(3, (0.5,))]
+        losses = {0: Estimate(-0.3, 0.0, 1), 1: Estimate(-0.1, 0.0, 1), 3: Estimate(-0.01, 0.0, 1)}
+        assert [each.number for each in least_loss_first(candidates, losses)] == [3, 1, 0, 2]
+        assert next_seed(least_loss_first(candidates, losses), 0.5, 5) == 1
+
+
+def standing(number: int, score: float, loss: float | None, error: float = 0.01, **more) -> Standing:
+    known = None if loss is None else Estimate(-loss, 0.01, 3)
+    return Standing(number, Estimate(score, error, 3), known, **more)
+
+
+class TestInOrder:
+    def numbers(self, *standings: Standing, by_score: bool = True, guards_default: bool = False) -> list[int]:
+        return [each.number for each in in_order(standings, by_score=by_score, guards_default=guards_default)]
+
+    def test_scores_within_a_standard_error_are_told_apart_by_loss(self):
+        close, far = standing(1, 0.895, 0.1), standing(2, 0.88, 0.01)
+        best = standing(0, 0.9, 0.2)
+        assert self.numbers(best, close, far) == [1, 0, 2]
+        assert self.numbers(best, close, far, by_score=False) == [0, 1, 2]
+
+    def test_one_without_a_loss_comes_behind_its_equals(self):
+        assert self.numbers(standing(0, 0.9, None), standing(1, 0.9, 0.5)) == [1, 0]
+
+    def test_equals_are_told_apart_by_what_comes_then(self):
+        found = standing(0, 0.9, None, then=(1.0,)), standing(1, 0.9, None, then=(2.0,))
+        assert self.numbers(*found, by_score=False) == [1, 0]
+
+    def test_the_default_policy_is_first_unless_another_is_surely_better(self):
+        default = standing(0, 0.9, 0.1, is_default=True)
+        assert self.numbers(standing(1, 0.905, 0.1), default, guards_default=True) == [0, 1]
+        assert self.numbers(standing(1, 0.95, 0.1), default, guards_default=True) == [1, 0]
+
+    def test_to_be_better_by_loss_is_enough(self):
+        default, other = standing(0, 0.9, 0.2, is_default=True), standing(1, 0.901, 0.1)
+        assert probability_better(other, default) > 0.99
+        assert self.numbers(other, default, guards_default=True) == [1, 0]
