@@ -6,8 +6,9 @@ how several seeds are weighed is `autogrow.study.racing`'s.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from statistics import fmean, stdev
 
@@ -22,12 +23,12 @@ from autogrow.study.trial_record import TrialRecord, goes_on, has_ended, is_surp
 
 @dataclass(frozen=True)
 class Candidate:
-    """A policy with its training settings, and the trials that tried it."""
+    """A policy with its training settings, and the trials that tried it, as they stood at one moment."""
 
     trials: tuple[FrozenTrial, ...]
     """Where each of its lines stands: the first trial's, then the replicates', in the order in which they began."""
 
-    @property
+    @cached_property
     def number(self) -> int:
         """The root of its first trial."""
         return root_of(self.trials[0])
@@ -36,26 +37,26 @@ class Candidate:
     def first(self) -> FrozenTrial:
         return self.trials[0]
 
-    @property
+    @cached_property
     def role(self) -> str:
         return TrialRecord(self.first).role
 
-    @property
+    @cached_property
     def finished(self) -> tuple[FrozenTrial, ...]:
         """Those that were trained to their end."""
         return tuple(trial for trial in self.trials if trial.state == TrialState.COMPLETE)
 
-    @property
+    @cached_property
     def num_pending(self) -> int:
         """Trials that run, or wait to go on."""
         return sum(not has_ended(trial) for trial in self.trials)
 
-    @property
+    @cached_property
     def has_failed(self) -> bool:
         """Whether it came to nothing on any seed."""
         return any(trial.state == TrialState.FAIL and has_ended(trial) for trial in self.trials)
 
-    @property
+    @cached_property
     def is_feasible(self) -> bool:
         """Whether it keeps to all constraints on every seed; Optuna's convention is that above 0 breaks one."""
         return all(value <= 0 for trial in self.trials for value in trial.constraints.values())
@@ -67,8 +68,25 @@ class Candidate:
 
     def values(self, objective: Objective) -> tuple[float, ...]:
         """What its finished trials came to, larger being better; those that have not measured it are left out."""
-        read = (objective.value(TrialRecord(trial).metrics) for trial in self.finished)
-        return tuple(objective.sign * float(value) for value in read if value is not None)
+        key = (objective.name, objective.metric.name)
+        if key not in self._values:
+            read = (objective.value(metrics) for metrics in self._metrics)
+            self._values[key] = tuple(objective.sign * float(value) for value in read if value is not None)
+        return self._values[key]
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str], tuple[float, ...]]:
+        """By objective, as far as anybody has asked."""
+        return {}
+
+    @cached_property
+    def _metrics(self) -> tuple[Mapping[str, float], ...]:
+        return tuple(TrialRecord(trial).metrics for trial in self.finished)
+
+    def stands(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether these are still its trials, and all of them have ended: nothing can have changed then."""
+        same = len(trials) == len(self.trials) and all(a is b for a, b in zip(trials, self.trials, strict=True))
+        return same and all(trial.state.is_finished() for trial in trials)
 
 
 def lines_of(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
@@ -85,15 +103,17 @@ class Candidates:
 
     Args:
         trials: Of the study, oldest first.
+        before: Of a moment before, so that what has not changed since is not read again.
     """
 
-    def __init__(self, trials: Iterable[FrozenTrial]) -> None:
+    def __init__(self, trials: Iterable[FrozenTrial], before: "Candidates | None" = None) -> None:
         lines = lines_of(trials)
         found: dict[int, list[FrozenTrial]] = {}
         for root in sorted(lines):
             found.setdefault(_number_of(root, lines), []).append(lines[root])
-        self.all = tuple(Candidate(tuple(found[number])) for number in sorted(found))
-        self._by_number = {each.number: each for each in self.all}
+        known = {} if before is None else before._by_number
+        self.all = tuple(_candidate(found[number], known.get(number)) for number in sorted(found))
+        self._by_number: dict[int, Candidate] = {each.number: each for each in self.all}
         self._known: dict[str, Mapping[int, Estimate]] = {}
 
     @property
@@ -149,6 +169,10 @@ class Candidates:
                 error = 0.0 if noise is None else math.sqrt(noise.within / len(found))
                 known[each.number] = Estimate(sum(found) / len(found), error, len(found))
         return known
+
+
+def _candidate(trials: list[FrozenTrial], before: Candidate | None) -> Candidate:
+    return before if before is not None and before.stands(trials) else Candidate(tuple(trials))
 
 
 def _plain_mean(values: tuple[float, ...]) -> Estimate:

@@ -28,6 +28,8 @@ from autogrow.study.settings import SearchSettings, versions
 from autogrow.study.trial_record import TrialRecord
 from autogrow.tasks import TASKS
 
+Study = Sequence[FrozenTrial] | Candidates
+"""The trials of a study, oldest first, or the candidates that they make."""
 _QUALITY = "loss", SCORE_OF_ANY_TASK, *SCORES
 """Objectives that say how well a network does its task, by name."""
 
@@ -46,12 +48,12 @@ def is_eligible(candidate: Candidate) -> bool:
     return is_sound and bool(candidate.finished)
 
 
-def pareto_front(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...]) -> list[FrozenTrial]:
+def pareto_front(trials: Study, objectives: tuple[Objective, ...]) -> list[FrozenTrial]:
     """The first trials of the candidates that no other beats in one objective and equals or beats in all, oldest first.
 
     Where policies were trained on several seeds, means are compared, as by `best_trial`.
     """
-    found = Candidates(trials)
+    found = _candidates(trials)
     return [each.first for each in _front(found, objectives)]
 
 
@@ -64,7 +66,7 @@ def _front(found: Candidates, objectives: tuple[Objective, ...]) -> list[Candida
     return [each for each, beaten in zip(kept, dominated, strict=True) if not beaten]
 
 
-def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...], preference: str) -> FrozenTrial | None:
+def best_trial(trials: Study, objectives: tuple[Objective, ...], preference: str) -> FrozenTrial | None:
     """The first trial of one candidate by preference, or None when there is none.
 
     knee: that of the Pareto front nearest to the best value of every objective, each scaled to the front's range.
@@ -74,9 +76,9 @@ def best_trial(trials: Sequence[FrozenTrial], objectives: tuple[Objective, ...],
     """
     tolerance = tolerance_of(preference)
     if tolerance is not None:
-        return _smallest_within(Candidates(trials), objectives, tolerance)
+        return _smallest_within(_candidates(trials), objectives, tolerance)
     if preference == KNEE:
-        found = Candidates(trials)
+        found = _candidates(trials)
         front = _front(found, objectives)
         return _knee(found, front, objectives) if front else None
     return next(iter(ranked(trials, preference)), None)
@@ -96,7 +98,7 @@ def _smallest_within(found: Candidates, objectives: tuple[Objective, ...], toler
     return max(kept, key=lambda each: (_score(found, each, size), _score(found, each, quality))).first
 
 
-def ranked(trials: Sequence[FrozenTrial], preference: str) -> list[FrozenTrial]:
+def ranked(trials: Study, preference: str) -> list[FrozenTrial]:
     """The first trials of candidates that have measured the metric of a preference but the knee, the best first.
 
     Where policies were trained on several seeds, their means are compared, drawn towards that of all
@@ -105,7 +107,7 @@ def ranked(trials: Sequence[FrozenTrial], preference: str) -> list[FrozenTrial]:
     `autogrow.study.racing.SURE_ENOUGH`. Else equals are told apart by their score, then by train seconds, then by gap.
     Raises `UsageError` where there are candidates, and none has measured it.
     """
-    wanted, found = preferred(preference), Candidates(trials)
+    wanted, found = preferred(preference), _candidates(trials)
     possible = _eligible(found)
     measured = [each for each in possible if found.estimate(each, wanted) is not None]
     if possible and not measured:
@@ -142,9 +144,9 @@ def _standing(
     return racing.Standing(candidate.number, known, loss, candidate.role == DEFAULT, scores)
 
 
-def measured_preferences(trials: Sequence[FrozenTrial]) -> list[str]:
+def measured_preferences(trials: Study) -> list[str]:
     """The preferences that the finished trials can answer; all of them before any has finished."""
-    found = Candidates(trials)
+    found = _candidates(trials)
     possible = _eligible(found)
 
     def is_answered(objective: Objective) -> bool:
@@ -162,9 +164,7 @@ def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
     raise UsageError(f"trial {number} has not finished or does not exist: finished are {_ranges(numbers)}")
 
 
-def policy_of(
-    trial: FrozenTrial, folder: RunFolder, settings: SearchSettings, trials: Sequence[FrozenTrial] = ()
-) -> GrowthPolicy:
+def policy_of(trial: FrozenTrial, folder: RunFolder, settings: SearchSettings, trials: Study = ()) -> GrowthPolicy:
     """The policy that a trial tried, with its training settings, where it is from and what all `trials` say of it."""
     record = TrialRecord(trial)
     which = {"trial": trial.number, "role": record.role, "metrics": record.metrics}
@@ -177,9 +177,9 @@ def policy_of(
     return GrowthPolicy.from_dict(fields, f"trial {trial.number}")
 
 
-def evidence(trials: Sequence[FrozenTrial], trial: FrozenTrial, objective: Objective) -> dict[str, Any] | None:
+def evidence(trials: Study, trial: FrozenTrial, objective: Objective) -> dict[str, Any] | None:
     """What a study's seeds say of the policy that a trial tried; None where it trained none on several."""
-    found = Candidates(trials)
+    found = _candidates(trials)
     candidate = found.of(trial)
     known = None if candidate is None else found.estimate(candidate, objective)
     if known is None or not found.are_replicated:
@@ -212,6 +212,10 @@ def need_candidate(trial: FrozenTrial | None, folder: RunFolder) -> FrozenTrial:
     if trial is None:
         raise RunFolderError(f"{folder.place}: no trial with a growth policy has finished yet: go on with --resume")
     return trial
+
+
+def _candidates(trials: Study) -> Candidates:
+    return trials if isinstance(trials, Candidates) else Candidates(trials)
 
 
 def _eligible(found: Candidates) -> list[Candidate]:

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from autogrow.errors import RunFolderError
 from autogrow.files import current_umask, write_text_atomically
 from autogrow.metrics.objectives import metrics_to_measure
 from autogrow.study.budget import Budget
-from autogrow.study.choosing import best_trial, policy_of
+from autogrow.study.choosing import Study, best_trial, policy_of
 from autogrow.study.executor import Host
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.planning import SearchPlan
@@ -225,11 +225,10 @@ class Driver:
 
         In a race all are looked at: what one seed says of a policy changes what is known of the others.
         """
-        settings, trials = self._plan.settings, self._database.trials()
-        contenders: Sequence[FrozenTrial | None] = trials
+        settings = self._plan.settings
+        known: Study = self._database.candidates()
         if ended is not None and not self._has_race:
-            contenders = [self._best, trials[ended]]
-        known = [trial for trial in contenders if trial is not None]
+            known = [trial for trial in (self._best, self._database.trials()[ended]) if trial is not None]
         best = best_trial(known, self._plan.objectives, TASKS[settings.task].preference)
         if best is None or (self._best is not None and best.number == self._best.number and not self._has_race):
             return

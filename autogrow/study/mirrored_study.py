@@ -106,7 +106,7 @@ class MirroredStudy:
         if num_ended == self._num_averaged:
             return
         self._num_averaged = num_ended
-        candidates = Candidates(trials)
+        candidates = self._database.candidates()
         if not candidates.are_replicated:
             return
         known, lines = set(self._mirrored), self._lines()

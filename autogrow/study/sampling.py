@@ -23,7 +23,7 @@ from autogrow.policy.part import validated
 from autogrow.policy.presets import CONTROLS, DEFAULT, DEFERRED_CONTROLS, control_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.registry import Registry
-from autogrow.study.candidates import Candidate, Candidates
+from autogrow.study.candidates import Candidate
 from autogrow.study.constraints import constraint_names
 from autogrow.study.mirrored_study import MirroredStudy
 from autogrow.study.racing import least_loss_first, next_seed
@@ -206,7 +206,7 @@ class Proposer:
 
     def _next_in_race(self) -> Candidate | None:
         """The candidate that is trained on one more seed."""
-        settings, candidates = self._settings, Candidates(self._database.trials())
+        settings, candidates = self._settings, self._database.candidates()
         objective = preferred(TASKS[settings.task].preference)
         estimated = {each.number: candidates.estimate(each, OBJECTIVES["loss"]) for each in candidates.all}
         losses = {number: each for number, each in estimated.items() if each is not None}

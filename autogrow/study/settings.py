@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
@@ -187,6 +188,12 @@ def available_cores() -> int:
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """As they are when they are first asked for: what is imported stays, and every policy.yaml names them."""
     found = {"python": platform.python_version()}
     for package in ("autogrow", "torch", "ray", "optuna", "numpy"):
         try:

@@ -21,6 +21,7 @@ from autogrow.errors import RunFolderError
 from autogrow.files import atomic_target
 from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import CONTROLS
+from autogrow.study.candidates import Candidates
 from autogrow.study.constraints import all_attributes, complete_constraints
 from autogrow.study.new_study import EXPERIMENT, create_study, join_study
 from autogrow.study.run_folder import RunFolder
@@ -103,6 +104,8 @@ class StudyDatabase:
         self._is_alone = False
         """Whether nobody else writes, so that what was read stands until something is written here."""
         self._known: list[FrozenTrial] | None = None
+        self._candidates: tuple[list[FrozenTrial], Candidates] | None = None
+        """Those of the trials that were read last."""
 
     @classmethod
     def create(
@@ -170,6 +173,14 @@ class StudyDatabase:
             with readable_errors(self._location, WRITING_ERRORS):
                 self._known = self.study.get_trials(deepcopy=False)
         return self._known
+
+    def candidates(self) -> Candidates:
+        """The policies that they try."""
+        trials = self.trials()
+        if self._candidates is None or self._candidates[0] is not trials:
+            before = None if self._candidates is None else self._candidates[1]
+            self._candidates = trials, Candidates(trials, before)
+        return self._candidates[1]
 
     def num_proposed(self) -> int:
         """Roots that have been started, replicates included: what a budget of trials counts."""
