@@ -38,7 +38,7 @@ def synthetic(noise: float, *, spread: float = 1.0, seed: int = 0, failing: tupl
     shares = np.arange(1, NUM_POINTS + 1) / NUM_POINTS
     along = values[:, :, None] - 3.0 * (1.0 - shares)
     return Drawn(
-        values, truth, np.ones((POLICIES, SEEDS)), {"loss": along, "score": along},
+        "loss", values, values, truth, np.ones((POLICIES, SEEDS)), {"loss": along, "score": along},
         np.broadcast_to(shares, shape), np.ones(shape, dtype=bool),
         tuple({"rate": float(value), "kind": "a" if value > 0 else "b"} for value in truth),
     )  # fmt: skip

@@ -1,15 +1,13 @@
 """Which rule is best: all of them replayed on every table, chosen on all tables but one and judged on that one."""
 
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 
 import numpy as np
 
-from autogrow.experiments.reproduction.racing.replay import STOPPING, Drawn, Outcomes, replay
+from autogrow.experiments.reproduction.racing.replay import STOPPING, Drawn, Outcomes, in_processes, replay
 from autogrow.experiments.reproduction.racing.rules import RULES
 from autogrow.metrics import numbers
 from autogrow.report.tables import Column, Table
@@ -49,11 +47,7 @@ def replay_all(name: str, table: Drawn, num_runs: int, num_searches: int, seed: 
     """Every rule with every way of stopping; `jobs` processes replay at a time, with one it is this process."""
     ways: list[Way] = list(product(RULES, STOPPING))
     replay_way = partial(_replay_way, table, num_runs, num_searches, seed)
-    if jobs == 1:
-        return Replayed(name, dict(zip(ways, map(replay_way, ways), strict=True)))
-    # Not forked: PyTorch's threads do not survive that.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as processes:
-        return Replayed(name, dict(zip(ways, processes.map(replay_way, ways), strict=True)))
+    return Replayed(name, dict(zip(ways, in_processes(replay_way, ways, jobs), strict=True)))
 
 
 def _replay_way(table: Drawn, num_runs: int, num_searches: int, seed: int, way: Way) -> Outcomes:

@@ -3,6 +3,7 @@
 Training takes hours, replaying minutes: tables are kept in the results, and the same command replays them again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,11 @@ from autogrow.experiments.reproduction.base import (
 from autogrow.experiments.reproduction.racing.drawn_policies import DrawnPolicy, draw_policies
 from autogrow.experiments.reproduction.racing.judging import Replayed, left_out_table, replay_all, ways_table
 from autogrow.experiments.reproduction.racing.replay import Drawn
+from autogrow.experiments.reproduction.racing.searched_tables import (
+    choosing_table,
+    first_line_table,
+    replay_as_searched,
+)
 from autogrow.experiments.reproduction.racing.seed_table import SeedTable
 from autogrow.experiments.running import experiment_settings, run_conditions
 from autogrow.experiments.tables import markdown_page
@@ -29,6 +35,8 @@ from autogrow.files import write_text_atomically
 from autogrow.models.building import ModelSpec
 from autogrow.policy.presets import DEFAULT, control_policy, static_policy
 from autogrow.policy.training_settings import TEXT_RECIPE, TrainingSettings
+from autogrow.report.judging import Yardstick
+from autogrow.report.tables import Table
 from autogrow.study.search_space import SearchSpace, find_space
 
 POLICY_SEED = 7
@@ -113,15 +121,21 @@ class Racing(Reproduction):
                 f"seeds is {request.num_seeds}: racing needs at least {FEWEST_SEEDS}, half of them to judge by"
             )
         tables: dict[str, SeedTable] = {}
+        yardsticks: dict[str, Yardstick] = {}
         for each in self.workloads:
             workload = each.shortened() if request.quick else each
-            table = self._table(workload, request)
+            experiment = self._experiment(workload, open_dataset(workload.workload.dataset, request.data_dir), request)
+            table = self._table(workload, experiment, request)
             if table is None:
                 return None
-            tables[workload.name] = table
+            tables[workload.name], yardsticks[workload.name] = table, experiment.yardstick("validation")
         searches = QUICK_SEARCHES if request.quick else NUM_SEARCHES
         replayed = {name: self._replay(table, searches, request.jobs) for name, table in tables.items()}
-        shown = (left_out_table(replayed), *(ways_table(each, NUM_RUNS, searches) for each in replayed.values()))
+        shown = (
+            left_out_table(replayed),
+            *as_searched_tables(tables, yardsticks, searches, request.jobs),
+            *(ways_table(each, NUM_RUNS, searches) for each in replayed.values()),
+        )
         page = request.out / "table.md"
         write_text_atomically(page, markdown_page(f"{request.out.name}: {self.summary}", shown, ()))
         written = (page, *(request.out / f"{name}.json" for name in tables))
@@ -131,11 +145,10 @@ class Racing(Reproduction):
         drawn = Drawn.of(table, "loss", "test_loss", len(table.seeds) // 2)
         return replay_all(table.name, drawn, NUM_RUNS, searches, POLICY_SEED, jobs)
 
-    def _table(self, workload: TableWorkload, request: Request) -> SeedTable | None:
+    def _table(self, workload: TableWorkload, experiment: Experiment, request: Request) -> SeedTable | None:
         """The table of one workload, from its file where that has all seeds."""
         path = request.out / f"{workload.name}.json"
         policies = workload.policies()
-        experiment = self._experiment(workload, open_dataset(workload.workload.dataset, request.data_dir), request)
         design = _design(policies)
         rows = [(each.name, _recipe(each), each.point) for each in policies]
         if path.exists():
@@ -164,6 +177,14 @@ class Racing(Reproduction):
             device=request.device, execution=request.execution, keeps_validation_apart=True,
             draws_splits=workload.draws_splits,
         )  # fmt: skip
+
+
+def as_searched_tables(
+    tables: Mapping[str, SeedTable], yardsticks: Mapping[str, Yardstick], num_searches: int, jobs: int
+) -> tuple[Table, Table]:
+    """What searches choose and say when they are replayed as they are run: the part that takes minutes."""
+    chosen = replay_as_searched(tables, yardsticks, num_searches, POLICY_SEED, jobs)
+    return choosing_table(chosen), first_line_table(chosen)
 
 
 def _recipe(drawn: DrawnPolicy) -> dict[str, Any]:

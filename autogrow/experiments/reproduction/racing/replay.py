@@ -6,8 +6,11 @@ is judged by the others.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -48,8 +51,12 @@ STOPPING = {
 class Drawn:
     """A table as searches read it."""
 
+    metric: Literal["loss", "score"]
+    """What searches prefer."""
     values: np.ndarray
-    """(policies, drawn seeds); larger is better."""
+    """Of that, (policies, drawn seeds); larger is better."""
+    losses: np.ndarray
+    """(policies, drawn seeds); larger is better, too."""
     truth: np.ndarray
     """Mean of every policy over the seeds that only judge; larger is better. Where one failed, as bad as the worst."""
     flops: np.ndarray
@@ -66,8 +73,8 @@ class Drawn:
         return float(self.flops[FULL].mean())
 
     @classmethod
-    def of(cls, table: SeedTable, metric: str, judged_by: str, num_drawn: int) -> "Drawn":
-        """The first `num_drawn` seeds to read by a metric ("loss" or "score"), the others to judge by.
+    def of(cls, table: SeedTable, metric: Literal["loss", "score"], judged_by: str, num_drawn: int) -> "Drawn":
+        """The first `num_drawn` seeds to read by a metric, the others to judge by.
 
         Args:
             judged_by: Column of the table whose mean is the truth.
@@ -76,10 +83,12 @@ class Drawn:
         judges = truth_sign * table.ends[judged_by][:, num_drawn:]
         truth = judges.mean(axis=1)
         truth = np.where(np.isfinite(truth), truth, np.nanmin(truth))
-        column = f"validation_{metric}"
-        values, flops = (table.ends[key][:, :num_drawn] for key in (column, "training_flops"))
+        read = {key: values[:, :num_drawn] for key, values in table.ends.items()}
+        losses, flops = -read["validation_loss"], read["training_flops"]
         return cls(
-            sign * values,
+            metric,
+            np.where(np.isfinite(losses), sign * read[f"validation_{metric}"], math.nan),
+            losses,
             truth,
             np.where(np.isfinite(flops), flops, np.nanmean(flops)),
             {
@@ -128,6 +137,18 @@ class Search:
         return [
             Candidate(policy, tuple(values), has_failed=policy in self.failed) for policy, values in self.read.items()
         ]
+
+    def read_losses(self) -> list[Candidate]:
+        """The same, by loss."""
+        return [
+            replace(each, values=tuple(map(float, self.table.losses[each.number, self.seeds[: len(each.values)]])))
+            for each in self.candidates()
+        ]
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether any policy was trained on a second seed."""
+        return any(len(values) > 1 or policy in self.failed for policy, values in self.read.items())
 
     def next_policy(self) -> int | None:
         """The next that was not tried."""
@@ -201,25 +222,18 @@ class Outcomes:
 
 
 FEW = 3
+Case = TypeVar("Case")
+Found = TypeVar("Found")
 
 
 def replay(table: Drawn, rule: Rule, num_runs: int, num_searches: int, seed: int, stopping: str = "none") -> Outcomes:
     """Search `num_searches` times at the training FLOPs of `num_runs` average runs."""
-    generator = np.random.default_rng(seed)
-    budget = num_runs * float(table.flops.mean())
     truth = table.truth
     worse, regret, claims, right, runs, stopped = [], [], [], [], [], []
     policies = [policy for policy in range(len(truth)) if policy != FULL]
     best = float(truth[policies].max())
     good = [policy for policy in sorted(policies, key=lambda each: -truth[each])[:FEW] if policy != DEFAULT]
-    for _ in range(num_searches):
-        others = generator.permutation(np.arange(FULL + 1, len(truth)))
-        search = Search(
-            table, [DEFAULT, *map(int, others)], [int(s) for s in generator.permutation(table.values.shape[1])],
-            budget, stopping,
-        )  # fmt: skip
-        chosen = rule(search)
-        chosen = DEFAULT if chosen is None else chosen
+    for search, chosen in searched(table, rule, num_runs, num_searches, seed, stopping):
         worse.append(truth[chosen] < truth[DEFAULT])
         regret.append(best - truth[chosen])
         claims.append(_is_sure(search, chosen))
@@ -236,6 +250,31 @@ def replay(table: Drawn, rule: Rule, num_runs: int, num_searches: int, seed: int
         float(np.mean(runs)),
         float(np.mean(stopped)) if stopped else float("nan"),
     )
+
+
+def searched(
+    table: Drawn, rule: Rule, num_runs: int, num_searches: int, seed: int, stopping: str
+) -> Iterator[tuple[Search, int]]:
+    """Searches that have ended, each with the policy that it chose: the default policy where none came through."""
+    generator = np.random.default_rng(seed)
+    budget = num_runs * float(table.flops.mean())
+    for _ in range(num_searches):
+        others = generator.permutation(np.arange(FULL + 1, len(table.truth)))
+        search = Search(
+            table, [DEFAULT, *map(int, others)], [int(s) for s in generator.permutation(table.values.shape[1])],
+            budget, stopping,
+        )  # fmt: skip
+        chosen = rule(search)
+        yield search, DEFAULT if chosen is None else chosen
+
+
+def in_processes(work: Callable[[Case], Found], cases: Sequence[Case], jobs: int) -> list[Found]:
+    """What comes of every case; `jobs` processes work at a time, with one it is this process."""
+    if jobs == 1:
+        return list(map(work, cases))
+    # Not forked: PyTorch's threads do not survive that.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as processes:
+        return list(processes.map(work, cases))
 
 
 def _is_sure(search: Search, chosen: int) -> bool:

@@ -10,7 +10,15 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from autogrow.experiments.reproduction.racing.replay import DEFAULT, Drawn, Rule, Search
-from autogrow.study.racing import SEEDS_BEFORE_NEW, SURE_ENOUGH, estimates, leader, next_seed
+from autogrow.study.racing import (
+    SEEDS_BEFORE_NEW,
+    SURE_ENOUGH,
+    Candidate,
+    estimates,
+    leader,
+    least_loss_first,
+    next_seed,
+)
 from autogrow.study.settings import DEFAULT_SEEDS_PER_POLICY
 
 MOST_SEEDS = DEFAULT_SEEDS_PER_POLICY
@@ -64,19 +72,30 @@ def bandit(seeds_before_new: int | None) -> Rule:
     """`autogrow.study.racing`, as autogrow builds it in, with other numbers of seeds before new policies, too."""
 
     def rule(search: Search) -> int | None:
-        while not search.is_over:
-            new = search.next_policy()
-            least = None if new is None else seeds_before_new
-            chosen = next_seed(search.candidates(), search.share_used, MOST_SEEDS, {DEFAULT: MOST_SEEDS}, least)
-            policy = new if chosen is None else chosen
-            if policy is None or not search.can_train(policy):
-                policy = next_seed(search.candidates(), 1.0, MOST_SEEDS, seeds_before_new=None)
-                if policy is None or not search.can_train(policy):
-                    break
-            search.train(policy)
+        train_bandit(search, seeds_before_new)
         return leader(search.candidates())
 
     return rule
+
+
+def train_bandit(search: Search, seeds_before_new: int | None = SEEDS_BEFORE_NEW) -> None:
+    """All that the bandit trains."""
+    while not search.is_over:
+        new, racers = search.next_policy(), _racers(search)
+        least = None if new is None else seeds_before_new
+        chosen = next_seed(racers, search.share_used, MOST_SEEDS, {DEFAULT: MOST_SEEDS}, least)
+        policy = new if chosen is None else chosen
+        if policy is None or not search.can_train(policy):
+            policy = next_seed(racers, 1.0, MOST_SEEDS, seeds_before_new=None)
+            if policy is None or not search.can_train(policy):
+                break
+        search.train(policy)
+
+
+def _racers(search: Search) -> list[Candidate]:
+    """As a search hands them to the race."""
+    racers = search.candidates()
+    return racers if search.table.metric == "loss" else least_loss_first(racers, estimates(search.read_losses()))
 
 
 def unless_better(rule: Rule, probability: float) -> Rule:
