@@ -137,7 +137,7 @@ class Truth:
 
     def regret(self, chosen: np.ndarray) -> float:
         """Mean distance from the best policy."""
-        return self.best - float(self.values[chosen].mean())
+        return float((self.best - self.values[chosen]).mean())
 
     def share_worse(self, chosen: np.ndarray) -> float:
         """Of answers that are truly worse than the default policy."""

@@ -105,12 +105,9 @@ def _preferred(task: str) -> Metric:
 
 
 def choosing_table(replayed: Sequence[Chosen]) -> Table:
-    """Where searches were replayed by loss and by score: what either chooses."""
-    compared = {each.table for each in replayed if not each.is_preferred}
+    """What searches choose, judged by the loss and by the score of their task."""
     rows, always = [], {}
     for each in replayed:
-        if each.table not in compared:
-            continue
         sure = np.array([answer.is_sure for answer in each.answers])
         by_loss, by_score = each.truths["loss"], each.truths["score"]
         rightly = [f"{truth.share_better(each.chosen[sure]):.0%}" for truth in (by_loss, by_score)]
@@ -133,18 +130,21 @@ def choosing_table(replayed: Sequence[Chosen]) -> Table:
         regrets = numbers.SIGNIFICANT.text(by_loss.regret(default)), f"{100 * by_score.regret(default):.3f}"
         always[each.table] = f"{' and '.join(regrets)} on {each.table}"
     titles = (
-        "runs", "worse by loss", "worse by accuracy", "regret, loss", "regret, points", "another", "sure", "rightly"
+        "runs", "worse by loss", "worse by score", "regret, loss", "regret, points", "another", "sure", "rightly"
     )  # fmt: skip
     columns = (Column("table"), Column("prefers"), *columns_of("search", *titles))
     note = (
         f"{_how_many(replayed)} Searches that prefer accuracy choose by its means, tell near ties apart by loss, and "
         "ask both whether another policy is better than the default one, as searches of images do. worse: answers that "
-        "are truly worse than the default policy; regret: mean distance from the truly best policy, in nats and in "
-        f"percentage points (always answering the default policy: {', '.join(always.values())}); another: answers that "
-        "are not the default policy; sure: claims, by 95 %, to be better than it, and how many of these are right by "
-        "loss / by accuracy (a search of one seed each says no probability)."
+        "are truly worse than the default policy; regret: mean distance from the truly best policy, in loss and in "
+        "points (of accuracy, or hundredths of R²); always answering the default policy: "
+        f"{', '.join(always.values())}. another: answers that are not the default policy; sure: claims, by 95 %, to be "
+        "better than it, and how many of these are right by loss / by score (a search of one seed each says no "
+        "probability)."
     )
-    return Table("Choosing by accuracy, near ties by loss, and by loss alone", columns, tuple(rows), note)
+    return Table(
+        "Chosen as searches choose: by accuracy with near ties by loss, by R², by loss", columns, tuple(rows), note
+    )
 
 
 def first_line_table(replayed: Sequence[Chosen]) -> Table:
