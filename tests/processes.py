@@ -98,7 +98,8 @@ class Records:
         return [trial.state.name for trial in self.trials()]
 
     def roots(self):
-        return [trial for trial in self.trials() if "root" not in trial.user_attrs]
+        """What searches have begun, as often as it may have been resumed."""
+        return [trial for trial in self.trials() if not {"root", "trained_by"} & trial.user_attrs.keys()]
 
     def finished(self):
         return {trial.number: trial for trial in self.trials() if trial.state.name in ("COMPLETE", "PRUNED")}

@@ -37,7 +37,7 @@ from autogrow.paths import resolved, shown
 @run_argument
 @click.option("--top", type=int, default=5, show_default=True, help="How many of the search's best policies.")
 @click.option(
-    "--seeds", type=int, default=5, show_default=True, help="Seeds that each is trained on, after the run's own."
+    "--seeds", type=int, default=5, show_default=True, help="Seeds that each is trained on, after those of the run."
 )
 @click.option(
     "--prefer",
@@ -62,8 +62,9 @@ def confirm(run_path: str | None, **options: Any) -> int:
 
     The best of many trials is in part the luckiest. It is compared with the default policy and with the network at full
     size, this also with the training settings of the search's best. Validation data judge, the test split stays closed.
-    Writes confirmation.json, table.md, figure.svg and the best as policy.yaml. The same command goes on where it was;
-    --seeds and --top may be raised. Without RUN, of the newest run in results.
+    Writes confirmation.json, table.md, figure.svg and the best as policy.yaml; in the run's study, what is trained
+    counts as other seeds of its policies. The same command goes on where it was; --seeds and --top may be raised.
+    Without RUN, of the newest run in results.
     """
     from autogrow.experiments.confirmation import confirm_policies
     from autogrow.inputs import resolve_device
@@ -90,6 +91,8 @@ def confirm(run_path: str | None, **options: Any) -> int:
         click.echo("interrupted; the same command goes on", err=True)
         return 130
     _print_confirmation(confirmation, options["as_json"])
+    if not options["as_json"] or not quiet:
+        click.echo(confirmation.note, err=options["as_json"])
     return 0 if confirmation.policy is not None else 1
 
 

@@ -3,12 +3,13 @@
 The best of many trials is in part the luckiest: all had the same seed, and a policy is chosen for what that seed made
 of it. Means over other seeds say which policy is best, and whether it is ahead of what a user has without any search:
 the default policy, and the full network, also with the training settings that were found. Results are read on the
-validation data that the search chose by: the test split stays closed, and remains the judge.
+validation data that the search chose by: the test split stays closed, and remains the judge. What is trained here
+counts in the search's study, too; what is confirmed is chosen by what the search itself has read, all the same.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 from autogrow.data.opening import open_dataset
 from autogrow.errors import RunFolderError, UsageError, unknown_name
 from autogrow.experiments.conditions import Condition, Design, Experiment, FixedPlan
+from autogrow.experiments.confirmation_replicates import Replicates
 from autogrow.experiments.confirmation_results import TUNED, Confirmed
 from autogrow.experiments.controls import FULL
 from autogrow.experiments.drawing import score_pictures
 from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.results import Results
-from autogrow.experiments.running import OnRun, check_num_seeds, experiment_settings, run_experiment
+from autogrow.experiments.running import FinishedRun, OnRun, check_num_seeds, experiment_settings, run_experiment
 from autogrow.experiments.tables import markdown_page
 from autogrow.former_names import with_former_settings
 from autogrow.metrics.objectives import Objective, measured_metrics, objective_of, preferences, preferred
@@ -36,17 +38,19 @@ from autogrow.report.judging import Yardstick
 from autogrow.report.verdict import judge_confirmation
 from autogrow.study.candidates import Candidate, Candidates
 from autogrow.study.choosing import found_by, need_candidate, policy_of, ranked
+from autogrow.study.confirmed_seeds import recipe_of
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_database import StudyDatabase
-from autogrow.study.trial_record import SEARCHED, TrialRecord
+from autogrow.study.trial_record import SEARCHED, TrialRecord, is_by_confirm
 from autogrow.tasks import TASKS
 
 KIND = "confirmation"
 DEFAULT_TOP, MOST_TOP = 5, 20
 DEFAULT_SEEDS = 5
 NOT_MEASURED = {"flops", "latency_ms", "memory_bytes"}
-"""Metrics of searches that the runs here do not measure; nor do they what objectives measure themselves."""
+"""Metrics of searches that nothing is chosen by here: runs do not measure them, or did not before; nor do they what
+objectives measure themselves."""
 SEED_LIMIT = 2**32
 
 
@@ -58,6 +62,8 @@ class Confirmation:
     folder: ExperimentFolder
     policy: GrowthPolicy | None
     """Of the best, with its training settings and where it comes from; None where none came through."""
+    note: str
+    """Which runs count in the search's study, in a line."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,10 @@ class _Found:
     default_is_feasible: bool
     first_seed: int
     """Of the confirmation: one that the search did not use."""
+    tried: dict[str, Candidate]
+    """By condition, those of the study that a search has trained to their end before."""
+    told: set[tuple[int, int | None]]
+    """What has been confirmed of the study's candidates before: their numbers, and the seeds."""
 
     def policy(self, condition: str) -> GrowthPolicy:
         """A candidate's, or the default one as it would have to be exported."""
@@ -126,12 +136,13 @@ def confirm_policies(
     interrupted: Callable[[], bool] | None = None,
     jobs: int = 1,
 ) -> Confirmation | None:
-    """Train the `top` best policies of a run, the default policy and the full network on seeds after the run's own.
+    """Train the `top` best policies of a run, the default policy and the full network on seeds that it has not used.
 
-    Results and the best policy go to `out`, unless told otherwise to the run's ``confirmation/``, or, where the run is
-    at a URL, to ``results/confirmation/NAME`` here. More seeds or policies may be asked of what is there. `on_start` is
-    told how many training runs there are in all. None when `interrupted` said so. A network of the user's own has to be
-    named with `model`, as it was for the search.
+    They count in the run's study as other seeds of its policies, unless several drivers share it. Results and the best
+    policy go to `out`, unless told otherwise to the run's ``confirmation/``, or, where the run is at a URL, to
+    ``results/confirmation/NAME`` here. More seeds or policies may be asked of what is there. `on_start` is told how
+    many training runs there are in all. None when `interrupted` said so. A network of the user's own has to be named
+    with `model`, as it was for the search.
 
     Raises `UsageError` for numbers out of range, `RunFolderError` where no policy has finished, or the data are others.
     """
@@ -139,14 +150,20 @@ def confirm_policies(
     if not 1 <= top <= MOST_TOP:
         raise UsageError(f"top is {top}, not between 1 and {MOST_TOP}: give for example 5")
     objective = _objective(run, prefer)
-    found = _read_run(run, top, objective)
+    folder = ExperimentFolder(out or _default_place(run), KIND)
+    found = _read_run(run, top, objective, folder, num_seeds)
     experiment, design = _experiment(found, model or run.model_name, data_dir, device), _design(found)
     yardstick = experiment.yardstick("validation", objective.name)
     if design.first_seed + num_seeds > SEED_LIMIT:
         raise UsageError(
             f"seeds is {num_seeds}: the run's seed is {found.settings.seed}, and the last one is 2**32 - 1"
         )
-    folder = ExperimentFolder(out or _default_place(run), KIND)
+    replicates = Replicates(run, found.tried, found.told, found.settings.chosen_objectives)
+
+    def ended(one: FinishedRun) -> None:
+        replicates.finished(one)
+        if on_run is not None:
+            on_run(one)
 
     def pages(results: Results, heading: str) -> Pages:
         heading = f"{run.name} on other seeds"
@@ -159,16 +176,17 @@ def confirm_policies(
     if on_start is not None:
         on_start(num_seeds * len(design.conditions))
     results = run_experiment(
-        experiment, design, num_seeds, folder=folder, on_run=on_run, interrupted=interrupted, jobs=jobs, pages=pages
+        experiment, design, num_seeds, folder=folder, on_run=ended, interrupted=interrupted, jobs=jobs, pages=pages
     )
+    replicates.tell()
     if results is None:
         return None
     confirmed = found.read(results, objective, yardstick)
-    return Confirmation(confirmed, folder, _best_policy(found, confirmed))
+    return Confirmation(confirmed, folder, _best_policy(found, confirmed), replicates.note)
 
 
 def _default_place(run: RunFolder) -> Path:
-    """A run at a URL may be searched on meanwhile: nothing is written there."""
+    """Of a run at a URL, which has no place for other experiments, it is here."""
     return run.path / KIND if run.is_here else Path("results") / KIND / run.name
 
 
@@ -183,29 +201,63 @@ def _objective(run: RunFolder, preference: str | None) -> Objective:
     return objective_of(preferred(preference, score).name, score)
 
 
-def _read_run(run: RunFolder, number: int, objective: Objective) -> _Found:
+def _read_run(run: RunFolder, number: int, objective: Objective, folder: ExperimentFolder, num_seeds: int) -> _Found:
     settings = run.settings()
-    trials = StudyDatabase.open(run.study_location(), settings.chosen_objectives).trials()
+    all_trials = StudyDatabase.open(run.study_location(), settings.chosen_objectives).trials()
+    everything = Candidates(all_trials)
+    # What was confirmed before decides nothing here: the same command would go on with other policies.
+    trials = [trial for trial in all_trials if not is_by_confirm(trial)]
     chosen = [trial for trial in ranked(trials, objective.preference) if TrialRecord(trial).role != DEFAULT][:number]
     need_candidate(chosen[0] if chosen else None, run)
     known = Candidates(trials)
     roles = {each.role: each for each in known.all if each.finished}
     names = {DEFAULT: DEFAULT, STATIC: FULL}
     controls = {name: _read(known, roles[role], objective) for role, name in names.items() if role in roles}
-    candidates = []
+    candidates, again = [], _controls_tried(settings, roles)
     for trial in chosen:
         policy = policy_of(trial, run, settings, trials)
         training, tried = policy.training or settings.training, known.of(trial)
         value = None if tried is None else _read(known, tried, objective)
         candidates.append(_Candidate(trial.number, TrialRecord(trial).role, policy, training, value or 0.0))
+        if tried is not None and tried.began_well:
+            again[candidates[-1].condition] = tried
     return _Found(
         run,
         settings,
         tuple(candidates),
         {name: value for name, value in controls.items() if value is not None},
         DEFAULT not in roles or roles[DEFAULT].is_feasible,
-        known.last_seed(settings.seed) + 1,
+        _first_seed(folder, known.seeds(settings.seed), everything.seeds(settings.seed), num_seeds),
+        again,
+        everything.confirmed,
     )
+
+
+def _controls_tried(settings: SearchSettings, roles: Mapping[str, Candidate]) -> dict[str, Candidate]:
+    """By condition, the controls of a search that are trained here as they were there."""
+    policies = {FULL: (STATIC, static_policy().within(settings.limits)), DEFAULT: (DEFAULT, _default(settings))}
+    found = {}
+    for condition, (role, policy) in policies.items():
+        tried, recipe = roles.get(role), (policy.recipe(), settings.training.model_dump())
+        if tried is not None and tried.began_well and recipe_of(tried) == recipe:
+            found[condition] = tried
+    return found
+
+
+def _first_seed(folder: ExperimentFolder, searched: set[int], trained: set[int], num_seeds: int) -> int:
+    """The one that the folder was begun with; of a new confirmation, the first after all that were `trained`.
+
+    Raises `RunFolderError` where the search has since trained on seeds that the folder is to have.
+    """
+    begun = folder.first_seed
+    if begun is None:
+        return max(trained) + 1
+    if taken := sorted(searched & set(range(begun, begun + num_seeds))):
+        raise RunFolderError(
+            f"{folder.path} has seeds from {begun} on, and the search itself has trained on seed {taken[0]}: choose "
+            "another --out"
+        )
+    return begun
 
 
 def _read(known: Candidates, candidate: Candidate, objective: Objective) -> float | None:

@@ -85,6 +85,15 @@ class ExperimentFolder:
         elif self.path.exists() and any(entry.name != "lock" for entry in self.path.iterdir()):
             raise RunFolderError(f"{self.path} is not empty: choose another --out")
 
+    @property
+    def first_seed(self) -> int | None:
+        """From which on runs have been trained here; None where none was begun."""
+        if not self._is_begun or not self.result_file.exists():
+            return None
+        settings = self.result().get("settings")
+        found = settings.get("first_seed", 0) if isinstance(settings, dict) else None
+        return found if type(found) is int else None
+
     def was_begun_with(self, settings: dict[str, Any]) -> bool:
         """Whether runs of an experiment of these settings have been started here."""
         refuse_folder(self.path)

@@ -90,6 +90,8 @@ class RunRecord:
     first_growth: float | None = None
     """The share of the run (of its compute, where that is its length) that was behind it at its first growth event.
     None where it never grew, and in records of before."""
+    flops: float | None = None
+    """Training FLOPs of one example at the end; None in records of before."""
 
     @property
     def train_minus_test_score(self) -> float | None:
@@ -131,6 +133,7 @@ class RunRecord:
             trained_on=trained_on,
             curve=RunCurve.of(result) if keeps_curve else None,
             first_growth=_first_growth(result),
+            flops=result.flops,
         )
 
     def trial_metrics(self) -> dict[str, Any]:
@@ -143,7 +146,7 @@ class RunRecord:
 
 
 _GAPS = ("train_minus_test_score", "train_minus_validation_score")
-_OPTIONAL = ("curve", "undefined", "first_growth")
+_OPTIONAL = ("curve", "undefined", "first_growth", "flops")
 """Not written where there is none."""
 
 

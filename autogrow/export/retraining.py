@@ -82,6 +82,8 @@ class TrainResult:
     """Whether validation was kept apart, because the policy's trigger watches it or the caller said so."""
     tokens: TokenRecord | None = None
     """Of text: what its tokens stand for."""
+    flops: float | None = None
+    """Training FLOPs of one example at the end."""
 
     @property
     def widths(self) -> dict[str, int]:
@@ -245,6 +247,7 @@ def _result(
         ).eval(),
         held_out_validation=trainer.holds_out_validation,
         tokens=dataset.tokens,
+        flops=trainer.growth.training_flops,
     )
 
 

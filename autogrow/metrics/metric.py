@@ -30,6 +30,8 @@ class Metric:
     """Whether it is a difference of two scores, and so has a sign."""
     is_cost: bool = False
     """Always above zero, so that differences are told in percent of the other's value."""
+    is_by_the_clock: bool = False
+    """Whether it depends on what else the machine did meanwhile, and so compares among trials of a search alone."""
     note: str = ""
     """What stands below tables that have it."""
     read: Callable[[Mapping[str, Any]], float | None] | None = None
@@ -107,7 +109,7 @@ class Metric:
 
 SCORE = Metric("validation_score", "validation {score}", "{score}", numbers=None)
 GAP = Metric("generalization_gap", "generalization gap", "gap", numbers=None, is_difference=True)
-TRAIN_SECONDS = Metric("train_seconds", "train seconds", "train s", SECONDS, is_cost=True)
+TRAIN_SECONDS = Metric("train_seconds", "train seconds", "train s", SECONDS, is_cost=True, is_by_the_clock=True)
 COMPUTE = Metric(
     "compute", "compute", numbers=RATIO, note="compute: training FLOPs, 1 being a full-width run of equal length"
 )
@@ -121,7 +123,13 @@ FLOPS = Metric(
     note="FLOPs: of training on one example, at the end",
 )  # fmt: skip
 LATENCY = Metric(
-    "latency_ms", "latency", "ms", unit="ms", is_cost=True, note="ms: of one forward pass of a batch, at the end"
+    "latency_ms",
+    "latency",
+    "ms",
+    unit="ms",
+    is_cost=True,
+    is_by_the_clock=True,
+    note="ms: of one forward pass of a batch, at the end",
 )
 MEMORY = Metric("memory_bytes", "memory of one training step", "memory", COUNT, is_cost=True)
 EVENTS = Metric("num_events", "growth events", "events", COUNT, note="events: growth events")

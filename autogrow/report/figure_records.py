@@ -14,7 +14,7 @@ from autogrow.policy.presets import CONTROLS
 from autogrow.report.snapshot import Snapshot
 from autogrow.report.summary import COMPLETE, SUPERSEDED, RunSummary, TrialRow
 from autogrow.study.candidates import Candidates
-from autogrow.study.trial_record import TrialRecord, is_replicate
+from autogrow.study.trial_record import TrialRecord, is_by_confirm, is_replicate
 
 FEWEST_FOR_IMPORTANCES = 8
 """Complete searched trials below which an importance would be noise with a number on it."""
@@ -267,8 +267,8 @@ def _slice(name: str, trials: Sequence[FrozenTrial], reached: Mapping[int, float
 
 
 def spans(snapshot: Snapshot, summary: RunSummary) -> tuple[Span, ...]:
-    """When each trial ran; those that still run last until the newest end that is known."""
-    started = [trial for trial in snapshot.trials if trial.datetime_start is not None]
+    """When each trial of a search ran; those that still run last until the newest end that is known."""
+    started = [trial for trial in snapshot.trials if trial.datetime_start is not None and not is_by_confirm(trial)]
     times = [time for trial in started for time in (trial.datetime_start, trial.datetime_complete) if time is not None]
     if not times:
         return ()

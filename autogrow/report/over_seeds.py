@@ -102,7 +102,8 @@ def read_over_seeds(
     found = Candidates(trials)
     if not found.are_replicated:
         return None
-    compared = {each.metric.name: each for each in (*objectives, yardstick.by, OBJECTIVES["loss"])}
+    also = OBJECTIVES["loss"], OBJECTIVES["train_seconds"]
+    compared = {each.metric.name: each for each in (*objectives, yardstick.by, *also)}
     policies = tuple(_means(found, each, compared, yardstick.bytes_per_token) for each in found.all if each.finished)
     chosen = next((each for each in found.all if each.first.number == best), None)
     known = None if chosen is None else found.estimate(chosen, yardstick.by)

@@ -48,7 +48,7 @@ def _listed(run: RunFolder) -> ListedRun:
         summary = summarize(run, with_progress=False)
     except AutogrowError as error:
         return ListedRun(run.name, "damaged", best=one_line(error))
-    ended = sum(row.state in (COMPLETE, INFEASIBLE, PRUNED, FAILED) for row in summary.trials)
+    ended = sum(summary.counts[state] for state in (COMPLETE, INFEASIBLE, PRUNED, FAILED))
     trials = summary.settings["trials"]
     state = "running" if summary.is_running else "done" if ended >= trials else "unfinished"
     return ListedRun(run.name, state, ended, trials, _best(summary))

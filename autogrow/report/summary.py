@@ -29,7 +29,7 @@ from autogrow.report.verdict import Verdict, judge
 from autogrow.study.choosing import best_trial, is_feasible, measured_preferences, pareto_front
 from autogrow.study.constraints import constraints_of
 from autogrow.study.run_folder import RunFolder
-from autogrow.study.trial_record import TrialRecord, superseded
+from autogrow.study.trial_record import TrialRecord, is_by_confirm, superseded
 from autogrow.tasks import TASKS, Task
 from autogrow.tasks.text import bits_per_byte
 
@@ -76,6 +76,8 @@ class TrialRow:
     """Of its weights and batches; None in a run of before, whose trials all had the run's."""
     replicate_of: int | None = None
     """The trial that tried the same policy first; None for that itself."""
+    by_confirm: bool = False
+    """Whether it is another seed that `autogrow confirm` has trained; no search has spent anything on it."""
     num_seeds: int = 1
     """Seeds of which `metrics` are the means."""
 
@@ -116,11 +118,11 @@ class RunSummary:
     is_running: bool
     """Whether a search works on it at this moment."""
     counts: dict[str, int]
-    """Trials per state; together all that were ever proposed."""
+    """Trials per state; together all that were ever proposed, without those that `autogrow confirm` has added."""
     verdict: Verdict
     """What can be said of growing: by the run's confirmation where there is one that has ended, else by the search."""
     search_verdict: Verdict
-    """What the search's own seed says."""
+    """What the search itself says: where `verdict` is a confirmation's, by its own trials alone."""
     best: dict[str, TrialRow | None]
     """The best grown trial per preference that can be answered; the score, by its own name, always can."""
     best_timeline: GrowthTimeline | None
@@ -157,6 +159,11 @@ class RunSummary:
     def metrics(self) -> dict[str, Metric]:
         """What tables can show of a trial by name, in the order of columns: the objectives that others added last."""
         return {**metrics_of(self.score), **{each.metric.name: each.metric for each in self.chosen_objectives}}
+
+    @property
+    def num_by_confirm(self) -> int:
+        """Other seeds that `autogrow confirm` has trained."""
+        return sum(row.by_confirm for row in self.trials)
 
     @property
     def legend(self) -> str:
@@ -218,9 +225,14 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
     )
     chosen = None if preferred_trial is None else preferred_trial.number
     over_seeds = read_over_seeds(trials, objectives, chosen, yardstick)
-    searched = judge(
-        finished, preferred_trial, controls[STATIC], yardstick, settings.seed, snapshot.run.place, over_seeds
-    )
+    confirmed = confirmed_verdict(snapshot)
+    judged_by, judged = over_seeds, preferred_trial
+    if confirmed is not None:  # which says what its seeds say
+        own = [trial for trial in trials if not is_by_confirm(trial)]
+        best_of_own = best_trial(own, objectives, task.preference)
+        judged = None if best_of_own is None else by_number[best_of_own.number]
+        judged_by = read_over_seeds(own, objectives, None if judged is None else judged.number, yardstick)
+    searched = judge(finished, judged, controls[STATIC], yardstick, settings.seed, snapshot.run.place, judged_by)
     return RunSummary(
         name=snapshot.run.name,
         dataset=settings.dataset,
@@ -232,14 +244,14 @@ def summarize_snapshot(snapshot: Snapshot, *, with_progress: bool = True) -> Run
         versions=snapshot.versions,
         is_running=snapshot.is_running,
         counts=_counts(rows),
-        verdict=confirmed_verdict(snapshot) or searched,
+        verdict=confirmed or searched,
         search_verdict=searched,
         best={name: row and _over_seeds(row, over_seeds) for name, row in best.items()},
         best_timeline=read_timeline(snapshot.run.trial(preferred_trial.root)) if preferred_trial is not None else None,
         controls={role: row and _over_seeds(row, over_seeds) for role, row in controls.items()},
         front=tuple(trial.number for trial in sorted(front, key=_worst_score_last)),
         failures=_failures(rows),
-        spending=total_spending(row.metrics for row in rows if row.state != SUPERSEDED),
+        spending=total_spending(row.metrics for row in rows if row.state != SUPERSEDED and not row.by_confirm),
         saving=_saving(trials, rows, snapshot.run),
         progress=search_progress(trials, objectives) if with_progress else None,
         over_seeds=over_seeds,
@@ -285,6 +297,7 @@ def _row(trial: FrozenTrial, snapshot: Snapshot, lives_on: bool) -> TrialRow:
         reason=record.reason or (_broken_constraints(trial) if state == INFEASIBLE else None),
         seed=record.seed,
         replicate_of=record.replicate_of,
+        by_confirm=record.is_by_confirm,
     )
 
 
@@ -335,7 +348,7 @@ def _control(rows: Sequence[TrialRow], role: str) -> TrialRow | None:
 
 
 def _counts(rows: Sequence[TrialRow]) -> dict[str, int]:
-    found = Counter(row.state for row in rows)
+    found = Counter(row.state for row in rows if not row.by_confirm)
     return {state: found[state] for state in (COMPLETE, INFEASIBLE, *list(_STATES.values())[1:], SUPERSEDED)}
 
 

@@ -256,7 +256,8 @@ def _own_seed_cell(summary: RunSummary, row: TrialRow) -> tuple[str, ...]:
 
 
 def _policy(row: TrialRow) -> str:
-    return row.policy or MISSING if row.replicate_of is None else f"that of trial {row.replicate_of}"
+    by_confirm = ", trained by confirm" if row.by_confirm else ""
+    return row.policy or MISSING if row.replicate_of is None else f"that of trial {row.replicate_of}{by_confirm}"
 
 
 def _seeds_column(summary: RunSummary) -> tuple[Column, ...]:

@@ -60,6 +60,8 @@ def _header(summary: RunSummary) -> Text:
     header.append("  search running\n" if summary.is_running else "\n", style="green")
     header.append(", ".join(f"{number} {state}" for state, number in _shown_counts(summary).items()))
     header.append(f" of {summary.settings['trials']} trials")
+    if summary.num_by_confirm:
+        header.append(f"; {summary.num_by_confirm} more by autogrow confirm")
     if summary.chance:
         header.append(f"\nchance: {summary.chance}", style="dim")
     if summary.legend:

@@ -18,7 +18,7 @@ from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import STATIC
 from autogrow.study import racing
 from autogrow.study.racing import Estimate
-from autogrow.study.trial_record import TrialRecord, goes_on, has_ended, is_surplus, root_of
+from autogrow.study.trial_record import TrialRecord, goes_on, has_ended, is_by_confirm, is_surplus, root_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Candidate:
     def role(self) -> str:
         return TrialRecord(self.first).role
 
+    @property
+    def began_well(self) -> bool:
+        """Whether its first trial was trained to its end."""
+        return self.first.state == TrialState.COMPLETE
+
     @cached_property
     def finished(self) -> tuple[FrozenTrial, ...]:
         """Those that were trained to their end."""
@@ -61,16 +66,18 @@ class Candidate:
         """Whether it keeps to all constraints on every seed; Optuna's convention is that above 0 breaks one."""
         return all(value <= 0 for trial in self.trials for value in trial.constraints.values())
 
-    def next_seed(self, own: int) -> int:
-        """The first after the run's `own` that no trial of it was trained on: the same ones for all candidates."""
-        used = {TrialRecord(trial).seed for trial in self.trials}
-        return next(seed for seed in count(own + 1) if seed not in used)
-
     def values(self, objective: Objective) -> tuple[float, ...]:
-        """What its finished trials came to, larger being better; those that have not measured it are left out."""
+        """What its finished trials came to, larger being better; those that have not measured it are left out.
+
+        So are, of what is measured by the clock, those that no search has trained: they had the machine otherwise.
+        """
         key = (objective.name, objective.metric.name)
         if key not in self._values:
-            read = (objective.value(metrics) for metrics in self._metrics)
+            read = (
+                objective.value(metrics)
+                for trial, metrics in zip(self.finished, self._metrics, strict=True)
+                if not (objective.metric.is_by_the_clock and is_by_confirm(trial))
+            )
             self._values[key] = tuple(objective.sign * float(value) for value in read if value is not None)
         return self._values[key]
 
@@ -121,10 +128,24 @@ class Candidates:
         """Whether any replicate has ended, so that more than single readings is known."""
         return any(has_ended(trial) for each in self.all for trial in each.trials[1:])
 
-    def last_seed(self, own: int) -> int:
-        """The last that any trial was trained on; the run's `own` where none says more."""
+    @property
+    def confirmed(self) -> set[tuple[int, int | None]]:
+        """What `autogrow confirm` has trained: numbers of candidates, and their seeds."""
+        trials = ((each.number, trial) for each in self.all for trial in each.trials)
+        return {(number, TrialRecord(trial).seed) for number, trial in trials if is_by_confirm(trial)}
+
+    def next_seed(self, candidate: Candidate, own: int) -> int:
+        """The first after the run's `own` that no trial of the candidate was trained on, nor any by `autogrow confirm`.
+
+        So they are the same ones for all candidates, and more can be confirmed on seeds that the search did not use.
+        """
+        used = {TrialRecord(trial).seed for trial in candidate.trials} | {seed for _, seed in self.confirmed}
+        return next(seed for seed in count(own + 1) if seed not in used)
+
+    def seeds(self, own: int) -> set[int]:
+        """All that any trial was trained on; the run's `own` where none says more."""
         said = (TrialRecord(trial).seed for each in self.all for trial in each.trials)
-        return max((own, *(seed for seed in said if seed is not None)))
+        return {own, *(seed for seed in said if seed is not None)}
 
     def of(self, trial: FrozenTrial) -> Candidate | None:
         """The one that a trial tries, be it a replicate or an interrupted one; None where it was never started."""

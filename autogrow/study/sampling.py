@@ -23,7 +23,7 @@ from autogrow.policy.part import validated
 from autogrow.policy.presets import CONTROLS, DEFAULT, DEFERRED_CONTROLS, control_policy
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.registry import Registry
-from autogrow.study.candidates import Candidate
+from autogrow.study.candidates import Candidate, Candidates
 from autogrow.study.constraints import constraint_names
 from autogrow.study.mirrored_study import MirroredStudy
 from autogrow.study.racing import least_loss_first, next_seed
@@ -194,9 +194,12 @@ class Proposer:
 
     def _decided(self) -> Proposal | None:
         """Another seed of a policy, or a new one."""
-        while self._settings.has_race and (candidate := self._next_in_race()) is not None:
+        while self._settings.has_race:
+            candidates = self._database.candidates()
+            if (candidate := self._next_in_race(candidates)) is None:
+                break
             try:
-                proposal = self._replicate(candidate)
+                proposal = self._replicate(candidate, candidates.next_seed(candidate, self._settings.seed))
             except PolicyError:  # of another version, which is no reason not to go on with this one
                 break
             if not self._database.gave_back_duplicate(proposal.number):
@@ -204,9 +207,9 @@ class Proposer:
                 return None if is_surplus else proposal
         return self._fresh()
 
-    def _next_in_race(self) -> Candidate | None:
+    def _next_in_race(self, candidates: Candidates) -> Candidate | None:
         """The candidate that is trained on one more seed."""
-        settings, candidates = self._settings, self._database.candidates()
+        settings = self._settings
         objective = preferred(TASKS[settings.task].preference)
         estimated = {each.number: candidates.estimate(each, OBJECTIVES["loss"]) for each in candidates.all}
         losses = {number: each for number, each in estimated.items() if each is not None}
@@ -218,9 +221,9 @@ class Proposer:
         number = next_seed(racers, min(1.0, self._share()), settings.most_seeds, always)
         return next((each for each in candidates.all if each.number == number), None)
 
-    def _replicate(self, candidate: Candidate) -> Proposal:
+    def _replicate(self, candidate: Candidate, seed: int) -> Proposal:
         first = candidate.first
-        record, seed = TrialRecord(first), candidate.next_seed(self._settings.seed)
+        record = TrialRecord(first)
         policy = GrowthPolicy.from_dict(record.needed_policy(), f"trial {first.number}")
         training = validated(TrainingSettings, record.needed_training(), f"trial {first.number}: training")
         number = self._database.add_running(first.params, first.distributions, replicated(record, seed), {})

@@ -21,7 +21,7 @@ from autogrow.study.session_folder import remove_abandoned
 from autogrow.study.settings import SearchSettings, experiment_digest, versions
 from autogrow.study.study_database import Queued, StudyDatabase
 from autogrow.study.study_location import SharedStudy, StudyLocation, without_password
-from autogrow.study.trial_record import SEARCHED, TrialRecord, goes_on, is_surplus, superseded
+from autogrow.study.trial_record import SEARCHED, TrialRecord, goes_on, is_by_confirm, is_surplus, superseded
 from autogrow.study.warm_start import TRANSFERRED
 
 LEAST_FREE_BYTES = 16 * 2**20
@@ -50,15 +50,15 @@ def read_result(folder: RunFolder) -> SearchResult:
 
 
 def _result(folder: RunFolder, trials: list[FrozenTrial], **more: Any) -> SearchResult:
-    states = [trial.state for trial in trials]
+    states = [trial.state for trial in trials if not is_by_confirm(trial)]
     complete, pruned = states.count(TrialState.COMPLETE), states.count(TrialState.PRUNED)
     return SearchResult(folder=folder, complete=complete, pruned=pruned, failed=len(_failed(trials)), **more)
 
 
 def _failed(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Trials that have failed for good: one that was interrupted goes on as another."""
-    lived_on = superseded(trials)
-    return [t for t in trials if t.state == TrialState.FAIL and t.number not in lived_on and not is_surplus(t)]
+    """Trials of searches that have failed for good: one that was interrupted goes on as another."""
+    left_out = superseded(trials) | {t.number for t in trials if is_surplus(t) or is_by_confirm(t)}
+    return [t for t in trials if t.state == TrialState.FAIL and t.number not in left_out]
 
 
 def run_search(

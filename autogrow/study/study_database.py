@@ -22,7 +22,7 @@ from autogrow.files import atomic_target
 from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.candidates import Candidates
-from autogrow.study.constraints import all_attributes, complete_constraints
+from autogrow.study.constraints import all_attributes, complete_constraints, constraints_of
 from autogrow.study.new_study import EXPERIMENT, create_study, join_study
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_location import (
@@ -36,6 +36,7 @@ from autogrow.study.study_location import (
 )
 from autogrow.study.trial_record import (
     CLAIMED,
+    CONFIRM,
     DUPLICATE,
     INTERRUPTED,
     SURPLUS,
@@ -44,9 +45,11 @@ from autogrow.study.trial_record import (
     attributes_of,
     goes_on,
     has_ended,
+    is_by_confirm,
     is_root,
     is_surplus,
     queued,
+    replicated,
     resumed,
     root_of,
     superseded,
@@ -187,8 +190,8 @@ class StudyDatabase:
         return sum(trial.state != TrialState.WAITING and is_root(trial) for trial in self.trials())
 
     def num_ended(self) -> int:
-        """Trials that have ended for good: one that was interrupted goes on as another."""
-        trials = self.trials()
+        """Trials of searches that have ended for good: one that was interrupted goes on as another."""
+        trials = [trial for trial in self.trials() if not is_by_confirm(trial)]
         gone_on_with = superseded(trials)
         return sum(
             trial.state.is_finished() and trial.number not in gone_on_with and not is_surplus(trial) for trial in trials
@@ -312,20 +315,47 @@ class StudyDatabase:
         A complete one whose objectives are not all finite has failed: Optuna would take infinity, and leave NaN
         running. A stopped one is kept with what it had reached, but is no candidate for the front.
         """
-        values = None
-        if isinstance(result, CompleteTrial):
-            measured = result.metrics.by_name()
-            problem = next(filter(None, (_problem(each, measured) for each in self.objectives)), None)
-            if problem is None:
-                values = [float(objective.value(measured) or 0.0) for objective in self.objectives]
-            else:
-                result = FailedTrial(reason=problem)
+        result, values = self._valued(result)
         constraints = _constraints(result)
         with self._writing():
             self._set_attributes(number, **attributes_of(result))
             if constraints is not None:
                 self._set_constraints(number, constraints)
             self._end(number, _STATES[result.status], values)
+
+    def _valued(self, result: EndedTrial) -> tuple[EndedTrial, list[float] | None]:
+        """How a trial has ended, and its objectives where it is complete."""
+        if not isinstance(result, CompleteTrial):
+            return result, None
+        measured = result.metrics.by_name()
+        problem = next(filter(None, (_problem(each, measured) for each in self.objectives)), None)
+        if problem is not None:
+            return FailedTrial(reason=problem), None
+        return result, [float(objective.value(measured) or 0.0) for objective in self.objectives]
+
+    def add_replicate(self, first: TrialRecord, seed: int, result: EndedTrial) -> None:
+        """Write down how a candidate that began with `first` did on a seed that `autogrow confirm` has trained it on.
+
+        At once whole, and nothing where any of its trials is of that seed: it is told as often as one likes.
+        """
+        own = [record for record in map(TrialRecord, self.trials()) if not record.is_surplus]
+        if any(seed == each.seed and first.root in (each.root, each.replicate_of) for each in own):
+            return
+        result, values = self._valued(result)
+        attributes = replicated(first, seed, CONFIRM)
+        constraints = _constraints(result)
+        limited = list(constraints_of(first.trial))
+        limits = {} if constraints is None else all_attributes(complete_constraints(limited, constraints))
+        ended = create_trial(
+            state=_STATES[result.status],
+            values=values,
+            params=first.trial.params,
+            distributions=first.trial.distributions,
+            user_attrs={**attributes.user, **attributes_of(result)},
+            system_attrs={**attributes.system, **limits},
+        )
+        with self._writing():
+            self.study.add_trial(ended)
 
     def tell_failed(self, number: int, reason: str) -> None:
         self.tell_result(number, FailedTrial(reason=reason))

@@ -26,6 +26,8 @@ SEARCHED = "searched"
 INTERRUPTED = "interrupted"
 SURPLUS = "another driver used up the budget at the same moment"
 DUPLICATE = "another driver took the same seed of the policy at the same moment"
+CONFIRM = "confirm"
+"""What has trained a replicate that no search did."""
 CLAIMED = "claimed by "
 """Prefix of the attribute by which a driver says that it is about to take a trial; several may, one gets it."""
 LABELS = {
@@ -57,11 +59,12 @@ def proposed(role: str, policy: Mapping[str, Any], training: Mapping[str, Any], 
     return Attributes(user, {_OURS + _POLICY: policy, _OURS + _TRAINING: training})
 
 
-def replicated(record: "TrialRecord", seed: int) -> Attributes:
-    """What a replicate of a candidate's first trial tries: the same, on another seed."""
+def replicated(record: "TrialRecord", seed: int, trained_by: str | None = None) -> Attributes:
+    """What a replicate of a candidate's first trial tries: the same, on another seed. None: a search trains it."""
     attributes = proposed(record.role, record.needed_policy(), record.needed_training(), seed)
     origin = {} if record.origin is None else {"origin": record.origin}
-    return Attributes({**attributes.user, **origin, "replicate_of": record.root}, attributes.system)
+    by = {} if trained_by is None else {"trained_by": trained_by}
+    return Attributes({**attributes.user, **origin, "replicate_of": record.root, **by}, attributes.system)
 
 
 def queued(role: str, origin: str | None = None, given_policy: Mapping[str, Any] | None = None) -> Attributes:
@@ -145,8 +148,14 @@ class TrialRecord:
         return self.reason in (SURPLUS, DUPLICATE)
 
     @property
+    def is_by_confirm(self) -> bool:
+        """Whether `autogrow confirm` has trained it: no search has proposed it, and it has no folder of its own."""
+        return self._text("trained_by") == CONFIRM
+
+    @property
     def is_root(self) -> bool:
-        return not self.goes_on and not self.is_surplus
+        """Whether a search has begun a line of trials with it."""
+        return not self.goes_on and not self.is_surplus and not self.is_by_confirm
 
     @property
     def role(self) -> str:
@@ -257,6 +266,11 @@ def is_root(trial: FrozenTrial) -> bool:
 def is_replicate(trial: FrozenTrial) -> bool:
     """Whether the trial trains what another one tried first, on another seed."""
     return TrialRecord(trial).replicate_of is not None
+
+
+def is_by_confirm(trial: FrozenTrial) -> bool:
+    """Whether `autogrow confirm` has trained it, and no search."""
+    return TrialRecord(trial).is_by_confirm
 
 
 def goes_on(trial: FrozenTrial) -> bool:

@@ -67,8 +67,7 @@ def test_a_run_that_is_not_there(refused):
     assert "no run at" in refused("confirm", "absent")
 
 
-def test_a_run_at_a_url_is_left_as_it_is(autogrow, small_run, workplace):
-    """It may be searched on meanwhile."""
+def test_of_a_run_at_a_url_the_study_and_the_best_policy_are_published(autogrow, small_run, workplace):
     before = contents(small_run.path)
     url = f"file://{small_run.path}"
     code, out, _ = autogrow("confirm", url, "--top", 1, "--seeds", 1, "--threads", 1, "--quiet")
@@ -77,7 +76,10 @@ def test_a_run_at_a_url_is_left_as_it_is(autogrow, small_run, workplace):
     assert (workplace / "results" / "confirmation" / "small" / "policy.yaml").exists()
     _, _, err = autogrow("confirm", url, "--top", 1, "--seeds", 1, "--threads", 1)
     assert err.count("was there already") == 4
-    assert contents(small_run.path) == before
+    after = contents(small_run.path)
+    changed = {name for name in after.keys() | before.keys() if after.get(name) != before.get(name)}
+    assert {path.name for path in changed} == {"study.db", "policy.yaml"}
+    assert "3 runs count in the study of small, as other seeds of its policies" in out
 
 
 def test_in_python(small_run):

@@ -1,6 +1,7 @@
 """The best of a search on other seeds: which are trained, what is said of them, and which one is chosen."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.presets import default_policy
 from autogrow.report.judging import Yardstick
 from autogrow.report.verdict import judge_confirmation
+from autogrow.study.run_folder import RunFolder
 from autogrow.study.trial_record import TrialRecord
 from autogrow.training.evaluation import Metrics
 
@@ -132,7 +134,8 @@ class TestTraining:
         assert named.policy is not None
 
     def test_real_runs_in_two_processes_are_those_of_one(self, run, tmp_path):
-        one, two = (confirm_policies(run, top=1, num_seeds=1, jobs=jobs, out=tmp_path / str(jobs)) for jobs in (1, 2))
+        other = RunFolder(shutil.copytree(run.path, tmp_path / "other"))
+        one, two = (confirm_policies(each, top=1, num_seeds=1, jobs=jobs) for each, jobs in ((run, 1), (other, 2)))
         assert one.confirmed.results.runs[0].validation_loss == two.confirmed.results.runs[0].validation_loss
         assert one.policy.recipe() == two.policy.recipe()
 

@@ -1,4 +1,4 @@
-"""The driver of a search is killed while it trains policies on other seeds: the ledger holds for these as well."""
+"""What trains policies on other seeds is killed, a search or a confirmation: the ledger holds for these as well."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from autogrow.study.candidates import Candidates
 from autogrow.study.trial_record import TrialRecord, is_replicate
 from tests.faults.killed_at import TRIALS_HERE
 from tests.faults.kills import KILLED_AT
-from tests.processes import LONG, check_ended, wait_until
+from tests.processes import LONG, Search, check_ended, wait_until
 
 pytestmark = pytest.mark.slow
 TRIALS, SEEDS = 12, 3
@@ -38,6 +38,42 @@ def test_so_it_does_on_ray(start, records):
     code, _, err = start("--resume", "--quiet").end(600)
     assert code == 0, err
     check(records, [each for each in lost if each.replicate_of is not None])
+
+
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        ("autogrow.study.confirmed_seeds:add_seeds", 3),
+        ("autogrow.study.study_database:StudyDatabase.add_replicate", 3),
+        ("autogrow.study.run_folder:RunFolder.publish", 3),
+        ("autogrow.experiments.folder:ExperimentFolder.write_record", 3),
+    ],
+    ids=lambda each: str(each).rpartition(":")[2],
+)
+def test_a_confirmation_that_is_killed_loses_and_doubles_nothing(
+    place, call, search_here, autogrow, records, workplace, temporary
+):
+    small = ("--trials", 4, "--epochs", 1, "--train-size", 60, "--model", "mlp", "--model-option", "hidden=[8]")
+    assert search_here(*small, "--quiet")[0] == 0
+    confirm = ("confirm", "run", "--top", 1, "--seeds", 2, "--threads", 1, "--quiet")
+    killed = Search(confirm, workplace, temporary, program=(KILLED_AT, place, call))
+    assert killed.end()[0] == -9
+    before = confirmed(records)
+    assert 1 <= len(before) <= 3
+    assert autogrow(*confirm)[0] == 0
+    after = confirmed(records)
+    assert after[: len(before)] == before
+    assert len(after) == len(set(after)) == 2 * 3
+    check_ended(records, 4)
+    assert search_here("--resume", "--trials", 5, "--quiet")[0] == 0
+    assert confirmed(records) == after
+    check_ended(records, 5)
+
+
+def confirmed(records):
+    """Which policies a confirmation has told of which seeds."""
+    found = [record for record in map(TrialRecord, records.trials()) if record.is_by_confirm]
+    return [(record.replicate_of, record.seed) for record in found]
 
 
 def running(records):
