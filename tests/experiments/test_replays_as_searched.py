@@ -147,6 +147,8 @@ class TestFirstLine:
         claims = {name: np.mean([each.said != 0 for each in answers(table, name, number=30)]) for name in SEARCHES}
         assert claims[BEFORE] > 0.8
         assert claims[NOW] < 0.3
+        assert not any(each.has_floor for each in answers(table, BEFORE))
+        assert np.mean([each.has_floor for each in answers(table, number=30)]) > 0.8
 
     def test_where_nothing_was_learned_nothing_is_claimed(self):
         table = made(flat(0.9, p1=0.1), flat(0.3))
@@ -172,7 +174,7 @@ class TestFirstLine:
         search = Search(drawn(table), list(range(POLICIES)), list(range(SEEDS // 2)), budget=20.0)
         chosen = SEARCHES[NOW][0](search)
         assert chosen == ranked(search)[0].number
-        assert first_line(search, chosen, fresh(table)) == 0
+        assert first_line(search, chosen, fresh(table), None) == 0
         assert fresh(table).confirm(chosen, FULL, frozenset((0, 1, chosen))) == 0
 
 

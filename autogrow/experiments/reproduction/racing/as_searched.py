@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autogrow.experiments.confirmation import DEFAULT_TOP
-from autogrow.experiments.reproduction.racing.first_line import FreshSeeds, first_line
+from autogrow.experiments.reproduction.racing.first_line import FreshSeeds, first_line, floor_of
 from autogrow.experiments.reproduction.racing.replay import DEFAULT, FULL, SURE, Drawn, Rule, Search, searched
 from autogrow.experiments.reproduction.racing.rules import one_seed, train_bandit
 from autogrow.study.racing import Estimate, Standing, estimates, in_order, probability_better
@@ -73,6 +73,8 @@ class Answer:
     """By 95 %, that it is better than the default policy."""
     said: int
     """By the report's first line, of the chosen policy beside the full network: 1 better, -1 worse, 0 neither."""
+    has_floor: bool
+    """Whether the search had a noise floor to judge that by."""
     confirmed: int
     """The same by `confirm` on seeds that no search saw."""
     against_default: int
@@ -115,10 +117,12 @@ def _answer(search: Search, chosen: int, fresh: FreshSeeds) -> Answer:
     )
     others = [number for number in known if number != DEFAULT]
     beside = frozenset((DEFAULT, FULL, *others[:DEFAULT_TOP]))
+    floor = floor_of(search, fresh)
     return Answer(
         chosen,
         is_sure,
-        first_line(search, chosen, fresh),
+        first_line(search, chosen, fresh, floor),
+        floor is not None,
         fresh.confirm(chosen, FULL, beside),
         0 if chosen == DEFAULT else fresh.confirm(chosen, DEFAULT, beside),
     )

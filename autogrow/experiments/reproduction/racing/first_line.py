@@ -86,26 +86,34 @@ class FreshSeeds:
         return judge_confirmation(paired).kind
 
 
-def first_line(search: Search, chosen: int, fresh: FreshSeeds) -> int:
+def floor_of(search: Search, fresh: FreshSeeds) -> NoiseFloor | None:
+    """A search's noise floor; None where it trained none on several seeds, or these leave nothing to say it."""
+    return NoiseFloor.of_replicates(list(_read_by_seed(search, fresh).values())) if search.is_replicated else None
+
+
+def first_line(search: Search, chosen: int, fresh: FreshSeeds, floor: NoiseFloor | None) -> int:
     """What the report's first line claims of the chosen policy compared with the full network: 1 better, -1 worse.
 
-    The full network is trained once, on the search's first seed; where policies were trained on several, how these vary
-    is the noise floor. 0 where it says that they are level, or that nothing can be said.
+    The full network is trained once, on the search's first seed. 0 where the line says that they are level, or that
+    nothing can be said.
     """
     first = search.seeds[0]
     for policy in (chosen, FULL):
         against_chance = fresh.drawn_against_chance[policy, first]
         if not np.isfinite(against_chance) or not fresh.yardstick.has_learned(float(against_chance)):
             return 0
-    by_seed = {
+    full = {first: float(fresh.drawn[FULL, first])}
+    judgement = judge_by_seed(_read_by_seed(search, fresh).get(chosen, {}), full, fresh.yardstick, floor)
+    return 0 if judgement is None else fresh.direction(judgement.kind)
+
+
+def _read_by_seed(search: Search, fresh: FreshSeeds) -> dict[int, dict[int, float]]:
+    """What the policies that did not fail came to, as measured, by their seeds."""
+    return {
         policy: _by_seed(fresh.drawn[policy], search.seeds[: len(values)])
         for policy, values in search.read.items()
         if policy not in search.failed
     }
-    floor = NoiseFloor.of_replicates(list(by_seed.values())) if search.is_replicated else None
-    full = {first: float(fresh.drawn[FULL, first])}
-    judgement = judge_by_seed(by_seed.get(chosen, {}), full, fresh.yardstick, floor)
-    return 0 if judgement is None else fresh.direction(judgement.kind)
 
 
 def _by_seed(values: np.ndarray, seeds: Iterable[int] | None = None) -> dict[int, float]:

@@ -162,6 +162,7 @@ def first_line_table(replayed: Sequence[Chosen]) -> Table:
                 each.share([answer.said > 0 for answer in answers]),
                 each.share([answer.said < 0 for answer in answers]),
                 each.share([answer.is_taken_back for answer in answers]),
+                each.share([answer.is_taken_back and not answer.has_floor for answer in answers]),
                 each.share([answer.is_turned_round for answer in answers]),
                 each.share([answer.said == 0 and answer.confirmed != 0 for answer in answers]),
                 each.share([answer.is_another for answer in answers]),
@@ -170,17 +171,19 @@ def first_line_table(replayed: Sequence[Chosen]) -> Table:
             )
         )
     titles = (
-        "runs", "better", "worse", "taken back", "turned round", "level, and is not", "another", "not ahead", "behind"
+        "runs", "better", "worse", "taken back", "no floor", "turned round", "level, and is not", "another",
+        "not ahead", "behind",
     )  # fmt: skip
     note = (
         f"{_how_many(replayed)} They prefer what searches of their task prefer. better, worse: what the first line of "
         "the report says of the chosen policy beside the full network, which a search trains on one seed (else it is "
         "level, or nothing was learned); taken back: of all searches, those of which it says better or worse, and "
-        "`confirm` on the seeds that no search saw does not "
-        f"(goal: at most {MOST_TAKEN_BACK:.1%}); turned round: it says the opposite; level, and is not: the first "
-        "line says neither, and `confirm` does. another: the answer is not the default policy; not ahead: `confirm` "
-        "does not find it ahead of that; behind: it finds it behind that. The full network with the chosen policy's "
-        "training settings, which `confirm` trains, too, is in no table; the full network's run is not counted here."
+        f"`confirm` on the seeds that no search saw does not (goal: at most {MOST_TAKEN_BACK:.1%}); no floor: those of "
+        "them that had no noise floor, for too few policies, or none, were trained on several seeds; turned round: it "
+        "says the opposite; level, and is not: the first line says neither, and `confirm` does. another: the answer is "
+        "not the default policy; not ahead: `confirm` does not find it ahead of that; behind: it finds it behind that. "
+        "The full network with the chosen policy's training settings, which `confirm` trains, too, is in no table; the "
+        "full network's run is not counted here."
     )
     columns = Column("table"), *columns_of("search", *titles)
     return Table("Whether `confirm` on other seeds takes back the report's first line", columns, tuple(rows), note)
