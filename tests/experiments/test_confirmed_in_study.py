@@ -1,7 +1,9 @@
 """What a confirmation trains counts in the study of its search: as other seeds of its policies, once, and for nothing
 else."""
 
+import json
 import shutil
+import sqlite3
 from dataclasses import replace
 
 import optuna
@@ -270,6 +272,22 @@ class TestNotAdded:
         assert note.endswith("wait, or stop it; the same command adds them")
         confirm_policies(run, top=1, num_seeds=1)
         assert len(pairs(run)) == PER_SEED
+        with RunFolder(run.path).locked():  # what has been told is not waiting any more
+            note = confirm_policies(run, top=1, num_seeds=1).note
+        assert note == "3 runs count in the study of run, as other seeds of its policies"
+
+    def test_of_a_default_policy_that_was_another_then(self, run, reading):
+        """As of a run from before: what is trained here is today's."""
+        reading()
+        other = {**default_policy().recipe(), "initial_fraction": 0.125}
+        with sqlite3.connect(run.database) as connection:
+            connection.execute(
+                "UPDATE trial_system_attributes SET value_json = ? WHERE key = 'autogrow:policy' AND trial_id = "
+                "(SELECT trial_id FROM trial_user_attributes WHERE key = 'role' AND value_json = '\"default\"')",
+                [json.dumps(other)],
+            )
+        confirm_policies(run, top=1, num_seeds=1)
+        assert sorted(record.role for record in added_to(run)) == ["searched", "static"]
 
     def test_where_several_drivers_share_the_study(self, tmp_path, data_dir, reading):
         reading()
@@ -315,6 +333,15 @@ class TestCounting:
         assert "the loss is nan" in failed[0].reason
         best = best_trial(trials_of(run), run.settings().chosen_objectives, "score")
         assert best.number != MOST_ACCURATE
+
+    def test_a_seed_that_breaks_a_limit_takes_its_policy_out(self, tmp_path, data_dir, reading, trained):
+        limits = {"max_parameters": trained.parameters - 1}
+        run = make_finished_run(tmp_path / "run", data_dir, seed=SEED, limits=limits, **SMALL)
+        reading()
+        confirm_policies(run, top=1, num_seeds=1)
+        broken = trained.parameters / limits["max_parameters"] - 1
+        assert [record.trial.constraints["parameters"] for record in added_to(run)] == [pytest.approx(broken)] * 3
+        assert best_trial(trials_of(run), run.settings().chosen_objectives, "score").number != MOST_ACCURATE
 
     def test_seconds_are_the_searchs_own(self, run, reading):
         """The machine was used otherwise: policies that were confirmed are no quicker for it, nor slower."""
