@@ -69,8 +69,9 @@ class NoiseFloor:
         """From what policies reached by seed: what is left of it once every policy and every seed has its own mean.
 
         What all policies have of a seed is no noise between them: it took 0 to 70% of the variance over seeds in the
-        project's own studies. Policies with one seed say nothing, and those that vary beyond all likelihood more than
-        the others say nothing of the others: they are left out. None where nothing is left to say it.
+        project's own studies. Where that cannot be told, as with one policy on several seeds, how each varies over its
+        seeds is all taken for noise. Policies with one seed say nothing, and those that vary beyond all likelihood more
+        than the others say nothing of the others: they are left out. None where no policy has several seeds.
 
         Args:
             values: Of every policy, by its seeds, which are the same ones for all as far as they go.
@@ -80,7 +81,11 @@ class NoiseFloor:
         while fit is not None and (wild := fit.wildest()) is not None:
             del kept[wild]
             fit = _Fit.of(kept)
-        return None if fit is None else cls(sqrt(2 * fit.squares / fit.degrees), fit.degrees)
+        if fit is not None:
+            return cls(sqrt(2 * fit.squares / fit.degrees), fit.degrees)
+        degrees = sum(len(each) - 1 for each in kept)
+        squares = sum(float(np.var(list(each.values()))) * len(each) for each in kept)
+        return cls(sqrt(2 * squares / degrees), degrees) if degrees else None
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,14 @@ def test_one_policy_that_varies_wildly_says_nothing_of_the_others():
     assert (found.deviation, found.degrees) == (pytest.approx(calm.deviation), calm.degrees)
 
 
-@pytest.mark.parametrize("values", [[], [{0: 1.0}, {0: 2.0}], [{0: 1.0, 1: 2.0}], [{0: 1.0, 1: 2.0}, {2: 1.0, 3: 5.0}]])
+def test_where_seeds_cannot_be_told_from_noise_all_is_noise():
+    """One policy on three seeds, or two that share none: nobody knows what the others would have of these seeds."""
+    one = NoiseFloor.of_replicates([{0: 1.0, 1: 2.0, 2: 3.0}, {0: 5.0}])
+    assert (one.deviation, one.degrees) == (pytest.approx(2**0.5), 2)
+    apart = NoiseFloor.of_replicates([{0: 1.0, 1: 2.0}, {2: 1.0, 3: 3.0}])
+    assert (apart.deviation, apart.degrees) == (pytest.approx((2 * 2.5 / 2) ** 0.5), 2)
+
+
+@pytest.mark.parametrize("values", [[], [{0: 1.0}, {0: 2.0}]])
 def test_where_nothing_can_be_said_there_is_none(values):
     assert NoiseFloor.of_replicates(values) is None
