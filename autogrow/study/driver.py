@@ -68,7 +68,7 @@ class Driver:
         self._umask = current_umask()  # Ray's processes have another
         self._best: FrozenTrial | None = None
         """The trial in policy.yaml."""
-        self._has_race = plan.settings.has_race or any(map(is_replicate, database.trials()))
+        self._is_replicated = any(map(is_replicate, database.trials()))
         self._best_policy = ""
         """What stands in it."""
 
@@ -166,6 +166,7 @@ class Driver:
             return  # left RUNNING until `reconcile` queues it for the next time
         self._folder.fetch_trial(config.root)
         self._database.tell_result(config.number, result)
+        self._is_replicated |= config.replicate_of is not None
         if isinstance(result, CompleteTrial) or config.replicate_of is not None:
             self._save_best_policy(config.number)
         self._folder.publish()
@@ -223,14 +224,14 @@ class Driver:
     def _save_best_policy(self, ended: int | None = None) -> None:
         """Rewrite policy.yaml when a trial that has just `ended` is the best so far; by default, look at all trials.
 
-        In a race all are looked at: what one seed says of a policy changes what is known of the others.
+        Where policies have several seeds, all are looked at: what one says changes what is known of the others.
         """
         settings = self._plan.settings
         known: Study = self._database.candidates()
-        if ended is not None and not self._has_race:
+        if ended is not None and not self._is_replicated:
             known = [trial for trial in (self._best, self._database.trials()[ended]) if trial is not None]
         best = best_trial(known, self._plan.objectives, TASKS[settings.task].preference)
-        if best is None or (self._best is not None and best.number == self._best.number and not self._has_race):
+        if best is None or (self._best is not None and best.number == self._best.number and not self._is_replicated):
             return
         text = policy_of(best, self._folder, settings, known).to_text()
         if text != self._best_policy:
