@@ -5,7 +5,6 @@ after `reconcile` none of this driver's is RUNNING. A trial that is resumed afte
 which names the first of its line, its root; folders and budgets count roots.
 """
 
-import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from autogrow.study.study_location import (
     readable_errors,
     study_name,
 )
+from autogrow.study.trial_endings import STATES, constraints_of_end, with_values
 from autogrow.study.trial_record import (
     CLAIMED,
     CONFIRM,
@@ -54,12 +54,9 @@ from autogrow.study.trial_record import (
     root_of,
     superseded,
 )
-from autogrow.study.trial_result import CompleteTrial, EndedTrial, FailedTrial, StoppedTrial, read_trial_result
+from autogrow.study.trial_result import EndedTrial, FailedTrial, read_trial_result
 
 SAMPLER_STATE = "sampler"
-MEMORY = "memory"
-"""The constraint that a trial breaks for which memory was too small."""
-_STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 @dataclass(frozen=True)
@@ -310,28 +307,14 @@ class StudyDatabase:
         return True
 
     def tell_result(self, number: int, result: EndedTrial) -> None:
-        """Record how a trial ended.
-
-        A complete one whose objectives are not all finite has failed: Optuna would take infinity, and leave NaN
-        running. A stopped one is kept with what it had reached, but is no candidate for the front.
-        """
-        result, values = self._valued(result)
-        constraints = _constraints(result)
+        """Record how a trial ended. A stopped one keeps what it had reached, but is no candidate for the front."""
+        result, values = with_values(result, self.objectives)
+        constraints = constraints_of_end(result)
         with self._writing():
             self._set_attributes(number, **attributes_of(result))
             if constraints is not None:
                 self._set_constraints(number, constraints)
-            self._end(number, _STATES[result.status], values)
-
-    def _valued(self, result: EndedTrial) -> tuple[EndedTrial, list[float] | None]:
-        """How a trial has ended, and its objectives where it is complete."""
-        if not isinstance(result, CompleteTrial):
-            return result, None
-        measured = result.metrics.by_name()
-        problem = next(filter(None, (_problem(each, measured) for each in self.objectives)), None)
-        if problem is not None:
-            return FailedTrial(reason=problem), None
-        return result, [float(objective.value(measured) or 0.0) for objective in self.objectives]
+            self._end(number, STATES[result.status], values)
 
     def add_replicate(self, first: TrialRecord, seed: int, result: EndedTrial) -> None:
         """Write down how a candidate that began with `first` did on a seed that `autogrow confirm` has trained it on.
@@ -341,13 +324,13 @@ class StudyDatabase:
         own = [record for record in map(TrialRecord, self.trials()) if not record.is_surplus]
         if any(seed == each.seed and first.root in (each.root, each.replicate_of) for each in own):
             return
-        result, values = self._valued(result)
+        result, values = with_values(result, self.objectives)
         attributes = replicated(first, seed, CONFIRM)
-        constraints = _constraints(result)
+        constraints = constraints_of_end(result)
         limited = list(constraints_of(first.trial))
         limits = {} if constraints is None else all_attributes(complete_constraints(limited, constraints))
         ended = create_trial(
-            state=_STATES[result.status],
+            state=STATES[result.status],
             values=values,
             params=first.trial.params,
             distributions=first.trial.distributions,
@@ -426,22 +409,3 @@ class StudyDatabase:
 
     def _id(self, number: int) -> int:
         return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
-
-
-def _problem(objective: Objective, measured: Mapping[str, float]) -> str | None:
-    """Why a trial has no value of an objective, in words; None where it has."""
-    value = objective.value(measured)
-    if value is not None and math.isfinite(value):
-        return None
-    return f"the {objective.metric.title} is {'not defined' if value is None else value}"
-
-
-def _constraints(result: EndedTrial) -> Mapping[str, float] | None:
-    """A trial's constraints; None where nothing is known of its size."""
-    if isinstance(result, CompleteTrial):
-        return result.constraints
-    if isinstance(result, StoppedTrial):
-        return {}
-    if result.infeasible is None:
-        return None
-    return {MEMORY: 1 + math.log10(max(1, result.infeasible.parameters or 1))}  # the larger, the further from feasible
