@@ -28,6 +28,8 @@ class BatchSource(Protocol):
 
     evaluation_batch: int
     """Examples per forward pass when metrics are read; bounds memory."""
+    predictions_per_example: int
+    """What a network says of one example: 1, or the tokens of a window."""
 
     @property
     def target_units(self) -> Tensor | None:
@@ -56,6 +58,7 @@ class DeviceExamples:
     """
 
     evaluation_batch = EVALUATION_BATCH
+    predictions_per_example = 1
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from autogrow.training.batches import BatchSource, stream_seed
 SAMPLES_PER_RUN = 100
 MAX_SAMPLE_EVERY = 100
 SMALLEST_SAMPLE = 256
+"""Predictions: of a text, two windows of 128 tokens say as much."""
 TIMED_BATCH = 128
 """Training examples whose forward pass is timed for a limit of latency."""
 FIXED_BATCH = 128
@@ -41,7 +42,8 @@ class Measuring:
         """Defaults: about 100 samples per run, at least one every 100 steps (the thesis' interval), each on about half
         as many examples as were trained on since the last, so that measuring costs about a third of training."""
         every = settings.sample_every or sample_interval(num_steps)
-        size = settings.sample_size or max(SMALLEST_SAMPLE, every * batch_size // 2)
+        smallest = math.ceil(SMALLEST_SAMPLE / train.predictions_per_example)
+        size = settings.sample_size or max(smallest, every * batch_size // 2)
         size = min(size, len(train), len(validation) if validation else len(train))
         shuffled = _permutation(train, seed, "train sample")
         chosen = _permutation(validation, seed, "validation sample")[:size] if validation else None

@@ -27,7 +27,7 @@ class TokenWindows:
     target_units = None
 
     def __init__(self, examples: Examples, device: torch.device, num_outputs: int | None) -> None:
-        self._context = examples.inputs.shape[1]
+        self._context = self.predictions_per_example = examples.inputs.shape[1]
         self._tokens = as_tensor(np.concatenate(examples.streams)).to(device)
         self._windows = self._tokens.unfold(0, self._context + 1, 1)
         """(number - context, context + 1): every window that there is, as a view."""

@@ -12,6 +12,7 @@ from autogrow.tasks import TASKS
 from autogrow.training.augmentation import NUM_DRAWS, Augmentation
 from autogrow.training.ending import Signal
 from autogrow.training.evaluation import evaluate
+from autogrow.training.measuring import Measuring
 from autogrow.training.records import TrialFolder
 from autogrow.training.token_windows import TokenWindows
 from autogrow.training.trainer import Trainer
@@ -105,6 +106,14 @@ def test_evaluation_holds_few_outputs_whatever_the_vocabulary(data):
     for vocabulary in (11, 50_000, 2**24):
         batch = TokenWindows(train, CPU, vocabulary).evaluation_batch
         assert batch == 1 or batch * CONTEXT * vocabulary <= 2**22
+
+
+@pytest.mark.parametrize(("batch_size", "windows_looked_at"), [(4, 43), (200, 100)])
+def test_samples_count_predictions_not_windows(windows, batch_size, windows_looked_at):
+    """At least 256 predictions, 43 windows of 6, or half as many windows as were trained on since the last."""
+    assert len(windows) > windows_looked_at
+    plan = Measuring.plan(TrainingSettings(), 100, batch_size, windows, None, seed=0)
+    assert (plan.sample_every, len(plan.train_indices)) == (1, windows_looked_at)
 
 
 def trainer(data, folder=None, on_sample=None, seed=0):
