@@ -26,7 +26,7 @@ from autogrow.registry import Registry
 from autogrow.study.candidates import Candidate, Candidates
 from autogrow.study.constraints import constraint_names
 from autogrow.study.mirrored_study import MirroredStudy
-from autogrow.study.racing import least_loss_first, next_seed
+from autogrow.study.racing import FIRST_SHARE, least_loss_first, next_seed
 from autogrow.study.search_space import SEARCHABLE_TRAINING, SearchSpace
 from autogrow.study.settings import SearchSettings
 from autogrow.study.study_database import StudyDatabase
@@ -209,7 +209,9 @@ class Proposer:
 
     def _next_in_race(self, candidates: Candidates) -> Candidate | None:
         """The candidate that is trained on one more seed."""
-        settings = self._settings
+        settings, share = self._settings, min(1.0, self._share())
+        if share < FIRST_SHARE:
+            return None
         objective = preferred(TASKS[settings.task].preference)
         estimated = {each.number: candidates.estimate(each, OBJECTIVES["loss"]) for each in candidates.all}
         losses = {number: each for number, each in estimated.items() if each is not None}
@@ -218,7 +220,7 @@ class Proposer:
         racers = [each for each in candidates.in_race(objective) if each.number in known]
         racers = least_loss_first(racers, losses)
         always = {each.number: settings.most_seeds for each in candidates.all if each.role == DEFAULT}
-        number = next_seed(racers, min(1.0, self._share()), settings.most_seeds, always)
+        number = next_seed(racers, share, settings.most_seeds, always)
         return next((each for each in candidates.all if each.number == number), None)
 
     def _replicate(self, candidate: Candidate, seed: int) -> Proposal:
