@@ -52,6 +52,7 @@ def functions_that_give_rows():
                 yield path.stem, node.name
 
 
+@pytest.mark.slow
 def test_every_function_that_gives_rows_is_a_part():
     helpers = {("table", "print_rows"), ("table", "write_rows"), ("retrained_policies", "retrained_rows")}
     registered = {(part.module, part.function) for part in PARTS.values()}
@@ -64,6 +65,7 @@ def test_a_part_for_any_device_takes_a_setting(name):
     assert function.__annotations__["setting"] is Setting
 
 
+@pytest.mark.slow
 def test_the_trainer_the_plain_loop_and_the_hand_built_step_do_equal_work(images):
     plain = PlainLoop(full_module(SPEC, images), images, training.BATCH, CPU, num_workers=0)
     by_hand = HandBuiltStep(full_module(SPEC, images), images, training.BATCH, CPU)
@@ -115,6 +117,7 @@ def test_both_augment_as_torchvision_does(images):
     assert len(seen) > 40  # of 80 draws from 162
 
 
+@pytest.mark.slow
 def test_a_growing_run_has_three_events_and_their_costs(images):
     costs = event_costs(Run(SPEC, images, CPU), steps_between=2, batch_size=16)
     assert len(costs) == 3

@@ -60,6 +60,7 @@ def test_every_entry_point_of_the_page_is_loaded_and_nothing_is_left_out(project
             assert REGISTRIES[group][name] is not None
 
 
+@pytest.mark.slow
 def test_they_train_a_network_together(project, one_thread):
     parts = {"trigger": "third", "layer_selection": "first", "initialization": "small"}
     policy = autogrow.GrowthPolicy.from_dict({"initial_fraction": 0.25, "chunk_fraction": 0.25, **parts})

@@ -3,6 +3,8 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from autogrow.files import paths_present
 
 
@@ -20,6 +22,7 @@ def test_what_is_missing_or_a_file_holds_nothing(tmp_path):
     assert not list(paths_present(tmp_path, "file", "*"))
 
 
+@pytest.mark.slow
 def test_folders_that_go_while_they_are_looked_through(tmp_path):
     def come_and_go(number):
         for _ in range(300):

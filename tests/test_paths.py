@@ -136,6 +136,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_argument_of_every_command_follows_it(at_home, autogrow, tmp_path):
     """The shell leaves a tilde alone in --out=~/x, in quotes, and in files."""
     for command in COMMANDS:
@@ -151,6 +152,7 @@ def test_every_argument_of_every_command_follows_it(at_home, autogrow, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["home"]  # nothing came to lie where the caller stands
 
 
+@pytest.mark.slow
 def test_and_so_do_those_of_python(at_home, tmp_path):
     plan = plan_new_search("~/d.npz", space="~/space.yaml", data_dir="~/data")
     assert plan.settings.dataset == str(at_home / "d.npz")
@@ -163,6 +165,7 @@ def test_and_so_do_those_of_python(at_home, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", ["~nosuchuser/x", "n" * 256, "a\0b", "ftp://me:pw@host/x"])
 @pytest.mark.parametrize(
     "command",

@@ -115,6 +115,7 @@ def test_lists_say_which_package_an_entry_is_from(site, autogrow, kind):
     assert line.endswith(f"[{FROM}]") and len(line.split()) > 4
 
 
+@pytest.mark.slow
 def test_data_sets_of_packages_are_listed_with_ours(site, autogrow, tmp_path):
     code, out, err = autogrow("data", "list", "--data-dir", str(tmp_path))
     assert code == 0 and err == ""
@@ -126,6 +127,7 @@ def test_data_sets_of_packages_are_listed_with_ours(site, autogrow, tmp_path):
     assert (listing["name"], listing["package"], listing["num_train"]) == ("ramps", FROM, None)
 
 
+@pytest.mark.slow
 def test_data_sets_of_a_broken_package_are_left_out_of_the_list(broken, autogrow, tmp_path, site, caplog):
     points = {"autogrow.datasets": {"unread": "broken_example:unread"}}
     install({"name": "unread-example", "version": "2", "entry-points": points}, [], site)
@@ -150,6 +152,7 @@ def test_a_data_set_is_read_once_and_again_when_its_function_has_changed(site, t
     assert open_dataset("ramps", tmp_path, task="regression").task == "regression"
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_with_all_of_them(site, tmp_path, one_thread):
     policy = autogrow.GrowthPolicy.from_dict(POLICY)
     result = autogrow.train("funnel", "ramps", policy, epochs=6, device="cpu", out=tmp_path / "model")
@@ -162,6 +165,7 @@ def test_a_network_is_trained_with_all_of_them(site, tmp_path, one_thread):
     assert autogrow.GrowthPolicy.load(tmp_path / "policy.yaml") == policy
 
 
+@pytest.mark.slow
 def test_text_is_read_and_gone_on_with_by_its_tokenizer(site, tmp_path, one_thread):
     (tmp_path / "shouted.txt").write_text("LOUD AND Clear. " * 200)
     dataset = open_dataset(f"{tmp_path / 'shouted.txt'}?context=16&tokenizer=lower")

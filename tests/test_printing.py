@@ -97,6 +97,7 @@ def hostile_run(tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["status", "report", "export", "confirm"])
 def test_a_folder_does_not_command_the_terminal(command, hostile_run, workplace, autogrow):
     named = hostile_run.rename(hostile_run.with_name("\x1b[2Jrun"))
@@ -114,6 +115,7 @@ def test_json_is_whole(hostile_run, workplace, autogrow):
     assert not controls(out)
 
 
+@pytest.mark.slow
 def test_the_page_escapes_it(hostile_run, workplace, autogrow):
     config = yaml.safe_load((hostile_run / "config.yaml").read_text())
     (hostile_run / "config.yaml").write_text(yaml.safe_dump({**config, "model": "<script>alert(1)</script>"}))
@@ -126,6 +128,7 @@ def test_the_page_escapes_it(hostile_run, workplace, autogrow):
 FULL = "autogrow: error: cannot write what is printed: No space left on device: print to another place\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["list", "data"])
 @pytest.mark.parametrize(("place", "code", "said"), [("> /dev/full", 2, FULL), (">&-", 0, ""), ("| true", 0, "")])
 def test_output_that_cannot_be_printed(command, place, code, said):

@@ -105,6 +105,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", FOREIGN)
 @pytest.mark.parametrize("has_lock", [True, False])
 def test_a_folder_of_somebody_else_is_left_as_it_is(command, has_lock, mine, workplace, autogrow):
@@ -138,6 +139,7 @@ class TestRuns:
         assert not any(path.exists() for path in left)
         assert all(path.exists() for path in others)  # a confirmation may be at work there
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("place", ["trials/00001", "trials/00001/checkpoint", "forks", "trials", "policy.yaml",
                                        "interrupt", "trials/00001/log.txt", "study.db", "report.html"])  # fmt: skip
     def test_links_are_neither_followed_nor_replaced(self, place, run, workplace, autogrow):
@@ -207,6 +209,7 @@ def test_a_temporary_folder_of_the_users_own_is_no_session(temporary, monkeypatc
 
 
 class TestLocks:
+    @pytest.mark.slow
     @pytest.mark.parametrize("command", ["train", "compare", "reproduce", "confirm"])
     def test_one_process_at_a_time(self, command, workplace, autogrow):
         GrowthPolicy().save(workplace / "policy.yaml")
@@ -221,6 +224,7 @@ class TestLocks:
             assert [path.name for path in out.iterdir()] == ["lock"]
         assert not out.exists()
 
+    @pytest.mark.slow
     def test_a_training_holds_its_folder(self, workplace, autogrow, monkeypatch):
         GrowthPolicy().save(workplace / "policy.yaml")
         codes = []
@@ -318,6 +322,7 @@ ALLOWED = {
 """Where something is removed, and why that may be. A new place belongs into `autogrow.removal`."""
 
 
+@pytest.mark.slow
 def test_nothing_is_removed_elsewhere():
     found = {}
     for path in sorted(SOURCES.rglob("*.py")):

@@ -132,6 +132,7 @@ def sources():
     return paths
 
 
+@pytest.mark.slow
 def test_nothing_that_is_read_is_run():
     found = {
         path: [use for use in unsafe_uses(source) if use.partition(": ")[2] not in ALLOWED.get(path, ())]

@@ -120,6 +120,7 @@ def test_a_contest_may_ask_for_a_share_of_the_searches():
     assert rows_of(often, pairs)[0].goal == "ratio at most 0.5 in 80% of searches"
 
 
+@pytest.mark.slow
 def test_a_static_network_of_less_depth_gets_as_many_steps_as_the_compute_of_the_full_one_allows():
     dataset = open_dataset("stdlib?mebibytes=1&context=16", None)
     train, validation = dataset.split(seed=0, train_size=40)

@@ -90,6 +90,7 @@ BAD_VALUES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "message"), BAD_VALUES.values(), ids=BAD_VALUES.keys())
 def test_a_bad_value_of_search(arguments, message, refused, policy_file):
     assert message in refused("search", *arguments)
@@ -134,6 +135,7 @@ def test_an_option_that_is_like_none_gets_no_name(given, meant, refused, policy_
 
 
 class TestPolicyFiles:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("content", "message"),
         [
@@ -293,6 +295,7 @@ class TestTrainAndEvaluate:
         assert code == 0
         return workplace / "network"
 
+    @pytest.mark.slow
     def test_training_into_what_is_taken(self, network, refused, policy_file, workplace):
         train = ("train", policy_file, "--dataset", "digits", "--out")
         assert "network holds a trained network" in refused(*train, "network")
@@ -303,11 +306,13 @@ class TestTrainAndEvaluate:
         assert "network is not empty" in refused(*train, "network")
         assert "is a file" in refused(*train, policy_file)
 
+    @pytest.mark.slow
     def test_data_of_another_shape(self, network, refused):
         message = refused("evaluate", network, "--dataset", "sine")
         assert "inputs of shape (1, 8, 8) with 10 outputs" in message
         assert "'sine' has regression" in message
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("file", "damage", "message"),
         [
@@ -330,6 +335,7 @@ class TestTrainAndEvaluate:
     def test_a_network_that_is_not_there(self, refused, workplace):
         assert f"no network at {workplace / 'absent'}" in refused("evaluate", "absent", "--dataset", "digits")
 
+    @pytest.mark.slow
     def test_a_saved_network_chooses_no_code(self, network, refused, workplace):
         (workplace / "evil.py").write_text("open('pwned', 'w')\n")
         config = json.loads((network / "config.json").read_text())
@@ -338,6 +344,7 @@ class TestTrainAndEvaluate:
         assert "name it with --model evil:network" in refused("evaluate", network, "--dataset", "digits")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_does_not_start_ray(workplace):
     code = "import sys; from autogrow.cli.main import run; print(run(sys.argv[1:]), 'ray' in sys.modules)"

@@ -86,6 +86,7 @@ def test_what_is_decided_can_be_overruled(file, planned, autogrow):
     assert code == 0 and json.loads(out)["input_shape"] == [6, 8, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factory", "message"),
     [

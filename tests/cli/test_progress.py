@@ -67,6 +67,7 @@ def started(display, number=3, role="searched", replicate_of=None):
     display.trial_started(SimpleNamespace(number=number, role=role, replicate_of=replicate_of))
 
 
+@pytest.mark.slow
 def test_the_first_line_needs_nothing_heavy(workplace):
     code = (
         "import sys\nfor name in ('torch', 'ray', 'optuna', 'numpy'): sys.modules[name] = None\n"
@@ -117,6 +118,7 @@ RESULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_terminal", [False, True])
 @pytest.mark.parametrize("objective", [name for name in OBJECTIVES if name not in SCORES])
 @pytest.mark.parametrize("task", ["classification", "regression"])

@@ -23,6 +23,7 @@ INSPECT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value", [HUGE, NINES, f"-{HUGE}", "1e999", "nan"], ids=["huge", "endless", "negative", "e", "nan"]
 )
@@ -65,6 +66,7 @@ def test_of_a_training(command, flag, message, workplace, autogrow):
     assert sorted(path.name for path in workplace.iterdir() if path.name != "cache") == ["policy.yaml"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"hidden": (10**7,)}, {"hidden": (10**6,) * 3}, {"hidden": (4,) * 2000}, {"hidden": (10**30,)}, {"hidden": (-1,)}],

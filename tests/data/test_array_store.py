@@ -101,6 +101,7 @@ def test_a_touched_source_file_is_verified_again(data_dir, monkeypatch):
 OPEN_DATASET = "import sys; from pathlib import Path; from autogrow.data import open_dataset; "
 
 
+@pytest.mark.slow
 def test_two_processes_that_decode_at_once_both_end_well(data_dir):
     code = OPEN_DATASET + "d = open_dataset('sine', Path(sys.argv[1])); print(d.fingerprint, len(d.split(seed=0)[0]))"
     processes = [
@@ -124,6 +125,7 @@ def open_when_all_are_ready(data_dir, barrier, queue):
     queue.put(open_dataset("sine", data_dir).fingerprint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged_folder_in_the_way", [False, True])
 def test_a_race_to_the_rename_has_no_loser(damaged_folder_in_the_way, data_dir):
     if damaged_folder_in_the_way:

@@ -30,6 +30,7 @@ def dataset(request, tmp_path_factory):
         pytest.skip(f"no files of {request.param} under AUTOGROW_DATA={os.environ['AUTOGROW_DATA']}")
 
 
+@pytest.mark.slow
 def test_the_dataset_is_what_the_catalogue_says(dataset):
     entry = ENTRIES[dataset.name]
     for field in ("task", "input_shape", "num_outputs", "num_train", "num_test", "augmentation"):
@@ -55,6 +56,7 @@ def test_training_arrays_are_memory_mapped_and_read_only(dataset):
         assert not array.flags.writeable
 
 
+@pytest.mark.slow
 def test_opening_again_decodes_nothing(dataset, monkeypatch):
     def fail(*_):
         raise AssertionError("decoded again")
@@ -63,6 +65,7 @@ def test_opening_again_decodes_nothing(dataset, monkeypatch):
     assert open_dataset(dataset.name, dataset.arrays_folder.parents[1]) == dataset
 
 
+@pytest.mark.slow
 def test_a_split_divides_the_training_set(dataset):
     if dataset.tokens is not None:
         pytest.skip("text is divided by position, with a gap")
@@ -75,6 +78,7 @@ def test_a_split_divides_the_training_set(dataset):
         assert split.inputs.shape[1:] == dataset.input_shape
 
 
+@pytest.mark.slow
 def test_a_merged_split_is_the_training_set_again(dataset):
     if dataset.tokens is not None:
         pytest.skip("text is divided by position, with a gap")

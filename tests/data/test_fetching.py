@@ -171,6 +171,7 @@ def test_a_download_with_another_checksum_does_not_stay(server, data_dir, monkey
     assert files_below(data_dir) == []
 
 
+@pytest.mark.slow
 def test_an_endless_download_is_cut_off(server, data_dir, monkeypatch):
     serve_idx(server, monkeypatch)
     sorted_as_fetched(server[0])[0].write_bytes(bytes(65 * 2**20))

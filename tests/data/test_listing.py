@@ -1,3 +1,5 @@
+import pytest
+
 from autogrow.data import DATASET_NAMES, list_datasets, open_dataset
 
 from .official_files import tiny_cifar, tiny_idx, use_entry
@@ -7,10 +9,12 @@ def by_name(data_dir):
     return {listing.name: listing for listing in list_datasets(data_dir)}
 
 
+@pytest.mark.slow
 def test_every_built_in_dataset_is_listed_in_order(data_dir):
     assert tuple(listing.name for listing in list_datasets(data_dir)) == DATASET_NAMES
 
 
+@pytest.mark.slow
 def test_an_empty_folder_holds_only_what_needs_no_files(data_dir):
     assert [name for name, listing in by_name(data_dir).items() if listing.present] == [
         "digits",
@@ -25,6 +29,7 @@ def test_an_empty_folder_holds_only_what_needs_no_files(data_dir):
     )
 
 
+@pytest.mark.slow
 def test_present_files_are_the_ones_that_would_be_opened(data_dir, monkeypatch):
     entry, _ = tiny_idx("mnist", data_dir, gzipped=False)
     use_entry(monkeypatch, "mnist", entry)
@@ -37,6 +42,7 @@ def test_present_files_are_the_ones_that_would_be_opened(data_dir, monkeypatch):
     assert not listings["fashion-mnist"].present
 
 
+@pytest.mark.slow
 def test_a_listing_agrees_with_the_opened_dataset(data_dir):
     for name in ("digits", "sine", "friedman"):
         listing, dataset = by_name(data_dir)[name], open_dataset(name, data_dir)

@@ -55,6 +55,7 @@ def test_no_other_module_of_the_package_imports_it():
             assert "autogrow.data.test_split" not in names, path
 
 
+@pytest.mark.slow
 def test_the_package_loads_neither_torch_nor_the_test_split():
     code = (
         "import sys, autogrow.data\n"

@@ -38,6 +38,7 @@ def by_condition(watched, compare):
     return results, dict(zip(NAMES, watched.results, strict=True))
 
 
+@pytest.mark.slow
 def test_every_condition_trains_on_the_same_batches_of_a_seed(watched, compare):
     compare(2)
     assert watched.num_runs == 12
@@ -51,12 +52,14 @@ def test_every_condition_trains_on_the_same_batches_of_a_seed(watched, compare):
     assert [plan[3] for plan in watched.plans] == [0] * 6 + [1] * 6
 
 
+@pytest.mark.slow
 def test_the_test_split_is_opened_once_per_run_and_at_its_end(watched, compare):
     compare(2)
     assert watched.opened == list(range(1, 13))
     assert watched.steps == [result.steps for result in watched.results] == [len(each) for each in watched.batches]
 
 
+@pytest.mark.slow
 def test_the_final_control_has_the_grown_runs_widths(by_condition):
     _, runs = by_condition
     assert runs[GROWN].events
@@ -66,6 +69,7 @@ def test_the_final_control_has_the_grown_runs_widths(by_condition):
     assert {sample.parameters for sample in runs[FINAL].samples} == {runs[FINAL].parameters}
 
 
+@pytest.mark.slow
 def test_the_final_controls_weights_are_fresh(watched, compare, digits):
     compare(1)
     module, grown = watched.plans[2][0], watched.results[0].module
@@ -76,6 +80,7 @@ def test_the_final_controls_weights_are_fresh(watched, compare, digits):
     assert torch.allclose(module[4].weight, full[4].weight[:18, :24] * (32 / 24) ** 0.5)
 
 
+@pytest.mark.slow
 def test_the_same_compute_is_within_a_step_of_the_grown_runs(by_condition):
     results, runs = by_condition
     full, short = runs[FULL], runs[SAME_COMPUTE]
@@ -86,12 +91,14 @@ def test_the_same_compute_is_within_a_step_of_the_grown_runs(by_condition):
     assert results.values(SAME_COMPUTE, "compute") == pytest.approx([short.steps / full.steps])
 
 
+@pytest.mark.slow
 def test_the_shortened_runs_schedule_spans_it(watched, compare):
     compare(1)
     assert watched.plans[3][2].steps == watched.results[3].steps
     assert watched.results[3].samples[-1].learning_rate == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_the_small_control_never_grows(by_condition):
     _, runs = by_condition
     assert not runs[SMALL].events
@@ -102,6 +109,7 @@ def test_the_small_control_never_grows(by_condition):
 
 
 class TestPlacebo:
+    @pytest.mark.slow
     def test_it_is_full_up_to_the_first_event_and_another_run_from_there_on(self, by_condition, watched):
         _, runs = by_condition
         first = runs[GROWN].events[0].step
@@ -114,6 +122,7 @@ class TestPlacebo:
         equal = [sample.step <= first for sample in runs[FULL].samples]
         assert [one == other for one, other in zip(*losses, strict=True)] == equal
 
+    @pytest.mark.slow
     def test_it_has_the_size_and_the_compute_of_full(self, by_condition):
         _, runs = by_condition
         full, placebo = runs[FULL], runs[PLACEBO]
@@ -122,6 +131,7 @@ class TestPlacebo:
             assert getattr(placebo, name) == getattr(full, name)
         assert placebo.test.loss != full.test.loss
 
+    @pytest.mark.slow
     def test_differences_are_of_the_same_seeds(self, compare):
         results = compare(2)
         own, full = (results.by_seed(name, "test_loss") for name in (PLACEBO, FULL))
@@ -129,17 +139,20 @@ class TestPlacebo:
         assert difference.num_seeds == 2
         assert difference.mean == pytest.approx(sum(own[seed] - full[seed] for seed in (0, 1)) / 2)
 
+    @pytest.mark.slow
     def test_where_events_reset_the_optimizer_it_is_reset(self, compare, experiment, watched):
         compare(1, the_experiment=experiment(optimizer_state="reset"))
         assert [plan[1].events_reset_optimizer for plan in watched.plans][0]
         assert [each and each.resets_optimizer for each in watched.placebos] == [None] * 5 + [True]
 
+    @pytest.mark.slow
     def test_at_equal_compute_it_comes_at_the_same_share_of_it(self, compare, experiment, watched):
         compare(1, the_experiment=experiment(training={"length": "compute"}))
         grown, full = watched.results[0], watched.results[1]
         progress = grown.samples[grown.events[0].sample].progress
         assert watched.placebos[-1].step == max(1, round(progress * full.steps)) < grown.events[0].step
 
+    @pytest.mark.slow
     def test_one_that_is_interrupted_goes_on_and_comes_to_the_same(self, compare, watched, tmp_path, monkeypatch):
         compare(1, "whole")
         monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
@@ -154,6 +167,7 @@ class TestPlacebo:
         assert len(watched.batches[-1]) < len(watched.batches[5])  # it went on
         assert results_of(tmp_path / "parts") == results_of(tmp_path / "whole")
 
+    @pytest.mark.slow
     def test_what_was_begun_without_one_goes_on_without(self, compare, experiment, watched, tmp_path):
         folder = ExperimentFolder(tmp_path / "compared", KIND)
         before = COMPARISON.without_placebo
@@ -164,6 +178,7 @@ class TestPlacebo:
         assert results.noise_floor("test_loss") is None
 
 
+@pytest.mark.slow
 def test_a_network_that_grew_to_full_size_has_its_control_already(watched, compare, experiment):
     results = compare(1, the_experiment=experiment(max_fraction=1.0, trigger={"kind": "schedule", "every": 2}))
     full, final = results.of_condition(FULL)[0], results.of_condition(FINAL)[0]
@@ -172,6 +187,7 @@ def test_a_network_that_grew_to_full_size_has_its_control_already(watched, compa
     assert results.repeated() == {FINAL: (FULL, [0])}
 
 
+@pytest.mark.slow
 def test_validation_is_kept_apart_for_all_or_for_none(watched, compare, experiment, digits):
     watching = {"kind": "plateau", "metric": "validation_loss", "window": 1, "patience": 1, "max_wait": 3}
     compare(1, "watching", experiment(trigger=watching))
@@ -191,6 +207,7 @@ class TestGoingOn:
         asked = iter(range(10**9))
         return lambda: next(asked) >= times
 
+    @pytest.mark.slow
     def test_no_finished_run_is_repeated_and_the_table_is_the_same(self, watched, compare, tmp_path, monkeypatch):
         compare(2, "whole")
         monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
@@ -214,17 +231,20 @@ class TestGoingOn:
         assert quality(tmp_path / "parts") == quality(tmp_path / "whole")
         assert not [path for path in (tmp_path / "parts" / "runs").iterdir() if path.is_dir()]
 
+    @pytest.mark.slow
     def test_a_finished_comparison_trains_nothing(self, watched, compare):
         first = compare(1)
         assert compare(1) == first
         assert watched.num_runs == 6
 
+    @pytest.mark.slow
     def test_more_seeds_may_be_asked_of_it(self, watched, compare):
         first = compare(1)
         more = compare(2)
         assert more.runs[:6] == first.runs
         assert (watched.num_runs, more.seeds) == (12, [0, 1])
 
+    @pytest.mark.slow
     def test_what_a_killed_process_left_of_an_ended_run_is_removed(self, experiment, compare, tmp_path):
         ExperimentFolder(tmp_path / "compared", KIND).begin(experiment_settings(experiment(), COMPARISON))
         place = tmp_path / "compared" / "runs" / "0-grown"
@@ -235,6 +255,7 @@ class TestGoingOn:
 
 
 class TestFolders:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "change", [{"chunk_fraction": 0.5}, {"training": {"epochs": 3}}, {"model": ModelSpec("mlp")}]
     )
@@ -252,10 +273,12 @@ class TestFolders:
         with pytest.raises(RunFolderError, match="holds results of other settings"):
             compare(1)
 
+    @pytest.mark.slow
     def test_one_in_which_nothing_has_begun_is_taken(self, compare, experiment, tmp_path):
         ExperimentFolder(tmp_path / "compared", KIND).begin(experiment(chunk_fraction=0.5).settings())
         assert compare(1) is not None
 
+    @pytest.mark.slow
     def test_one_that_another_process_writes_is_left_to_it(self, compare, tmp_path):
         with ExperimentFolder(tmp_path / "compared", KIND).locked(), pytest.raises(RunFolderInUseError, match="in use"):
             compare(1)
@@ -266,6 +289,7 @@ class TestFolders:
         with pytest.raises(RunFolderError, match="is not empty"):
             compare(1)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("damage", ["", "[]", "{}"])
     def test_a_damaged_record_is_named(self, damage, compare, tmp_path):
         compare(1)
@@ -273,6 +297,7 @@ class TestFolders:
         with pytest.raises(RunFolderError, match=r"0-full\.json"):
             compare(1)
 
+    @pytest.mark.slow
     def test_what_is_written_names_no_place(self, compare, tmp_path):
         compare(1)
         for path in (tmp_path / "compared").rglob("*.*"):
@@ -286,6 +311,7 @@ class TestFolders:
         assert trained_on["machine"].keys() == {"architecture", "cores", "threads", "jobs", "processor", "gpu"}
         assert trained_on["runs"] == [f"0-{name}" for name in NAMES]
 
+    @pytest.mark.slow
     def test_runs_on_another_machine_are_told_apart(self, compare, monkeypatch):
         compare(1)
         monkeypatch.setattr("autogrow.experiments.conditions.available_cores", lambda: 999)
@@ -300,6 +326,7 @@ def test_a_number_of_seeds_that_is_none(num_seeds, experiment):
         compare_policy(experiment(), num_seeds)
 
 
+@pytest.mark.slow
 def test_a_policy_that_stays_small_is_compared_with_what_is_not_the_same(watched, compare, experiment):
     results = compare(1, the_experiment=experiment(initial_fraction=0.5, max_fraction=0.5))
     assert watched.num_runs == 3
@@ -326,6 +353,7 @@ class TestDivergence:
 
         monkeypatch.setattr(workers, "train_policy", diverge)
 
+    @pytest.mark.slow
     def test_it_is_a_result_and_the_other_seeds_count(self, diverging, compare, tmp_path):
         results = compare(2)
         assert [(failure.seed, failure.condition) for failure in results.failures] == [
@@ -340,6 +368,7 @@ class TestDivergence:
         content = json.loads((tmp_path / "compared" / "compare.json").read_text())
         assert [failure["condition"] for failure in content["failed"]] == [GROWN, FINAL, SAME_COMPUTE, PLACEBO]
 
+    @pytest.mark.slow
     def test_it_is_not_tried_again(self, diverging, watched, compare):
         first = compare(2)
         runs = watched.num_runs

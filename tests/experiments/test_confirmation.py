@@ -74,6 +74,7 @@ def policy_of_trial(run, number):
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_the_best_trials_and_controls_train_on_seeds_after_the_searchs(self, run, reading):
         trained = reading(lambda policy, seed: 0.5)
         confirmation = confirm_policies(run, top=2, num_seeds=2)
@@ -85,6 +86,7 @@ class TestTraining:
         ]
         assert not any(reads_test for *_, reads_test in trained)
 
+    @pytest.mark.slow
     def test_a_trial_trains_with_its_own_settings_and_the_default_policy_with_the_runs(self, run, reading):
         trained = reading(lambda policy, seed: 0.5)
         confirm_policies(run, top=1, num_seeds=1)
@@ -95,6 +97,7 @@ class TestTraining:
         assert [settings.learning_rate for _, settings, *_ in trained] == [base, found, base, found]
         assert [policy.grows for policy, *_ in trained] == [False, False, True, True]
 
+    @pytest.mark.slow
     def test_more_seeds_and_more_trials_train_only_what_is_new(self, run, reading):
         trained = reading(lambda policy, seed: 0.5)
         confirm_policies(run, top=1, num_seeds=1)
@@ -106,6 +109,7 @@ class TestTraining:
         confirm_policies(run, top=2, num_seeds=2, on_start=told.append)
         assert (told, len(trained)) == ([10], 10)
 
+    @pytest.mark.slow
     def test_another_runs_trial_of_the_same_number_is_another_policy(self, run, reading, tmp_path, data_dir):
         other = make_finished_run(tmp_path / "other", data_dir, train_size=60, seed=SEED, **SMALL, space="quick")
         trained = reading(lambda policy, seed: 0.5)
@@ -114,12 +118,14 @@ class TestTraining:
         names = {path.name for path in (tmp_path / "shared" / "runs").iterdir()}
         assert len(names) == len(trained) > 6
 
+    @pytest.mark.slow
     def test_it_is_interrupted_and_goes_on(self, run, reading):
         trained = reading(lambda policy, seed: 0.5)
         assert confirm_policies(run, top=1, num_seeds=1, interrupted=lambda: len(trained) == 2) is None
         assert confirm_policies(run, top=1, num_seeds=1).policy is not None
         assert len(trained) <= 6
 
+    @pytest.mark.slow
     def test_a_users_own_model_is_named_again_and_found_where_the_caller_stands(self, tmp_path, data_dir, monkeypatch):
         (tmp_path / "work").mkdir()
         (tmp_path / "work" / "my_own_network.py").write_text(OWN)
@@ -133,6 +139,7 @@ class TestTraining:
         named = confirm_policies(run, top=1, num_seeds=1, model="my_own_network:network")
         assert named.policy is not None
 
+    @pytest.mark.slow
     def test_real_runs_in_two_processes_are_those_of_one(self, run, tmp_path):
         other = RunFolder(shutil.copytree(run.path, tmp_path / "other"))
         one, two = (confirm_policies(each, top=1, num_seeds=1, jobs=jobs) for each, jobs in ((run, 1), (other, 2)))
@@ -141,6 +148,7 @@ class TestTraining:
 
 
 class TestChoosing:
+    @pytest.mark.slow
     def test_a_trial_that_was_lucky_once_is_not_chosen(self, run, reading):
         chosen = policy_of_trial(run, 4).recipe()
         reading(lambda policy, seed: 0.9 if policy.recipe() == chosen else 0.6)
@@ -154,6 +162,7 @@ class TestChoosing:
         assert (evidence["seeds"], evidence["mean"]) == ([SEED + 1, SEED + 2], pytest.approx(0.9))
         assert evidence["minus_default"]["mean"] == pytest.approx(0.3)
 
+    @pytest.mark.slow
     def test_the_default_policy_is_chosen_where_nothing_is_ahead_of_it(self, run, reading):
         default = default_policy().recipe()
         reading(lambda policy, seed: 0.9 if policy.recipe() == default else 0.6)
@@ -163,6 +172,7 @@ class TestChoosing:
         assert confirmation.policy.found_by["model"] == "mlp"
         assert "none that the search found has more" in confirmation.confirmed.findings()[1]
 
+    @pytest.mark.slow
     def test_the_static_control_is_never_chosen(self, run, reading):
         reading(lambda policy, seed: 0.9 if policy.initial_fraction == 1 else 0.6)
         confirmed = confirm_policies(run, top=2, num_seeds=1).confirmed
@@ -172,17 +182,20 @@ class TestChoosing:
             in " ".join(confirmed.findings())
         )
 
+    @pytest.mark.slow
     def test_by_loss(self, run, reading):
         chosen = policy_of_trial(run, 4).recipe()
         reading(lambda policy, seed: 0.9 if policy.recipe() == chosen else 0.6)
         assert confirm_policies(run, top=3, num_seeds=1, prefer="loss").confirmed.best.startswith("trial_4@")
 
+    @pytest.mark.slow
     def test_a_default_policy_that_breaks_the_limits_is_not_chosen(self, run, reading):
         default = default_policy().recipe()
         reading(lambda policy, seed: 0.9 if policy.recipe() == default else 0.6)
         limited = replace(confirm_policies(run, top=1, num_seeds=1).confirmed, default_is_feasible=False)
         assert limited.best.startswith("trial_3@")
 
+    @pytest.mark.slow
     def test_what_diverges_under_a_seed_is_not_chosen(self, run, monkeypatch):
         train = workers.train_policy
 
@@ -202,6 +215,7 @@ class TestChoosing:
 
 
 class TestRefusing:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("options", "message"),
         [
@@ -219,6 +233,7 @@ class TestRefusing:
             confirm_policies(run, **options)
         assert not (run.path / "confirmation").exists()
 
+    @pytest.mark.slow
     def test_other_data(self, tmp_path, data_dir):
         rng = np.random.default_rng(0)
         place = tmp_path / "mine.npz"
@@ -336,6 +351,7 @@ class TestWords:
         assert all(len(row) == len(titles) for row in found.table_for_terminal().rows)
 
 
+@pytest.mark.slow
 def test_the_page_and_the_file_say_the_same(run, reading):
     reading(lambda policy, seed: 0.5 + 0.1 * policy.max_fraction)
     confirmation = confirm_policies(run, top=2, num_seeds=2)

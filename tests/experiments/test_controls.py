@@ -26,6 +26,7 @@ def built(spec, shape, seed=0):
     return build_in_shape(spec, data, shape, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [MLP, RESNET], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.5])
 def test_the_widths_are_those_asked_for(spec, factor):
@@ -35,6 +36,7 @@ def test_the_widths_are_those_asked_for(spec, factor):
     assert module(torch.rand(2, *IMAGE)).isfinite().all()
 
 
+@pytest.mark.slow
 def test_full_size_is_the_network_itself():
     full = of(RESNET)
     module = built(RESNET, NetworkShape.of(full, with_blocks=True))
@@ -63,6 +65,7 @@ def test_every_seed_draws_weights_of_its_own_and_always_the_same():
     assert not torch.equal(first, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_the_depth_is_that_asked_for(number):
     other = of(RESNET)

@@ -95,6 +95,7 @@ class TestPicture:
         assert grown.seeds == (pytest.approx((0.5, 97.0)), pytest.approx((0.5, 99.0)))
         assert full.mean[0] == 1.0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("num_seeds", [1, 2, 7])
     @pytest.mark.parametrize("task", ["classification", "regression"])
     def test_marks_lie_within_the_axes_and_higher_where_score_is(self, num_seeds, task):
@@ -122,6 +123,7 @@ class TestPicture:
         )
         assert abs(grown[0] - same_compute[0]) > 12  # points
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("score", [1.0, 0.0, 0.972])
     def test_equal_results_can_be_drawn(self, score):
         drawn = Drawing(draw_scores(results(test_score=score, training_flops=1.0), ""))
@@ -132,6 +134,7 @@ class TestPicture:
         with pytest.raises(ValueError, match="no run has a score"):
             draw_scores(results(test_score=None), "")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("spread", [1e-5, 1e-3, 0.1])
     def test_ticks_are_told_apart(self, spread):
         runs = [record(seed, name, test_score=0.97 + spread * seed) for seed in range(2) for name in ACCURACIES]

@@ -46,6 +46,7 @@ def synthetic(noise: float, *, spread: float = 1.0, seed: int = 0, failing: tupl
 
 @pytest.mark.parametrize("name", RULES)
 class TestAnyRule:
+    @pytest.mark.slow
     def test_finds_the_best_where_seeds_do_not_differ(self, name):
         table = synthetic(noise=1e-9)
         found = replay(table, RULES[name](table), 8 * POLICIES, 5, seed=1)
@@ -70,6 +71,7 @@ class TestAnyRule:
 
 
 class TestReplay:
+    @pytest.mark.slow
     @pytest.mark.parametrize("better", ["halving over seeds", "bandit by shrunken means"])
     def test_several_seeds_choose_better_than_one_where_one_says_little(self, better):
         table = synthetic(noise=1.5)
@@ -95,11 +97,13 @@ class TestReplay:
         table = SeedTable("made", {}, names, ({},) * 3, ({},) * 3, (0, 1, 2, 3), ends, along, judged)
         assert list(Drawn.of(table, "loss", "test_loss", 2).truth) == [-1.0, -2.0, -2.0]
 
+    @pytest.mark.slow
     def test_stopping_early_leaves_room_for_more_runs(self):
         table = synthetic(noise=0.1)
         runs = {how: replay(table, RULES["one seed"](table), 12, 20, seed=3, stopping=how).num_runs for how in STOPPING}
         assert runs["none"] < runs["half of eight, by loss"] < runs["half of any, by loss"]
 
+    @pytest.mark.slow
     def test_says_how_often_it_stopped_one_of_the_best(self):
         """Here the best are ahead from the first point on: none is ever stopped."""
         table = synthetic(noise=1e-9)
@@ -114,11 +118,13 @@ class TestReplay:
         assert stopped["loss"].stopped_good > 0.5
         assert stopped["score"].stopped_good == 0
 
+    @pytest.mark.slow
     def test_several_processes_find_the_same(self):
         table = synthetic(noise=0.5)
         several, one = (replay_all("made", table, 10, 2, 1, jobs) for jobs in (2, 1))
         assert repr(several) == repr(one)  # what is not a number equals nothing
 
+    @pytest.mark.slow
     def test_the_default_policy_is_the_answer_unless_another_is_better(self):
         table = synthetic(noise=1.5)
         bold, guarded = (

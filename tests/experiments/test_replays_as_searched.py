@@ -78,6 +78,7 @@ class TestChoosing:
         assert {each.chosen for each in answers(table)} == {3}
         assert {each.chosen for each in by_loss} == {4}
 
+    @pytest.mark.slow
     def test_near_ties_are_told_apart_by_loss(self):
         scores = flat(0.9, p3=0.95, p4=0.95, p5=0.95)
         shares = {
@@ -91,18 +92,21 @@ class TestChoosing:
         table.ends["training_flops"][3] = 0.5
         assert {each.chosen for each in answers(table, BEFORE)} == {3}
 
+    @pytest.mark.slow
     def test_the_default_policy_is_the_answer_where_no_other_is_surely_better(self):
         table = made(flat(0.9), flat(0.3), noise=0.01)
         found = answers(table, number=30)
         assert np.mean([each.is_another for each in found]) < 0.3
         assert np.mean([each.is_another for each in answers(table, BEFORE, number=30)]) > 0.5
 
+    @pytest.mark.slow
     def test_to_be_better_by_loss_alone_is_enough(self):
         level, better = (answers(made(flat(0.9), flat(0.3, p4=loss)), runs=40, number=30) for loss in (0.3, 0.1))
         assert np.mean([each.chosen == 4 for each in level]) < 0.2
         assert np.mean([each.chosen == 4 for each in better]) > 0.6
         assert all(each.is_sure for each in better if each.chosen == 4)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("name", "rule"), [(BEFORE, "one seed"), (NOW, BY_LOSS)])
     def test_by_loss_alone_the_answers_are_those_of_the_rule(self, name, rule):
         losses = np.random.default_rng(3).normal(0.3, 0.02, 20)
@@ -142,6 +146,7 @@ class TestFirstLine:
         found = answers(table)
         assert all(each.said == 0 and each.confirmed == -1 and not each.is_taken_back for each in found)
 
+    @pytest.mark.slow
     def test_what_chance_alone_makes_is_claimed_by_one_seed_each_and_not_by_a_race(self):
         table = made(flat(0.9), flat(0.3), noise=0.01)
         claims = {name: np.mean([each.said != 0 for each in answers(table, name, number=30)]) for name in SEARCHES}
@@ -160,6 +165,7 @@ class TestFirstLine:
         found = answers(table, yardstick=TEXT)
         assert all(each.said == 1 and each.confirmed == -1 for each in found)
 
+    @pytest.mark.slow
     def test_what_other_seeds_say_of_the_answer_beside_the_default_policy(self):
         better = flat(0.9, p3=0.95)
         kept, lost = (made(better, flat(0.3), fresh_scores=scores) for scores in (better, flat(0.9, p3=0.85)))
@@ -184,6 +190,7 @@ class TestTables:
         text = replace(made(flat(0.5), flat(2.0, p1=2.2)), name="text")
         return {"made": images, "text": text}, {"made": IMAGES, "text": TEXT}
 
+    @pytest.mark.slow
     def test_say_how_many_were_taken_back(self):
         choosing, lines = as_searched_tables(*self.tables(), 4, jobs=1)
         assert {row[:2] for row in choosing.rows} == {("made", "loss"), ("made", "accuracy"), ("text", "loss")}

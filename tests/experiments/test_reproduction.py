@@ -129,6 +129,7 @@ def test_selections_add_as_many_units_per_sample():
 
 
 class TestRunning:
+    @pytest.mark.slow
     def test_sine_writes_its_table_curves_and_numbers(self, request_for):
         report = THESIS["sine"].run(request_for())
         names = {path.name for path in report.written}
@@ -148,6 +149,7 @@ class TestRunning:
         assert "0.00138" in text and "| best policy |" in text
         assert report.tables[0].rows[0][0] == "100 units"
 
+    @pytest.mark.slow
     def test_it_goes_on_with_more_seeds(self, request_for):
         told = []
         request = request_for(on_run=lambda run: told.append((run.outcome.seed, run.trained_now)))
@@ -155,11 +157,13 @@ class TestRunning:
         THESIS["sine"].run(replace(request, num_seeds=2))
         assert sorted(told[8:]) == [(0, False)] * 8 + [(1, True)] * 8
 
+    @pytest.mark.slow
     def test_another_length_is_another_experiment(self, request_for):
         THESIS["sine"].run(request_for())
         with pytest.raises(RunFolderError, match="holds results of other settings"):
             THESIS["sine"].run(request_for(quick=False))
 
+    @pytest.mark.slow
     def test_a_study_says_in_words_what_it_found(self, request_for, monkeypatch):
         study = replace(ABLATIONS["freezing"], workloads=(ablations.DIGITS, ablations.SINE))
         opened = []

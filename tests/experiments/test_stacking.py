@@ -229,6 +229,7 @@ def test_other_methods_differ_in_how_blocks_begin_alone():
         assert depth.model_copy(update={"initialization": default.initialization}) == default
 
 
+@pytest.mark.slow
 def test_residual_networks_of_every_contestant_end_at_their_depth():
     module = build_model(RESIDUAL.model, (3, 32, 32), 10, seed=0)
     full = {stage.name: stage.num_blocks for stage in ExpandableNetwork(module, torch.zeros(2, 3, 32, 32)).stages}

@@ -48,6 +48,7 @@ def of_pictures(request, tmp_path_factory):
     return result, folder, x_test, y_test
 
 
+@pytest.mark.slow
 def test_names_are_predicted_from_inputs_as_they_are(of_pictures):
     result, folder, x_test, y_test = of_pictures
     predicted = autogrow.predict(folder, x_test)
@@ -84,6 +85,7 @@ def test_bytes_may_come_as_floats_between_0_and_1_and_not_beyond(of_pictures):
             model.predict(inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -101,6 +103,7 @@ def test_inputs_that_do_not_fit(of_pictures, inputs, message):
         autogrow.predict(of_pictures[1], inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 2])
 def test_values_are_in_the_users_unit(width, tmp_path):
     inputs = 1.7e9 + RANDOM.normal(size=(120, 2))  # needs 64 bits

@@ -72,6 +72,7 @@ def read_only_run(finished_run):
     subprocess.run(["umount", "--lazy", path], check=True)
 
 
+@pytest.mark.slow
 def test_a_read_only_run_is_one_line_to_go_on_with_and_can_be_looked_at(read_only_run, autogrow):
     code, out, err = autogrow("search", "--resume", "--name", "run", "--trials", 99, "--quiet")
     assert (code, out) == (2, "")
@@ -82,6 +83,7 @@ def test_a_read_only_run_is_one_line_to_go_on_with_and_can_be_looked_at(read_onl
         assert (code, err) == (0, ""), command
 
 
+@pytest.mark.slow
 def test_a_read_only_database_is_one_line(finished_run, autogrow, monkeypatch):
     finished_run.database.chmod(0o400)
     if os.geteuid() == 0:  # whom modes do not keep from writing
@@ -95,6 +97,7 @@ def test_a_read_only_database_is_one_line(finished_run, autogrow, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_trials_without_their_study_are_not_overwritten(finished_run, autogrow):
     finished_run.database.unlink()
     (finished_run.trials / "00003").mkdir(parents=True)

@@ -46,6 +46,7 @@ def test_positions_matter(module):
         assert not torch.allclose(module(repeated)[:, 8], module(swapped)[:, 8], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_depth_and_width_grow_exactly(module):
     network = ExpandableNetwork(module, TOKENS)
     assert [(stage.name, stage.num_blocks) for stage in network.stages] == [("blocks", 2)]

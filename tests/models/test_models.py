@@ -26,6 +26,7 @@ class TestEveryModel:
         per_position = SHAPES[name] if name == "gpt" else ()
         assert model(example(name)).shape == (2, *per_position, 11)
 
+    @pytest.mark.slow
     def test_is_a_function_of_the_seed_and_leaves_the_random_state(self, name):
         state = torch.get_rng_state()
         first, second, other = (build_model(ModelSpec(name), SHAPES[name], 11, seed=s).state_dict() for s in (3, 3, 4))
@@ -33,6 +34,7 @@ class TestEveryModel:
         assert all(torch.equal(first[key], second[key]) for key in first)
         assert any(not torch.equal(first[key], other[key]) for key in first)
 
+    @pytest.mark.slow
     def test_grows(self, name):
         model = build_model(ModelSpec(name), SHAPES[name], 11, seed=0)
         growing = ExpandableNetwork(model, example(name))
@@ -45,6 +47,7 @@ class TestEveryModel:
         assert all(type(layer).__module__.startswith("torch.nn") for layer in leaves)
 
 
+@pytest.mark.slow
 def test_the_thesis_network_has_30_blocks_and_16_32_64_channels():
     model = build_model(ModelSpec("resnet", {"depth": 62}), (3, 32, 32), 100, seed=0)
     assert [len(stage) for stage in model.stages] == [10, 10, 10]

@@ -84,6 +84,7 @@ class Fresh:
         return self.parameter.detach() - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AGED)
 @pytest.mark.parametrize("entries", [8, 2**16])
 def test_after_several_events_each_cohort_moves_as_if_alone(name, entries, monkeypatch):
@@ -128,6 +129,7 @@ def test_old_entries_move_as_if_nothing_had_grown(name):
             assert (old_block(grown, plain.shape) - plain).abs().max() <= 1e-6 * LEARNING_RATE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AGED)
 def test_a_step_without_a_gradient_makes_nobody_older(name):
     """The layer sits out 30 steps before and 30 after the event; its entries are as old as its own updates."""
@@ -214,6 +216,7 @@ def test_nadam_is_not_corrected_and_says_so(caplog):
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["NAdam"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_grown_up_entries_are_left_to_the_stock_optimizer(name):
     """After a hundred updates their moments carry the correction: steady gradients move them as before."""

@@ -71,6 +71,7 @@ ALIKE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initialization", ["zero", "interleave"])
 @pytest.mark.parametrize("kept", COUNTED.values(), ids=COUNTED)
 def test_numbers_that_count_places_follow(kept, initialization):
@@ -82,6 +83,7 @@ def test_numbers_that_count_places_follow(kept, initialization):
     assert [numbers_of(block) for block in network.module[1]] == [numbers_of(block) for block in expected[:2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", COUNTED.values(), ids=COUNTED)
 def test_numbers_are_put_back_where_a_change_fails(kept):
     network = growing(*(Block(**kept(number)) for number in range(3)))
@@ -92,6 +94,7 @@ def test_numbers_are_put_back_where_a_change_fails(kept):
     assert [numbers_of(block) for block in network.module[1]] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ALIKE.values(), ids=ALIKE)
 def test_other_values_are_no_hindrance(kept):
     network = growing(*(Block(**kept(number)) for number in range(3)))
@@ -186,6 +189,7 @@ class TestParameters:
 
 
 class TestHooks:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["forward_pre", "forward", "full_backward", "full_backward_pre"])
     @pytest.mark.parametrize("is_early", [True, False], ids=["before stages are found", "after"])
     def test_those_of_users_are_refused_and_nothing_changes(self, kind, is_early):

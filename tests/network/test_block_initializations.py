@@ -58,6 +58,7 @@ def sources(after, before):
 
 @pytest.mark.parametrize("name", list(BLOCK_INITIALIZATIONS))
 class TestEveryInitialization:
+    @pytest.mark.slow
     @pytest.mark.parametrize("network", NETWORKS)
     def test_outputs_stay_where_it_says_so(self, name, network):
         growing, batch = growing_network(network)
@@ -71,6 +72,7 @@ class TestEveryInitialization:
             assert (after[0] - before[0]).abs().max() > 1e-3 * before[0].abs().max()
         assert growing.blocks[stage.name] == 2 * stage.num_blocks
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("network", NETWORKS)
     def test_a_saved_network_loads_and_goes_on_bit_for_bit(self, name, network):
         """After layers were widened unequally, in the middle of training."""
@@ -97,6 +99,7 @@ class TestEveryInitialization:
         for key, value in growing.module.state_dict().items():
             assert torch.equal(value, loaded.module.state_dict()[key]), key
 
+    @pytest.mark.slow
     def test_what_fails_changes_nothing(self, name):
         growing, batch = tiny()
         optimizer = adam(growing)
@@ -151,6 +154,7 @@ class TestCopies:
         held = [torch.equal(now, then) for now, then in zip(first_weights(growing), before, strict=True)]
         assert held == [True, False, True, False]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", COPYING)
     def test_optimizer_state(self, name):
         for setting in ("carry", "fresh", "reset"):

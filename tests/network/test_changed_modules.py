@@ -69,6 +69,7 @@ EVENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", REFUSED)
 @pytest.mark.parametrize("event", EVENTS)
 def test_a_change_of_structure_is_refused(change, event):
@@ -194,6 +195,7 @@ class TestDistributed:
             with pytest.raises(NetworkError, match=r"in DistributedDataParallel.*`\.module`, and wrap that again"):
                 autogrow.ExpandableNetwork(outer, batch)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("event", ["widen", "deepen"])
     def test_a_wrapper_around_a_network_that_has_grown_refuses_to_run(self, event):
         """Its hooks are on other parameters: replicas would drift apart without a word."""

@@ -48,6 +48,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", BAD)
 @pytest.mark.parametrize("first", GOOD)
 def test_what_comes_before_a_failure_is_taken_back(grown, first, second):

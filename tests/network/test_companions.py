@@ -120,6 +120,7 @@ class TestPendingGradients:
 
 
 class TestWhereGrowthIsAskedFor:
+    @pytest.mark.slow
     @pytest.mark.parametrize("event", [widen, deepen])
     @pytest.mark.parametrize(
         "mode",
@@ -292,6 +293,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hang_on", REFUSED, ids=lambda function: function.__name__)
 def test_what_cannot_follow_is_refused_and_nothing_changes(hang_on):
     module, batch = network()

@@ -35,6 +35,7 @@ def grown(initialization, dtype=torch.float64, **configuration):
     return networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initialization", ["xavier", "zero_fan_out"])
 @pytest.mark.parametrize("rate", [1.0, 0.5])
 @pytest.mark.parametrize("entries", [8, 2**16])

@@ -82,6 +82,7 @@ class TestKeptTensors:
         with pytest.raises(RuntimeError, match="deepcopy"):
             copy.deepcopy(used(keep))
 
+    @pytest.mark.slow
     def test_groups_are_found_and_grown(self, keep):
         module = used(keep)
         growing = ExpandableNetwork(module, BATCH)

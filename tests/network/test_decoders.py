@@ -87,6 +87,7 @@ def out(model, **options):
 @pytest.mark.parametrize("returns_tuple", [False, True])
 @pytest.mark.parametrize("initialization", ["zero", "stack", "interleave"])
 class TestDecoder:
+    @pytest.mark.slow
     def test_a_deeper_one_runs_all_of_its_layers_each_with_its_own_cache(self, initialization, returns_tuple):
         model = decoder(returns_tuple=returns_tuple)
         growing = autogrow.ExpandableNetwork(model, TOKENS)
@@ -102,6 +103,7 @@ class TestDecoder:
             nn.init.normal_(parameter, std=0.3)
         assert torch.allclose(out(model, use_cache=True), out(model, use_cache=False), atol=1e-6)
 
+    @pytest.mark.slow
     def test_new_layers_learn(self, initialization, returns_tuple):
         model = decoder(returns_tuple=returns_tuple)
         growing = autogrow.ExpandableNetwork(model, TOKENS)
@@ -115,6 +117,7 @@ class TestDecoder:
         assert not [name for name, value in model.state_dict().items() if "position" not in name and
                     torch.equal(value, before[name])]  # fmt: skip
 
+    @pytest.mark.slow
     def test_it_is_shortened_and_comes_back(self, initialization, returns_tuple):
         model = decoder(3, returns_tuple)
         growing = autogrow.ExpandableNetwork(model, TOKENS)

@@ -219,6 +219,7 @@ def test_every_layer_of_pytorch_that_holds_parameters_has_a_case():
     assert lazy == LAZY.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
 def test_it_grows_or_says_why(kind):
     torch.manual_seed(0)
@@ -232,6 +233,7 @@ def test_it_grows_or_says_why(kind):
     assert_grows(growing, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", bag_cases())
 def test_bags_of_every_sort_grow(name):
     module, inputs = bag_cases()[name]
@@ -282,6 +284,7 @@ def test_weights_that_are_computed_from_others(how, grows):
     assert_grows(growing, (batch,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("length", [1, 5])
@@ -296,6 +299,7 @@ def test_recurrent_layers_grow_in_every_precision(kind, dtype, length):
     assert module.layer.hidden_size == AFTER + 2 and module.layer.input_size == BEFORE + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LAZY, ids=lambda kind: kind.__name__)
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
 def test_lazy_layers_take_their_sizes_from_the_example(kind):

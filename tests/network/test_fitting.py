@@ -37,6 +37,7 @@ def different_numbers(growing):
     return {group.name: 1 + index % 3 for index, group in enumerate(growing.groups)}
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fitting_keeps_its_promise_in_all_sorts_of_networks(name, settings):
@@ -60,6 +61,7 @@ def new_along(change, dim):
     return (change.sources[dim] == NEW).view([-1 if other == dim else 1 for other in range(change.new.dim())])
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("name", ["resnet", "concatenation", "transposed", "shuffle of two groups", "embedding"])
 def test_only_entries_between_new_and_old_units_are_written(name, settings):

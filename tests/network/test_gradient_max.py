@@ -42,6 +42,7 @@ def convolutional_products(seed):
     return module, inputs, lambda twin: F.mse_loss(twin(inputs), targets), products
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("iterations", "share"), [(1, 0.9), (2, 0.95), (10, 0.99)])
 @pytest.mark.parametrize("case", [linear_products, convolutional_products])
 def test_gradient_max_finds_the_top_singular_vectors(case, iterations, share):
@@ -118,6 +119,7 @@ def behind_norms(name, seed):
     return nn.Sequential(*layers), batch, lambda module: F.cross_entropy(module(batch), targets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "group"), [("mlp", "0"), ("convnet", "0"), ("convnet", "3")])
 def test_gradient_max_enlarges_the_gradient_behind_relus_and_norms(name, group):
     ratios = []

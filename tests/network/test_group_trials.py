@@ -116,6 +116,7 @@ def written_out(q, k, v):
     return (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1) @ v
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [repeated, expanded, by_option, written_out])
 def test_heads_that_share_keys_and_values_are_one_group(spread):
     torch.manual_seed(0)

@@ -228,6 +228,7 @@ class TestWholeParameters:
         push(layers.module, layers.optimizer, 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_snapshot_undoes_an_event(name, reset):
@@ -271,6 +272,7 @@ def test_a_snapshot_undoes_an_event(name, reset):
     assert same(everything(*runs[0][:2]), everything(*runs[1][:2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_DECAY)
 @pytest.mark.parametrize("released", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("rate", [0.5, "cohort"])

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 class TestEveryClass:
+    @pytest.mark.slow
     def test_old_entries_keep_their_state_and_new_ones_start_afresh(self, name):
         growing, optimizer, _ = trained(name)
         before = [copy.deepcopy(optimizer.state[p]) for p in growing.module.parameters()]
@@ -44,6 +45,7 @@ class TestEveryClass:
         # SGD without momentum has no state, and LBFGS none that can follow.
         assert checked > 0 or name in ("sgd", "lbfgs")
 
+    @pytest.mark.slow
     def test_training_goes_on(self, name):
         growing, optimizer, batch = trained(name)
         widen_all(growing, optimizer)
@@ -55,6 +57,7 @@ class TestEveryClass:
         assert all(torch.isfinite(p).all() for p in growing.module.parameters())
         assert any((value != before[key]).any() for key, value in growing.module.named_parameters())
 
+    @pytest.mark.slow
     def test_a_reset_forgets_everything(self, name):
         growing, optimizer, batch = trained(name)
         widen_all(growing, optimizer)
@@ -68,6 +71,7 @@ class TestEveryClass:
         for parameter, expected in zip(growing.module.parameters(), twin.parameters(), strict=True):
             assert torch.equal(parameter, expected)
 
+    @pytest.mark.slow
     def test_unused_optimizers_grow_too(self, name):
         growing, optimizer, batch = trained(name, steps=0)
         widen_all(growing, optimizer)

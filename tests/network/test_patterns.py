@@ -136,6 +136,7 @@ def test_each_group_alone_keeps_the_outputs(found, name):
                 assert_close(outputs(growing.module, batch, training), old, (group.name, number, training))
 
 
+@pytest.mark.slow
 def test_all_groups_at_once_keep_the_outputs_and_learn(found, name):
     growing, batch = changeable(found, name), PATTERNS[name].batch()
     before = [outputs(growing.module, batch, training) for training in modes(name)]
@@ -149,6 +150,7 @@ def test_all_groups_at_once_keep_the_outputs_and_learn(found, name):
     assert all(leaf.isfinite().all() for leaf in outputs(growing.module, batch, False))
 
 
+@pytest.mark.slow
 def test_widening_then_narrowing_is_the_identity(found, name):
     growing = changeable(found, name)
     before = {key: value.clone() for key, value in growing.module.state_dict().items()}

@@ -72,6 +72,7 @@ def resnet():
     return Grown("resnet")
 
 
+@pytest.mark.slow
 def test_it_has_grown(grown):
     fresh, _ = staged_network(grown.name)
     assert len(list(grown.module.modules())) > len(list(fresh.modules()))
@@ -110,6 +111,7 @@ class TestNothingIsLeft:
         for name, buffer in grown.module.named_buffers():
             assert type(buffer) is torch.Tensor and not buffer.requires_grad and vars(buffer) == {}, name
 
+    @pytest.mark.slow
     def test_nothing_refers_to_autogrow(self, resnet, monkeypatch):
         """The pickle of a module whose classes are PyTorch's own; only the names of its own classes are left out."""
         plain = Grown.__new__(Grown)
@@ -146,6 +148,7 @@ def test_pickling(grown):
     assert torch.equal(grown.outputs(torch.load(stream, weights_only=False)), grown.outputs())
 
 
+@pytest.mark.slow
 def test_weights_go_into_a_fresh_module_of_the_same_shape(grown, tmp_path):
     torch.save(grown.module.state_dict(), tmp_path / "weights.pt")
     shape = NetworkShape.of(grown.network, with_blocks=True)
@@ -174,6 +177,7 @@ def test_a_compiled_module_trains(resnet):
         torch.testing.assert_close(second.grad, first.grad, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_exporting(grown):
     exported = torch.export.export(grown.module, (grown.inputs,))
     assert torch.allclose(grown.outputs(exported.module()), grown.outputs(), atol=1e-6)
@@ -181,6 +185,7 @@ def test_exporting(grown):
     assert {name: tuple(tensor.shape) for name, tensor in exported.state_dict.items()} == sizes
 
 
+@pytest.mark.slow
 def test_exporting_for_batches_of_any_size(resnet):
     batch = torch.export.Dim("batch", min=2, max=64)
     exported = torch.export.export(resnet.module, (resnet.inputs,), dynamic_shapes=({0: batch},))
@@ -188,6 +193,7 @@ def test_exporting_for_batches_of_any_size(resnet):
     assert torch.allclose(resnet.outputs(exported.module(), larger), resnet.outputs(inputs=larger), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_tracing(grown, tmp_path):
     if grown.name == "attention in a list":
@@ -219,6 +225,7 @@ def process_group(tmp_path):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch was built without torch.distributed")
 @pytest.mark.usefixtures("process_group")
 def test_wrapped_for_distributed_training_again_after_growing():

@@ -19,6 +19,7 @@ from tests.network.staged_networks import (
 
 
 class TestFinding:
+    @pytest.mark.slow
     @every_network
     def test_stages_of_networks_that_have_them(self, name):
         growing = ExpandableNetwork(*staged_network(name))
@@ -26,6 +27,7 @@ class TestFinding:
         assert list(stages.items()) == list(EXPECTED_STAGES[name].items())
         assert all(stage.full_blocks == stage.num_blocks for stage in growing.stages)
 
+    @pytest.mark.slow
     @every_network
     def test_leaves_the_network_and_the_random_state_alone(self, name):
         module, batch = staged_network(name)
@@ -161,6 +163,7 @@ NO_STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NO_STAGES)
 def test_what_is_no_stage_is_not_found_and_named_with_its_reason(name):
     module, stage, reason = NO_STAGES[name]

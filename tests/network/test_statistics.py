@@ -31,6 +31,7 @@ def two_hidden_layers(first=6, second=6):
     return nn.Sequential(*layers), batch_of((4,), 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MEASURED)
 @pytest.mark.parametrize("network", ["resnet", "convnet", "concatenation", "depthwise"])
 def test_every_registered_statistic_is_measured_and_leaves_the_network_alone(name, network):
@@ -237,6 +238,7 @@ def test_counting_flops_leaves_gradients_and_mode_alone():
         training_flops_by_weight(module, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "convnet", "resnet", "concatenation", "transposed"])
 def test_added_flops_are_those_of_the_widened_network(name):
     module, batch = built_in(name) if name in ("mlp", "convnet", "resnet") else user_network(name)

@@ -44,6 +44,7 @@ def remaining(module, inputs, loss, settings, added=4):
     return value_of(loss, growing.module) / before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [False, True])
 def test_tiny_lowers_the_loss_right_after_growing(norm, monkeypatch):
     fitted, drawn = [], []
@@ -127,6 +128,7 @@ def test_tiny_finds_the_direction_of_the_paper_for_several_readers():
     assert captured(products, new @ root) > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["few examples", "duplicate inputs", "dead inputs", "no inputs", "constant targets"])
 def test_tiny_works_with_singular_inputs(case):
     module, inputs, loss = narrow_regression(0, examples=6 if case == "few examples" else 50)

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class TestFreezing:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_frozen_entries_stay_bit_identical(self, name):
         growing, optimizer, batch = trained(name)
@@ -33,6 +34,7 @@ class TestFreezing:
         growing.attach(optimizer).freeze_before(1)
         self.check(growing, optimizer, batch, before, steps=12)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", WITH_DECAY)
     def test_over_many_steps_of_a_residual_network(self, name):
         growing, optimizer, control, batch = configured(WITH_DECAY[name], "resnet")
@@ -60,6 +62,7 @@ class TestFreezing:
         for key, value in growing.module.named_parameters():
             assert torch.equal(old_block(value, before[key].shape), before[key])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", WITH_DECAY)
     def test_only_the_last_event_trains_after_two(self, name):
         growing, optimizer, control, batch = configured(WITH_DECAY[name], "resnet", new_unit_lr=0.5)

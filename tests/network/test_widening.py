@@ -72,6 +72,7 @@ class TestExactness:
                 assert largest_change(outputs(growing.module, batch, training), old) <= 1e-5, (group, training)
 
 
+@pytest.mark.slow
 def test_many_layers_widen_as_few_do():
     """Rounding does not add up over sixty layers, and every hidden layer is found."""
     module, batch = built_in(DEEP)
@@ -86,6 +87,7 @@ def test_many_layers_widen_as_few_do():
 
 @pytest.mark.parametrize("name", NETWORKS)
 class TestEveryNetwork:
+    @pytest.mark.slow
     def test_new_units_learn(self, name):
         """Every new weight matrix gets a gradient within two steps: exactness is not bought with dead units."""
         module, batch = network_and_batch(name)
@@ -104,6 +106,7 @@ class TestEveryNetwork:
                 moved = (value - before[key]).abs().flip(grown[0])[tuple([0] * grown[0])]
                 assert moved.max() > 0, key
 
+    @pytest.mark.slow
     def test_stays_plain(self, name):
         module, batch = network_and_batch(name)
         types = [type(layer) for layer in module.modules()]
@@ -116,6 +119,7 @@ class TestEveryNetwork:
         assert all(type(parameter) is nn.Parameter for parameter in module.parameters())
         assert torch.load(_saved(module), weights_only=True).keys() == module.state_dict().keys()
 
+    @pytest.mark.slow
     def test_sizes_in_layers_agree_with_their_tensors(self, name):
         module, batch = network_and_batch(name)
         growing = ExpandableNetwork(module, batch)
@@ -128,6 +132,7 @@ class TestEveryNetwork:
             if isinstance(layer, nn.BatchNorm2d):
                 assert layer.running_mean.shape == (layer.num_features,)
 
+    @pytest.mark.slow
     def test_widening_then_narrowing_is_the_identity(self, name):
         module, batch = network_and_batch(name)
         before = {key: value.clone() for key, value in module.state_dict().items()}
@@ -139,6 +144,7 @@ class TestEveryNetwork:
         assert growing.widths == widths
         assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
 
+    @pytest.mark.slow
     def test_groups_cover_every_hidden_layer(self, name):
         """Nothing but the outputs is left at its width."""
         module, batch = network_and_batch(name)
@@ -152,6 +158,7 @@ class TestEveryNetwork:
         units = {member.layer for group in growing.groups for member in group.members if member.side == "out"}
         assert set(hidden) - units == {group.name for group in growing.fixed}
 
+    @pytest.mark.slow
     def test_output_size_is_kept(self, name):
         module, batch = network_and_batch(name)
         shape = module(batch).shape
@@ -319,6 +326,7 @@ def test_several_inputs():
     assert (module(*inputs) - before).abs().max() <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "message"),
     [

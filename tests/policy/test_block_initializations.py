@@ -20,6 +20,7 @@ class TestEveryInitialization:
         assert kind.formula and re.search(r"\d{4}", kind.source)
         assert [field for field, info in kind.model_fields.items() if not info.description] == []
 
+    @pytest.mark.slow
     @given(present=st.integers(1, 12), added=st.integers(1, 30))
     def test_keeps_every_block_in_turn_and_fills_every_place(self, name, present, added):
         kind = BLOCK_INITIALIZATIONS[name]()

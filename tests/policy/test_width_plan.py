@@ -44,6 +44,7 @@ def test_growing_ends_exactly_at_the_maximum_in_a_bounded_number_of_events(polic
     assert policy.max_width(full_width) == max(1, math.floor(round(policy.max_fraction * full_width, 9) + 0.5))
 
 
+@pytest.mark.slow
 @given(policies, st.integers(1, 2000), st.integers(1, 2000))
 def test_from_any_width_growing_ends_less_than_one_unit_multiple_below_the_maximum(policy, full_width, width):
     maximum = policy.max_width(full_width)
@@ -76,6 +77,7 @@ def test_groups_of_different_widths_that_grow_together_reach_their_maximum_toget
         assert len(widths_of(policy, full_width)) - 1 == policy.num_width_events
 
 
+@pytest.mark.slow
 @given(policies, st.integers(1, 5000))
 def test_wide_groups_have_widths_that_are_multiples(policy, full_width):
     unit, multiple = policy.initialization.unit_multiple, policy.width_multiple

@@ -37,6 +37,7 @@ def test_policies_with_fewer_seeds_take_part_and_those_with_one_do_not():
     assert floor == NoiseFloor.of_replicates([values[0], *values[2:]])
 
 
+@pytest.mark.slow
 def test_chance_stays_below_it_19_times_in_20():
     hidden = []
     for seed in range(600):

@@ -49,6 +49,7 @@ def text_of(summary):
     return console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_the_best_is_that_of_the_best_mean(run, summary):
     assert summary.preferred_trial.number == SURE
     assert status_content(summary)["best"]["accuracy"]["trial"] == SURE
@@ -81,6 +82,7 @@ def test_the_verdict_says_mean_error_seeds_and_how_sure_that_is(summary):
     assert static.startswith("With a probability of 94 % it is better than the static control")
 
 
+@pytest.mark.slow
 def test_level_is_said_of_what_three_seeds_do_not_tell_apart(tmp_path, monkeypatch):
     """Whatever else is asked of the best."""
     monkeypatch.setattr("autogrow.study.racing.SURE_ENOUGH", 0.5)
@@ -96,6 +98,7 @@ def test_level_is_said_of_what_three_seeds_do_not_tell_apart(tmp_path, monkeypat
     assert 0.5 < said.against[0].probability < 1
 
 
+@pytest.mark.slow
 def test_the_default_policy_is_the_best_where_another_is_only_luckier(tmp_path):
     run = MadeRun(tmp_path / "luckier")
     run.controls(default=0.90)
@@ -127,12 +130,14 @@ class TestNoiseFloor:
             run.replicate(1, self.DEFAULT[seed], seed)
         return summarize(run.folder).over_seeds
 
+    @pytest.mark.slow
     def test_a_difference_above_what_replicates_vary_by_is_ahead(self, tmp_path):
         said = self.said_of(tmp_path / "calm", (0.910, 0.912, 0.911))
         assert said.floor.of_mean(3) < 0.01
         assert said.paired("default").kind == "ahead"
         assert "chance alone makes up to 0." in said.noise
 
+    @pytest.mark.slow
     def test_one_below_it_is_level(self, tmp_path):
         said = self.said_of(tmp_path / "noisy", (0.900, 0.921, 0.911))
         assert said.floor.of_mean(3) > 0.01
@@ -230,6 +235,7 @@ class TestFigures:
             assert reached == pytest.approx({trial: means[trial] for trial in panel.trials})
             assert reached[LUCKY] < 0.94 < 0.95  # which its first seed had
 
+    @pytest.mark.slow
     def test_importances_go_by_means_over_seeds(self, tmp_path):
         run = MadeRun(tmp_path / "alike on the first seed")
         run.controls()
@@ -246,6 +252,7 @@ class TestFigures:
         assert len(summary.progress.trials) == 12
 
 
+@pytest.mark.slow
 def test_page_and_terminal_have_it(run, summary):
     assert "Over 4 seeds, trial 4 has" in text_of(summary)
     page = html_report(run.folder)
@@ -254,6 +261,7 @@ def test_page_and_terminal_have_it(run, summary):
     assert json.dumps(summary.to_dict())
 
 
+@pytest.mark.slow
 def test_another_search_begins_with_policies_and_not_with_replicates(run):
     entries = read_warm_start(str(run.folder.path), SPACE)
     assert {entry["origin"] for entry in entries} <= {f"raced, trial {number}" for number in range(12)}

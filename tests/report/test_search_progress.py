@@ -103,6 +103,7 @@ def test_too_many_trials_in_too_many_objectives_are_not_computed(monkeypatch):
     assert progress.reason == "A hypervolume of 2 objectives is computed for up to 2 trials only."
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 4).flatmap(lambda k: st.lists(st.tuples(*[st.integers(0, 10)] * k), min_size=1, max_size=8)))
 def test_against_counting_cells(points):

@@ -187,6 +187,7 @@ VALUES = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(VALUES, st.sampled_from(["searched", "static", "pruned", "infeasible"])), max_size=12))
 def test_front_and_knee_against_brute_force(drawn):

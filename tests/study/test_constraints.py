@@ -54,12 +54,14 @@ def test_the_names_are_those_that_any_trial_may_be_limited_in(search_settings):
     assert constraint_names(settings, space) == ("flops", "parameters")
 
 
+@pytest.mark.slow
 def test_a_study_without_limits_has_no_constraints(folder, objectives, search_settings):
     database, proposer = study_of(folder, objectives, search_settings())
     run(database, proposer, 3)
     assert [trial.constraints for trial in database.trials()[:3]] == [{}] * 3
 
 
+@pytest.mark.slow
 def test_every_trial_has_all_of_them_sorted(folder, objectives, search_settings):
     settings = search_settings(space=SPACE, trials=12, sampler="random", limits={"max_flops": 10.0})
     database, proposer = study_of(folder, objectives, settings)
@@ -75,6 +77,7 @@ def test_every_trial_has_all_of_them_sorted(folder, objectives, search_settings)
     assert {is_feasible(trial) for trial in database.trials()} == {True, False}
 
 
+@pytest.mark.slow
 def test_a_study_in_which_trials_lack_them_goes_on(folder, objectives, search_settings):
     """As runs of 0.1.0 do, where only trials that had a limit had a constraint."""
     settings = search_settings(space=SPACE, trials=40, sampler="random")
@@ -89,6 +92,7 @@ def test_a_study_in_which_trials_lack_them_goes_on(folder, objectives, search_se
     assert {tuple(trial.constraints) for trial in seen} == {("parameters",)}
 
 
+@pytest.mark.slow
 def test_they_have_a_form_without_names_too(folder, objectives, search_settings):
     settings = search_settings(space=SPACE, trials=9, limits={"max_parameters": 1, "max_flops": 10.0})
     database, proposer = study_of(folder, objectives, settings)
@@ -98,6 +102,7 @@ def test_they_have_a_form_without_names_too(folder, objectives, search_settings)
     assert study.trials[0].system_attrs["constraints"][1] > 0
 
 
+@pytest.mark.slow
 def test_a_trial_that_ran_out_of_memory_breaks_one_besides(folder, objectives, search_settings):
     database, proposer = study_of(folder, objectives, search_settings(space=SPACE))
     size = {"memory_bytes": 2**30, "parameters": 100}

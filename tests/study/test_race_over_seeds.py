@@ -83,6 +83,7 @@ def replicates(search):
 
 
 class TestReplicates:
+    @pytest.mark.slow
     def test_they_count_as_trials_of_the_budget(self, raced):
         assert len(raced.database.trials()) == TRIALS
         assert 3 < len(replicates(raced)) <= TRIALS / 2
@@ -118,11 +119,13 @@ class TestReplicates:
         once = [each.trials[0].values[0] for each in candidates if len(each.trials) == 1]
         assert np.mean(again) > np.mean(once)
 
+    @pytest.mark.slow
     def test_seeds_end_where_numbers_do(self, race):
         search = race(seed=2**32 - 2, trials=10)
         search.run(10)
         assert {each.seed for each in replicates(search)} == {2**32 - 1}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("changes", [{"seeds_per_policy": 1, "trials": 10}, {"trials": 7}])
     def test_there_are_none_without_a_race(self, race, changes):
         search = race(**changes)
@@ -139,6 +142,7 @@ class TestReplicates:
 
 
 class TestInterrupted:
+    @pytest.mark.slow
     def test_a_search_tries_what_an_undisturbed_one_does(self, race):
         whole = race(sampler="tpe", trials=16)
         whole.run(16)
@@ -156,6 +160,7 @@ class TestInterrupted:
         roots = [record for record in map(TrialRecord, search.database.trials()) if record.is_root]
         return [(record.policy, record.seed, record.role) for record in roots]
 
+    @pytest.mark.slow
     def test_a_replicate_goes_on_as_another_trial_of_its_line_on_the_same_seed(self, race):
         search = race(trials=12)
         while not any(each.replicate_of is not None for each in search.live):
@@ -175,6 +180,7 @@ class TestInterrupted:
         assert again.database.num_proposed() == again.database.num_ended() == 12
         assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.FAIL}
 
+    @pytest.mark.slow
     def test_a_run_from_before_goes_on_with_a_race(self, race):
         before = race(seeds_per_policy=1, trials=12)
         before.run(7)
@@ -204,6 +210,7 @@ def half_failed(race):
 
 
 class TestFailures:
+    @pytest.mark.slow
     def test_a_policy_that_failed_on_a_seed_is_trained_on_no_other(self, half_failed):
         candidates = [each for each in Candidates(half_failed.database.trials()).all if each.has_failed]
         assert candidates

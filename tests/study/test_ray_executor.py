@@ -124,6 +124,7 @@ say("finished")
     assert not Path(trials.hosts[0].scratch).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
@@ -140,6 +141,7 @@ def test_one_that_dies_again_and_again_is_given_up(program, reason, ray_does, so
     assert trials.told == [("lost", reason, True)] * (MOST_LOSSES - 1) + [("lost", reason, False)]
 
 
+@pytest.mark.slow
 def test_it_may_die_as_often_as_it_likes_as_long_as_trials_end(ray_does, source):
     ray_does(
         """
@@ -173,6 +175,7 @@ def test_what_is_refused_is_the_users_to_mend(ray_does, source):
         RayExecutor(HERE).run(source(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["time.sleep(100)", f"{TRIAL_OF_ITS_LIFE}\ntime.sleep(100)"])
 def test_one_that_never_says_anything_again_keeps_nobody_waiting(program, ray_does, source):
     """While it starts, and while a trial hangs that was asked to save itself."""
@@ -198,6 +201,7 @@ say("finished")
     assert trials.told[-1][2].reason == "it took no step"
 
 
+@pytest.mark.slow
 def test_ray_that_does_not_end_a_trial_that_hangs_is_lost_and_the_trial_fails(ray_does, source, monkeypatch):
     monkeypatch.setattr(ray_executor, "HEED_SECONDS", 0.2)
     ray_does(f"{TRIAL_OF_ITS_LIFE}\ntime.sleep(100)")

@@ -105,6 +105,7 @@ def test_storage_that_fails_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_one_search_at_a_time(url):
     there = RemoteFolder(url)
     assert lock_holder(there) is None
@@ -115,6 +116,7 @@ def test_one_search_at_a_time(url):
     assert lock_holder(there) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["dead", "stale"])
 def test_a_lock_that_was_left_is_taken_over(change, url):
     there = RemoteFolder(url)
@@ -127,6 +129,7 @@ def test_a_lock_that_was_left_is_taken_over(change, url):
         assert json.loads(there.read("lock"))["pid"] == os.getpid()
 
 
+@pytest.mark.slow
 def test_a_lock_is_renewed(url, monkeypatch):
     monkeypatch.setattr(remote_folder, "LOCK_RENEWAL_SECONDS", 0.05)
     there = RemoteFolder(url)
@@ -136,6 +139,7 @@ def test_a_lock_is_renewed(url, monkeypatch):
         assert json.loads(there.read("lock"))["renewed"] > before
 
 
+@pytest.mark.slow
 def test_a_run_at_a_url(url):
     assert next_run_name(url, "digits") == "digits-1"
     run = named_run(url, "digits-1")
@@ -155,6 +159,7 @@ def test_a_run_at_a_url(url):
         find_run(f"{url}/digits-3").read_config()
 
 
+@pytest.mark.slow
 def test_the_database_is_published_whole_and_only_when_it_has_changed(url):
     run = named_run(url, "digits-1")
     run.create(CONFIG)
@@ -169,6 +174,7 @@ def test_the_database_is_published_whole_and_only_when_it_has_changed(url):
     assert numbers == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_trial_works_on_a_copy(url, monkeypatch):
     monkeypatch.setattr(remote_folder, "PUBLISH_SECONDS", 0.05)
     run = named_run(url, "digits-1")
@@ -205,6 +211,7 @@ def test_its_copy_goes_with_the_search(url, tmp_path):
     assert not folder.path.exists()
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_published_late_do_not_stay(url):
     run = named_run(url, "digits-1")
     with run.locked():

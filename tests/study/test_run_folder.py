@@ -35,6 +35,7 @@ def holder(folder):
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_told_who_holds_the_run(folder, holder):
     with pytest.raises(RunFolderInUseError) as caught, folder.locked():
         pass
@@ -43,6 +44,7 @@ def test_a_second_process_is_told_who_holds_the_run(folder, holder):
     assert holder.poll() is None
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_can_be_taken(folder, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()

@@ -63,6 +63,7 @@ WITH_TRIALS = [pytest.param(name, 16, marks=pytest.mark.slow) if name == "gp" el
 """A Gaussian process takes seconds for a proposal."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "trials"), WITH_TRIALS)
 def test_an_interrupted_search_tries_what_an_undisturbed_one_does(
     sampler, trials, tmp_path, objectives, default_space, search_settings
@@ -78,6 +79,7 @@ def test_an_interrupted_search_tries_what_an_undisturbed_one_does(
     assert TrialState.RUNNING not in {trial.state for trial in parts.database.trials()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "trials"), WITH_TRIALS)
 def test_no_point_is_proposed_twice(sampler, trials, tmp_path, objectives, default_space, search_settings):
     search = OneSlot(tmp_path / "run", objectives, default_space, search_settings(sampler=sampler, trials=trials))
@@ -110,6 +112,7 @@ def test_samplers_learn(tmp_path, objectives, search_settings):
 class TestInfeasible:
     """Networks too large for the memory: their trials fail, and the sampler keeps away from them."""
 
+    @pytest.mark.slow
     def test_the_sampler_learns_of_it(self, database, search_settings):
         space = SearchSpace(ONE, "space")
         proposer = Proposer(database, space, search_settings(trials=40), 100)
@@ -131,6 +134,7 @@ class TestInfeasible:
         assert ended
         assert all(trial.constraints["memory"] > 0 and TrialRecord(trial).metrics["memory_bytes"] for trial in ended)
 
+    @pytest.mark.slow
     def test_a_trial_beyond_a_limit_is_marked_for_optuna_too(self, database, folder, propose):
         number = propose(database).number
         metrics = metrics_of(GrowthPolicy())
@@ -158,6 +162,7 @@ class TestWarmStart:
         assert found.training.learning_rate == 0.01
         assert found.training.epochs == search_settings().training.epochs
 
+    @pytest.mark.slow
     def test_points_of_the_same_space_are_tried_as_points(self, tmp_path, objectives, default_space, search_settings):
         before = OneSlot(tmp_path / "before", objectives, default_space, search_settings(seed=1))
         before.run(6)
@@ -195,10 +200,12 @@ class TestDeferredControls:
         proposer = Proposer(database, space, settings, 100, share_used)
         return [proposal.role if (proposal := proposer.next()) else None for _ in range(number)]
 
+    @pytest.mark.slow
     def test_they_come_after_a_third_of_the_trials(self, database, default_space, search_settings):
         roles = self.roles(database, default_space, search_settings(trials=9), 10)
         assert roles == ["default", "searched", "searched", "static", "thesis", *["searched"] * 4, None]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("trials", [1, 2, 3, 4])
     def test_they_are_never_left_out(self, trials, tmp_path, objectives, default_space, search_settings):
         queue = [Queued(role) for role in CONTROLS[:trials]]

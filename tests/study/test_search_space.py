@@ -207,6 +207,7 @@ GOES_BY_COMPUTE = {"compute_shares"}
 """Triggers that need a run whose length is compute, which is no choice of a space."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", REGISTRIES)
 def test_every_registered_method_is_in_the_space_of_methods(field):
     proposals = asked_for(SearchSpace.load(find_space("methods")), number=200)
@@ -240,6 +241,7 @@ def test_the_default_space_leaves_out_what_is_dear_at_every_event():
     assert "probe" not in content and "tiny" not in content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_proposal_of_a_shipped_space_is_valid_and_survives_a_file(name, tmp_path):
     for (policy, training), parameters in asked_for(SearchSpace.load(find_space(name)), number=200):

@@ -22,6 +22,7 @@ def clock(monkeypatch):
     return Clock
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_once_saves_and_twice_ends(number, driver, folder):  # noqa: F811
     around = signal.signal(number, signal.SIG_DFL)  # whoever started the tests may have it ignored
@@ -47,6 +48,7 @@ def test_nohup_is_heeded(driver, folder):  # noqa: F811
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_a_user_waits_less_long_than_a_budget(driver, clock):  # noqa: F811
     end(driver, FAILED, FAILED)  # as many as end the search
     assert (driver.stopping(), driver.out_of_patience()) == (True, False)

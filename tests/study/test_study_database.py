@@ -52,11 +52,13 @@ def test_the_controls_are_proposed_first_and_in_order(database, propose):
     assert [proposal.number for proposal in proposals] == [proposal.root for proposal in proposals] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_every_number_has_a_point_of_its_own(database, propose):
     points = [(p.policy, p.training) for p in ask_and_tell(database, propose, 12)[3:]]
     assert all(point not in points[:index] for index, point in enumerate(points))
 
 
+@pytest.mark.slow
 def test_six_and_six_after_reopening_are_twelve_in_a_row(tmp_path, objectives, propose):
     in_a_row = ask_and_tell(StudyDatabase.create(tmp_path / "row.db", objectives), propose, 12)
     halves = [
@@ -67,6 +69,7 @@ def test_six_and_six_after_reopening_are_twelve_in_a_row(tmp_path, objectives, p
     assert halves == in_a_row
 
 
+@pytest.mark.slow
 def test_another_seed_proposes_other_points(tmp_path, objectives, propose):
     policies = []
     for seed in (0, 1):
@@ -91,6 +94,7 @@ def test_a_complete_trial_has_its_objectives_metrics_and_policy(database, propos
     assert TrialRecord(trial).training == proposal.training.model_dump()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("result", "state"),
     [
@@ -110,6 +114,7 @@ def test_every_ending_has_a_state_of_its_own(result, state, database, propose):
     assert trial.user_attrs.get("reason") == getattr(result, "reason", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_trial_whose_objectives_are_not_finite_has_failed(value, database, propose):
     number = propose(database).number
@@ -137,6 +142,7 @@ class TestReconcile:
         assert states(database) == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
         assert database.trials()[2].user_attrs["reason"] == "diverged"
 
+    @pytest.mark.slow
     def test_a_searched_trial_without_one_is_proposed_again(self, database, folder, propose):
         lost = past_controls(database, propose)
         assert database.reconcile(folder) == 1
@@ -155,6 +161,7 @@ class TestReconcile:
         again = [propose(database) for _ in CONTROLS]
         assert [(proposal.role, proposal.root) for proposal in again] == [("static", 0), ("default", 1), ("thesis", 2)]
 
+    @pytest.mark.slow
     def test_a_trial_that_is_lost_twice_keeps_its_root(self, database, folder, propose):
         lost = past_controls(database, propose)
         for _ in range(2):
@@ -165,6 +172,7 @@ class TestReconcile:
         assert database.reconcile(folder) == 0
         assert by_number(database)[again.number].state == TrialState.COMPLETE
 
+    @pytest.mark.slow
     def test_a_trial_that_goes_on_as_another_has_not_ended(self, database, folder, propose):
         finished = ask_and_tell(database, propose, 3)
         propose(database)
@@ -174,6 +182,7 @@ class TestReconcile:
         database.tell_failed(propose(database).number, "for good")
         assert database.num_ended() == 4
 
+    @pytest.mark.slow
     def test_the_budget_counts_roots(self, database, folder, propose):
         for _ in range(4):
             propose(database, num_trials=4)
@@ -183,6 +192,7 @@ class TestReconcile:
         assert [proposal.root for proposal in resumed[:4]] == [0, 1, 2, 3]
         assert resumed[4] is None
 
+    @pytest.mark.slow
     def test_nothing_is_running_or_changed_after_it(self, database, folder, propose):
         finished = ask_and_tell(database, propose, 4)
         before = [trial for trial in database.trials() if trial.state.is_finished()]
@@ -192,6 +202,7 @@ class TestReconcile:
         assert TrialState.RUNNING not in states(database)
         assert [by_number(database)[proposal.number] for proposal in finished] == before
 
+    @pytest.mark.slow
     def test_what_has_ended_keeps_no_checkpoint(self, database, folder, propose):
         """A driver may die between a trial's end and the removal of what it would have gone on from."""
         told, untold, lost = (propose(database).number for _ in range(3))
@@ -218,6 +229,7 @@ class TestReconcile:
         assert sorted(roles) == sorted(CONTROLS)
 
 
+@pytest.mark.slow
 def test_plain_optuna_opens_the_study(database, folder, propose):
     ask_and_tell(database, propose, 5)
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder.database}")
@@ -250,6 +262,7 @@ def a_folder(path):
     path.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [corrupt, truncated, empty, a_folder])
 def test_a_damaged_database_is_one_line_that_names_it(damage, database, folder, objectives):
     damage(folder.database)
@@ -292,6 +305,7 @@ def test_a_locked_database_is_one_line(database, folder, objectives, monkeypatch
     holder.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_trials", [1, 2])
 def test_a_small_budget_is_not_exceeded_by_a_resumption(tmp_path, objectives, propose, num_trials):
     folder = RunFolder(tmp_path / "run")

@@ -155,6 +155,7 @@ class TestAServerThatIsAway:
         assert lost
         assert caplog.text.count("does not answer") == 1
 
+    @pytest.mark.slow
     def test_a_trial_that_had_been_ended_stays_so(self, driver, monkeypatch):
         """The server went away after it had written, and before it could say so."""
         monkeypatch.setattr(study_location, "RETRY_SECONDS", 0.01)
@@ -191,6 +192,7 @@ class TestWhoseATrialIs:
         assert taken == [0, 1, 2]
         assert driver("d").claim(new=True) is None
 
+    @pytest.mark.slow
     def test_a_point_that_another_driver_was_just_describing_is_learned(
         self, driver, propose, default_space, search_settings, monkeypatch
     ):

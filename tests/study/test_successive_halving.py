@@ -84,6 +84,7 @@ def test_none_stops_nothing(tmp_path):
     assert not (tmp_path / "rungs.jsonl").exists()
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 1), st.floats(0.1, 1)), min_size=1, max_size=40), st.data())
 def test_a_search_that_goes_on_decides_as_if_it_had_never_stopped(tmp_path_factory, reports, data):
     folder = tmp_path_factory.mktemp("rungs")

@@ -20,6 +20,7 @@ def text(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_text_is_searched_in_depth_by_compute_unless_another_space_is_given(text, tmp_path):
     plan = plan_new_search(str(text), data_dir=tmp_path, **SMALL)
     found = plan.settings

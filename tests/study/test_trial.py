@@ -40,6 +40,7 @@ def untimed(records):
     return [{key: value for key, value in record.items() if not key.endswith("seconds")} for record in records]
 
 
+@pytest.mark.slow
 def test_a_complete_trial_returns_and_writes_its_result(trial_config):
     config = trial_config()
     result = run_trial(config, go_on)
@@ -49,6 +50,7 @@ def test_a_complete_trial_returns_and_writes_its_result(trial_config):
     assert not (Path(config.folder) / "log.txt").exists()
 
 
+@pytest.mark.slow
 def test_its_records_agree_with_its_result(trial_config):
     config = trial_config()
     metrics = run_trial(config, go_on).metrics.by_name()
@@ -62,6 +64,7 @@ def test_its_records_agree_with_its_result(trial_config):
     assert 0 < metrics["compute"] < 1
 
 
+@pytest.mark.slow
 def test_a_static_trial_takes_all_of_the_compute(trial_config):
     static = {"initial_fraction": 1.0, "chunk_fraction": 1.0}
     metrics = run_trial(trial_config(policy=static, role="static"), go_on).metrics.by_name()
@@ -74,12 +77,14 @@ class TestSize:
 
     POLICY = {"initial_fraction": 0.5, "trigger": {"kind": "schedule", "every": 8}}
 
+    @pytest.mark.slow
     def test_flops_are_those_of_one_example_in_the_final_network(self, trial_config):
         config = trial_config()
         metrics = run_trial(config, go_on).metrics.by_name()
         assert metrics["flops"] == folder_of(config).events()[-1].flops_after
         assert not {"latency_ms", "memory_bytes"} & metrics.keys()
 
+    @pytest.mark.slow
     def test_of_the_static_network_they_are_the_run_divided_by_its_examples(self, trial_config):
         static = {"initial_fraction": 1.0, "chunk_fraction": 1.0}
         config = trial_config(policy=static, role="static")
@@ -87,6 +92,7 @@ class TestSize:
         batch_size = config.training.batch_size
         assert metrics["flops"] == pytest.approx(metrics["training_flops"] / metrics["steps"] / batch_size)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dataset", ["digits", "sine"])
     def test_what_is_asked_for_is_measured_and_changes_nothing_else(self, dataset, trial_config):
         asked = trial_config("asked", dataset=dataset, measured=("latency_ms", "memory_bytes"))
@@ -96,12 +102,14 @@ class TestSize:
         assert metrics.pop("memory_bytes") > 4 * metrics["parameters"]
         assert metrics == others
 
+    @pytest.mark.slow
     def test_what_a_limit_asks_for_is_measured(self, trial_config):
         policy = {**self.POLICY, "limits": {"max_memory_bytes": 10**9, "max_latency_ms": 1e4}}
         metrics = run_trial(trial_config(policy=policy), go_on).metrics.by_name()
         assert 0 < metrics["latency_ms"] < 1e4
         assert 0 < metrics["memory_bytes"] < 10**9
 
+    @pytest.mark.slow
     def test_measuring_is_not_training(self, trial_config, monkeypatch):
         monkeypatch.setattr(trainer, "latency_ms", lambda model, batch: time.sleep(1.0) or 7.5)
         result = run_trial(trial_config(measured=("latency_ms",)), go_on)
@@ -109,6 +117,7 @@ class TestSize:
         assert result.trial_seconds > result.metrics.train_seconds + 1.0
 
 
+@pytest.mark.slow
 def test_a_configuration_travels_as_json(trial_config):
     config = trial_config()
     again = TrialConfig.model_validate_json(config.model_dump_json())
@@ -117,6 +126,7 @@ def test_a_configuration_travels_as_json(trial_config):
     assert first == second
 
 
+@pytest.mark.slow
 def test_reports_are_few_evenly_spaced_and_come_before_the_end(trial_config):
     reports = []
 
@@ -131,6 +141,7 @@ def test_reports_are_few_evenly_spaced_and_come_before_the_end(trial_config):
     assert [report.metrics.compute for report in reports] == sorted(report.metrics.compute for report in reports)
 
 
+@pytest.mark.slow
 def test_a_stopped_trial_keeps_what_it_had_reached(trial_config):
     config = trial_config()
     result = run_trial(config, lambda report: Signal.STOP if report.progress > 0.4 else Signal.CONTINUE)
@@ -152,28 +163,34 @@ class TestFailures:
         assert read_trial_result(folder_of(config)) == result
         assert "Traceback" in (Path(config.folder) / "log.txt").read_text()
 
+    @pytest.mark.slow
     def test_a_loss_that_is_not_finite(self, trial_config):
         training = {"optimizer": "sgd", "learning_rate": 100.0}
         plain = {"hidden": (32,), "batch_norm": False}
         config = trial_config(dataset="sine", training=training, model_options=plain)
         self.check(config, "lower the learning rate (100)")
 
+    @pytest.mark.slow
     def test_a_users_model_that_gives_nan(self, trial_config, user_model):
         name = user_model(NAN_AFTER.format(value="float('nan')"))
         self.check(trial_config(model=name, model_options={}), "the loss is nan at step")
 
+    @pytest.mark.slow
     def test_a_users_model_that_gives_nan_only_when_all_is_evaluated(self, trial_config, user_model):
         name = user_model(NAN_FOR_ALL_OF_VALIDATION)
         self.check(trial_config(model=name, model_options={}), "loss is nan at step 24 of 24")
 
+    @pytest.mark.slow
     def test_a_users_model_that_raises(self, trial_config, user_model):
         name = user_model(RAISES_IN_TRAINING)
         self.check(trial_config(model=name, model_options={}), "RuntimeError: no more of this")
 
+    @pytest.mark.slow
     def test_a_users_factory_that_raises(self, trial_config, user_model):
         name = user_model("def network():\n    raise KeyError('weights')\n")
         self.check(trial_config(model=name, model_options={}), "KeyError: 'weights'")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("raised", "reason"),
         [
@@ -198,11 +215,13 @@ class TestFailures:
             pool.submit(self.check, config.model_copy(update={"model_options": {}}), reason).result()
         assert len(read_trial_result(folder_of(config)).reason) < MAX_LINE + 100
 
+    @pytest.mark.slow
     def test_ctrl_c_is_the_users(self, trial_config, user_model):
         config = trial_config(model=user_model(RAISES.format(import_="pass", factory="pass", forward=CTRL_C)))
         with pytest.raises(KeyboardInterrupt):
             run_trial(config.model_copy(update={"model_options": {}}), go_on)
 
+    @pytest.mark.slow
     def test_data_that_has_gone(self, trial_config):
         self.check(trial_config(dataset="cifar100"), "cifar100")
 
@@ -350,6 +369,7 @@ class TestInterruption:
         assert first == second
 
 
+@pytest.mark.slow
 def test_an_interruption_is_noticed_soon_however_often_samples_are_taken(trial_config):
     """Short stretches between samples must not keep a trial from asking."""
     config = trial_config(training={"epochs": 2000})
@@ -359,6 +379,7 @@ def test_an_interruption_is_noticed_soon_however_often_samples_are_taken(trial_c
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_it_leaves_signs_of_life_between_samples(trial_config, monkeypatch):
     """However long it takes from one sample to the next, a trial that trains is not one that hangs."""
     monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
@@ -379,6 +400,7 @@ def test_it_leaves_signs_of_life_between_samples(trial_config, monkeypatch):
 class TestSurroundings:
     """A worker runs many trials one after another: none may leave anything behind."""
 
+    @pytest.mark.slow
     def test_threads_are_as_they_were(self, trial_config, user_model):
         body = f"threads = torch.get_num_threads()\n{DROPOUT}"
         config = trial_config(model=user_model(body), model_options={}, num_threads=2)
@@ -386,6 +408,7 @@ class TestSurroundings:
         assert sys.modules[config.model.split(":")[0]].threads == 2
         assert torch.get_num_threads() == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("body", [DROPOUT, RAISES_IN_TRAINING])
     def test_random_state_and_import_path_are_as_they_were(self, body, trial_config, user_model, monkeypatch, tmp_path):
         monkeypatch.chdir("/")
@@ -396,6 +419,7 @@ class TestSurroundings:
         assert sys.path == path
         assert torch.get_num_threads() == 1
 
+    @pytest.mark.slow
     def test_the_global_random_state_does_not_matter(self, trial_config, user_model):
         model = user_model(DROPOUT)
         results = []
@@ -405,6 +429,7 @@ class TestSurroundings:
             results.append(untimed([run_trial(config, go_on).metrics.by_name()]))
         assert results[0] == results[1]
 
+    @pytest.mark.slow
     def test_the_test_split_is_never_opened(self, trial_config, monkeypatch):
         def forbidden(*_):
             raise AssertionError("a trial opened the test split")
@@ -415,6 +440,7 @@ class TestSurroundings:
         assert run_trial(trial_config(), go_on).status == "complete"
 
 
+@pytest.mark.slow
 def test_the_record_holds_no_number_that_json_does_not_know(trial_config):
     config = trial_config()
     run_trial(config, go_on)
@@ -428,6 +454,7 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_starts():
     assert device_problem(0.0) is None
 
 
+@pytest.mark.slow
 def test_files_are_open_to_whom_the_driver_opens_its_own(trial_config):
     before = os.umask(0o077)  # as in Ray's processes
     try:

@@ -37,6 +37,7 @@ def finished(database, propose):
     return database
 
 
+@pytest.mark.slow
 def test_all_that_other_tools_show_is_short_and_plain(finished):
     for trial in finished.trials():
         for name, value in trial.user_attrs.items():
@@ -44,6 +45,7 @@ def test_all_that_other_tools_show_is_short_and_plain(finished):
             assert len(str(value)) <= LONGEST_VALUE, (name, value)
 
 
+@pytest.mark.slow
 def test_metrics_are_attributes_by_their_own_names(finished):
     trial = finished.trials()[3]
     assert {name: trial.user_attrs[name] for name in METRICS} == {**METRICS, "train_seconds": 6.0}
@@ -55,11 +57,13 @@ def test_metrics_are_attributes_by_their_own_names(finished):
     assert finished.trial_seconds() == 5 * SECONDS + 2.5
 
 
+@pytest.mark.slow
 def test_controls_are_labelled(finished):
     assert [trial.user_attrs.get("label") for trial in finished.trials()][:4] == [*map(LABELS.get, CONTROLS), None]
     assert set(LABELS) == set(CONTROLS)
 
 
+@pytest.mark.slow
 def test_a_trial_that_goes_on_takes_over_what_it_tries_and_not_how_the_other_ended(finished, folder, propose):
     lost = propose(finished)
     finished.note(lost.number, trial_seconds=7.0)
@@ -81,6 +85,7 @@ def test_what_a_study_of_before_says_is_read():
     assert (record.root, record.resume_of, record.goes_on) == (1, 1, True)
 
 
+@pytest.mark.slow
 def test_a_trial_that_no_search_has_written_is_not_exported_as_the_default_policy(finished, folder, search_settings):
     finished.study.add_trial(create_trial(values=[0.99, 0.0, 1.0], user_attrs={**METRICS, "validation_score": 0.99}))
     added = best_trial(finished.trials(), parse_objectives("accuracy"), "accuracy")
@@ -99,6 +104,7 @@ def test_an_objective_that_is_not_defined_is_the_reason_of_a_failure(database, p
 class TestTheNameOfTheStudy:
     """That of the run, whatever the file was called when it was made."""
 
+    @pytest.mark.slow
     def test_a_study_is_named_after_its_run(self, tmp_path, objectives):
         for name in ("digits-1", "größe 2"):
             run = RunFolder(tmp_path / name)
@@ -106,6 +112,7 @@ class TestTheNameOfTheStudy:
             assert StudyDatabase.create(run.database, objectives).study.study_name == name
             assert names_in(run.database) == [name]
 
+    @pytest.mark.slow
     def test_a_run_that_was_renamed_or_copied_goes_on_with_its_study(self, tmp_path, objectives, propose):
         run = RunFolder(tmp_path / "before")
         run.path.mkdir()

@@ -80,6 +80,7 @@ def test_other_targets_are_one_line(targets, message, tmp_path):
         autogrow.data.open_dataset(str(tmp_path / "mine.npz"), task="multi_label")
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_tested_and_asked(file, tmp_path):
     policy = autogrow.GrowthPolicy(trigger={"kind": "schedule", "every": 10}, initial_fraction=0.5, chunk_fraction=0.5)
     result = autogrow.train("mlp", str(file), policy, task="multi_label", epochs=15, out=tmp_path / "network")

@@ -80,6 +80,7 @@ def test_tokens_stay_whole_numbers_on_their_way(data):
     assert 0 <= example.min() <= example.max() < WORDS
 
 
+@pytest.mark.slow
 def test_a_network_of_tokens_grows_and_learns(data):
     policy = autogrow.GrowthPolicy(trigger={"kind": "schedule", "every": 20}, initial_fraction=0.25)
     found = autogrow.train("tests.tasks.test_next_token:Reader", data, policy, epochs=40)

@@ -47,6 +47,7 @@ def constants_in(tree, names=frozenset(TASKS)):
     ]
 
 
+@pytest.mark.slow
 def test_no_task_is_named_outside_of_the_tasks():
     found = {}
     for path in files():

@@ -44,6 +44,7 @@ def test_the_loss_is_read_until_it_is_what_it_was():
     assert shock_of(2.0, {0: 2.5, 50: 2.1, 141: 9.0}) == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_an_event_that_is_given_time_is_read_seven_times(tmp_path):
     run = trained(the_policy=policy(**ONE_EVENT), the_settings=settings(**LONG), folder=TrialFolder(tmp_path))
     (event,) = run.events
@@ -70,6 +71,7 @@ def test_what_was_seen_is_kept_when_a_run_is_stopped(tmp_path):
     assert run.events == [event]
 
 
+@pytest.mark.slow
 def test_a_jolt_is_a_shock_and_no_jolt_is_none():
     jolted = trained(the_policy=policy(initialization="xavier"), the_settings=settings(epochs=2), **RESNET).events[1]
     assert jolted.shock == pytest.approx(max(jolted.losses_after.values()) / jolted.loss_before - 1)
@@ -77,6 +79,7 @@ def test_a_jolt_is_a_shock_and_no_jolt_is_none():
     assert trained().events[0].shock < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initialization", ["zero_fan_out", "split", "paired", "xavier"])
 def test_the_first_gradients_of_new_entries_are_compared_with_those_of_old_ones(initialization):
     run = trainer(the_policy=policy(initialization=initialization))
@@ -142,6 +145,7 @@ def test_it_is_read_in_eval_mode():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [{}, {"freeze": {"kind": "thaw", "hold_samples": 1, "release_samples": 2}}, {"connection_ramp_steps": 7}],

@@ -44,6 +44,7 @@ class Watch:
         return Signal.CONTINUE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("network", [{}, RESNET], ids=["mlp", "resnet"])
 def test_old_entries_are_held_from_their_event_to_the_end(optimizer, network):
@@ -55,6 +56,7 @@ def test_old_entries_are_held_from_their_event_to_the_end(optimizer, network):
     assert min(new for _, _, new in watch.seen) > 0.5
 
 
+@pytest.mark.slow
 def test_the_whole_network_is_held_under_new_blocks():
     the_policy = policy(initial_fraction=1.0, freeze="old", depth={
         "initial_fraction": 0.5, "initialization": "random", "stage_selection": "all",
@@ -65,6 +67,7 @@ def test_the_whole_network_is_held_under_new_blocks():
     assert min(new for _, _, new in watch.seen) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_thawing_holds_then_releases(optimizer):
     the_policy = policy(

@@ -42,6 +42,7 @@ def test_cosine_takes_no_notice_of_growth(initial_fraction):
     assert run.samples[-1].learning_rate == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "ended"),
     [
@@ -71,6 +72,7 @@ def test_constant_then_cosine_is_the_cosine_for_what_never_grows_where_no_share_
     assert found == pytest.approx(cosine(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "first"), [(0.1, 6), (0.5, 12), (0.8, 19), (None, 18)])
 def test_it_is_constant_for_a_share_of_the_run_also_where_growth_ends_sooner(share, first):
     fields = {"chunk_fraction": 0.75, "trigger": {"kind": "schedule", "every": 3}}

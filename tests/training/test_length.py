@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS_PER_EPOCH = 6
 
 
+@pytest.mark.slow
 def test_as_many_steps_as_epochs_have_are_the_same_run():
     by_epochs, by_steps = ending(trainer()), ending(trainer(the_settings=settings(steps=4 * STEPS_PER_EPOCH, epochs=9)))
     assert same(by_epochs, by_steps)
@@ -83,6 +84,7 @@ class TestCompute:
         gaps = [after.step - before.step for before, after in pairwise(run.samples)]
         assert gaps[0] > gaps[-1]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("schedule", ["cosine", "constant_then_cosine", "constant_then_decay"])
     def test_schedules_go_by_compute(self, schedule):
         run = trained(
@@ -102,6 +104,7 @@ class TestCompute:
             trainer(the_policy=policy(**GROWING))
         assert trained(the_policy=policy(initial_fraction=1.0, trigger="compute_shares")).samples
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("cuts", [[5], [3, 4, 41], list(range(2, 50, 7))])
     def test_a_run_cut_at_any_step_goes_on_bit_for_bit(self, cuts, tmp_path):
         options = {

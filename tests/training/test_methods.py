@@ -57,6 +57,7 @@ def check_records(run, tmp_path):
     assert run.events[-1].widths == run.network.widths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(LAYER_SELECTIONS))
 def test_layer_selection(name, tmp_path):
     run = train(tmp_path, RESNET, layer_selection=quick(LAYER_SELECTIONS[name]))
@@ -67,6 +68,7 @@ def test_layer_selection(name, tmp_path):
         assert measured == [set()] * len(measured)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(INITIALIZATIONS))
 @pytest.mark.parametrize("network", [MLP, RESNET], ids=["mlp", "resnet"])
 def test_initialization(name, network, tmp_path):
@@ -79,6 +81,7 @@ def test_initialization(name, network, tmp_path):
     assert all(event.gradient_ratio is not None for event in run.events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(FREEZINGS))
 def test_freezing(name, tmp_path):
     run = train(tmp_path, MLP, freeze=name)
@@ -86,12 +89,14 @@ def test_freezing(name, tmp_path):
     assert is_holding == (name != "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(TRIGGERS))
 def test_trigger(name, tmp_path):
     run = train(tmp_path, MLP, trigger=quick(TRIGGERS[name]))
     assert len(run.events) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in DEPTH_GROWTHS if name != "none"])
 @pytest.mark.parametrize("initialization", list(BLOCK_INITIALIZATIONS))
 def test_depth_growth(name, initialization, tmp_path):

@@ -59,6 +59,7 @@ def test_the_optimizer_starts_afresh_where_it_is_to():
     assert updates == [*range(1, STEP), *range(25 - STEP)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("cut", [4, STEP, STEP + 1, 20])
 def test_one_that_is_interrupted_and_goes_on_is_the_one_that_is_not(cut, resets, tmp_path):

@@ -28,6 +28,7 @@ def everything(run):
     return copy.deepcopy({**state, "gradients": gradients, "hooks": hooks, "modes": modes, "rates": rates})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "optimizer", "network"),
     [
@@ -67,6 +68,7 @@ class WithDropout(nn.Sequential):
         )
 
 
+@pytest.mark.slow
 def test_a_run_that_probes_is_the_run_that_knew_the_result(monkeypatch):
     """Dropout and augmentation draw at random in copies; that must not show in the run."""
 
@@ -84,6 +86,7 @@ def test_a_run_that_probes_is_the_run_that_knew_the_result(monkeypatch):
     assert same(probed.optimizer.state_dict(), knew.optimizer.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -124,6 +127,7 @@ class Branches(nn.Module):
         return self.weights[0] * first + self.weights[1] * second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shares", "better"), [((0.0, 1.0), "second"), ((1.0, 0.0), "first")])
 def test_it_chooses_the_group_whose_growth_lowers_the_loss(shares, better):
     torch.manual_seed(0)
@@ -138,6 +142,7 @@ def test_it_chooses_the_group_whose_growth_lowers_the_loss(shares, better):
     assert event.statistics[better] > event.statistics[worse] + 0.1
 
 
+@pytest.mark.slow
 def test_copies_are_paid_for():
     """At the size that they train at, on batches as large as the run's."""
     run = trainer(the_policy=policy(layer_selection=probing(steps=3, fraction=1.0)))
@@ -154,6 +159,7 @@ def test_copies_are_paid_for():
     assert run.events[0].selection_flops == 3 * 16 * expected
 
 
+@pytest.mark.slow
 def test_only_candidates_are_tried_and_known():
     run = trained(
         the_policy=policy(layer_selection=probing(steps=1, candidates=2, fraction=0.2)),
@@ -165,6 +171,7 @@ def test_only_candidates_are_tried_and_known():
         assert set(event.added_units) <= set(event.statistics)
 
 
+@pytest.mark.slow
 def test_copies_near_the_end_of_the_run_have_batches_too():
     run = trained(the_policy=policy(layer_selection=probing(steps=30)), the_settings=settings(epochs=2))
     assert [event.step for event in run.events] == [4, 8]

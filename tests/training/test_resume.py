@@ -209,6 +209,7 @@ def test_a_run_goes_on_bit_for_bit(case, tmp_path):
         assert not differences(whole.final, resumed), f"cut at {cut}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_across_growth_events(optimizer, tmp_path):
     options = {
@@ -223,6 +224,7 @@ def test_across_growth_events(optimizer, tmp_path):
         assert not differences(whole.final, ending(trainer(folder=at(tmp_path, cut), **options))), f"cut at {cut}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [3, 13])
 def test_an_interrupt_is_kept_and_the_random_state_with_it(cut, tmp_path, monkeypatch):
     """Dropout draws from the random state, which goes on where it was."""
@@ -261,6 +263,7 @@ def kill(folder, *, saved, at_step, **options):
         run.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("saved", "at_step"), [(None, 7), (4, 5), (6, 10)])
 def test_records_after_the_checkpoint_of_a_killed_run_are_dropped(saved, at_step, tmp_path):
     """With the events that happened since, and what was seen of those that stay."""
@@ -275,6 +278,7 @@ def test_records_after_the_checkpoint_of_a_killed_run_are_dropped(saved, at_step
     assert [event.losses_after for event in folder.events()] == [event.losses_after for event in whole.events]
 
 
+@pytest.mark.slow
 def test_killed_twice(tmp_path):
     whole = trained()
     kill(TrialFolder(tmp_path), saved=4, at_step=9)
@@ -282,6 +286,7 @@ def test_killed_twice(tmp_path):
     assert same(weights(whole), weights(trained(folder=TrialFolder(tmp_path))))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
     whole = trained()
     folder = TrialFolder(tmp_path)
@@ -298,6 +303,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, caplog):
     assert same(weights(whole), weights(resumed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [3, 12, 14, 15])
 def test_an_interrupt_is_noticed_between_samples_and_readings_of_an_event(cut, tmp_path, monkeypatch):
     """An event after step 10 is looked at after 11, 12 and 15: a cut there loses no reading and repeats none."""

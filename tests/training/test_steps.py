@@ -61,6 +61,7 @@ def plain_losses(run, model, the_settings):
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("spec", [MLP, RESNET], ids=["mlp", "resnet"])
 @pytest.mark.parametrize("recorder", [None, RecorderOnCpu()], ids=["plain", "captured"])
@@ -78,6 +79,7 @@ def test_losses_of_50_steps_are_those_of_a_plain_loop(spec, optimizer, recorder,
     assert torch.allclose(outputs, model.eval()(torch.ones(2, *SHAPE)), atol=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [RESNET, STAGED], ids=["wider", "deeper"])
 def test_weights_stay_channels_last_when_a_network_grows(spec):
     depth = {"initial_fraction": 0.5, "trigger": {"kind": "schedule", "every": 9}} if spec is STAGED else None
@@ -96,6 +98,7 @@ class _NoWaiting(torch.utils._python_dispatch.TorchDispatchMode):
         return operation(*arguments, **(options or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -138,6 +141,7 @@ def test_layers_that_are_frozen_as_a_whole_cost_no_gradients():
     assert any(parameter.grad is not None for parameter in run.model.parameters())
 
 
+@pytest.mark.slow
 def test_bfloat16_ends_within_noise_of_float32():
     """Accuracy at the end over 5 seeds; on the CPU bfloat16 is only used when asked for."""
     ends, losses = {}, {}
@@ -155,6 +159,7 @@ def test_bfloat16_ends_within_noise_of_float32():
     assert losses["float32"] != losses["bfloat16"]
 
 
+@pytest.mark.slow
 def test_auto_is_float32_on_the_cpu():
     automatic, float32 = (trained(execution=Execution(precision=name)) for name in ("auto", "float32"))
     assert [s.train_loss for s in automatic.samples] == [s.train_loss for s in float32.samples]

@@ -50,6 +50,7 @@ def watched(policy_fields, **network):
     return run, run.run(), sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fraction", "widths"), [(1.0, (16, 12)), (0.5, (8, 6)), (1.5, (24, 18))])
 def test_everything_is_at_its_maximum(fraction, widths):
     run = trainer(the_policy=policy(max_fraction=fraction, **SOON), the_settings=SHORT)
@@ -103,6 +104,7 @@ LIMITS = {
 """Between the sizes before and after the third and last event of the policy."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_limit_cuts_the_last_event_down_and_ends_growth(limit):
     value, what = LIMITS[limit]
@@ -127,6 +129,7 @@ def test_the_first_limit_that_is_met_counts():
     assert max(size.parameters for size in sizes) <= 1900
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initialization", ["paired", "tiny", "gradient_max"])
 def test_initializations_keep_to_the_limit(initialization):
     run, _, sizes = watched({"limits": {"max_parameters": 2400}, "initialization": initialization})
@@ -135,6 +138,7 @@ def test_initializations_keep_to_the_limit(initialization):
     assert all(units % multiple == 0 for event in run.events for units in event.added_units.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", ["random", "round_robin", "probe", "activation_std"])
 def test_some_groups_alone_keep_to_the_limit(selection):
     chosen = {"kind": selection, "fraction": 0.5, **({"steps": 1} if selection == "probe" else {})}
@@ -146,6 +150,7 @@ def test_some_groups_alone_keep_to_the_limit(selection):
 DEPTH = {"initial_fraction": 0.5, "stage_selection": "all", "trigger": {"kind": "schedule", "every": 2}}
 
 
+@pytest.mark.slow
 def test_blocks_are_left_out_until_the_rest_fits():
     """A block of the last stage has some 4,700 parameters, one of the first two some 300 and 1,200."""
     run, outcome, sizes = watched(
@@ -157,6 +162,7 @@ def test_blocks_are_left_out_until_the_rest_fits():
     assert 5000 < sizes[0].parameters < max(size.parameters for size in sizes) <= 9000
 
 
+@pytest.mark.slow
 def test_width_and_depth_together_keep_to_the_limit():
     run, _, sizes = watched(
         {"limits": {"max_parameters": 6000}, "depth": {**DEPTH, "stage_selection": "round_robin"}}, **STAGED
@@ -165,6 +171,7 @@ def test_width_and_depth_together_keep_to_the_limit():
     assert max(size.parameters for size in sizes) <= 6000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_start_that_is_too_large_is_cut_down(limit):
     value, what = LIMITS[limit]

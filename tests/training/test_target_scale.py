@@ -54,6 +54,7 @@ def trained(targets, epochs=8, **options):
     return run, run.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "shift"), [(1e-4, 0.0), (1e5, 3e5), (1e-9, 1.0), (1.0, 1e8), (-3.0, 0.0)])
 def test_the_unit_of_a_target_changes_nothing_but_the_loss(scale, shift):
     (plain, plain_outcome), (other, outcome) = trained_as_they_are(1), trained(TARGETS[:, :1] * scale + shift)

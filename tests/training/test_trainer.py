@@ -13,6 +13,7 @@ from tests.training.runs import CPU, RESNET, data, policy, same, settings, train
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_a_run_grows_learns_and_records(tmp_path):
     run = trainer(the_settings=settings(epochs=8, learning_rate=0.01), folder=TrialFolder(tmp_path), **RESNET)
     outcome = run.run()
@@ -77,6 +78,7 @@ def test_a_sample_does_not_disturb_the_run():
     assert same(*finals)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "policy_fields"),
     [("adam", {}), ("adamw", {"freeze": "old"}), ("sgd", {"optimizer_state": "reset"})],
