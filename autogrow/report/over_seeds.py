@@ -81,7 +81,7 @@ class OverSeeds:
     against: tuple[Against, ...]
     """The best, where it is not the default policy itself, compared with that and with the network at full size."""
     floor: NoiseFloor | None = None
-    """What chance alone makes between policies, by their replicates; None where too few say so."""
+    """What chance alone makes between policies, by their replicates; None where none has several seeds."""
     noise: str = ""
     """The same in a sentence."""
 

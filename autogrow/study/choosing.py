@@ -28,7 +28,7 @@ from autogrow.study.settings import SearchSettings, versions
 from autogrow.study.trial_record import TrialRecord
 from autogrow.tasks import TASKS
 
-Study = Sequence[FrozenTrial] | Candidates
+TrialsOrCandidates = Sequence[FrozenTrial] | Candidates
 """The trials of a study, oldest first, or the candidates that they make."""
 _QUALITY = "loss", SCORE_OF_ANY_TASK, *SCORES
 """Objectives that say how well a network does its task, by name."""
@@ -48,7 +48,7 @@ def is_eligible(candidate: Candidate) -> bool:
     return is_sound and bool(candidate.finished)
 
 
-def pareto_front(trials: Study, objectives: tuple[Objective, ...]) -> list[FrozenTrial]:
+def pareto_front(trials: TrialsOrCandidates, objectives: tuple[Objective, ...]) -> list[FrozenTrial]:
     """The first trials of the candidates that no other beats in one objective and equals or beats in all, oldest first.
 
     Where policies were trained on several seeds, means are compared, as by `best_trial`.
@@ -66,7 +66,7 @@ def _front(found: Candidates, objectives: tuple[Objective, ...]) -> list[Candida
     return [each for each, beaten in zip(kept, dominated, strict=True) if not beaten]
 
 
-def best_trial(trials: Study, objectives: tuple[Objective, ...], preference: str) -> FrozenTrial | None:
+def best_trial(trials: TrialsOrCandidates, objectives: tuple[Objective, ...], preference: str) -> FrozenTrial | None:
     """The first trial of one candidate by preference, or None when there is none.
 
     knee: that of the Pareto front nearest to the best value of every objective, each scaled to the front's range.
@@ -98,7 +98,7 @@ def _smallest_within(found: Candidates, objectives: tuple[Objective, ...], toler
     return max(kept, key=lambda each: (_score(found, each, size), _score(found, each, quality))).first
 
 
-def ranked(trials: Study, preference: str) -> list[FrozenTrial]:
+def ranked(trials: TrialsOrCandidates, preference: str) -> list[FrozenTrial]:
     """The first trials of candidates that have measured the metric of a preference but the knee, the best first.
 
     Where policies were trained on several seeds, their means are compared, drawn towards that of all
@@ -144,7 +144,7 @@ def _standing(
     return racing.Standing(candidate.number, known, loss, candidate.role == DEFAULT, scores)
 
 
-def measured_preferences(trials: Study) -> list[str]:
+def measured_preferences(trials: TrialsOrCandidates) -> list[str]:
     """The preferences that the finished trials can answer; all of them before any has finished."""
     found = _candidates(trials)
     possible = _eligible(found)
@@ -164,7 +164,9 @@ def trial_by_number(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
     raise UsageError(f"trial {number} has not finished or does not exist: finished are {_ranges(numbers)}")
 
 
-def policy_of(trial: FrozenTrial, folder: RunFolder, settings: SearchSettings, trials: Study = ()) -> GrowthPolicy:
+def policy_of(
+    trial: FrozenTrial, folder: RunFolder, settings: SearchSettings, trials: TrialsOrCandidates = ()
+) -> GrowthPolicy:
     """The policy that a trial tried, with its training settings, where it is from and what all `trials` say of it."""
     record = TrialRecord(trial)
     which = {"trial": trial.number, "role": record.role, "metrics": record.metrics}
@@ -177,7 +179,7 @@ def policy_of(trial: FrozenTrial, folder: RunFolder, settings: SearchSettings, t
     return GrowthPolicy.from_dict(fields, f"trial {trial.number}")
 
 
-def evidence(trials: Study, trial: FrozenTrial, objective: Objective) -> dict[str, Any] | None:
+def evidence(trials: TrialsOrCandidates, trial: FrozenTrial, objective: Objective) -> dict[str, Any] | None:
     """What a study's seeds say of the policy that a trial tried; None where it trained none on several."""
     found = _candidates(trials)
     candidate = found.of(trial)
@@ -214,7 +216,7 @@ def need_candidate(trial: FrozenTrial | None, folder: RunFolder) -> FrozenTrial:
     return trial
 
 
-def _candidates(trials: Study) -> Candidates:
+def _candidates(trials: TrialsOrCandidates) -> Candidates:
     return trials if isinstance(trials, Candidates) else Candidates(trials)
 
 

@@ -14,7 +14,7 @@ from autogrow.errors import RunFolderError
 from autogrow.files import current_umask, write_text_atomically
 from autogrow.metrics.objectives import metrics_to_measure
 from autogrow.study.budget import Budget
-from autogrow.study.choosing import Study, best_trial, policy_of
+from autogrow.study.choosing import TrialsOrCandidates, best_trial, policy_of
 from autogrow.study.executor import Host
 from autogrow.study.monitor import SearchMonitor
 from autogrow.study.planning import SearchPlan
@@ -24,7 +24,6 @@ from autogrow.study.stalled_trials import StalledTrials
 from autogrow.study.study_database import StudyDatabase
 from autogrow.study.successive_halving import SuccessiveHalving
 from autogrow.study.trial_config import TrialConfig
-from autogrow.study.trial_record import is_replicate
 from autogrow.study.trial_result import CompleteTrial, FailedTrial, InterruptedTrial, TrialReport, TrialResult
 from autogrow.tasks import TASKS
 
@@ -68,7 +67,6 @@ class Driver:
         self._umask = current_umask()  # Ray's processes have another
         self._best: FrozenTrial | None = None
         """The trial in policy.yaml."""
-        self._is_replicated = any(map(is_replicate, database.trials()))
         self._best_policy = ""
         """What stands in it."""
 
@@ -166,7 +164,6 @@ class Driver:
             return  # left RUNNING until `reconcile` queues it for the next time
         self._folder.fetch_trial(config.root)
         self._database.tell_result(config.number, result)
-        self._is_replicated |= config.replicate_of is not None
         if isinstance(result, CompleteTrial) or config.replicate_of is not None:
             self._save_best_policy(config.number)
         self._folder.publish()
@@ -226,12 +223,14 @@ class Driver:
 
         Where policies have several seeds, all are looked at: what one says changes what is known of the others.
         """
-        settings = self._plan.settings
-        known: Study = self._database.candidates()
-        if ended is not None and not self._is_replicated:
+        settings, candidates = self._plan.settings, self._database.candidates()
+        known: TrialsOrCandidates = candidates
+        if ended is not None and not candidates.are_replicated:
             known = [trial for trial in (self._best, self._database.trials()[ended]) if trial is not None]
         best = best_trial(known, self._plan.objectives, TASKS[settings.task].preference)
-        if best is None or (self._best is not None and best.number == self._best.number and not self._is_replicated):
+        if best is None or (
+            self._best is not None and best.number == self._best.number and not candidates.are_replicated
+        ):
             return
         text = policy_of(best, self._folder, settings, known).to_text()
         if text != self._best_policy:

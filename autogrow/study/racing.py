@@ -28,7 +28,7 @@ TAIL = 3.0
 that diverge would otherwise make any luck look like merit."""
 SURE_ENOUGH = 0.9
 """Probability of being better than the default policy from which another policy is the answer of a search: on tables of
-policies by seeds (`autogrow reproduce racing`), at most 1% of answers were truly worse by it, up to half without."""
+policies by seeds (`autogrow reproduce racing`), at most 4% of answers were truly worse by it, up to half without."""
 DIVERGED = 10.0
 """A seed that falls behind the median by more than this many times the usual deviation counts for no more in the noise
 of one seed: a loss of a million would otherwise make all policies look alike, and itself one of them."""

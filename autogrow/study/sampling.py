@@ -210,7 +210,7 @@ class Proposer:
     def _next_in_race(self, candidates: Candidates) -> Candidate | None:
         """The candidate that is trained on one more seed."""
         settings, share = self._settings, min(1.0, self._share())
-        if share < FIRST_SHARE:
+        if share < FIRST_SHARE:  # as `next_seed` would say, once all that is known had been read
             return None
         objective = preferred(TASKS[settings.task].preference)
         estimated = {each.number: candidates.estimate(each, OBJECTIVES["loss"]) for each in candidates.all}

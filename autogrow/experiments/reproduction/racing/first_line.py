@@ -87,7 +87,7 @@ class FreshSeeds:
 
 
 def floor_of(search: Search, fresh: FreshSeeds) -> NoiseFloor | None:
-    """A search's noise floor; None where it trained none on several seeds, or these leave nothing to say it."""
+    """A search's noise floor; None where it trained no policy on several seeds."""
     return NoiseFloor.of_replicates(list(_read_by_seed(search, fresh).values())) if search.is_replicated else None
 
 

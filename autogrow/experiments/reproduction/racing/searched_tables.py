@@ -179,7 +179,7 @@ def first_line_table(replayed: Sequence[Chosen]) -> Table:
         "the report says of the chosen policy beside the full network, which a search trains on one seed (else it is "
         "level, or nothing was learned); taken back: of all searches, those of which it says better or worse, and "
         f"`confirm` on the seeds that no search saw does not (goal: at most {MOST_TAKEN_BACK:.1%}); no floor: those of "
-        "them that had no noise floor, for too few policies, or none, were trained on several seeds; turned round: it "
+        "them that had no noise floor, for no policy was trained on several seeds; turned round: it "
         "says the opposite; level, and is not: the first line says neither, and `confirm` does. another: the answer is "
         "not the default policy; not ahead: `confirm` does not find it ahead of that; behind: it finds it behind that. "
         "The full network with the chosen policy's training settings, which `confirm` trains, too, is in no table; the "
