@@ -99,7 +99,8 @@ class KilledSearch:
         check_ended(self.records, num_trials)
         lines = {trial.user_attrs.get("root", trial.number): trial for trial in self.records.trials()}
         assert len(lines) == num_trials
-        assert all(trial.state.name in ("COMPLETE", "PRUNED") for trial in lines.values())
+        failed = {root: trial.user_attrs.get("reason") for root, trial in lines.items() if trial.state.name == "FAIL"}
+        assert not failed, failed
         points = [trial.params for trial in lines.values() if trial.params]
         assert all(point not in points[:number] for number, point in enumerate(points)), "a point was proposed twice"
         assert (self.records.run / "policy.yaml").exists()
