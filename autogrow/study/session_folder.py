@@ -155,8 +155,9 @@ def ray_processes_using(path: Path) -> list[int]:
 
 
 def _has_open(process: Path, folder: Path) -> bool:
+    real = os.path.realpath(folder)  # as the links to open files name it, whatever links TMPDIR leads through
     for descriptor in (process / "fd").iterdir():
         with suppress(OSError):
-            if os.readlink(descriptor).startswith(f"{folder}/"):
+            if os.readlink(descriptor).startswith(f"{real}/"):
                 return True
     return False

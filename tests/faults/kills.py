@@ -23,7 +23,7 @@ AIMED = {
     "between checkpoint and tell": ("autogrow.study.study_database:StudyDatabase.tell_result", 1),
     "while a trial reports": ("autogrow.study.driver:Driver.reported", 3),
     "between tell and the best policy": ("autogrow.study.driver:Driver._save_best_policy", 2),
-    "while the database is made": ("autogrow.study.study_database:_create_study", 1),
+    "while the database is made": ("autogrow.study.study_database:create_study", 1),
     "while what was lost is queued again": ("autogrow.study.study_database:StudyDatabase._queue_again", 1),
 }
 """Calls at which the driver dies: of the function at a place, the n-th."""

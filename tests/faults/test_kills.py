@@ -1,10 +1,13 @@
 """The driver of a search is killed, at random and at the worst moments: the next one goes on as if nothing had been."""
 
+from importlib import import_module
+from operator import attrgetter
+
 import pytest
 
 from autogrow.study.trial_record import TrialRecord
 from tests.faults.killed_at import TRIALS_HERE
-from tests.faults.kills import KilledSearch
+from tests.faults.kills import AIMED, KilledSearch
 from tests.processes import LONG
 
 pytestmark = pytest.mark.slow
@@ -56,6 +59,13 @@ def test_one_trial_at_a_time_a_killed_search_finds_what_an_undisturbed_one_finds
     undisturbed, killed = (found(search.records) for search in searches)
     assert killed == undisturbed
     assert len(killed) == 7
+
+
+@pytest.mark.parametrize("moment", AIMED)
+def test_every_moment_is_one_that_a_driver_comes_to(moment):
+    """A function that was renamed is never called, and the long run would kill nothing."""
+    module, _, path = AIMED[moment][0].partition(":")
+    assert callable(attrgetter(path)(import_module(module)))
 
 
 def found(records):

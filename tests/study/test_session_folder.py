@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from autogrow.study import session_folder as sessions
 from autogrow.study.session_folder import (
     longest_socket,
     place_for_ray,
+    ray_processes_using,
     remove_abandoned,
     session_folder,
 )
@@ -94,3 +97,17 @@ def test_what_was_left_in_a_short_place_is_removed(of_length, temporary_files_in
         assert remove_abandoned() == [abandoned]
         assert used.is_dir()
     assert list(short.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes are found by what they have open in /proc")
+def test_processes_are_found_where_the_place_is_a_link(tmp_path):
+    """As /tmp is on some machines: what is open is listed by its real path."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    program = f"file = open({str(tmp_path / 'link' / 'log')!r}, 'w'); print(flush=True); input()"
+    command = [sys.executable, "-c", program, "/ray/"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        assert ray_processes_using(tmp_path / "link") == [process.pid]
+        assert ray_processes_using(tmp_path / "lin") == []
+        process.stdin.close()
