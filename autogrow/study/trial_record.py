@@ -56,7 +56,8 @@ class Attributes:
 def proposed(role: str, policy: Mapping[str, Any], training: Mapping[str, Any], seed: int) -> Attributes:
     """What a trial tries: a policy's recipe and training settings, on the seed of its weights and batches."""
     user = {"role": role, **_label(role), "seed": seed}
-    return Attributes(user, {_OURS + _POLICY: policy, _OURS + _TRAINING: training})
+    # The policy comes last: a trial counts as described once it has one, and its driver may die between two writes.
+    return Attributes(user, {_OURS + _TRAINING: training, _OURS + _POLICY: policy})
 
 
 def replicated(record: "TrialRecord", seed: int, trained_by: str | None = None) -> Attributes:
@@ -177,7 +178,7 @@ class TrialRecord:
 
     @property
     def is_described(self) -> bool:
-        """Whether somebody has written down a policy for it, whatever that is."""
+        """Whether somebody has written down a policy for it, whatever that is; all else of it was written before."""
         return self._has(_POLICY)
 
     @property

@@ -1,5 +1,7 @@
 """What is proposed next: from the queue, from a sampler, and the same whether or not the search was interrupted."""
 
+from contextlib import suppress
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -87,6 +89,82 @@ def test_no_point_is_proposed_twice(sampler, trials, tmp_path, objectives, defau
     points = [trial.params for trial in search.database.trials() if trial.user_attrs["role"] == "searched"]
     assert len(points) == trials - 3
     assert all(point not in points[:index] for index, point in enumerate(points))
+
+
+POINT = {"initial_fraction": 0.25}
+"""Of the default space, as users of Optuna enqueue it: what it leaves open is asked for."""
+WRITES = (
+    "set_trial_param",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "set_trial_state_values",
+    "create_new_trial",
+)
+"""What changes a trial in an Optuna storage; each is whole or not at all."""
+
+
+class Died(BaseException):
+    """The driver was killed."""
+
+
+def dying_at(storage, number, monkeypatch):
+    """Die instead of making the n-th of all changes, counted from 1; returns what counts them."""
+    made = []
+
+    def mortal(original):
+        def change(*arguments, **options):
+            made.append(original.__name__)
+            if len(made) == number:
+                raise Died
+            return original(*arguments, **options)
+
+        return change
+
+    for name in WRITES:
+        monkeypatch.setattr(storage, name, mortal(getattr(storage, name)))
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [*CONTROLS, TRANSFERRED, "a point", "enqueued", "searched"])
+def test_a_driver_may_die_at_any_write_of_a_trial_that_it_starts(
+    first, tmp_path, objectives, default_space, search_settings, monkeypatch
+):
+    """What it was about to try is tried, whole, by the next one."""
+    settings = search_settings()
+    policy = GrowthPolicy(initial_fraction=0.3).model_dump(mode="json", exclude={"found_by"})
+    queues = {
+        TRANSFERRED: [Queued(TRANSFERRED, "found.yaml", given_policy=policy)],
+        "a point": [Queued(TRANSFERRED, "before, trial 5", POINT)],
+        **{role: [Queued(role)] for role in CONTROLS},
+    }
+    wanted, number = None, 0
+    while True:
+        (tmp_path / f"{number}").mkdir()
+        folder = RunFolder(tmp_path / f"{number}")
+        database = StudyDatabase.create(folder.database, objectives, queues.get(first, []))
+        if first == "enqueued":
+            database.study.enqueue_trial(POINT)
+        proposer = Proposer(database, default_space, settings, 100, controls_are_due)
+        with monkeypatch.context() as patch:
+            made = dying_at(database.study._storage, number, patch)
+            with suppress(Died):
+                undisturbed = proposer.next()
+        if number == 0:  # counted from 1, so nobody has died
+            wanted = undisturbed
+        if number > len(made):
+            break
+        after = StudyDatabase.open(folder.database, objectives)
+        after.reconcile(folder)
+        found = Proposer(after, default_space, settings, 100, controls_are_due).next()
+        if first in ("a point", "enqueued"):  # what was left open may be another one
+            assert after.trials()[found.number].params["initial_fraction"] == POINT["initial_fraction"], made
+        else:
+            assert (found.role, found.policy, found.training) == (wanted.role, wanted.policy, wanted.training), made
+        reasons = {TrialRecord(trial).reason for trial in after.trials()}
+        assert reasons <= {None, "interrupted"}
+        number += 1
+    assert number >= 2
 
 
 def test_an_unknown_sampler_is_named():
