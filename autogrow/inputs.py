@@ -25,6 +25,7 @@ from autogrow.paths import is_npz_name, resolved
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings, text_training
+from autogrow.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 SMALL_TRAINING_SET = 10_000
@@ -64,7 +65,15 @@ def open_data(
         return reopen_dataset(before or {}, folder, task=task, layout=layout)
     name = _path_or_name(dataset)
     read = before if before is not None and name is not None and is_npz_name(name) else {}
+    if task is None and not isinstance(dataset, Dataset):
+        task = _chosen_before(before or {})
     return open_given(dataset, folder, task=task or read.get("task"), layout=layout or read.get("layout"))
+
+
+def _chosen_before(record: Mapping[str, Any]) -> str | None:
+    """The task of before, where no data set decides on it by itself."""
+    task = record.get("task")
+    return task if isinstance(task, str) and task in TASKS and TASKS[task].targets_are_inputs else None
 
 
 def _path_or_name(dataset: DataLike | None) -> str | None:

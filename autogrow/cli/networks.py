@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +27,9 @@ from autogrow.cli.options import (
     say_dataset,
 )
 from autogrow.paths import shown
+
+if TYPE_CHECKING:
+    from autogrow.metrics.scores import Score
 
 MOST_THREADS = 4096
 
@@ -65,7 +68,7 @@ def train(policy_file: Path, **options: Any) -> int:
     dataset = open_data(options["dataset"], options["data_dir"], options["task"], options["layout"], before)
     if options["dataset"] is None:
         say_dataset(dataset.name, "which the policy was found with")
-    score_name = TASKS[dataset.task].score_title
+    score = TASKS[dataset.task].score
     settings = training_settings(dataset, policy.training, options["epochs"])
     device = resolve_device(options["device"])
     set_threads(options["threads"])
@@ -81,7 +84,7 @@ def train(policy_file: Path, **options: Any) -> int:
             device=device,
             execution=Execution(precision=options["precision"], compile=options["compile"]),
             out=options["out"],
-            on_sample=None if is_silent else _sample_printer(settings, score_name),
+            on_sample=None if is_silent else _sample_printer(settings, score.title),
             interrupted=interrupted.is_set,
             on_start=None if is_silent else lambda data: say_data(dataset, data.target_scale),
         )
@@ -92,7 +95,7 @@ def train(policy_file: Path, **options: Any) -> int:
     if options["as_json"]:
         click.echo(json.dumps({"out": shown(options["out"]), **metrics}))
         return 0
-    _print_metrics(metrics, score_name, options["out"], result.held_out_validation)
+    _print_metrics(metrics, score, options["out"], result.held_out_validation)
     return 0
 
 
@@ -116,7 +119,7 @@ def evaluate(folder: Path, dataset: str | None, as_json: bool, **options: Any) -
         say_dataset(recorded_dataset(config), "which the network was trained with")
     content = plain_test_metrics(evaluate_saved(folder, dataset, **options))
     content |= bits_per_byte_of(content, recorded_tokens(config))
-    click.echo(json.dumps(content) if as_json else _test_line(content, TASKS[config["task"]].score_title))
+    click.echo(json.dumps(content) if as_json else _test_line(content, TASKS[config["task"]].score))
 
 
 def model_for(policy: Any, dataset: Any, options: dict[str, Any]) -> Any:
@@ -192,28 +195,29 @@ def _sample_printer(settings: Any, score_name: str) -> Any:
     return show
 
 
-def _test_line(metrics: dict[str, Any], score_name: str) -> str:
+def _test_line(metrics: dict[str, Any], score: "Score") -> str:
     """Test metrics, by the task's own name; in the place of one that is undefined, this word, and why at the end."""
     accuracy, loss = (
         "undefined" if metrics[name] is None else f"{metrics[name]:{digits}}"
         for name, digits in (("test_score", ".4f"), ("test_loss", ".4g"))  # a loss has the user's unit, any size
     )
     reason = f": {metrics['test_undefined']}" if "test_undefined" in metrics else ""
+    unit = f" {score.loss_unit}" if score.loss_unit else ""
     bits = metrics.get("test_bits_per_byte")
-    unit = "" if bits is None else f" nats per token, {bits:.4g} bits per byte"
-    return f"test {score_name} {accuracy}, loss {loss}{unit}{reason}"
+    more = "" if bits is None else f", {bits:.4g} bits per byte"
+    return f"test {score.title} {accuracy}, loss {loss}{unit}{more}{reason}"
 
 
-def _print_metrics(metrics: dict[str, Any], score_name: str, out: Path, held_out: bool) -> None:
+def _print_metrics(metrics: dict[str, Any], score: "Score", out: Path, held_out: bool) -> None:
     events = metrics["num_events"]
     if held_out:
         click.echo("the policy's trigger watches validation metrics, so validation was kept apart")
     if "test_score" in metrics:
-        click.echo(f"{_test_line(metrics, score_name)} (read once, at the end)")
+        click.echo(f"{_test_line(metrics, score)} (read once, at the end)")
     else:
         click.echo("the data set has no test split")
     click.echo(
-        f"train {score_name} {metrics['train_score']:.4f}; {metrics['parameters']:,} parameters, "
+        f"train {score.title} {metrics['train_score']:.4f}; {metrics['parameters']:,} parameters, "
         f"{events} growth event{'s' if events != 1 else ''}, {metrics['train_seconds']:.1f} train seconds, "
         f"{metrics['compute']:.0%} of the full-size training FLOPs"
     )

@@ -66,7 +66,8 @@ storage_option: Decorator = click.option(
 run_argument: Decorator = click.argument("run_path", metavar="[RUN]", required=False)
 """A run, which `chosen_run` finds."""
 model_help = (
-    "auto, mlp, convnet, resnet, resnet18, gpt, or package.module:factory (your own code, from the current folder)."
+    "auto, mlp, convnet, resnet, resnet18, autoencoder, gpt, or package.module:factory (your own code, from the "
+    "current folder)."
 )
 model_option_option: Decorator = click.option(
     "--model-option",

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +81,18 @@ def stored_arrays(source: Source, data_dir: Path | None) -> tuple[Path, StoredMe
     )
 
 
+def read_for(meta: StoredMeta, task: str | None, origin: str) -> StoredMeta:
+    """The same arrays for a `task` whose targets are the inputs; as they are for any other, and of text.
+
+    Raises `DataError` (naming `origin`) for inputs that it cannot have.
+    """
+    if task is None or not TASKS[task].targets_are_inputs or meta.tokens is not None:
+        return meta
+    input_shape = meta.shapes["x_train"][1:]
+    TASKS[task].refuse_inputs(input_shape, origin)
+    return replace(meta, task=task, num_outputs=math.prod(input_shape), classes=())
+
+
 def read_meta(folder: Path) -> StoredMeta | None:
     """The meta data of a complete folder; None when it is missing, damaged or disagrees with its array files."""
     try:
@@ -89,7 +101,8 @@ def read_meta(folder: Path) -> StoredMeta | None:
         intact = all(_file_holds(array_path(folder, name), meta, name) for name in meta.shapes)
     except (DataError, OSError, ValueError, TypeError, KeyError):
         return None
-    needed = {"x_train"} if meta.tokens else {"x_train", "y_train"}
+    has_targets = meta.tokens is None and not TASKS[meta.task].targets_are_inputs
+    needed = {"x_train", "y_train"} if has_targets else {"x_train"}
     return meta if intact and meta.format == FORMAT_NUMBER and needed <= meta.shapes.keys() else None
 
 

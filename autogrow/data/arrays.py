@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,7 +31,7 @@ class DecodedArrays:
     task: str
     x_train: Array
     y_train: Array | None = None
-    """None for text: the targets of windows are the next tokens."""
+    """None for text, where the targets of windows are the next tokens, and where inputs are their own targets."""
     x_test: Array | None = None
     y_test: Array | None = None
     augmentation: Augmentation = "none"
@@ -68,6 +68,10 @@ def check_arrays(arrays: DecodedArrays, origin: str) -> int:
     """The number of outputs (classes, or width of the targets). Raises a `DataError` that names `origin`."""
     if arrays.tokens is not None:
         return arrays.tokens.num_tokens  # checked where they were read
+    task = TASKS[arrays.task]
+    if task.targets_are_inputs:
+        task.refuse_inputs(arrays.x_train.shape[1:], origin)
+        arrays = replace(arrays, y_train=arrays.x_train, y_test=arrays.x_test)
     assert arrays.y_train is not None
     _check_part(arrays.x_train, arrays.y_train, "train", origin)
     if (arrays.x_test is None) != (arrays.y_test is None):
@@ -77,7 +81,6 @@ def check_arrays(arrays: DecodedArrays, origin: str) -> int:
         _check_part(arrays.x_test, arrays.y_test, "test", origin)
         _check_same_form(arrays.x_train, arrays.x_test, "x", origin)
         _check_same_form(arrays.y_train, arrays.y_test, "y", origin)
-    task = TASKS[arrays.task]
     number = task.count_outputs(arrays.y_train, arrays.y_test, origin)
     if task.embeds_inputs:
         _check_tokens(arrays, number, origin)

@@ -13,7 +13,7 @@ import numpy as np
 from autogrow.data.array_store import ARRAY_FILES, StoredMeta, array_path, stored_arrays
 from autogrow.data.arrays import Layout
 from autogrow.data.catalogue import Augmentation
-from autogrow.data.npz import find_npz
+from autogrow.data.npz import find_npz, needs_targets
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.python_data import DEFAULT_NAME, as_array, is_kept_here, kept, stacked
 from autogrow.data.splits import TrainSplit, ValidationSplit, split_indices
@@ -146,7 +146,7 @@ class Dataset:
     def from_arrays(
         cls,
         x: Any,
-        y: Any,
+        y: Any = None,
         x_test: Any = None,
         y_test: Any = None,
         *,
@@ -163,7 +163,8 @@ class Dataset:
 
         Args:
             x: Inputs (N, features), (N, H, W), (N, C, H, W) or (N, H, W, C): arrays, tensors, tables of numbers, lists.
-            y: Targets (N,), (N, width) or one-hot rows: whole numbers, truth values and text are classes.
+            y: Targets (N,), (N, width) or one-hot rows: whole numbers, truth values and text are classes. Not looked at
+                where the task's targets are the inputs.
             x_test: Inputs of the test split; it is read once, when nothing is left to decide.
             y_test: Its targets.
             task: What the targets are for; None: decided by them.
@@ -175,10 +176,12 @@ class Dataset:
             DataError: For arrays of unequal lengths, of shapes or kinds that are no data, and for a full disk.
             UsageError: For a name that no file can have.
         """
-        given = {"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test}
+        given = {"x_train": x, "x_test": x_test}
+        if needs_targets(task):
+            given = {"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test}
         arrays = {key: as_array(value, key) for key, value in given.items() if value is not None}
         for needed in ("x_train", "y_train"):
-            if needed not in arrays:
+            if needed in given and needed not in arrays:
                 raise DataError(f"{needed} is None: give inputs and targets")
         path = str(kept(arrays, name, data_dir))
         # Decoded arrays of a user's own file are kept in the cache, see `opening.open_dataset`.
@@ -246,12 +249,13 @@ class Dataset:
         """All training inputs and targets, memory-mapped and read-only.
 
         inputs: (num_train, *input_shape) uint8, float32 or float64; targets: (num_train, ...) as their task
-        stores them. Of text both are windows of one row of tokens. Raises `DataError` when the folder has gone.
+        stores them, or the inputs themselves. Of text both are windows of one row of tokens. Raises `DataError` when
+        the folder has gone.
         """
         inputs = open_array(self.arrays_folder, "x_train")
         if self.tokens is not None:
             return windows_of(inputs, self.tokens.context)
-        return inputs, open_array(self.arrays_folder, "y_train")
+        return inputs, inputs if TASKS[self.task].targets_are_inputs else open_array(self.arrays_folder, "y_train")
 
     def chance_level(self) -> float | None:
         """What the best answer that looks at no input has on the training examples; None where there is none."""
@@ -287,9 +291,10 @@ class Dataset:
         train, validation = split_indices(
             strata, seed=seed, validation_fraction=validation_fraction, train_size=train_size
         )
+        everything = np.arange(len(inputs), dtype=np.int64)
         return (
-            TrainSplit(inputs[train], targets[train], train),
-            ValidationSplit(inputs[validation], targets[validation], validation),
+            TrainSplit(inputs, targets, everything).at(train),
+            ValidationSplit(inputs, targets, everything).at(validation),
         )
 
 

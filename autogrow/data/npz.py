@@ -1,11 +1,14 @@
 """A user's own data: one ``.npz`` file with `x_train`, `y_train` and, if there is a test split, `x_test`, `y_test`.
 
+A task whose targets are the inputs needs, and takes, no `y_train` and `y_test`.
+
 Inputs of 2 dimensions are features, of 3 grey images (N, H, W), of 4 images (N, C, H, W) or (N, H, W, C), see
 `image_layout`. uint8 is kept; every other number becomes a float, see `number_precision`. What targets mean is said by
 their task. Whole numbers in `x_train` (number,), without `y_train`, are tokens of text, see `text`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -51,9 +54,15 @@ def _decode(path: Path, task: str | None, layout: Layout | None, options: TextOp
         return given_tokens(inputs, given.get("x_test"), options.context, str(path))
     if options.query:
         raise DataError(f"{path} holds no row of tokens, x_train (number,) alone: leave out {options.query[1:]}")
-    if any(name not in given for name in _REQUIRED):
-        given = read_npz(path, _REQUIRED, _OPTIONAL, DataError)  # which says what is missing
+    required = _REQUIRED if needs_targets(task) else _REQUIRED[:1]
+    if any(name not in given for name in required):
+        given = read_npz(path, required, _OPTIONAL, DataError)  # which says what is missing
     return decoded(given, str(path), task, layout)
+
+
+def needs_targets(task: str | None) -> bool:
+    """Whether data have to hold targets for a task, or for one that they decide."""
+    return task is None or not TASKS[task].targets_are_inputs
 
 
 def _refuse_other_forms(path: Path, task: str | None, layout: Layout | None) -> None:
@@ -67,25 +76,28 @@ def decoded(given: Mapping[str, Array], origin: str, task: str | None, layout: L
 
     Raises `DataError` (naming `origin`) for what they cannot be.
     """
+    if not needs_targets(task):
+        given = {name: array for name, array in given.items() if name.startswith("x_")}
     _check_filled(given, origin)
     layout = decide_layout(given["x_train"].shape, layout, "x_train", origin)
-    task = decide_task(given["y_train"], task, origin)
+    if task is None or needs_targets(task):
+        task = decide_task(given["y_train"], task, origin)
     inputs = _tokens if TASKS[task].embeds_inputs else _inputs
     x_train = inputs(given["x_train"], "x_train", layout, origin)
     x_test = inputs(given["x_test"], "x_test", layout, origin, x_train) if "x_test" in given else None
-    encoded = TASKS[task].encode(given["y_train"], given.get("y_test"), origin)
     constant = num_constant_columns(x_train)
     kind = "feature" if layout == "features" else "channel"
-    return DecodedArrays(
+    arrays = DecodedArrays(
         task=task,
         x_train=x_train,
-        y_train=encoded.y_train,
         x_test=x_test,
-        y_test=encoded.y_test,
         layout=layout,
-        classes=encoded.classes,
         notes=(f"{constant} of {x_train.shape[1]} {kind}s never vary and say nothing",) if constant else (),
     )
+    if not needs_targets(task):
+        return arrays
+    encoded = TASKS[task].encode(given["y_train"], given.get("y_test"), origin)
+    return replace(arrays, y_train=encoded.y_train, y_test=encoded.y_test, classes=encoded.classes)
 
 
 def _inputs(array: Array, name: str, layout: Layout, origin: str, train: Array | None = None) -> Array:

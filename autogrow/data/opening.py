@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from autogrow.data.array_store import StoredMeta, stored_arrays
+from autogrow.data.array_store import StoredMeta, read_for, stored_arrays
 from autogrow.data.arrays import LAYOUTS, Layout
 from autogrow.data.catalogue import DATASET_NAMES, ENTRIES, PACKAGED, CifarFiles, IdxFiles
 from autogrow.data.cifar import find_cifar
@@ -31,6 +31,8 @@ def open_dataset(
 ) -> Dataset:
     """Open a built-in dataset (see `DATASET_NAMES`), one of an installed package, an ``.npz`` file, or a text.
 
+    A built-in one has its own task, or any whose targets are the inputs.
+
     A text is named by the path of its file or folder, with what it is read with (see `text_names`).
 
     `task` and `layout` overrule what a user's own file is read as. The first call verifies and decodes the files in
@@ -52,6 +54,7 @@ def open_dataset(
     # Never next to the user's own file: that folder is not ours to write to.
     arrays_folder, meta = stored_arrays(source, None if is_npz or is_text else folder)
     if name in ENTRIES:
+        meta = read_for(meta, task, name)
         _check_form(name, meta, task, layout)
     return Dataset.of_stored(source.name if is_text else name, arrays_folder, meta)
 

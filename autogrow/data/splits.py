@@ -6,8 +6,8 @@ of the rest in an order in which every prefix is stratified, so the subset of 1,
 validation set hardly depends on it. What a class is says the task: a regression set is one single one.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Examples:
     """Labelled examples in memory, or mapped. The kinds of split are different types on purpose: see the subclasses.
 
     `inputs`: (N, features) or (N, C, H, W), uint8 or float32. `targets`: (N,) int64 classes or (N, width) float32. Of
-    text both are (N, context) tokens.
+    text both are (N, context) tokens. Where a network is to give back what it reads, both are one and the same array.
     `indices`: (N,) int64 ascending positions in the array that they were taken from.
     """
 
@@ -39,6 +39,16 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def targets_are_inputs(self) -> bool:
+        return self.targets is self.inputs
+
+    def at(self, rows: "IntArray | slice") -> Self:
+        """Some of these examples, in this order; not of text."""
+        inputs = self.inputs[rows]
+        targets = inputs if self.targets_are_inputs else self.targets[rows]
+        return replace(self, inputs=inputs, targets=targets, indices=self.indices[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +79,10 @@ def merge_splits(train: TrainSplit, validation: ValidationSplit) -> TrainSplit:
     """Train and validation together in the order of their indices, for the final training run."""
     indices = np.concatenate([train.indices, validation.indices])
     order = np.argsort(indices, kind="stable")
+    inputs = np.concatenate([train.inputs, validation.inputs])[order]
     return TrainSplit(
-        inputs=np.concatenate([train.inputs, validation.inputs])[order],
-        targets=np.concatenate([train.targets, validation.targets])[order],
+        inputs=inputs,
+        targets=inputs if train.targets_are_inputs else np.concatenate([train.targets, validation.targets])[order],
         indices=indices[order],
         streams=(*train.streams, *validation.streams),
     )

@@ -13,6 +13,7 @@ from autogrow.data.dataset import Dataset, open_array
 from autogrow.data.splits import Examples
 from autogrow.data.windows import windows_of
 from autogrow.errors import DataError
+from autogrow.tasks import TASKS
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,9 @@ def open_test_split(dataset: Dataset) -> TestSplit:
         tokens, context = open_array(dataset.arrays_folder, "x_test"), dataset.tokens.context
         starts = np.arange(dataset.num_test, dtype=np.int64) * context
         return TestSplit(*windows_of(tokens, context), starts, (tokens,))
+    inputs = open_array(dataset.arrays_folder, "x_test")
     return TestSplit(
-        inputs=open_array(dataset.arrays_folder, "x_test"),
-        targets=open_array(dataset.arrays_folder, "y_test"),
+        inputs=inputs,
+        targets=inputs if TASKS[dataset.task].targets_are_inputs else open_array(dataset.arrays_folder, "y_test"),
         indices=np.arange(dataset.num_test, dtype=np.int64),
     )

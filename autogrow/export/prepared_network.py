@@ -111,6 +111,8 @@ class PreparedNetwork(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (N, classes), or values (N, width) float64 in the user's unit.
 
+        Where the task is to give inputs back, these as they were given: in their layout and unit, float64.
+
         inputs: Numbers of any type as they lie in the user's file: (N, features), (N, H, W), (N, C, H, W) or
         (N, H, W, C).
         """
@@ -124,10 +126,22 @@ class PreparedNetwork(nn.Module):
         scale = UINT8_SCALE if is_bytes and self.takes_bytes is not False else 1.0
         outputs: Tensor = self.network(((inputs.to(self.mean.dtype) / scale - self.mean) / self.std).float())
         outputs = self.task.in_rows(outputs)
+        if self.task.targets_are_inputs:
+            standardized = outputs.reshape(outputs.shape[0], *self.input_shape).to(self.mean.dtype)
+            return self._as_given((standardized * self.std + self.mean) * scale)
         return outputs.to(self.target_std.dtype) * self.target_std + self.target_mean if self._is_scaled else outputs
+
+    def _as_given(self, images: Tensor) -> Tensor:
+        """Examples as the network takes them in the layout of the user's own."""
+        if self.layout == "grey_images":
+            return images.squeeze(1)
+        return images.permute(0, 2, 3, 1) if self.layout == "channels_last" else images
 
     def predict(self, inputs: Any, *, probabilities: bool = False) -> Array:
         """What the network makes of examples: names of classes, (N,), or values in the user's unit, (N,) or (N, width).
+
+        Where the task is to give inputs back, float64 of the inputs' own shape and unit; what was given as whole
+        numbers of 0 to 255 is neither rounded nor cut off there.
 
         Args:
             inputs: An array, a tensor or nested lists, in the layout of the data that it was trained on.

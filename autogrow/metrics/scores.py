@@ -51,6 +51,7 @@ for _score in (
     Score("accuracy", "accuracy", SHARE),
     Score("r2", "R²"),
     Score("f1", "F1"),
+    Score("reconstruction_r2", "reconstruction R²", COEFFICIENT, "R²", "per standardized value"),
     Score("token_accuracy", "next-token accuracy", SHARE, "token accuracy", "nats per token"),
 ):
     SCORES.register(_score.name)(_score)

@@ -19,9 +19,9 @@ from torch import nn
 
 from autogrow.errors import RAISED_BY_OTHERS, NetworkError, kind_of, nearest, one_line, unknown_name
 from autogrow.keywords import refuses_unknown
-from autogrow.models import convnet, gpt, mlp, resnet  # noqa: F401  (registers the built-in models)
+from autogrow.models import autoencoder, convnet, gpt, mlp, resnet  # noqa: F401  (registers the built-in models)
 from autogrow.models.given import PREFIX, GivenModel, given_name, handed_over, is_given_name, not_kept
-from autogrow.models.registry import MODELS, READS_TOKENS, ModelFactory
+from autogrow.models.registry import GIVES_INPUTS_BACK, MODELS, READS_TOKENS, ModelFactory
 from autogrow.models.size_bounds import MOST_PARAMETERS, check_options, check_parameters
 from autogrow.network.running.copying import copied
 from autogrow.network.running.lazy_layers import give_sizes
@@ -105,8 +105,11 @@ def automatic_model(input_shape: tuple[int, ...], task: str | None = None) -> Mo
     """The built-in model that fits the data.
 
     Features and images under 16 pixels a side: `mlp`; grey images: `convnet`; colour images: `resnet` of 20 layers;
-    text: `gpt`. On features, a task may have options of its own for the `mlp`.
+    text: `gpt`; images that are to be given back: `autoencoder`. On features, a task may have options of its own for
+    the `mlp`.
     """
+    if task is not None and TASKS[task].targets_are_inputs:
+        return ModelSpec("autoencoder")
     if task is not None and TASKS[task].embeds_inputs:
         return ModelSpec("gpt")
     if len(input_shape) != 3:
@@ -117,10 +120,14 @@ def automatic_model(input_shape: tuple[int, ...], task: str | None = None) -> Mo
 
 
 def fits_task(name: str, task: str) -> bool:
-    """Whether a model takes inputs of the task's kind, tokens or numbers; True of those that are not our own."""
+    """Whether a model takes inputs of the task's kind, tokens or numbers, and gives inputs back for such a task alone.
+
+    True of those that are not our own.
+    """
     if not ModelSpec(name).is_ours or name not in MODELS:
         return True
-    return reads_tokens(name) == TASKS[task].embeds_inputs
+    fits_outputs = TASKS[task].targets_are_inputs or not gives_inputs_back(name)
+    return fits_outputs and reads_tokens(name) == TASKS[task].embeds_inputs
 
 
 def reads_tokens(name: str) -> bool:
@@ -128,9 +135,19 @@ def reads_tokens(name: str) -> bool:
     return name in MODELS and bool(getattr(MODELS[name], READS_TOKENS, False))
 
 
+def gives_inputs_back(name: str) -> bool:
+    """Whether a built-in model of that name returns what has the shape of its inputs."""
+    return name in MODELS and bool(getattr(MODELS[name], GIVES_INPUTS_BACK, False))
+
+
 def check_fits_task(spec: ModelSpec, task: str, dataset: str) -> None:
     """Raise `NetworkError` for a model that takes inputs of another kind than a data set has."""
     if not fits_task(spec.name, task):
+        if gives_inputs_back(spec.name) and not TASKS[task].embeds_inputs:
+            raise NetworkError(
+                f"model {spec.name!r} gives its inputs back, and data set {dataset!r} is opened for {task}: use "
+                "'auto', or another --task (autogrow list tasks)"
+            )
         fault = "reads no text, and {} is text" if TASKS[task].embeds_inputs else "reads text, and {} is none"
         raise NetworkError(f"model {spec.name!r} {fault.format(f'data set {dataset!r}')}: use 'auto'")
 

@@ -13,4 +13,7 @@ ModelFactory = Callable[..., nn.Module]
 READS_TOKENS = "reads_tokens"
 """Attribute of the factory of a network that embeds whole numbers; others read numbers as they are."""
 
+GIVES_INPUTS_BACK = "gives_inputs_back"
+"""Attribute of the factory of a network that returns what has the shape of its inputs, whatever `num_outputs` is."""
+
 MODELS: Registry[ModelFactory] = Registry("model", NetworkError, group="autogrow.models", accepts=any_callable)

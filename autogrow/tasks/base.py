@@ -98,6 +98,9 @@ class Task(ABC):
     """Whether a network is trained on targets of mean 0 and standard deviation 1, and read in the user's unit."""
     embeds_inputs: ClassVar[bool] = False
     """Whether inputs are whole numbers that networks embed, such as tokens: they are kept as they are, int64."""
+    targets_are_inputs: ClassVar[bool] = False
+    """Whether a network is to give back what it reads: data then need no targets, and what they have is left out. What
+    stands for targets below are the inputs, and outputs are as many as an example has numbers."""
     grows_in_depth: ClassVar[bool] = False
     """Whether the networks of such data are rows of equal blocks, so that the default policy is one of depth."""
     undefined_for: ClassVar[str] = "like these"
@@ -126,6 +129,9 @@ class Task(ABC):
     def recognizes(self, y_train: Array) -> bool:
         """Whether a user's targets speak for this task by themselves; False: it has to be asked for."""
         return False
+
+    def refuse_inputs(self, input_shape: Sequence[int], origin: str) -> None:  # noqa: B027  (most take any)
+        """Raise `DataError` (naming `origin`) for examples of a shape, without N, that this task cannot have."""
 
     def encode(self, y_train: Array, y_test: Array | None, origin: str) -> EncodedTargets:
         """A user's targets as they are stored. Raises `DataError` (naming `origin`) for what this task cannot have."""

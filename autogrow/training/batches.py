@@ -70,8 +70,8 @@ class DeviceExamples:
         shape = examples.inputs.shape
         self._image = (shape[2], shape[3], shape[1]) if len(shape) == 4 else None
         """Height, width and channels."""
-        targets = examples.targets if target_scale is None else standardize(examples.targets, target_scale)
-        self.targets = torch.from_numpy(_writeable(_narrow(targets))).to(device)
+        self.targets = None if examples.targets_are_inputs else _stored_targets(examples.targets, target_scale, device)
+        """None where batches of inputs are their own targets."""
         scales = None if target_scale is None else torch.tensor(target_scale.std, dtype=torch.float64, device=device)
         self.target_units = scales
         # What needs 64 bits has to be standardized in them.
@@ -100,19 +100,23 @@ class DeviceExamples:
         return rows
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self._examples)
 
     @property
     def device(self) -> torch.device:
-        return self.targets.device
+        return self._rows.device
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Normalized inputs, float32 with mean 0 and standard deviation 1, and targets at `indices`, (B,) here."""
         inputs = self._normalized(self._examples[indices])
-        return inputs if self._image is None else inputs.permute(0, 3, 1, 2), self.targets[indices]
+        inputs = inputs if self._image is None else inputs.permute(0, 3, 1, 2)
+        return inputs, self._targets_of(inputs, indices)
 
     def augmented(self, indices: Tensor, draws: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
-        """The same of images that `augmentation` changes as `draws` (`NUM_DRAWS`, B) say."""
+        """The same of images that `augmentation` changes as `draws` (`NUM_DRAWS`, B) say.
+
+        Where they are their own targets, these are changed alike, but nothing is cut out of them.
+        """
         assert self._image is not None
         height, width, channels = self._image
         outside = len(self._rows) - 1
@@ -120,7 +124,11 @@ class DeviceExamples:
         places = augmentation.pixels(numbers, draws, height, width, outside)
         stored = self._rows.index_select(0, places.view(-1)).view(-1, height, width, channels)
         inputs = self._normalized(stored).permute(0, 3, 1, 2)
-        return augmentation.cut(inputs, draws), self.targets[indices]
+        return augmentation.cut(inputs, draws), self._targets_of(inputs, indices)
+
+    def _targets_of(self, inputs: Tensor, indices: Tensor) -> Tensor:
+        # A copy of inputs: a network may write into what it is given.
+        return inputs.clone() if self.targets is None else self.targets[indices]
 
     def _normalized(self, inputs: Tensor) -> Tensor:
         return inputs if self._are_normalized else torch.addcmul(self._offset, inputs.float(), self._factor)
@@ -138,8 +146,11 @@ def as_tensor(array: Array) -> Tensor:
     return torch.from_numpy(_writeable(array.astype(wider[array.dtype.itemsize]) if is_wide else array))
 
 
-def _narrow(targets: Array) -> Array:
-    return targets.astype(np.float32) if targets.dtype == np.float64 else targets
+def _stored_targets(targets: Array, scale: Normalization | None, device: torch.device) -> Tensor:
+    if scale is not None:
+        targets = standardize(targets, scale)
+    narrow = targets.astype(np.float32) if targets.dtype == np.float64 else targets
+    return torch.from_numpy(_writeable(narrow)).to(device)
 
 
 class BatchOrder:

@@ -33,13 +33,8 @@ def check_outputs(
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise NetworkError("the network has no parameter that is trained: set requires_grad on those that are to learn")
     if examples is None:
-        few = slice(EXAMPLES)
-        train = data.train
         device = next(parameter.device for parameter in module.parameters())
-        if train.streams:
-            examples = data.on(train, device)
-        else:
-            examples = data.on(type(train)(train.inputs[few], train.targets[few], train.indices[few]), device)
+        examples = data.on(data.train if data.train.streams else data.train.at(slice(EXAMPLES)), device)
     inputs, targets = examples.batch(torch.arange(min(EXAMPLES, len(examples)), device=examples.device))
     num_outputs = data.num_outputs
     modes = {child: child.training for child in module.modules()}
@@ -86,7 +81,8 @@ def _checked(found: object, targets: Tensor, task: Task, num_outputs: int | None
     if not wanted.fit(shape):
         count = len(targets)
         raise NetworkError(
-            f"the network returned {shape} for {count} examples, wanted is {wanted}{_fix(shape, count, num_outputs)}"
+            f"the network returned {shape} for {count} examples, wanted is {wanted}"
+            f"{_fix(shape, count, num_outputs, len(wanted.shapes[0]))}"
         )
     return found
 
@@ -101,16 +97,18 @@ def _described(found: object) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _fix(shape: tuple[int, ...], count: int, num_outputs: int | None) -> str:
-    """What would mend outputs of a wrong shape, where the shape tells."""
+def _fix(shape: tuple[int, ...], count: int, num_outputs: int | None, num_axes: int) -> str:
+    """What would mend outputs of a wrong shape, where the shape tells; `num_axes` is of the usual wanted one."""
     if not shape:
         return "; return a value per example, the loss is computed here"
     if shape[0] != count:
         return "; keep one row per example, in their order"
     if len(shape) > 2 and shape[1] == num_outputs and all(size == 1 for size in shape[2:]):
         return "; flatten the axes of length 1"
-    if len(shape) > 2:
+    if len(shape) > num_axes:
         return "; pool or flatten the other axes"
+    if len(shape) > 2:
+        return ""
     return f"; give its last layer {num_outputs} outputs" if num_outputs else ""
 
 

@@ -18,10 +18,14 @@ UNKNOWN_NAMES = {
     "dataset": (["search", "--dataset", "digit"], "known are cifar10,", "did you mean 'digits'"),
     "dataset of train": (["train", "policy.yaml", "--dataset", "mnis"], "known are cifar10,", "did you mean 'mnist'"),
     "dataset to fetch": (["data", "fetch", "cifar1000"], "known are cifar10,", "did you mean 'cifar100'"),
-    "model": (["search", "--model", "resnet-18"], "known are convnet, gpt, mlp,", "did you mean 'resnet18'"),
+    "model": (
+        ["search", "--model", "resnet-18"],
+        "known are autoencoder, convnet, gpt, mlp,",
+        "did you mean 'resnet18'",
+    ),
     "model of train": (
         ["train", "policy.yaml", "--dataset", "digits", "--model", "mpl"],
-        "known are convnet, gpt, mlp,",
+        "known are autoencoder, convnet, gpt, mlp,",
         "did you mean 'mlp'",
     ),
     "model option": (

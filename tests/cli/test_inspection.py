@@ -311,7 +311,7 @@ def test_an_input_shape_that_is_not_whole_numbers(shape, refused):
 BAD_INPUT = {
     "image too small": (["resnet", "--input-shape", "3,4,4"], "images of at least 8 x 8", "(3, 4, 4); use 'mlp'"),
     "not an image": (["convnet", "--input-shape", 7], "images of at least 4 x 4", "(7,); use 'mlp'"),
-    "model": (["resnt"], "unknown model 'resnt': known are convnet, gpt, mlp,", "did you mean 'resnet'"),
+    "model": (["resnt"], "unknown model 'resnt': known are autoencoder, convnet, gpt, mlp,", "did you mean 'resnet'"),
     "data set": (["mlp", "--dataset", "digit"], "unknown dataset 'digit'", "did you mean 'digits'"),
     "shape given twice": (
         ["mlp", "--dataset", "digits", "--input-shape", "1,8,8"],

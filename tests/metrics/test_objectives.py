@@ -64,7 +64,7 @@ def test_a_run_of_before_that_says_accuracy_of_a_regression_means_its_score():
     [
         ("accuracy,latncy_ms", "unknown objective 'latncy_ms': known are .*; did you mean 'latency_ms'"),
         ("loss,loss", "name one twice"),
-        (" , ", "give one or more of score, accuracy, r2, f1, token_accuracy, generalization_gap"),
+        (" , ", "give one or more of score, accuracy, r2, f1, reconstruction_r2, token_accuracy, generalization_gap"),
     ],
 )
 def test_wrong_names_are_refused_in_one_line(names, message):

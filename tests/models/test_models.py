@@ -6,10 +6,18 @@ from torch import nn
 
 from autogrow.errors import NetworkError
 from autogrow.models import MODELS, ModelSpec, automatic_model, build_model
+from autogrow.models.building import check_fits_task, gives_inputs_back
 from autogrow.models.registry import READS_TOKENS
 from autogrow.network import ExpandableNetwork
 
-SHAPES = {"mlp": (5,), "convnet": (1, 28, 28), "resnet": (3, 32, 32), "resnet18": (3, 32, 32), "gpt": (16,)}
+SHAPES = {
+    "mlp": (5,),
+    "convnet": (1, 28, 28),
+    "autoencoder": (1, 28, 28),
+    "resnet": (3, 32, 32),
+    "resnet18": (3, 32, 32),
+    "gpt": (16,),
+}
 
 FIXED_STREAM = {"gpt": ("blocks.0.attention_norm (LayerNorm): statistics are taken over all its units",)}
 
@@ -23,8 +31,8 @@ def example(name):
 class TestEveryModel:
     def test_maps_a_batch_to_outputs(self, name):
         model = build_model(ModelSpec(name), SHAPES[name], 11, seed=0)
-        per_position = SHAPES[name] if name == "gpt" else ()
-        assert model(example(name)).shape == (2, *per_position, 11)
+        one = SHAPES[name] if gives_inputs_back(name) else (*SHAPES[name], 11) if name == "gpt" else (11,)
+        assert model(example(name)).shape == (2, *one)
 
     @pytest.mark.slow
     def test_is_a_function_of_the_seed_and_leaves_the_random_state(self, name):
@@ -62,6 +70,35 @@ def test_the_thesis_mnist_network():
     assert [layer.out_features for layer in model if isinstance(layer, nn.Linear)] == [1024, 10]
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8, 8), (2, 13, 7), (1, 1, 1)])
+@pytest.mark.parametrize(
+    "options", [{}, {"channels": (8,)}, {"channels": (4, 6, 8, 6, 4), "kernel_size": 5, "stride": 3}, {"stride": 1}]
+)
+def test_an_autoencoder_gives_images_of_any_size_back(shape, options):
+    model = build_model(ModelSpec("autoencoder", {"channels": (4, 6, 4), **options}), shape, 10, seed=0)
+    images = torch.randn(3, *shape)
+    assert model(images).shape == images.shape
+    assert torch.equal(model.decoder(model.encoder(images)), model(images))
+
+
+def test_the_thesis_autoencoder():
+    model = build_model(ModelSpec("autoencoder"), (1, 28, 28), 784, seed=0)
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    assert [layer.out_channels for layer in layers] == [32, 64, 32, 1]
+    assert {(*layer.kernel_size, *layer.stride) for layer in layers} == {(3, 3, 2, 2)}
+    assert model.encoder(torch.randn(2, 1, 28, 28)).shape == (2, 64, 7, 7)
+    growing = ExpandableNetwork(model, torch.randn(2, 1, 28, 28))
+    assert [group.width for group in growing.groups] == [32, 64, 32]
+
+
+def test_a_network_that_gives_inputs_back_is_for_such_tasks_alone():
+    check_fits_task(ModelSpec("autoencoder"), "reconstruction", "mnist")
+    check_fits_task(ModelSpec("convnet"), "reconstruction", "mnist")
+    for task in ("classification", "regression", "text"):
+        with pytest.raises(NetworkError, match="model 'autoencoder' .*use 'auto'"):
+            check_fits_task(ModelSpec("autoencoder"), task, "mnist")
+
+
 @pytest.mark.parametrize(
     ("shape", "task", "name"),
     [
@@ -70,12 +107,14 @@ def test_the_thesis_mnist_network():
         ((3, 32, 32), "classification", "resnet"),
         ((20,), "classification", "mlp"),
         ((1,), "regression", "mlp"),
+        ((1, 8, 8), "reconstruction", "autoencoder"),
     ],
 )
 def test_automatic_choice_fits_the_data(shape, task, name):
     spec = automatic_model(shape, task)
     assert spec.name == name
-    assert build_model(spec, shape, 3, seed=0)(torch.randn(2, *shape)).shape == (2, 3)
+    outputs = shape if gives_inputs_back(name) else (3,)
+    assert build_model(spec, shape, 3, seed=0)(torch.randn(2, *shape)).shape == (2, *outputs)
 
 
 @pytest.mark.parametrize(
@@ -84,12 +123,16 @@ def test_automatic_choice_fits_the_data(shape, task, name):
         (
             ModelSpec("resnt"),
             (3, 32, 32),
-            ["unknown model 'resnt'", "convnet, gpt, mlp, resnet", "did you mean 'resnet'?"],
+            ["unknown model 'resnt'", "autoencoder, convnet, gpt, mlp, resnet", "did you mean 'resnet'?"],
         ),
         (ModelSpec("resnet", {"deph": 20}), (3, 32, 32), ["no option 'deph'", "did you mean 'depth'?"]),
         (ModelSpec("resnet", {"depth": 21}), (3, 32, 32), ["6n + 2", "not 21"]),
         (ModelSpec("resnet"), (20,), ["images of at least 8 x 8", "use 'mlp'"]),
         (ModelSpec("convnet"), (1, 2, 2), ["at least 4 x 4", "use 'mlp'"]),
+        (ModelSpec("autoencoder"), (20,), ["takes images", "use 'mlp'"]),
+        (ModelSpec("autoencoder", {"channels": (32, 64)}), (1, 8, 8), ["channels [32, 64]", "an odd number"]),
+        (ModelSpec("autoencoder", {"kernel_size": 4}), (1, 8, 8), ["kernel_size 4", "give an odd kernel_size"]),
+        (ModelSpec("autoencoder", {"stride": 4}), (1, 8, 8), ["stride 4", "from 1 to it"]),
         (
             ModelSpec("no.such.module:make").given_by_caller(),
             (3,),

@@ -15,8 +15,9 @@ WHAT_USERS_HAVE = {
     "regression": RANDOM.normal(5, 3, (120, 2)),
     "multi_label": (RANDOM.random((120, 4)) < 0.3).astype(int),
     "text": RANDOM.integers(0, 9, (120, 5)),
+    "reconstruction": RANDOM.normal(size=(120, 2, 3, 4)).astype(np.float32),
 }
-"""Targets for 120 examples, as they lie in a file."""
+"""Targets for 120 examples, as they lie in a file, or the inputs where these are the targets."""
 
 
 @pytest.fixture(params=list(TASKS))
@@ -110,6 +111,7 @@ def test_better_answers_have_a_better_score(name, task, tensors):
         "regression": lambda: targets,
         "multi_label": lambda: targets - 0.5,
         "text": lambda: torch.nn.functional.one_hot(targets).float(),
+        "reconstruction": lambda: targets.flatten(1),
     }[name]()
     scores = []
     for answers in (outputs, best):
