@@ -70,6 +70,54 @@ def test_the_thesis_mnist_network():
     assert [layer.out_features for layer in model if isinstance(layer, nn.Linear)] == [1024, 10]
 
 
+def test_the_second_thesis_mnist_classifier():
+    """Table 2.3: its 7 x 7 convolution of what is 7 x 7 large is the hidden layer, weight by weight."""
+    spec = ModelSpec("convnet", {"kernel_size": 5, "hidden": 128})
+    model = build_model(spec, (1, 28, 28), 10, seed=0)
+    table = nn.Sequential(
+        *[nn.Conv2d(1, 32, 5, padding="same"), nn.ReLU(), nn.MaxPool2d(2)],
+        *[nn.Conv2d(32, 64, 5, padding="same"), nn.ReLU(), nn.MaxPool2d(2)],
+        *[nn.Conv2d(64, 128, 7), nn.ReLU(), nn.Flatten(), nn.Linear(128, 10)],
+    )
+    with torch.no_grad():
+        for own, of_table in zip(model.parameters(), table.parameters(), strict=True):
+            of_table.copy_(own.view_as(of_table))
+    images = torch.randn(3, 1, 28, 28)
+    assert torch.allclose(model(images), table(images), atol=1e-5)
+    assert [group.width for group in ExpandableNetwork(model, images).groups] == [32, 64, 128]
+
+
+CIFAR10_CLASSIFIER = {
+    "channels": (64, 64),
+    "kernel_size": 5,
+    "pool_size": 3,
+    "hidden": (384, 192),
+    "batch_norm": True,
+}
+
+
+def test_the_second_thesis_cifar10_classifier():
+    """Table 2.4: outputs of every row, and units that grow."""
+    model = build_model(ModelSpec("convnet", CIFAR10_CLASSIFIER), (3, 24, 24), 10, seed=0)
+    outputs, shapes = torch.randn(2, 3, 24, 24), []
+    for layer in model:
+        outputs = layer(outputs)
+        if not isinstance(layer, nn.ReLU | nn.BatchNorm2d | nn.BatchNorm1d | nn.Flatten):
+            shapes.append(tuple(outputs.shape[1:]))
+    convolutional = [(64, 24, 24), (64, 12, 12), (64, 12, 12), (64, 6, 6)]
+    assert shapes == [*convolutional, (384,), (192,), (10,)]
+    assert sum(isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d) for layer in model) == 4
+    growing = ExpandableNetwork(model, torch.randn(2, 3, 24, 24))
+    assert [group.width for group in growing.groups] == [64, 64, 384, 192]
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 13, 11), (2, 8, 8)])
+@pytest.mark.parametrize("options", [{}, {"pool_size": 3}, {"channels": (4, 4, 4)}, {"kernel_size": 4}, {"hidden": ()}])
+def test_a_convnet_fits_images_of_any_size(shape, options):
+    model = build_model(ModelSpec("convnet", {"channels": (4, 4), "hidden": 8, **options}), shape, 3, seed=0)
+    assert model(torch.randn(2, *shape)).shape == (2, 3)
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8, 8), (2, 13, 7), (1, 1, 1)])
 @pytest.mark.parametrize(
     "options", [{}, {"channels": (8,)}, {"channels": (4, 6, 8, 6, 4), "kernel_size": 5, "stride": 3}, {"stride": 1}]
@@ -129,6 +177,7 @@ def test_automatic_choice_fits_the_data(shape, task, name):
         (ModelSpec("resnet", {"depth": 21}), (3, 32, 32), ["6n + 2", "not 21"]),
         (ModelSpec("resnet"), (20,), ["images of at least 8 x 8", "use 'mlp'"]),
         (ModelSpec("convnet"), (1, 2, 2), ["at least 4 x 4", "use 'mlp'"]),
+        (ModelSpec("convnet", {"channels": (4, 4, 4)}), (1, 4, 9), ["at least 8 x 8", "(1, 4, 9)"]),
         (ModelSpec("autoencoder"), (20,), ["takes images", "use 'mlp'"]),
         (ModelSpec("autoencoder", {"channels": (32, 64)}), (1, 8, 8), ["channels [32, 64]", "an odd number"]),
         (ModelSpec("autoencoder", {"kernel_size": 4}), (1, 8, 8), ["kernel_size 4", "give an odd kernel_size"]),
