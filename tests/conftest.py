@@ -97,7 +97,7 @@ def autogrow(capsys):
 def data_dir(tmp_path_factory):
     """The data sets that need no files, decoded once."""
     folder = tmp_path_factory.mktemp("decoded-data")
-    for name in ("digits", "sine", "friedman"):
+    for name in ("digits", "sine", "friedman", "summation"):
         open_dataset(name, folder)
     return folder
 

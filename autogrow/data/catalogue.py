@@ -187,6 +187,14 @@ _ENTRIES = {
         num_train=4000,
         num_test=2000,
     ),
+    "summation": DatasetEntry(
+        title="the sum of two numbers in [-1, 1] (generated); a million are left when validation is taken off",
+        task="regression",
+        input_shape=(2,),
+        num_outputs=1,
+        num_train=1_111_111,
+        num_test=100_000,
+    ),
     "stdlib": DatasetEntry(
         title="source text of this Python's standard library, 8 MiB",
         task="text",

@@ -1,4 +1,4 @@
-"""The datasets that need no files: digits (embedded in scikit-learn), sine and friedman (computed), stdlib."""
+"""The datasets that need no files: digits (embedded in scikit-learn), sine, friedman, summation (computed), stdlib."""
 
 import math
 
@@ -17,15 +17,21 @@ _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_TEST_SEED = 20_240_901
 _SINE_SEED = 20_240_902
 _FRIEDMAN_SEED = 20_240_903
+_SUMMATION_SEED = 20_240_905
 _FRIEDMAN_MEAN, _FRIEDMAN_SCALE = 14.4, 5.0
 """About the mean and the standard deviation of Friedman's function with its noise: targets have unit scale."""
 
 
 def find_generated(name: str) -> Source:
-    """The source of ``digits``, ``sine``, ``friedman`` or ``stdlib``."""
+    """The source of ``digits``, ``sine``, ``friedman``, ``summation`` or ``stdlib``."""
     if name == STDLIB:
         return find_text(name)
-    decoders = {"digits": _decode_digits, "sine": _decode_sine, "friedman": _decode_friedman}
+    decoders = {
+        "digits": _decode_digits,
+        "sine": _decode_sine,
+        "friedman": _decode_friedman,
+        "summation": _decode_summation,
+    }
     return Source(name, (), decoders[name])
 
 
@@ -73,6 +79,21 @@ def _decode_friedman() -> DecodedArrays:
     train, test = slice(entry.num_train), slice(entry.num_train, None)
     return DecodedArrays(
         task="regression", x_train=inputs[train], y_train=targets[train], x_test=inputs[test], y_test=targets[test]
+    )
+
+
+def _decode_summation() -> DecodedArrays:
+    """Two numbers uniform in [-1, 1), and their sum: Çallı 2017 (Optimizing Neural Networks for Mobile Devices), 2.7.1.
+
+    One ReLU unit with a bias is enough: its input is never negative where the bias is 2.
+    """
+    entry = ENTRIES["summation"]
+    number = entry.num_train + entry.num_test
+    inputs = (2 * uniform(2 * number, seed=_SUMMATION_SEED) - 1).reshape(number, 2).astype(np.float32)
+    sums = inputs.sum(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    train, test = slice(entry.num_train), slice(entry.num_train, None)
+    return DecodedArrays(
+        task="regression", x_train=inputs[train], y_train=sums[train], x_test=inputs[test], y_test=sums[test]
     )
 
 

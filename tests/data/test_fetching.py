@@ -120,7 +120,7 @@ def test_the_binary_version_is_enough(data_dir, monkeypatch):
     assert fetch_dataset("cifar100", data_dir).files == ()
 
 
-@pytest.mark.parametrize("name", ["digits", "sine", "friedman"])
+@pytest.mark.parametrize("name", ["digits", "sine", "friedman", "summation"])
 def test_generated_datasets_need_nothing(name, data_dir):
     result = fetch_dataset(name, data_dir)
     assert result.files == ()

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pytest
 from scipy import stats
 from sklearn.datasets import load_digits
 
@@ -64,7 +65,22 @@ def test_friedman_is_the_function_of_scikit_learn_with_unit_noise(data_dir):
     assert 0 <= inputs.min() < 0.001 and 0.999 < inputs.max() <= 1
 
 
+@pytest.mark.slow
+def test_summation_is_a_sum_of_uniform_numbers_and_leaves_a_million_to_train_on(data_dir):
+    dataset = open_dataset("summation", data_dir)
+    test = open_test_split(dataset)
+    inputs, targets = dataset.training_arrays()
+    for x, y in ((inputs, targets), (test.inputs, test.targets)):
+        assert np.array_equal(y[:, 0], (x[:, 0].astype(np.float64) + x[:, 1]).astype(np.float32))
+        for column in x.T:
+            assert stats.kstest(column[::50], "uniform", (-1, 2)).pvalue > 0.001
+        assert abs(np.corrcoef(x.T)[0, 1]) < 4.5 / len(x) ** 0.5
+    assert len(np.intersect1d(inputs.view(np.int64), test.inputs.view(np.int64))) == 0
+    assert round(0.9 * dataset.num_train) == 1_000_000
+
+
 def test_the_built_in_datasets_are_the_same_on_every_host(data_dir):
     assert open_dataset("digits", data_dir).fingerprint == "91645a7b515e3e25"
     assert open_dataset("sine", data_dir).fingerprint == "5cababa78dbfff44"
     assert open_dataset("friedman", data_dir).fingerprint == "5bbe80175e1369bf"
+    assert open_dataset("summation", data_dir).fingerprint == "ac69314628794330"

@@ -20,6 +20,7 @@ def test_an_empty_folder_holds_only_what_needs_no_files(data_dir):
         "digits",
         "sine",
         "friedman",
+        "summation",
         "stdlib",
     ]
     assert by_name(data_dir)["digits"].files == ()
@@ -44,7 +45,7 @@ def test_present_files_are_the_ones_that_would_be_opened(data_dir, monkeypatch):
 
 @pytest.mark.slow
 def test_a_listing_agrees_with_the_opened_dataset(data_dir):
-    for name in ("digits", "sine", "friedman"):
+    for name in ("digits", "sine", "friedman", "summation"):
         listing, dataset = by_name(data_dir)[name], open_dataset(name, data_dir)
         for field in ("task", "input_shape", "num_outputs", "num_train", "num_test"):
             assert getattr(listing, field) == getattr(dataset, field)
