@@ -16,6 +16,7 @@ from autogrow.policy.block_initializations import BLOCK_INITIALIZATIONS
 from autogrow.policy.initializations import INITIALIZATIONS
 from autogrow.policy.layer_selection import LAYER_SELECTIONS
 from autogrow.policy.triggers import TRIGGERS
+from autogrow.policy.unit_scores import UNIT_SCORES
 from autogrow.tasks import TASKS
 
 from .test_plugins import install
@@ -26,6 +27,7 @@ REGISTRIES = {
     "autogrow.layer_selections": LAYER_SELECTIONS,
     "autogrow.initializations": INITIALIZATIONS,
     "autogrow.block_initializations": BLOCK_INITIALIZATIONS,
+    "autogrow.unit_scores": UNIT_SCORES,
     "autogrow.tasks": TASKS,
     "autogrow.datasets": PACKAGED,
     "autogrow.models": MODELS,

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 import autogrow
 from autogrow.data.catalogue import PACKAGED
@@ -21,9 +22,11 @@ from autogrow.data.tokenizers import TOKENIZERS, TokenRecord, tokenizer_of
 from autogrow.errors import DataError, PolicyError, UsageError
 from autogrow.metrics.objectives import OBJECTIVES
 from autogrow.models import MODELS
+from autogrow.network.shrinking.unit_scores import measure_unit_scores
 from autogrow.policy.initializations import INITIALIZATIONS
 from autogrow.policy.layer_selection import LAYER_SELECTIONS
 from autogrow.policy.triggers import TRIGGERS
+from autogrow.policy.unit_scores import UNIT_SCORES, parse_unit_score
 from autogrow.tasks import TASKS
 
 PACKAGE = Path(__file__).parent / "plugin_package"
@@ -32,6 +35,7 @@ EXTENSIONS = {
     "triggers": (TRIGGERS, "twice"),
     "layer-selections": (LAYER_SELECTIONS, "narrowest"),
     "initializations": (INITIALIZATIONS, "quiet"),
+    "unit-scores": (UNIT_SCORES, "thinnest"),
     "tasks": (TASKS, "absolute"),
     "datasets": (PACKAGED, "ramps"),
     "models": (MODELS, "funnel"),
@@ -194,6 +198,14 @@ def test_a_tokenizer_that_gives_no_tokens_is_one_line(site, tmp_path):
         TOKENIZERS._loaded.clear()
         with pytest.raises(DataError, match=message):
             open_dataset(f"{tmp_path / 'text.txt'}?context=16&tokenizer=lower")
+
+
+def test_units_are_scored_by_it(site):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    module[2].weight.data[:] = torch.tensor([[0.5, -2.0, 0.1]])
+    growing = autogrow.ExpandableNetwork(module, torch.ones(1, 2))
+    found = measure_unit_scores(parse_unit_score("thinnest"), growing, ["0"], [])
+    assert found["0"].tolist() == pytest.approx([0.5, 2.0, 0.1])
 
 
 def test_a_broken_package_is_one_line_and_the_others_go_on(broken, autogrow, caplog):

@@ -44,13 +44,14 @@ def list_names(kind: str | None) -> None:
 
 
 def part_kinds() -> dict[str, "Registry[type[Any]]"]:
-    """The registries of what stands in a policy."""
+    """The registries of what stands in a policy, and of what units are removed by."""
     from autogrow.policy.block_initializations import BLOCK_INITIALIZATIONS
     from autogrow.policy.depth import DEPTH_GROWTHS
     from autogrow.policy.freezing import FREEZINGS
     from autogrow.policy.initializations import INITIALIZATIONS
     from autogrow.policy.layer_selection import LAYER_SELECTIONS
     from autogrow.policy.triggers import TRIGGERS
+    from autogrow.policy.unit_scores import UNIT_SCORES
 
     return {
         "triggers": TRIGGERS,
@@ -59,6 +60,7 @@ def part_kinds() -> dict[str, "Registry[type[Any]]"]:
         "freezings": FREEZINGS,
         "depth-growths": DEPTH_GROWTHS,
         "block-initializations": BLOCK_INITIALIZATIONS,
+        "unit-scores": UNIT_SCORES,
     }
 
 

@@ -1,6 +1,6 @@
 """Readings of a network's activations, taken through hooks that are gone afterwards."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -66,16 +66,21 @@ def _read(
     readings: dict[str, list[float]] = {name: [] for name in groups}
     readers: dict[nn.Module, list[Callable[[Tensor], None]]] = {}
     for group, found in readings.items():
-        # A parameter of the network itself belongs to no layer.
-        members = [member.layer for member in structure.groups[group].members if member.side == "out"]
-        holders = [name for name in members if name in layers]
-        for name in [name for name in holders if is_norm(layers[name])] or holders:
+        for name in holders(structure, layers, group):
             channels = _channels(structure, name, group)
             readers.setdefault(layers[name], []).append(_reader(layers[name], channels, statistic, found))
     hooks = {layer: _all_of(entries) for layer, entries in readers.items()}
     with undisturbed(network.module), hooked(after=hooks):
         run(network.module, batch)
     return {name: sum(values) / len(values) if values else float("nan") for name, values in readings.items()}
+
+
+def holders(structure: Structure, layers: Mapping[str, nn.Module], group: str) -> list[str]:
+    """The layers at whose outputs a group's units are read: its norms, or else all that hold its units."""
+    # A parameter of the network itself belongs to no layer.
+    members = [member.layer for member in structure.groups[group].members if member.side == "out"]
+    found = [name for name in members if name in layers]
+    return [name for name in found if is_norm(layers[name])] or found
 
 
 def _all_of(readers: list[Callable[[Tensor], None]]) -> OnCall:
@@ -91,7 +96,7 @@ def _reader(
     layer: nn.Module, channels: tuple[Tensor, int] | None, statistic: Callable[[Tensor], float], into: list[float]
 ) -> Callable[[Tensor], None]:
     def read(output: Tensor) -> None:
-        rows = output.detach().movedim(_channel_dim(layer, output), -1)
+        rows = output.detach().movedim(channel_dim(layer, output), -1)
         rows = rows.reshape(-1, rows.shape[-1]).float()
         if channels is not None and channels[1] == rows.shape[1]:
             rows = rows.index_select(1, channels[0].to(rows.device))
@@ -100,7 +105,8 @@ def _reader(
     return read
 
 
-def _channel_dim(layer: nn.Module, output: Tensor) -> int:
+def channel_dim(layer: nn.Module, output: Tensor) -> int:
+    """The dimension of a layer's output that holds its units."""
     if isinstance(layer, nn.modules.conv._ConvNd):
         return output.dim() - 1 - len(layer.kernel_size)
     return 1 if isinstance(layer, nn.modules.batchnorm._NormBase | nn.GroupNorm) else -1

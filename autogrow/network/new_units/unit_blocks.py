@@ -172,3 +172,14 @@ def group_entries(layout: Layout, group: str, widths: Mapping[str, int]) -> IntA
     """The indices, along a dimension, of the entries of one group's units."""
     owned = [np.full(dimension_size((segment,), widths), segment.group == group) for segment in layout]
     return np.flatnonzero(np.concatenate(owned))
+
+
+def unit_entries(layout: Layout, group: str, widths: Mapping[str, int]) -> IntArray:
+    """The same by unit: (units, entries of one)."""
+    ends = np.cumsum([dimension_size((segment,), widths) for segment in layout])
+    parts = [
+        np.arange(end - widths[group] * segment.repeat, end).reshape(widths[group], segment.repeat)
+        for segment, end in zip(layout, ends, strict=True)
+        if segment.group == group
+    ]
+    return np.concatenate(parts, 1) if parts else np.zeros((widths[group], 0), dtype=np.int64)
