@@ -29,6 +29,7 @@ from autogrow.network.running.lazy_layers import give_sizes
 from autogrow.network.running.model_input import ModelInput, explained, number_format
 from autogrow.network.running.norm_statistics import measure_new_statistics
 from autogrow.network.running.plain_mode import check_tensors, in_plain_mode
+from autogrow.network.shrinking.compensation import with_compensation
 from autogrow.network.structure.channel_groups import ChannelGroup, FixedGroup, find_structure
 from autogrow.network.structure.layout import IntArray
 from autogrow.network.structure.tracing import trace
@@ -246,7 +247,8 @@ class ExpandableNetwork(DeepenableNetwork):
             changes: At most one `Widen`, with all groups that grow; any number of others.
             optimizer: The optimizer of this network's parameters, or several that share them; see `widen_groups`.
             generator: Where random weights are drawn from, on the CPU; a fresh one for each change if None.
-            calibration_input: A batch from which new norm channels take their mean and variance.
+            calibration_input: A batch from which new norm channels take their mean and variance, and by which what
+                reads removed units makes up for them.
             loss: The loss of a module on some batch, for initializations that look at gradients.
 
         Raises:
@@ -267,9 +269,7 @@ class ExpandableNetwork(DeepenableNetwork):
                             loss=loss,
                         )
                     case Narrow():
-                        self._state.check_unchanged()
-                        units = fewer_units(self.structure, change.removed_units)
-                        self._state.resize_alone(prepare_resizing(self.module, self.structure, units), units)
+                        self._narrow(change, calibration_input)
                     case Deepen():
                         self.deepen_stages(
                             change.added_blocks,
@@ -286,3 +286,16 @@ class ExpandableNetwork(DeepenableNetwork):
                         self._state.optimizers.hold_or_release(change)
                     case _:
                         assert_never(change)
+
+    def _narrow(self, change: Narrow, calibration_input: ModelInput | None) -> None:
+        self._state.check_unchanged()
+        units = fewer_units(self.structure, change.removed_units)
+        resizing = prepare_resizing(self.module, self.structure, units)
+        if change.compensation != "none":
+            if calibration_input is None:
+                raise NetworkError(
+                    f"compensation {change.compensation!r} goes by what units are on an input: give a calibration_input"
+                )
+            kind, is_frozen = change.compensation, self._state.is_frozen
+            resizing = with_compensation(self, resizing, units, kind, calibration_input, is_frozen)
+        self._state.resize_alone(resizing, units)

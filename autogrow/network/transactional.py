@@ -8,7 +8,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from autogrow.errors import NetworkError
@@ -63,6 +63,11 @@ class TransactionalNetwork:
         """Put frozen entries back: a forward pass in train mode may have moved statistics since the last step."""
         for control in self.optimizers.controls:
             control.hold()
+
+    def is_frozen(self, name: str, tensor: Tensor) -> bool:
+        """Whether some optimizer holds entries of the parameter or buffer of that name."""
+        first_trained = max((control.first_trained_cohort for control in self.optimizers.controls), default=0)
+        return first_trained > 0 and bool((self.cohorts.of(name, tensor) < first_trained).any())
 
     @contextmanager
     def all_or_nothing(self, optimizer: Optimizers | None = None) -> Iterator[None]:

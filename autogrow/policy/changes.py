@@ -9,9 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never, get_args
 
-from autogrow.errors import NetworkError
+from autogrow.errors import NetworkError, unknown_name
 from autogrow.policy.block_initializations import BlockInitialization, ZeroBlocks
 from autogrow.policy.initializations import Initialization, ZeroFanOut
+
+Compensation = Literal["none", "constants", "least_squares"]
+"""What else changes where units are removed, by what they are on the calibration input.
+
+constants: a bias of what reads them, or the running mean of the batch norm behind it, takes up their mean. Exact for
+units that are constant there; the best constant for others, and for a convolution with padding, whose border reads
+zeros. A reader that has neither is left as it is, and so is one that cannot be seen (in a recurrent layer).
+least_squares: the weights of what reads them change, too, so that its outputs change least, by a ridge regression of
+each reader by itself (the optimal brain surgeon's, `policy.unit_scores`). Weights that are computed from parameters,
+that hold units where they read them (tied ones), or that read more than 8192 columns, keep their values.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,8 @@ class Narrow:
 
     removed_units: Mapping[str, int | Sequence[int]]
     """By group: how many, counted from its end, or their numbers. At least one unit stays."""
+    compensation: Compensation = "none"
+    """How what reads the units makes up for them; see `Compensation`. Needs a calibration input, but for "none"."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,8 @@ def check_changes(changes: Sequence[Any]) -> None:
         if not isinstance(change, Change):
             names = ", ".join(kind.__name__ for kind in get_args(Change))
             raise NetworkError(f"{change!r} is no change of a network: give some of {names}")
+        if isinstance(change, Narrow) and change.compensation not in get_args(Compensation):
+            raise NetworkError(unknown_name("compensation", change.compensation, get_args(Compensation)))
     if sum(isinstance(change, Widen) for change in changes) > 1:
         raise NetworkError("an event widens once: put all groups that grow into one Widen")
 

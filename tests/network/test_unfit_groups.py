@@ -95,3 +95,22 @@ def test_a_tensor_of_another_class_is_fixed():
     ] == "'2.bias' cannot change its size: it is a Marked, not a plain tensor"
     network.widen("0", 2)
     assert type(module[2].bias) is Marked
+
+
+class TiedTokens(nn.Module):
+    """Tokens are read with the weights that they were written with, and nothing else holds their units."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.head = nn.Embedding(7, 6), nn.Linear(6, 7)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, x):
+        return self.head(torch.relu(self.tokens(x)))
+
+
+def test_units_that_only_a_tied_weight_holds_are_listed_with_the_reason():
+    growing = autogrow.ExpandableNetwork(TiedTokens(), torch.randint(7, (4, 3)))
+    reasons = {group.name: group.reason for group in growing.fixed}
+    assert growing.groups == () and "vocabulary" in reasons["tokens"]
+    assert "outputs change" in reasons["tokens[0:6]"]

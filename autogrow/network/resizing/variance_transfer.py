@@ -44,13 +44,14 @@ def with_rescaled_readers(
         ):  # fmt: skip
             if key in tensors:
                 if key not in result:
-                    result[key] = _unresized(key, tensors[key], places)
+                    result[key] = unresized(key, tensors[key], places)
                 _scale_old_entries(result[key], scale)
         new_eps[norm] = layer.eps * factor**2
     return list(result.values()), new_eps
 
 
-def _unresized(name: str, tensor: Tensor, places: Places) -> TensorChange:
+def unresized(name: str, tensor: Tensor, places: Places) -> TensorChange:
+    """A tensor that gets other values and keeps its size."""
     new = successor(name, tensor, tensor.detach().clone(), {})
     return TensorChange(name, tuple(places[name]), tensor, new, {})
 

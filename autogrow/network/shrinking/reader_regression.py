@@ -11,6 +11,7 @@ at; a convolution reads a patch at each.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,20 +39,31 @@ class ReaderMoments:
     """The latest call."""
     columns: Columns
     """By group of units: where they stand in the activations."""
-    has_bias: bool
-    """Whether something behind it takes up a constant: its bias, or a batch norm."""
+    norm: str | None
+    """The batch norm that alone reads what is computed, where it keeps a running mean: that takes up constants, too."""
     rows: int = 0
     sums: Tensor = torch.zeros(())
     """(convolution's groups, features)."""
-    products: Tensor = torch.zeros(())
-    """(convolution's groups, features, features)."""
+    products: Tensor | None = None
+    """(convolution's groups, features, features); None where there would be more than `MAX_COLUMNS` features."""
+
+    @property
+    def part(self) -> tuple[Any, ...]:
+        """Parts of one weight, such as its first and its second half of rows, are readers of their own."""
+        return self.read.weight, self.read.weight_offset, tuple(self.read.values.shape)
 
     def add(self, read: Read) -> None:
         rows = patches(read)
         rows = rows[:, evenly_spread(rows.shape[1], MAX_ROWS).to(rows.device)].cpu().double()
         self.read, self.rows = read, self.rows + rows.shape[1]
         self.sums = self.sums + rows.sum(1)
-        self.products = self.products + rows.transpose(1, 2) @ rows
+        if num_features(read) <= MAX_COLUMNS:
+            products = rows.transpose(1, 2) @ rows
+            self.products = products if self.products is None else self.products + products
+
+    @property
+    def takes_up_constants(self) -> bool:
+        return self.read.bias is not None or self.norm is not None
 
     @property
     def mean(self) -> Tensor:
@@ -61,8 +73,9 @@ class ReaderMoments:
     @property
     def moment(self) -> Tensor:
         """H, (convolution's groups, features, features)."""
+        assert self.products is not None
         second = self.products / self.rows
-        return second - self.mean[:, :, None] * self.mean[:, None, :] if self.has_bias else second
+        return second - self.mean[:, :, None] * self.mean[:, None, :] if self.takes_up_constants else second
 
     @property
     def weight(self) -> Tensor:
@@ -72,7 +85,7 @@ class ReaderMoments:
     def features(self, group: str, conv_group: int) -> Tensor:
         """Where the units of a group stand among the features of one of the convolution's groups: (units, features)."""
         index, kernel = self.columns[group], kernel_entries(self.read)
-        per_group = self.products.shape[-1] // kernel
+        per_group = self.sums.shape[1] // kernel
         here = index[index // per_group == conv_group].reshape(len(index), -1) % per_group
         return (here[:, :, None] * kernel + torch.arange(kernel)).flatten(1)
 
@@ -82,39 +95,36 @@ def measure_moments(
 ) -> list[ReaderMoments]:
     """The moments of all readers of these groups; the network is left alone.
 
-    A group is in no reader's `columns` where one of its readers is not seen (`UnitPlaces`), or has more than
-    `MAX_COLUMNS` features.
+    A group is in no reader's `columns` where one of its readers is not seen (`UnitPlaces`).
     """
     module, structure = copied(network.module), network.structure
-    found: dict[tuple[str, int, torch.Size], ReaderMoments] = {}
-    left_out: set[str] = set()
+    buffers = dict(module.named_buffers())
+    found: dict[tuple[Any, ...], ReaderMoments] = {}
     with undisturbed(module):
         places = UnitPlaces(module, structure, groups, lambda: run(module, batches[0]))
 
         def on_read(read: Read) -> None:
             columns = places.columns(read)
-            if num_features(read) > MAX_COLUMNS:
-                left_out.update(columns)
-            elif columns:
-                has_bias = read.has_bias or read.weight in structure.norm_of
-                # Parts of one weight, such as its first and its second half of rows, are readers of their own.
-                part = read.weight, int(read.values.storage_offset()), read.values.shape
-                found.setdefault(part, ReaderMoments(read, columns, has_bias)).add(read)
+            if columns:
+                norm = structure.norm_of.get(read.weight)
+                norm = norm if f"{norm}.running_mean" in buffers else None
+                reader = ReaderMoments(read, columns, norm)
+                found.setdefault((*reader.part, read.bias), reader).add(read)
 
         for batch in batches:
             with places.watching_reads(on_read=on_read):
                 run(module, batch)
-    for moments in found.values():
-        moments.columns = {group: index for group, index in moments.columns.items() if group not in left_out}
     return list(found.values())
 
 
 def errors_without_units(moments: ReaderMoments, group: str, damping: float) -> Tensor:
     """Smallest mean squared change, summed over its outputs, of what a reader computes without each unit: (units,).
 
-    NaN where the inputs are not finite.
+    NaN where the inputs are not finite, or too many.
     """
     errors = torch.zeros(len(moments.columns[group]), dtype=torch.float64)
+    if moments.products is None:
+        return errors + torch.nan
     for conv_group, (moment, weight) in enumerate(zip(moments.moment, moments.weight, strict=True)):
         features = moments.features(group, conv_group)
         if features.numel():

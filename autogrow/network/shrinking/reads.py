@@ -10,7 +10,7 @@ scripted modules.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -54,6 +54,13 @@ class Read:
     """All of them, by name."""
     roles: tuple[str, str]
     """Names of the arguments that are the activations and the weight."""
+    is_computed: bool = False
+    """Whether the weight as it is used is computed from the parameter; else it is that, or a view of it."""
+    weight_offset: int = 0
+    """Entries of the parameter's memory before those of the weight as it is used."""
+    bias: str | None = None
+    """Name of the parameter that is added to what is computed, one number for every output."""
+    bias_offset: int = 0
 
     @property
     def inputs(self) -> Tensor:
@@ -100,8 +107,9 @@ class Read:
         return self.roles[1] in ("weight", "other", "mat2")
 
     @property
-    def has_bias(self) -> bool:
-        return self.function is torch.addmm or self.arguments.get("bias") is not None
+    def bias_values(self) -> Tensor | None:
+        """What is added, whether or not it is a parameter."""
+        return self.arguments.get("input" if self.function is torch.addmm else "bias")
 
     def with_inputs(self, inputs: Tensor) -> Tensor:
         """What the call gives for other activations."""
@@ -145,6 +153,7 @@ class WatchingReads(TorchFunctionMode):
         super().__init__()
         self._on_read, self._on_result = on_read, on_result
         self._in_dims = {name: structure.tensors[name].in_dim for name in weights}
+        self._parameters = dict(module.named_parameters())
         self._known: dict[int | None, tuple[str, Tensor]] = {
             _address(tensor): (name, tensor)
             for name, tensor in [*module.named_parameters(), *module.named_buffers()]
@@ -175,10 +184,19 @@ class WatchingReads(TorchFunctionMode):
             activations, values = arguments.get(inputs), arguments.get(weight)
             if isinstance(activations, Tensor) and isinstance(values, Tensor) and activations.dim() and values.dim():
                 weight_name, base = self._known.get(_address(values), ("", values))
-                read = Read(weight_name, function, arguments, (inputs, weight))
+                offset, is_computed = _offset(values, base), base is not self._parameters.get(weight_name)
+                read = Read(weight_name, function, arguments, (inputs, weight), is_computed, offset)
                 if weight_name in self._in_dims and _reads_all_columns(read, base, self._in_dims[weight_name]):
-                    return read
+                    return self._with_bias(read)
         return None
+
+    def _with_bias(self, read: Read) -> Read:
+        bias = read.bias_values
+        if bias is None:
+            return read
+        name, base = self._known.get(_address(bias), ("", bias))
+        is_vector = base is self._parameters.get(name) and bias.dim() == 1
+        return replace(read, bias=name, bias_offset=_offset(bias, base)) if is_vector else read
 
     def _note_computed_weight(self, arguments: list[Any], result: Any) -> None:
         """A tensor of a parameter's shape that is computed from parameters alone stands for that parameter."""
@@ -204,6 +222,10 @@ def _reads_all_columns(read: Read, base: Tensor, in_dim: int | None) -> bool:
         and values.stride(dim) == base.stride(in_dim)
         and read.inputs.shape[read.column_dim] == read.repeats * values.shape[dim]
     )
+
+
+def _offset(view: Tensor, base: Tensor) -> int:
+    return int(view.storage_offset() - base.storage_offset())
 
 
 def _address(tensor: Tensor) -> int | None:

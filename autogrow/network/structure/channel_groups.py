@@ -7,7 +7,7 @@ shrink together must also grow together.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -183,7 +183,7 @@ def _find_groups(model: nn.Module, trace: Trace) -> _Groups:
     is_fixed[list(reasons)] = True
     group_of_unit, rank_of_unit, num_groups = _group_units(dims, units, computed, is_fixed)
     # Groups are named after layers that compute their units: a reader may read several groups.
-    holders = [entry for entry in dims if "in" not in trace.labels.roles.get((entry.name, entry.dim), ())]
+    holders = [entry for entry in dims if _holds(trace.labels.roles.get((entry.name, entry.dim), ()))]
     names = _group_names(holders, units, group_of_unit, num_groups, _layer_order(model))
     widths = {name: int((group_of_unit == number).sum()) for number, name in enumerate(names)}
     problems = {names[group_of_unit[unit]]: why for unit, why in reasons.items() if group_of_unit[unit] != NOBODY}
@@ -194,6 +194,11 @@ def _find_groups(model: nn.Module, trace: Trace) -> _Groups:
                 why = f"its {entry.size} channels can only be added all at once: a shuffle or split ties them together"
                 problems.setdefault(name, why)
     return found
+
+
+def _holds(roles: Collection[str]) -> bool:
+    """Whether a dimension holds units; a weight that is tied to the one that reads it does both."""
+    return "out" in roles or "in" not in roles
 
 
 def _computed_units(trace: Trace, units: IntArray) -> NDArray[np.bool_]:
