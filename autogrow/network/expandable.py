@@ -221,6 +221,10 @@ class ExpandableNetwork(DeepenableNetwork):
         units = first_units(self.structure, widths)
         self._state.resize_alone(prepare_resizing(self.module, self.structure, units, rescale=True), units)
 
+    def settle(self) -> None:
+        """Take the present widths for the full ones: what is left after shrinking is the whole network from here on."""
+        self._state.structure = self.structure.settled()
+
     @in_plain_mode
     def set_widths(self, widths: Mapping[str, int]) -> None:
         """Give every group the width of a saved network, to load its weights into; present values mean nothing."""

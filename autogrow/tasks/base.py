@@ -194,6 +194,17 @@ class Task(ABC):
         Raises `NetworkError` for outputs of a shape that was not wanted: nothing is ever broadcast.
         """
 
+    def distillation_loss(self, outputs: "Tensor", taught: "Tensor", temperature: float) -> "Tensor":
+        """How far a network's outputs are from those of another, a mean over the batch; 0 where they are the same.
+
+        The mean squared difference, in which `temperature` has no part (Ba and Caruana 2014, arXiv 1312.6184).
+        """
+        import torch.nn.functional as F
+
+        if outputs.shape != taught.shape:
+            raise wrong_shape(outputs, tuple(taught.shape))
+        return F.mse_loss(outputs, taught)
+
     @abstractmethod
     def new_score(self) -> StreamingScore:
         """A score that has taken in nothing yet."""
@@ -231,3 +242,19 @@ class Task(ABC):
 def wrong_shape(outputs: "Tensor", wanted: object) -> NetworkError:
     """The error for outputs that the loss does not take."""
     return NetworkError(f"the network returned {tuple(outputs.shape)} for targets that want {wanted}")
+
+
+def distillation_of_classes(outputs: "Tensor", taught: "Tensor", temperature: float) -> "Tensor":
+    """Kullback-Leibler divergence of softened probabilities times the temperature squared, whose gradients are then of
+    the size of cross-entropy's whatever the temperature (Hinton et al. 2015, arXiv 1503.02531, section 2).
+
+    Args:
+        outputs: (..., classes) logits, as `taught`: the mean is over all but the last dimension.
+    """
+    import torch.nn.functional as F
+
+    if outputs.shape != taught.shape:
+        raise wrong_shape(outputs, tuple(taught.shape))
+    own = (outputs.flatten(0, -2) / temperature).log_softmax(1)
+    others = (taught.flatten(0, -2) / temperature).log_softmax(1)
+    return F.kl_div(own, others, reduction="batchmean", log_target=True) * temperature**2

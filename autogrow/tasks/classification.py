@@ -8,7 +8,14 @@ import numpy as np
 
 from autogrow.errors import DataError
 from autogrow.reading.arrays import Array
-from autogrow.tasks.base import EncodedTargets, StreamingScore, Task, WantedOutputs, wrong_shape
+from autogrow.tasks.base import (
+    EncodedTargets,
+    StreamingScore,
+    Task,
+    WantedOutputs,
+    distillation_of_classes,
+    wrong_shape,
+)
 from autogrow.tasks.labels import (
     ClassName,
     IntArray,
@@ -104,6 +111,9 @@ class Classification(Task):
         if outputs.ndim != 2 or len(outputs) != len(targets):
             raise wrong_shape(outputs, f"({len(targets)}, classes)")
         return F.cross_entropy(outputs, targets)
+
+    def distillation_loss(self, outputs: "Tensor", taught: "Tensor", temperature: float) -> "Tensor":
+        return distillation_of_classes(outputs, taught, temperature)
 
     def new_score(self) -> StreamingScore:
         return Accuracy()

@@ -14,7 +14,14 @@ import numpy as np
 
 from autogrow.errors import DataError
 from autogrow.reading.arrays import Array
-from autogrow.tasks.base import EncodedTargets, StreamingScore, Task, WantedOutputs, wrong_shape
+from autogrow.tasks.base import (
+    EncodedTargets,
+    StreamingScore,
+    Task,
+    WantedOutputs,
+    distillation_of_classes,
+    wrong_shape,
+)
 from autogrow.tasks.labels import ClassName, IntArray, is_multi_hot
 from autogrow.tasks.registry import TASKS
 
@@ -96,6 +103,13 @@ class MultiLabel(Task):
         if outputs.shape != targets.shape:
             raise wrong_shape(outputs, tuple(targets.shape))
         return F.binary_cross_entropy_with_logits(outputs, targets)
+
+    def distillation_loss(self, outputs: "Tensor", taught: "Tensor", temperature: float) -> "Tensor":
+        """Every label is a choice between two classes, whose logits differ by the output."""
+        import torch
+
+        own, others = (torch.stack([values, torch.zeros_like(values)], -1) for values in (outputs, taught))
+        return distillation_of_classes(own, others, temperature)
 
     def new_score(self) -> StreamingScore:
         return MicroF1()

@@ -11,7 +11,14 @@ import numpy as np
 
 from autogrow.errors import DataError
 from autogrow.reading.arrays import Array
-from autogrow.tasks.base import EncodedTargets, StreamingScore, Task, WantedOutputs, wrong_shape
+from autogrow.tasks.base import (
+    EncodedTargets,
+    StreamingScore,
+    Task,
+    WantedOutputs,
+    distillation_of_classes,
+    wrong_shape,
+)
 from autogrow.tasks.labels import ClassName
 from autogrow.tasks.registry import TASKS
 
@@ -71,6 +78,9 @@ class Text(Task):
         if outputs.ndim != targets.ndim + 1 or outputs.shape[:-1] != targets.shape:
             raise wrong_shape(outputs, f"({', '.join(map(str, targets.shape))}, tokens)")
         return F.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+
+    def distillation_loss(self, outputs: "Tensor", taught: "Tensor", temperature: float) -> "Tensor":
+        return distillation_of_classes(outputs, taught, temperature)
 
     def new_score(self) -> StreamingScore:
         return TokenAccuracy()

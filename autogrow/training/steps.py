@@ -15,6 +15,7 @@ from autogrow.training.batches import BatchOrder, BatchSource
 from autogrow.training.captured_step import CapturedStep, recorder_for
 from autogrow.training.execution import autocast
 from autogrow.training.optimizers import clip_gradients, set_learning_rate
+from autogrow.training.step_loss import StepLoss, TaskLoss
 
 
 class Steps:
@@ -25,6 +26,7 @@ class Steps:
         augmentation: None leaves images as they are.
         learning_rate: Of a step's number, counted from 0 over the whole run.
         max_gradient_norm: To which larger gradients are scaled down; None leaves them as they are.
+        loss: What a step makes smaller; None: the task's loss.
     """
 
     def __init__(
@@ -36,8 +38,9 @@ class Steps:
         learning_rate: Callable[[int], float],
         execution: Execution,
         max_gradient_norm: float | None = None,
+        loss: StepLoss | None = None,
     ) -> None:
-        self._task = task
+        self._loss = TaskLoss(task) if loss is None else loss
         self._examples = examples
         self._order = order
         self._augmentation = augmentation
@@ -97,7 +100,7 @@ class Steps:
             inputs, targets = self._examples.augmented(indices, draws, self._augmentation)
         optimizer.zero_grad(set_to_none=True)
         with autocast(self._execution, self._examples.device):
-            loss = self._task.loss(forward(inputs), targets)
+            loss = self._loss(forward, inputs, targets)
         torch.autograd.backward(loss)
         if self._max_gradient_norm is not None:
             clip_gradients(optimizer, self._max_gradient_norm)

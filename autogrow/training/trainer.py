@@ -32,6 +32,7 @@ from autogrow.training.run_length import RunLength, whole
 from autogrow.training.run_metrics import RunMetrics
 from autogrow.training.run_state import RunState
 from autogrow.training.size_fitting import FittingSizes
+from autogrow.training.step_loss import StepLoss
 from autogrow.training.steps import Steps
 from autogrow.training.training_data import TrainingData
 
@@ -53,6 +54,7 @@ class Trainer:
         forks: Where the run starts from what others alike have trained, and leaves its own first stretch to others.
         execution: How steps are executed.
         placebo: An event that adds nothing, if there is to be one.
+        step_loss: What steps make smaller, where that is not the task's loss.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Trainer:
         forks: ForkStore | None = None,
         execution: Execution = Execution(),
         placebo: Placebo | None = None,
+        step_loss: StepLoss | None = None,
     ) -> None:
         self.network = network
         self.model = channels_last(network.module.to(device))
@@ -88,7 +91,14 @@ class Trainer:
         self.metrics = RunMetrics.of_run(data, settings, train, self._order, seed, execution)
         augmentation = Augmentation.wanted(settings, data.augmentation)
         self.steps = Steps(
-            data.task, train, self._order, augmentation, self._learning_rate, execution, settings.max_gradient_norm
+            data.task,
+            train,
+            self._order,
+            augmentation,
+            self._learning_rate,
+            execution,
+            settings.max_gradient_norm,
+            step_loss,
         )
         if folder is not None:
             check_checkpoints(self.model)

@@ -51,6 +51,14 @@ def training_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
     return float(counter.get_total_flops()) / size
 
 
+def forward_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
+    """FLOPs of one example's forward pass in eval mode, counted as `training_flops_per_example` does."""
+    size = len(batch[0] if isinstance(batch, tuple) else batch)
+    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        run(model, batch)
+    return float(counter.get_total_flops()) / size
+
+
 def added_training_flops(
     model: nn.Module, structure: Structure, added_units: Mapping[str, int], batch: ModelInput
 ) -> dict[str, float]:

@@ -108,6 +108,12 @@ class Structure:
         }
         return replace(self, groups=groups, fixed={**self.fixed, **fixed})
 
+    def settled(self) -> "Structure":
+        """The same structure with the present widths as the full ones."""
+        return replace(
+            self, groups={name: replace(group, full_width=group.width) for name, group in self.groups.items()}
+        )
+
     def with_widths(self, widths: Mapping[str, int]) -> "Structure":
         groups = {name: replace(group, width=widths.get(name, group.width)) for name, group in self.groups.items()}
         return replace(self, groups=groups)

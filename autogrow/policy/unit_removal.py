@@ -1,0 +1,72 @@
+"""Which units go: a pure function from scores of units to an order in which they are removed.
+
+A group never loses its best unit: a ratio that would empty a layer leaves one. Removing a unit takes a row of one
+weight and a column of others away, so what goes together is decided by `autogrow.network`; here are only numbers.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from autogrow.policy.part import PolicyPart
+
+FloatArray = NDArray[np.float64]
+Normalization = Literal["mean", "largest", "standard_deviation", "none"]
+Budget = Literal["global", "per_group"]
+
+
+class RemovalOrder(PolicyPart):
+    """How units of different groups are put into one order."""
+
+    normalization: Normalization = "mean"
+    """What scores of a group are divided by before groups are compared: their mean absolute value, their largest, or
+    their standard deviation about their mean; none compares them as they are."""
+    budget: Budget = "global"
+    """global: the units with the lowest scores go, whatever groups they are of. per_group: the same share of all."""
+    least_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of every group's units that stay in any case; at least one does."""
+
+    def order(self, scores: Mapping[str, FloatArray]) -> list[tuple[str, int]]:
+        """Group and number of all units that may go, the first to go first.
+
+        Args:
+            scores: One per unit, larger stays, by group. A group with a score that is NaN keeps all of its units.
+        """
+        ranked = []
+        for place, (name, values) in enumerate(scores.items()):
+            if np.isnan(values).any():
+                continue
+            # Stable, so that of equals the last goes first: what is narrowed by numbers keeps the first units, too.
+            weakest = (len(values) - 1 - np.argsort(values[::-1], kind="stable")).tolist()
+            movable = len(values) - self._kept(len(values))
+            levels = self._levels(values)
+            ranked += [(levels[unit] if self.budget == "global" else rank / len(values), place, rank, name, unit)
+                       for rank, unit in enumerate(weakest[:movable])]  # fmt: skip
+        return [(name, unit) for *_, name, unit in sorted(ranked)]
+
+    def _kept(self, width: int) -> int:
+        return max(1, int(np.ceil(round(self.least_share * width, 9))))
+
+    def _levels(self, values: FloatArray) -> FloatArray:
+        """The scores of a group as they are compared with other groups'."""
+        if self.normalization == "none":
+            return values
+        if self.normalization == "mean":
+            unit = np.abs(values).mean()
+        elif self.normalization == "largest":
+            unit = np.abs(values).max()
+        else:
+            values, unit = values - values.mean(), values.std()
+        # A group whose scores are all alike says nothing of its units: they are as good as the mean of any other.
+        return values / unit if unit > 0 else np.zeros_like(values)
+
+
+def removed_units(order: list[tuple[str, int]], number: int) -> dict[str, list[int]]:
+    """The first `number` units of an order, by group, as `autogrow.policy.changes.Narrow` takes them."""
+    removed: dict[str, list[int]] = {}
+    for name, unit in order[:number]:
+        removed.setdefault(name, []).append(unit)
+    return {name: sorted(units) for name, units in removed.items()}

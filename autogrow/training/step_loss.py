@@ -1,0 +1,67 @@
+"""What a training step makes smaller: the task's loss, and whatever a recovery adds to it."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from autogrow.network.running.undisturbed import evaluating
+from autogrow.tasks import Task
+
+Forward = Callable[[Tensor], Tensor]
+
+
+class StepLoss(Protocol):
+    """The loss of one step, a scalar with gradients; `forward` is the network, or what it was compiled to."""
+
+    def __call__(self, forward: Forward, inputs: Tensor, targets: Tensor) -> Tensor: ...
+
+
+class TaskLoss:
+    """The task's own."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def __call__(self, forward: Forward, inputs: Tensor, targets: Tensor) -> Tensor:
+        return self._task.loss(forward(inputs), targets)
+
+
+class Distillation:
+    """Part the task's loss, part the distance from what a teacher answers (Hinton et al. 2015, arXiv 1503.02531).
+
+    Args:
+        teacher: Runs in eval mode, without gradients, on the device of the inputs; it is not changed.
+        weight: Of the distance; the task's loss has the rest.
+        temperature: By which outputs that are logits are divided.
+    """
+
+    def __init__(self, task: Task, teacher: nn.Module, weight: float, temperature: float) -> None:
+        self._task, self._teacher = task, teacher
+        self._weight, self._temperature = weight, temperature
+
+    def __call__(self, forward: Forward, inputs: Tensor, targets: Tensor) -> Tensor:
+        outputs = forward(inputs)
+        with evaluating(self._teacher), torch.no_grad():
+            taught = self._teacher(inputs)
+        distance = self._task.distillation_loss(outputs, taught, self._temperature)
+        if self._weight == 1:
+            return distance
+        return self._weight * distance + (1 - self._weight) * self._task.loss(outputs, targets)
+
+
+class PenalizedGains:
+    """Another loss and an L1 penalty on gains of norms, which drives those of useless channels to zero.
+
+    Args:
+        gains: The parameters that gains are. They are read anew at every step, since growing replaces them.
+    """
+
+    def __init__(self, loss: StepLoss, gains: Callable[[], Sequence[Tensor]], penalty: float) -> None:
+        self._loss, self._gains, self._penalty = loss, gains, penalty
+
+    def __call__(self, forward: Forward, inputs: Tensor, targets: Tensor) -> Tensor:
+        loss = self._loss(forward, inputs, targets)
+        sums = [gain.abs().sum() for gain in self._gains()]
+        return loss + self._penalty * torch.stack(sums).sum() if sums else loss
