@@ -16,6 +16,8 @@ class Recovery(PolicyPart):
 
     epochs: int | None = Field(default=None, ge=0, le=100_000)
     """Passes over the training examples; 0 trains nothing. None: a quarter of the network's own training."""
+    length_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of that length which is trained."""
     learning_rate: float | None = Field(default=None, gt=0, le=100)
     """None: that of the network's own training (rewinding it does at least as well as a smaller one: Renda et al. 2020,
     arXiv 2003.02389)."""
@@ -55,6 +57,20 @@ class Recovery(PolicyPart):
         """Whether the loss has anything besides the task's own."""
         return max(self.distillation, self.gain_penalty, self.activation_penalty) > 0
 
+    def constant_part(self) -> Self:
+        """What comes before the rate falls, as a recovery of its own."""
+        return self.model_copy(update={"decay_share": 0.0, "length_share": self.length_share * (1 - self._falling)})
+
+    def falling_part(self) -> Self:
+        """The fall of the rate, as a recovery of its own."""
+        changes = {"decay_share": 1.0, "warmup_share": 0.0, "distortion": 0.0}
+        return self.model_copy(update={**changes, "length_share": self.length_share * self._falling})
+
+    @property
+    def _falling(self) -> float:
+        """Share of the length over which the rate falls where both parts are trained: neither is left without any."""
+        return min(max(self.decay_share, 0.1), 0.5)
+
     def settings(self, trained_with: TrainingSettings, steps_per_epoch: int) -> TrainingSettings:
         """What the trainer is to do, for a network that was trained with these settings.
 
@@ -64,7 +80,8 @@ class Recovery(PolicyPart):
         if self.epochs is not None:
             steps = self.epochs * steps_per_epoch
         else:
-            steps = max(1, trained_with.num_steps(steps_per_epoch) // SHARE_OF_TRAINING)
+            steps = trained_with.num_steps(steps_per_epoch) // SHARE_OF_TRAINING
+        steps = max(1, round(self.length_share * steps))
         own = trained_with.model_dump()
         for name in ("epochs", "steps", "length", "learning_rate", "learning_rate_schedule", "warmup_steps", "decay"):
             own.pop(name, None)

@@ -1,0 +1,138 @@
+"""The folder that a network is shrunk into: its record, what it goes on from, and in the end the network.
+
+::
+
+    request.json        what was asked for, while it is not done
+    shrink.json         a `ShrinkStep` for the network before, and one for each step
+    after-00003/        the network that the next step begins with, by the step that it is of, while it is not done
+    recovery-00004/     the checkpoint of a training that was interrupted, by its step
+    SHARE/              a network of a family
+    model.safetensors, config.json
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from autogrow.errors import RunFolderError
+from autogrow.export.network_record import read_record
+from autogrow.export.saved_network import CONFIG, WEIGHTS, save_network
+from autogrow.export.weights import load_weights
+from autogrow.files import refuse_folder, write_json_atomically
+from autogrow.locking import LOCK
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.shape import NetworkShape
+from autogrow.paths import shown
+from autogrow.policy.shrink_records import ShrinkStep
+from autogrow.reading.json_files import read_json
+from autogrow.removal import refuse_links, remove_written, temporary_names
+from autogrow.training.records import TrialFolder
+
+REQUEST = "request.json"
+RECORD = "shrink.json"
+FORMAT = "autogrow-shrink/1"
+AFTER, RECOVERY = "after", "recovery"
+_NETWORK = (
+    f"{re.escape(WEIGHTS)}|{re.escape(CONFIG)}",
+    temporary_names(f"{re.escape(WEIGHTS)}|{re.escape(CONFIG)}"),
+)
+FIX = "remove the folder, or choose another --out"
+
+
+class ShrinkFolder:
+    """See the module's text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, request: Mapping[str, Any], *, resume: bool) -> list[ShrinkStep]:
+        """Make the folder of a new run, or take up one that was interrupted: the steps that it has taken.
+
+        Raises `RunFolderError` where there is something else, or nothing to resume, or what was asked for is another.
+        """
+        refuse_folder(self.path)
+        begun = self.path / REQUEST
+        if begun.exists():
+            if not resume:
+                raise RunFolderError(
+                    f"{shown(self.path)} holds a network that is not shrunk to its end: go on with --resume, or choose "
+                    "another --out"
+                )
+            refuse_links(self.path.glob("**/*"))
+            if read_json(begun, "shrinking's record", RunFolderError, fix=FIX) != _plain(request):
+                raise RunFolderError(
+                    f"{shown(self.path)} was begun with other settings: give the same ones, or choose another --out"
+                )
+            return self.steps()
+        if resume:
+            raise RunFolderError(f"nothing to resume at {shown(self.path)}: leave out --resume")
+        if self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
+            raise RunFolderError(f"{shown(self.path)} is not empty: choose another --out")
+        write_json_atomically(begun, dict(request))
+        return []
+
+    def steps(self) -> list[ShrinkStep]:
+        """Those that are recorded. Raises `RunFolderError` for a damaged record."""
+        path = self.path / RECORD
+        if not path.exists():
+            return []
+        content = read_json(path, "record of shrinking", RunFolderError, fix=FIX)
+        try:
+            return [ShrinkStep.from_dict(values) for values in content["steps"]]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunFolderError(f"{path} is damaged ({error!r}): {FIX}") from error
+
+    def record(self, steps: Sequence[ShrinkStep], **more: Any) -> None:
+        """Write down all steps until now."""
+        write_json_atomically(
+            self.path / RECORD, {"format": FORMAT, **more, "steps": [step.to_dict() for step in steps]}
+        )
+
+    def recovery(self, number: int) -> TrialFolder:
+        """Where the training of a step leaves its checkpoints."""
+        return TrialFolder(self.path / f"{RECOVERY}-{number:05d}")
+
+    def keep(self, number: int, module: nn.Module, config: Mapping[str, Any]) -> None:
+        """Save the network after a step, before the step is recorded: until then it counts for nothing."""
+        save_network(self._after(number), module, config)
+
+    def take_up(self, number: int, network: ExpandableNetwork) -> None:
+        """Bring a network to the shape and weights of the one after a step."""
+        take_up_network(self._after(number), network)
+
+    def finish_step(self, number: int, last_kept: int) -> None:
+        """Remove what only the step itself needed, and networks before the last one that is kept."""
+        self.recovery(number).discard()
+        for earlier in range(last_kept):
+            remove_written(self._after(earlier), _NETWORK, self.path)
+
+    def finish(self, last_kept: int) -> None:
+        """Remove what only going on would need."""
+        remove_written(self._after(last_kept), _NETWORK, self.path)
+        remove_written(self.path, (REQUEST, temporary_names(re.escape(REQUEST))))
+
+    def abandon(self) -> None:
+        """Remove all that a run has written which came to nothing."""
+        self.recovery(1).discard()
+        ours = "|".join(map(re.escape, (REQUEST, RECORD)))
+        remove_written(self.path, (ours, temporary_names(ours)))
+
+    def _after(self, number: int) -> Path:
+        return self.path / f"{AFTER}-{number:05d}"
+
+
+def take_up_network(folder: Path, network: ExpandableNetwork) -> None:
+    """Bring a network of the same factory to the shape and weights that are saved in a folder."""
+    _, config = read_record(folder / CONFIG)
+    NetworkShape.from_dict(config).give_to(network)
+    load_weights(folder / WEIGHTS, network.module)
+    network.settle()
+
+
+def _plain(request: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(request))
+    return plain

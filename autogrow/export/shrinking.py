@@ -1,0 +1,368 @@
+"""Shrinking a trained network: steps that a plan asks for, each recorded; the test split is opened once, at the end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from autogrow.data.dataset import Dataset
+from autogrow.errors import AutogrowError, UsageError
+from autogrow.export.saved_network import network_config, save_network
+from autogrow.export.shrink_folder import ShrinkFolder, take_up_network
+from autogrow.export.shrink_source import ShrinkSource
+from autogrow.export.testing import plain_test_metrics, read_test_split
+from autogrow.export.weights import check_weights
+from autogrow.locking import FolderLock
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.measuring.footprint import latencies
+from autogrow.network.running.copying import copied
+from autogrow.network.shape import NetworkShape
+from autogrow.network.shrinking.targets import UnreachableError
+from autogrow.policy.execution import Execution
+from autogrow.policy.records import Sample
+from autogrow.policy.shrink_plans import Action, Family, KeepScore, ShrinkPlan, ToSize
+from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
+from autogrow.policy.shrinking import Shrinking
+from autogrow.study.settings import versions
+from autogrow.training.ending import Signal
+from autogrow.training.evaluation import Metrics
+from autogrow.training.example_input import example_of
+from autogrow.training.shrinking import Shrinker
+
+LEAST_GAIN = 0.02
+"""By what share a forward pass must be faster to count as faster: medians of equal networks differ by less."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a network is to become: exactly one of these."""
+
+    size: Target | None = None
+    """A value up to 1 is a share of what the network has, but of latencies."""
+    keep: float | None = None
+    """How much worse validation may become: by its score, or its loss where the task is judged by that."""
+    family: tuple[float, ...] = ()
+    """Shares of the FLOPs."""
+
+    def __post_init__(self) -> None:
+        if sum((self.size is not None, self.keep is not None, bool(self.family))) != 1:
+            raise UsageError("give one of to_flops, to_parameters, to_bytes, to_latency_ms, keep and family")
+        if self.size is not None and not self.size.value > 0:
+            raise UsageError(f"a size of {self.size.value:g} cannot be had: give a number above 0")
+        if self.keep is not None and not self.keep >= 0:
+            raise UsageError(f"keep {self.keep:g} is below 0: say how much worse validation may become")
+        shares = self.family
+        if any(not 0 < share < 1 for share in shares) or list(shares) != sorted(set(shares), reverse=True):
+            raise UsageError(
+                f"family {','.join(f'{share:g}' for share in shares)}: give shares below 1, each smaller than the one "
+                "before, such as 0.5,0.25"
+            )
+
+    def target(self, before: Footprint) -> Target:
+        """The smallest size that is asked for, of a network that is `before`; not for `keep`."""
+        if self.size is None:
+            return Target("flops", before.flops * self.family[-1])
+        metric, value = self.size.metric, self.size.value
+        is_share = value <= 1 and metric != "latency_ms"
+        return Target(metric, value * float(getattr(before, metric))) if is_share else self.size
+
+    def plan(self, shrinking: Shrinking, before: ShrinkStep, by_loss: bool) -> ShrinkPlan:
+        """What is done to a network that is `before`."""
+        if self.keep is not None:
+            return KeepScore(shrinking, self.keep, by_loss)
+        if self.size is None:
+            return Family(shrinking, before.footprint.flops, self.family)
+        target = self.target(before.footprint)
+        if target.metric == "latency_ms":  # of 64 examples, with all threads
+            return ToSize(shrinking, target, before.latencies[-1].milliseconds)
+        return ToSize(shrinking, target, float(getattr(before.footprint, target.metric)))
+
+    def to_dict(self) -> dict[str, Any]:
+        size = None if self.size is None else [self.size.metric, self.size.value]
+        return {"size": size, "keep": self.keep, "family": list(self.family)}
+
+
+@dataclass(frozen=True)
+class ShrunkNetwork:
+    """One result: a plain module on the CPU in eval mode."""
+
+    name: str
+    module: nn.Module
+    step: ShrinkStep
+    shape: NetworkShape
+    latencies: tuple[Latency, ...]
+    """Measured by turns with the network before."""
+    test: Metrics | None
+    """None where there is no test split, or it was not to be read."""
+
+
+@dataclass(frozen=True)
+class ShrinkResult:
+    """What became of a network."""
+
+    networks: tuple[ShrunkNetwork, ...]
+    """One, or all of a family, the largest first."""
+    steps: tuple[ShrinkStep, ...]
+    latencies_before: tuple[Latency, ...]
+    fixed: Mapping[str, str]
+    """Groups that no unit could be taken from, and why."""
+    test_readings: int
+    """How often the test split has been read on the way to these networks, this time included."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The smallest network."""
+        return self.networks[-1].module
+
+
+@dataclass(frozen=True)
+class ShrinkOptions:
+    """How a run is done, whatever it is to become."""
+
+    seed: int = 0
+    device: str = "cpu"
+    execution: Execution = Execution()
+    resume: bool = False
+    reads_test: bool = True
+    on_step: Callable[[ShrinkStep], None] | None = None
+    """Told of the network before, and of every step."""
+    on_sample: Callable[[Sample], Signal] | None = None
+    interrupted: Callable[[], bool] | None = None
+
+
+def shrink_network(
+    source: ShrinkSource,
+    dataset: Dataset,
+    goal: Goal,
+    shrinking: Shrinking,
+    out: Path,
+    *,
+    holdout: Dataset | None = None,
+    options: ShrinkOptions = ShrinkOptions(),
+) -> ShrinkResult | None:
+    """Shrink a network into `out`; None when `interrupted` said so, and the run can be resumed.
+
+    Every step is recorded when it is taken, so a run that was killed loses at most what it had trained since its last
+    checkpoint. `source.module` is left as it is.
+
+    Raises `UsageError` for data that it cannot be judged on, `RunFolderError` of `out`, `NetworkError` for a size that
+    cannot be reached, `TrainingDivergedError` when a loss is not finite.
+    """
+    check_weights(source.module)
+    run = _Run(source, dataset, goal, shrinking, ShrinkFolder(out), holdout, options)
+    with FolderLock(out, f"folder {out}").held():
+        return run.run()
+
+
+class _Run:
+    def __init__(
+        self,
+        source: ShrinkSource,
+        dataset: Dataset,
+        goal: Goal,
+        shrinking: Shrinking,
+        folder: ShrinkFolder,
+        holdout: Dataset | None,
+        options: ShrinkOptions,
+    ) -> None:
+        self._source, self._dataset, self._goal, self._options = source, dataset, goal, options
+        self._shrinking, self._folder = shrinking, folder
+        device = torch.device(options.device)
+        network = ExpandableNetwork(copied(source.module).to(device), example_of(dataset, device))
+        self._shrinker = Shrinker(
+            network,
+            source.data(dataset, holdout),
+            shrinking,
+            source.trained_with,
+            teacher=copied(source.module).to(device) if shrinking.recovery.distillation else None,
+            seed=options.seed,
+            device=device,
+            execution=options.execution,
+        )
+        self._request = {
+            "goal": goal.to_dict(),
+            "shrinking": shrinking.model_dump(mode="json"),
+            "dataset": dataset.fingerprint,
+            "holdout": None if holdout is None else holdout.fingerprint,
+            "seed": options.seed,
+        }
+
+    def run(self) -> ShrinkResult | None:
+        self._check_reachable()
+        steps = self._folder.begin(self._request, resume=self._options.resume)
+        try:
+            return self._run(steps)
+        except AutogrowError:
+            if len(self._folder.steps()) <= 1:
+                self._folder.abandon()
+            raise
+
+    def _run(self, steps: list[ShrinkStep]) -> ShrinkResult | None:
+        if not steps:
+            steps = [self._shrinker.before()]
+            self._record(steps)
+        elif (number := _last_kept(steps)) > 0:
+            self._folder.take_up(number, self._shrinker.network)
+        by_loss = not self._shrinker.data.task.prefers_score
+        plan = self._goal.plan(self._shrinking, steps[0], by_loss)
+        while (action := plan.next(steps)) is not None:
+            try:
+                step = self._take(plan, steps, action)
+            except UnreachableError as error:  # of a size that a step on the way to the least asks for
+                steps[-1] = steps[-1].noting(f"nothing smaller can be had: {error}")
+                break
+            if step is None:
+                return None
+            steps.append(step)
+            self._record(steps)
+        return self._result(steps)
+
+    def _check_reachable(self) -> None:
+        """Before anything is written. A size on the way is larger, so the last one decides."""
+        before = self._shrinker.footprint()
+        targets = [self._goal.target(before)] if self._goal.keep is None else []
+        for target in targets:
+            self._shrinker.check_reachable(target)
+
+    def _take(self, plan: ShrinkPlan, steps: list[ShrinkStep], action: Action) -> ShrinkStep | None:
+        """Take one step; what the next one begins with is the network afterwards, on disk and in memory."""
+        before, number = self._shrinker.network, len(steps)
+        self._shrinker.network = before.twin()
+        step = self._shrinker.step(
+            action.name,
+            action.target,
+            recovery=action.recovery,
+            folder=self._folder.recovery(number),
+            on_sample=self._options.on_sample,
+            interrupted=self._options.interrupted,
+        )
+        if step is None:
+            return None
+        step = plan.judged(steps, step.noting(*notes_on_gain(steps[_last_kept(steps)], step)), action)
+        network = self._shrinker.network
+        if action.member is not None:
+            save_network(self._folder.path / action.member, network.module, self._config(network))
+        if step.is_kept:
+            self._folder.keep(number, network.module, self._config(network))
+        else:
+            self._shrinker.network = before
+        return step
+
+    def _record(self, steps: list[ShrinkStep]) -> None:
+        fixed = {group.name: group.reason for group in self._shrinker.network.fixed}
+        self._folder.record(steps, fixed=fixed, request=self._request)
+        self._folder.finish_step(len(steps) - 1, _last_kept(steps))
+        if self._options.on_step is not None:
+            self._options.on_step(steps[-1])
+
+    def _result(self, steps: list[ShrinkStep]) -> ShrinkResult:
+        """Save the networks, measure them by turns, and open the test split."""
+        found = self._found(steps)
+        modules = [self._source.module.cpu().eval(), *(module for _, module, _ in found)]
+        before, *times = latencies(modules, self._shrinker.inputs.cpu())
+        reads = self._options.reads_test and self._dataset.num_test > 0
+        readings = self._source.test_readings + reads
+        networks = []
+        for (step, module, shape), measured in zip(found, times, strict=True):
+            test = None
+            if reads:
+                test = read_test_split(module, self._dataset, self._source.normalization, self._source.target_scale)
+            networks.append(ShrunkNetwork(step.name, module, step, shape, measured, test))
+        result = ShrinkResult(
+            tuple(networks),
+            tuple(steps),
+            before,
+            {group.name: group.reason for group in self._shrinker.network.fixed},
+            readings,
+        )
+        self._save(result)
+        self._folder.finish(_last_kept(steps))
+        return result
+
+    def _found(self, steps: list[ShrinkStep]) -> list[tuple[ShrinkStep, nn.Module, NetworkShape]]:
+        """The networks that were asked for, each with the step that made it."""
+        if not self._goal.family:
+            network = self._shrinker.network
+            return [(steps[_last_kept(steps)], network.module.cpu().eval(), self._shape(network))]
+        found = []
+        for share in self._goal.family:
+            name = f"{share:g}"
+            network = ExpandableNetwork(copied(self._source.module), example_of(self._dataset, torch.device("cpu")))
+            take_up_network(self._folder.path / name, network)
+            step = next(step for step in steps if step.name == name)
+            found.append((step, network.module.eval(), self._shape(network)))
+        return found
+
+    def _save(self, result: ShrinkResult) -> None:
+        for network in result.networks:
+            folder = self._folder.path / network.name if self._goal.family else self._folder.path
+            save_network(folder, network.module, self._config_of(network, result))
+        self._folder.record(
+            result.steps,
+            fixed=dict(result.fixed),
+            request=self._request,
+            latencies_before=[asdict(each) for each in result.latencies_before],
+            networks={network.name: self._metrics(network) for network in result.networks},
+            test_readings=result.test_readings,
+        )
+
+    def _config_of(self, network: ShrunkNetwork, result: ShrinkResult) -> dict[str, Any]:
+        return self._content(
+            network.shape,
+            metrics=self._metrics(network),
+            lineage={"shrunk": True, "test_readings": result.test_readings},
+        )
+
+    def _metrics(self, network: ShrunkNetwork) -> dict[str, Any]:
+        step = network.step
+        return {
+            "validation_score": step.score,
+            "validation_loss": step.loss,
+            **({} if network.test is None else plain_test_metrics(network.test)),
+            **asdict(step.footprint),
+            "latencies": [asdict(each) for each in network.latencies],
+        }
+
+    def _config(self, network: ExpandableNetwork) -> dict[str, Any]:
+        return self._content(self._shape(network))
+
+    def _shape(self, network: ExpandableNetwork) -> NetworkShape:
+        return NetworkShape.of(network, with_blocks=bool(self._source.blocks))
+
+    def _content(self, shape: NetworkShape, **more: Any) -> dict[str, Any]:
+        source, dataset = self._source, self._dataset
+        return network_config(
+            source.spec,
+            input_shape=dataset.input_shape,
+            num_outputs=dataset.num_outputs,
+            task=dataset.task,
+            shape=shape,
+            normalization=source.normalization,
+            target_scale=source.target_scale,
+            **source.origin,
+            held_out_validation=source.held_out_validation,
+            shrinking=self._shrinking.model_dump(mode="json"),
+            versions=versions(),
+            **more,
+        )
+
+
+def _last_kept(steps: Sequence[ShrinkStep]) -> int:
+    """The place of the step whose network the next one begins with."""
+    return max(place for place, step in enumerate(steps) if step.is_kept)
+
+
+def notes_on_gain(before: ShrinkStep, after: ShrinkStep) -> tuple[str, ...]:
+    """What a step has not gained, in words."""
+    notes = []
+    if not after.removed_units:
+        notes.append("no unit was removed")
+    elif after.latencies and all(
+        now.milliseconds > (1 - LEAST_GAIN) * was.milliseconds
+        for was, now in zip(before.latencies, after.latencies, strict=True)
+    ):
+        notes.append("smaller, but no faster than before")
+    return tuple(notes)

@@ -1,0 +1,27 @@
+"""How a network is shrunk: which units go first, what is done for those that stay, and in how many cycles."""
+
+from pydantic import Field
+
+from autogrow.policy.part import PolicyPart
+from autogrow.policy.recovery import Recovery
+from autogrow.policy.unit_removal import RemovalOrder
+from autogrow.policy.unit_scores import AnyUnitScore, Taylor
+
+
+class Shrinking(PolicyPart):
+    """Cycles of scoring units, removing the worst, and training on."""
+
+    score: AnyUnitScore = Taylor()
+    """By what the units of a group are told apart; larger stays."""
+    order: RemovalOrder = RemovalOrder()
+    """How units of different groups are put into one order."""
+    cycles: int = Field(default=1, ge=1, le=1000)
+    """Removals on the way to a size, each followed by a recovery. Sizes on the way are in geometric progression."""
+    recovery: Recovery = Recovery()
+    """The training after each removal."""
+    calibration_examples: int = Field(default=512, ge=1, le=1_000_000)
+    """Training examples that scores and compensations are measured on, always the same."""
+
+    def sizes(self, start: float, end: float) -> list[float]:
+        """The sizes that the cycles come to, the last one `end`; `start` is the size before the first."""
+        return [start * (end / start) ** (cycle / self.cycles) for cycle in range(1, self.cycles)] + [end]

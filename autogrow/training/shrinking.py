@@ -1,0 +1,200 @@
+"""Shrinking one network: score its units, remove the worst until a size is kept to, train on, see what that did."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from autogrow.errors import NetworkError
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.measuring.footprint import footprint, latencies
+from autogrow.network.shrinking.request import Batch
+from autogrow.network.shrinking.targets import check_reachable, num_to_remove
+from autogrow.network.shrinking.unit_scores import measure_unit_scores
+from autogrow.policy.changes import Narrow
+from autogrow.policy.execution import Execution
+from autogrow.policy.records import Sample
+from autogrow.policy.recovery import Recovery
+from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
+from autogrow.policy.shrinking import Shrinking
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.policy.unit_removal import FloatArray, removed_units
+from autogrow.training.batches import BatchSource, stream_seed
+from autogrow.training.ending import Signal, TrainingOutcome
+from autogrow.training.evaluation import Metrics, evaluate
+from autogrow.training.records import TrialFolder
+from autogrow.training.recovery import RecoveryRun
+from autogrow.training.training_data import TrainingData
+
+CALIBRATION_BATCH = 128
+"""Examples in one pass when units are scored."""
+
+
+class Shrinker:
+    """Takes the steps of shrinking one network, in place.
+
+    Args:
+        network: Trained; on `device`.
+        data: With a validation split that the network has not learnt from.
+        trained_with: The settings that it was trained with.
+        teacher: What distillation learns from; None: the network as it is now.
+        seed: Of the order of batches, and of whatever scores draw.
+
+    Raises:
+        NetworkError: Nothing of the network can be removed.
+    """
+
+    def __init__(
+        self,
+        network: ExpandableNetwork,
+        data: TrainingData,
+        shrinking: Shrinking,
+        trained_with: TrainingSettings,
+        *,
+        teacher: nn.Module | None = None,
+        seed: int = 0,
+        device: torch.device,
+        execution: Execution = Execution(),
+    ) -> None:
+        assert data.validation is not None
+        if not network.groups:
+            reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed[:3])
+            raise NetworkError(f"no group of the network can lose units ({reasons})")
+        self.network = network
+        self.shrinking, self.data = shrinking, data
+        self._trained_with, self._teacher = trained_with, teacher
+        self._seed, self._device, self._execution = seed, device, execution
+        self._train = data.on(data.train, device)
+        self._validation = data.on(data.validation, device)
+        self._calibration = _calibration(self._train, shrinking.calibration_examples, seed)
+
+    @property
+    def inputs(self) -> torch.Tensor:
+        """Training inputs on which sizes and latencies are measured."""
+        return self._train.batch(self._calibration[:64])[0]
+
+    def footprint(self) -> Footprint:
+        return footprint(self.network.module, self.inputs[:2])
+
+    def latencies(self) -> tuple[Latency, ...]:
+        return latencies([self.network.module], self.inputs)[0]
+
+    def metrics(self) -> Metrics:
+        """On all validation examples."""
+        return evaluate(self.data.task, self.network.module, self._validation, execution=self._execution)
+
+    def before(self, name: str = "before") -> ShrinkStep:
+        """The network as it is, without a step."""
+        metrics = self.metrics()
+        return ShrinkStep(
+            name, "", {}, self.network.widths, metrics.score, metrics.loss, self.footprint(), self.latencies()
+        )
+
+    def remove(self, target: Target) -> dict[str, int]:
+        """Remove the worst units until the network keeps to the target; returns how many of each group.
+
+        Raises `NetworkError` where it cannot be kept to; nothing is removed then.
+        """
+        order = self.shrinking.order.order(self.scores())
+        number = num_to_remove(self.network, order, target, self._measured_on(target))
+        removed = removed_units(order, number)
+        if removed:
+            self.network.apply(
+                [Narrow(removed, self.shrinking.compensation)],
+                calibration_input=self._train.batch(self._calibration)[0],
+            )
+        return {name: len(units) for name, units in removed.items()}
+
+    def check_reachable(self, target: Target) -> None:
+        """Raises `UnreachableError` where not even all removals that are allowed come to the target."""
+        check_reachable(self.network, self.shrinking.order.order(self.scores()), target, self._measured_on(target))
+
+    def _measured_on(self, target: Target) -> torch.Tensor:
+        return self.inputs if target.metric == "latency_ms" else self.inputs[:2]
+
+    def scores(self) -> dict[str, FloatArray]:
+        """One per unit of every group that can lose some."""
+        names = [group.name for group in self.network.groups]
+        found = measure_unit_scores(self.shrinking.score, self.network, names, self._batches(), self._seed)
+        return {name: values.numpy() for name, values in found.items()}
+
+    def step(
+        self,
+        name: str,
+        target: Target,
+        *,
+        recovery: Recovery | None = None,
+        folder: TrialFolder | None = None,
+        on_sample: Callable[[Sample], Signal] | None = None,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> ShrinkStep | None:
+        """Remove, then recover; None when `interrupted` said so, and the recovery is saved in `folder`.
+
+        Raises `NetworkError` for a target that cannot be kept to, `TrainingDivergedError` when a metric is not finite.
+        """
+        started = time.perf_counter()
+        removed = self.remove(target)
+        removal_seconds = time.perf_counter() - started
+        bare = self.metrics()
+        outcome = self.recover(recovery or self.shrinking.recovery, folder, on_sample, interrupted)
+        if outcome is not None and outcome.signal is Signal.INTERRUPT:
+            return None
+        metrics = self.metrics()
+        return ShrinkStep(
+            name=name,
+            target=str(target),
+            removed_units=removed,
+            widths=self.network.widths,
+            score=metrics.score,
+            loss=metrics.loss,
+            footprint=self.footprint(),
+            latencies=self.latencies(),
+            score_before_recovery=bare.score,
+            loss_before_recovery=bare.loss,
+            removal_seconds=removal_seconds,
+            train_seconds=outcome.train_seconds if outcome else 0.0,
+            training_flops=outcome.training_flops if outcome else 0.0,
+        )
+
+    def recover(
+        self,
+        recovery: Recovery,
+        folder: TrialFolder | None = None,
+        on_sample: Callable[[Sample], Signal] | None = None,
+        interrupted: Callable[[], bool] | None = None,
+    ) -> TrainingOutcome | None:
+        """Train on; None where the recovery trains nothing."""
+        if not recovery.trains:
+            self.network.settle()
+            return None
+        return RecoveryRun(
+            self.network,
+            self.data,
+            recovery,
+            self._trained_with,
+            teacher=self._teacher,
+            seed=self._seed,
+            device=self._device,
+            folder=folder,
+            on_sample=on_sample,
+            interrupted=interrupted,
+            execution=self._execution,
+        ).run()
+
+    def _batches(self) -> list[Batch]:
+        task = self.data.task
+        batches = []
+        for part in torch.split(self._calibration, CALIBRATION_BATCH):
+            inputs, targets = self._train.batch(part)
+            batches.append(
+                Batch(inputs, lambda module, inputs=inputs, targets=targets: task.loss(module(inputs), targets))
+            )
+        return batches
+
+
+def _calibration(examples: BatchSource, number: int, seed: int) -> torch.Tensor:
+    """(number,) the training examples that scores are measured on."""
+    generator = torch.Generator().manual_seed(stream_seed(seed, "calibration", 0))
+    chosen = torch.randperm(len(examples), generator=generator)[:number]
+    return chosen.to(examples.device)
