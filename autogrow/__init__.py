@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # for type checkers only; at run time __getattr__ below does 
     from autogrow.api import predict as predict
     from autogrow.api import predict_text as predict_text
     from autogrow.api import search as search
+    from autogrow.api import shrink as shrink
     from autogrow.api import train as train
     from autogrow.models.building import ModelSpec as ModelSpec
     from autogrow.network.expandable import ExpandableNetwork as ExpandableNetwork
@@ -34,6 +35,7 @@ _MODULE_OF = {
     "predict": "autogrow.api",
     "predict_text": "autogrow.api",
     "search": "autogrow.api",
+    "shrink": "autogrow.api",
     "train": "autogrow.api",
 }
 

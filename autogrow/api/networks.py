@@ -50,6 +50,7 @@ def train(
     seed: int = 0,
     epochs: int | None = None,
     train_size: int | None = None,
+    hold_out_validation: bool = False,
     max_params: int | None = None,
     max_flops: float | None = None,
     max_memory: str | int | None = None,
@@ -75,6 +76,7 @@ def train(
         seed: Of the weights and of the order of batches.
         epochs: In place of those of the policy's training settings.
         train_size: Train on a stratified subset of this number of examples.
+        hold_out_validation: Keep the validation examples apart, so that `shrink` can be judged by them.
         max_params: Most parameters of the network, if the policy does not say fewer.
         max_flops: Most training FLOPs (forward and backward) of one example.
         max_memory: Most memory of a training step: bytes, or a text such as "800M".
@@ -111,6 +113,7 @@ def train(
         settings,
         seed=seed,
         train_size=train_size,
+        hold_out_validation=hold_out_validation or None,
         device=resolve_device(device),
         execution=execution_of(execution, precision, compile),
         out=resolved(out) if out is not None else None,

@@ -18,6 +18,7 @@ from autogrow.cli.inspection import inspect
 from autogrow.cli.networks import evaluate, train
 from autogrow.cli.runs import export, report, status
 from autogrow.cli.search import search
+from autogrow.cli.shrinking import shrink
 from autogrow.errors import AutogrowError, as_line, one_line
 from autogrow.printing import OutputError, ReaderGoneError, printable_output
 from autogrow.urls import without_secrets
@@ -46,6 +47,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
     autogrow confirm results/digits-1          the best of it again, on other seeds
     autogrow export results/digits-1 --to policy.yaml
     autogrow train policy.yaml --dataset digits --out model/
+    autogrow shrink model/ --to-flops 0.25     of a network trained with --hold-out-validation
     autogrow compare policy.yaml --dataset digits
     autogrow generate model/ --prompt "def "   of a network that was trained on text
     autogrow predict model/ other.txt          its loss per token and bits per byte there
@@ -60,6 +62,7 @@ for _command in (
     confirm,
     export,
     train,
+    shrink,
     evaluate,
     generate,
     predict,

@@ -43,6 +43,7 @@ MOST_THREADS = 4096
 @click.option("--out", type=FOLDER, default="model", show_default=True)
 @click.option("--epochs", type=int, help="In place of the policy's own.")
 @click.option("--train-size", type=int, help="Train on a stratified subset of this many examples (plus validation).")
+@click.option("--hold-out-validation", is_flag=True, help="Keep validation apart, so that shrink can be judged by it.")
 @limit_options
 @click.option("--seed", type=int, default=0, show_default=True)
 @device_option
@@ -81,6 +82,7 @@ def train(policy_file: Path, **options: Any) -> int:
             settings,
             seed=options["seed"],
             train_size=options["train_size"],
+            hold_out_validation=options["hold_out_validation"] or None,
             device=device,
             execution=Execution(precision=options["precision"], compile=options["compile"]),
             out=options["out"],
@@ -95,7 +97,11 @@ def train(policy_file: Path, **options: Any) -> int:
     if options["as_json"]:
         click.echo(json.dumps({"out": shown(options["out"]), **metrics}))
         return 0
-    _print_metrics(metrics, score, options["out"], result.held_out_validation)
+    why_held_out = ""
+    if result.held_out_validation:
+        watched = policy.watches_validation
+        why_held_out = "the policy's trigger watches its metrics" if watched else "--hold-out-validation"
+    _print_metrics(metrics, score, options["out"], why_held_out)
     return 0
 
 
@@ -208,10 +214,10 @@ def _test_line(metrics: dict[str, Any], score: "Score") -> str:
     return f"test {score.title} {accuracy}, loss {loss}{unit}{more}{reason}"
 
 
-def _print_metrics(metrics: dict[str, Any], score: "Score", out: Path, held_out: bool) -> None:
+def _print_metrics(metrics: dict[str, Any], score: "Score", out: Path, why_held_out: str) -> None:
     events = metrics["num_events"]
-    if held_out:
-        click.echo("the policy's trigger watches validation metrics, so validation was kept apart")
+    if why_held_out:
+        click.echo(f"validation was kept apart ({why_held_out})")
     if "test_score" in metrics:
         click.echo(f"{_test_line(metrics, score)} (read once, at the end)")
     else:

@@ -12,7 +12,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,9 @@ class ShrinkFolder:
         except (KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(f"{path} is damaged ({error!r}): {FIX}") from error
 
-    def record(self, steps: Sequence[ShrinkStep], **more: Any) -> None:
-        """Write down all steps until now."""
-        write_json_atomically(
-            self.path / RECORD, {"format": FORMAT, **more, "steps": [step.to_dict() for step in steps]}
-        )
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Write down all steps until now, and what else there is to say."""
+        write_json_atomically(self.path / RECORD, {"format": FORMAT, **content})
 
     def recovery(self, number: int) -> TrialFolder:
         """Where the training of a step leaves its checkpoints."""

@@ -9,18 +9,17 @@ import torch
 from torch import nn
 
 from autogrow.data.dataset import Dataset
-from autogrow.errors import AutogrowError, UsageError
+from autogrow.errors import AutogrowError, UsageError, one_line
 from autogrow.export.saved_network import network_config, save_network
 from autogrow.export.shrink_folder import ShrinkFolder, take_up_network
 from autogrow.export.shrink_source import ShrinkSource
-from autogrow.export.testing import plain_test_metrics, read_test_split
+from autogrow.export.testing import plain_test_metrics, read_test_split, unread
 from autogrow.export.weights import check_weights
 from autogrow.locking import FolderLock
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.footprint import latencies
 from autogrow.network.running.copying import copied
 from autogrow.network.shape import NetworkShape
-from autogrow.network.shrinking.targets import UnreachableError
 from autogrow.policy.execution import Execution
 from autogrow.policy.records import Sample
 from autogrow.policy.shrink_plans import Action, Family, KeepScore, ShrinkPlan, ToSize
@@ -30,8 +29,11 @@ from autogrow.study.settings import versions
 from autogrow.training.ending import Signal
 from autogrow.training.evaluation import Metrics
 from autogrow.training.example_input import example_of
+from autogrow.training.shrink_targets import UnreachableError
 from autogrow.training.shrinking import Shrinker
 
+SHRUNK = "shrunk"
+"""What the result is called where there is one."""
 LEAST_GAIN = 0.02
 """By what share a forward pass must be faster to count as faster: medians of equal networks differ by less."""
 
@@ -98,6 +100,16 @@ class ShrunkNetwork:
     test: Metrics | None
     """None where there is no test split, or it was not to be read."""
 
+    def metrics(self) -> dict[str, Any]:
+        """Plain numbers; None for what is undefined, with a word why."""
+        return {
+            "validation_score": self.step.score,
+            "validation_loss": self.step.loss,
+            **({} if self.test is None else plain_test_metrics(self.test)),
+            **asdict(self.step.footprint),
+            "latencies": [asdict(each) for each in self.latencies],
+        }
+
 
 @dataclass(frozen=True)
 class ShrinkResult:
@@ -116,6 +128,16 @@ class ShrinkResult:
     def module(self) -> nn.Module:
         """The smallest network."""
         return self.networks[-1].module
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, as shrink.json has them."""
+        return {
+            "fixed": dict(self.fixed),
+            "latencies_before": [asdict(each) for each in self.latencies_before],
+            "networks": {network.name: network.metrics() for network in self.networks},
+            "test_readings": self.test_readings,
+            "steps": [step.to_dict() for step in self.steps],
+        }
 
 
 @dataclass(frozen=True)
@@ -241,7 +263,9 @@ class _Run:
         )
         if step is None:
             return None
-        step = plan.judged(steps, step.noting(*notes_on_gain(steps[_last_kept(steps)], step)), action)
+        if action.member is None:  # a family's has the size of its trunk
+            step = step.noting(*notes_on_gain(steps[_last_kept(steps)], step))
+        step = plan.judged(steps, step, action)
         network = self._shrinker.network
         if action.member is not None:
             save_network(self._folder.path / action.member, network.module, self._config(network))
@@ -253,7 +277,8 @@ class _Run:
 
     def _record(self, steps: list[ShrinkStep]) -> None:
         fixed = {group.name: group.reason for group in self._shrinker.network.fixed}
-        self._folder.record(steps, fixed=fixed, request=self._request)
+        content = {"request": self._request, "fixed": fixed, "steps": [step.to_dict() for step in steps]}
+        self._folder.write(content)
         self._folder.finish_step(len(steps) - 1, _last_kept(steps))
         if self._options.on_step is not None:
             self._options.on_step(steps[-1])
@@ -269,8 +294,9 @@ class _Run:
         for (step, module, shape), measured in zip(found, times, strict=True):
             test = None
             if reads:
-                test = read_test_split(module, self._dataset, self._source.normalization, self._source.target_scale)
-            networks.append(ShrunkNetwork(step.name, module, step, shape, measured, test))
+                test = self._tested(module)
+            name = step.name if self._goal.family else SHRUNK
+            networks.append(ShrunkNetwork(name, module, step, shape, measured, test))
         result = ShrinkResult(
             tuple(networks),
             tuple(steps),
@@ -281,6 +307,12 @@ class _Run:
         self._save(result)
         self._folder.finish(_last_kept(steps))
         return result
+
+    def _tested(self, module: nn.Module) -> Metrics:
+        try:
+            return read_test_split(module, self._dataset, self._source.normalization, self._source.target_scale)
+        except Exception as error:  # noqa: BLE001 - a user's network may raise anything, and what was made is kept
+            return unread(f"the test split cannot be read: {one_line(error)}")
 
     def _found(self, steps: list[ShrinkStep]) -> list[tuple[ShrinkStep, nn.Module, NetworkShape]]:
         """The networks that were asked for, each with the step that made it."""
@@ -300,31 +332,14 @@ class _Run:
         for network in result.networks:
             folder = self._folder.path / network.name if self._goal.family else self._folder.path
             save_network(folder, network.module, self._config_of(network, result))
-        self._folder.record(
-            result.steps,
-            fixed=dict(result.fixed),
-            request=self._request,
-            latencies_before=[asdict(each) for each in result.latencies_before],
-            networks={network.name: self._metrics(network) for network in result.networks},
-            test_readings=result.test_readings,
-        )
+        self._folder.write(result.to_dict() | {"request": self._request})
 
     def _config_of(self, network: ShrunkNetwork, result: ShrinkResult) -> dict[str, Any]:
         return self._content(
             network.shape,
-            metrics=self._metrics(network),
+            metrics=network.metrics(),
             lineage={"shrunk": True, "test_readings": result.test_readings},
         )
-
-    def _metrics(self, network: ShrunkNetwork) -> dict[str, Any]:
-        step = network.step
-        return {
-            "validation_score": step.score,
-            "validation_loss": step.loss,
-            **({} if network.test is None else plain_test_metrics(network.test)),
-            **asdict(step.footprint),
-            "latencies": [asdict(each) for each in network.latencies],
-        }
 
     def _config(self, network: ExpandableNetwork) -> dict[str, Any]:
         return self._content(self._shape(network))

@@ -97,7 +97,7 @@ def distort(network: ExpandableNetwork, amount: float, seed: int) -> None:
                 continue
             share = 1 - float(weight.var(correction=0))
             if share > 0:
-                weight += torch.rand(weight.shape, generator=generator).to(weight) * (amount * share)
+                weight.add_(torch.rand(weight.shape, generator=generator).to(weight), alpha=amount * share)
 
 
 def _step_loss(

@@ -10,7 +10,6 @@ from autogrow.errors import NetworkError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.footprint import footprint, latencies
 from autogrow.network.shrinking.request import Batch
-from autogrow.network.shrinking.targets import check_reachable, num_to_remove
 from autogrow.network.shrinking.unit_scores import measure_unit_scores
 from autogrow.policy.changes import Narrow
 from autogrow.policy.execution import Execution
@@ -23,8 +22,10 @@ from autogrow.policy.unit_removal import FloatArray, removed_units
 from autogrow.training.batches import BatchSource, stream_seed
 from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.evaluation import Metrics, evaluate
+from autogrow.training.fixed_batch import FixedBatch
 from autogrow.training.records import TrialFolder
 from autogrow.training.recovery import RecoveryRun
+from autogrow.training.shrink_targets import check_reachable, num_to_remove
 from autogrow.training.training_data import TrainingData
 
 CALIBRATION_BATCH = 128
@@ -100,10 +101,7 @@ class Shrinker:
         number = num_to_remove(self.network, order, target, self._measured_on(target))
         removed = removed_units(order, number)
         if removed:
-            self.network.apply(
-                [Narrow(removed, self.shrinking.compensation)],
-                calibration_input=self._train.batch(self._calibration)[0],
-            )
+            self.network.apply([Narrow(removed)])
         return {name: len(units) for name, units in removed.items()}
 
     def check_reachable(self, target: Target) -> None:
@@ -183,14 +181,11 @@ class Shrinker:
         ).run()
 
     def _batches(self) -> list[Batch]:
-        task = self.data.task
-        batches = []
-        for part in torch.split(self._calibration, CALIBRATION_BATCH):
-            inputs, targets = self._train.batch(part)
-            batches.append(
-                Batch(inputs, lambda module, inputs=inputs, targets=targets: task.loss(module(inputs), targets))
-            )
-        return batches
+        fixed = [
+            FixedBatch(*self._train.batch(part), self.data.task)
+            for part in torch.split(self._calibration, CALIBRATION_BATCH)
+        ]
+        return [Batch(each.inputs, each.loss) for each in fixed]
 
 
 def _calibration(examples: BatchSource, number: int, seed: int) -> torch.Tensor:

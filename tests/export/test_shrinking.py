@@ -1,0 +1,254 @@
+"""A trained network is shrunk: to a size, as far as its score holds, into a family; and goes on after a kill."""
+
+import json
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+
+from autogrow.api import shrink
+from autogrow.data import open_dataset
+from autogrow.errors import NetworkError, RunFolderError, TrainingDivergedError, UsageError
+from autogrow.export.retraining import train_policy
+from autogrow.export.saved_network import load_network, read_config
+from autogrow.models.building import ModelSpec
+from autogrow.policy.growth_policy import GrowthPolicy
+from autogrow.policy.recovery import Recovery
+from autogrow.policy.shrinking import Shrinking
+from autogrow.policy.training_settings import TrainingSettings
+from autogrow.training.ending import Signal
+
+pytestmark = pytest.mark.slow
+MODEL = ModelSpec("mlp", {"hidden": [24, 24]})
+BRIEF = Shrinking(recovery=Recovery(epochs=2))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, digits):
+    """Folders of a network that has not seen its validation examples, and of one that has."""
+    place = tmp_path_factory.mktemp("trained")
+    policy, settings = GrowthPolicy(initial_fraction=1.0), TrainingSettings(epochs=4, sample_every=10)
+    for name, held_out in (("model", True), ("seen", False)):
+        train_policy(MODEL, digits, policy, settings, hold_out_validation=held_out, out=place / name)
+    return place
+
+
+@pytest.fixture
+def shrunk(trained, digits, data_dir, tmp_path):
+    """Shrinks the trained network into `out`."""
+
+    def run(name="small", network="model", shrinking=BRIEF, **options):
+        return shrink(trained / network, "digits", tmp_path / name, shrinking=shrinking, data_dir=data_dir, **options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("size", "metric"), [("to_flops", "flops"), ("to_parameters", "parameters"), ("to_bytes", "bytes")]
+)
+def test_a_size_is_kept_to_and_hardly_fallen_short_of(size, metric, shrunk, tmp_path):
+    result = shrunk(shrinking=Shrinking(cycles=2, recovery=Recovery(epochs=1)), **{size: 0.4})
+    before, *between, after = (getattr(step.footprint, metric) for step in result.steps)
+    assert 0.3 * before < after <= 0.4 * before
+    assert before > between[0] > after
+    absolute = shrunk("again", shrinking=Shrinking(cycles=2, recovery=Recovery(epochs=1)), **{size: 0.4 * before})
+    assert absolute.networks[0].shape == result.networks[0].shape
+
+
+def test_the_result_is_a_plain_network_that_loads_alone(shrunk, tmp_path, digits):
+    result = shrunk(to_flops=0.3)
+    saved = load_network(tmp_path / "small")
+    inputs = torch.randn(5, *digits.input_shape)
+    with torch.no_grad():
+        torch.testing.assert_close(saved.module(inputs), result.module(inputs), rtol=0, atol=0)
+    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == [
+        "config.json", "model.safetensors", "shrink.json",
+    ]  # fmt: skip
+    assert {type(layer).__module__.partition(".")[0] for layer in saved.module.modules()} <= {"torch", "autogrow"}
+    assert sum(parameter.numel() for parameter in saved.module.parameters()) == result.steps[-1].footprint.parameters
+
+
+def test_what_is_recorded(shrunk, trained, tmp_path):
+    before = {path.name: path.read_bytes() for path in (trained / "model").iterdir()}
+    told = []
+    result = shrunk(to_flops=0.3, on_step=told.append)
+    record = json.loads((tmp_path / "small" / "shrink.json").read_text())
+    assert record["steps"] == json.loads(json.dumps([step.to_dict() for step in told]))
+    config = read_config(tmp_path / "small")
+    assert config["metrics"]["validation_score"] == result.steps[-1].score
+    assert config["lineage"]["test_readings"] == result.test_readings == 2  # the network before has read it, too
+    assert result.fixed == {"7": "it is the network's output"}
+    assert result.steps[-1].loss < result.steps[-1].loss_before_recovery
+    assert {path.name: path.read_bytes() for path in (trained / "model").iterdir()} == before
+    again = shrink(tmp_path / "small", "digits", tmp_path / "smaller", to_flops=0.5, shrinking=BRIEF)
+    assert again.test_readings == 3
+
+
+def test_as_small_as_the_score_holds(shrunk):
+    result = shrunk(keep=0.03, shrinking=Shrinking(recovery=Recovery(epochs=1)))
+    kept = [step for step in result.steps if step.is_kept]
+    assert all(step.score >= result.steps[0].score - 0.03 for step in kept)
+    assert all(step.score < result.steps[0].score - 0.03 for step in result.steps if not step.is_kept)
+    assert len(kept) > 1 and result.networks[0].step == kept[-1]
+    assert sum(parameter.numel() for parameter in result.module.parameters()) == kept[-1].footprint.parameters
+
+
+def test_a_family(shrunk, tmp_path):
+    result = shrunk(family=(0.5, 0.2))
+    assert [network.name for network in result.networks] == ["0.5", "0.2"]
+    before = result.steps[0].footprint.flops
+    for network, share in zip(result.networks, (0.5, 0.2), strict=True):
+        assert network.step.footprint.flops <= share * before
+        module = load_network(tmp_path / "small" / network.name).module
+        assert sum(parameter.numel() for parameter in module.parameters()) == network.step.footprint.parameters
+        assert read_config(tmp_path / "small" / network.name)["metrics"]["test_score"] == network.test.score
+    assert result.test_readings == 2
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def killed_after(number):
+    """Dies at the n-th sample of the recoveries; saves what it has at every sample before."""
+    seen = []
+
+    def on_sample(sample):
+        seen.append(sample)
+        if len(seen) == number:
+            raise Killed
+        return Signal.CONTINUE
+
+    return on_sample
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"to_flops": 0.3}, {"keep": 0.03}, {"family": (0.5, 0.2)}], ids=["size", "keep", "family"]
+)
+def test_a_killed_run_goes_on_to_the_same_end(wanted, shrunk, tmp_path, monkeypatch):
+    shrinking = Shrinking(cycles=2, recovery=Recovery(epochs=4, distillation=0.5, distortion=0.1))
+    monkeypatch.setattr("autogrow.training.trainer.SHORTEST_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("autogrow.training.trainer.CHECKPOINT_SHARE", 1e9)
+    undisturbed = shrunk("whole", shrinking=shrinking, **wanted)
+    for number in (1, 3, 5):
+        with suppress(Killed):
+            shrunk(f"killed-{number}", shrinking=shrinking, on_sample=killed_after(number), **wanted)
+        with suppress(Killed):
+            shrunk(f"killed-{number}", shrinking=shrinking, on_sample=killed_after(2), resume=True, **wanted)
+        result = shrunk(f"killed-{number}", shrinking=shrinking, resume=True, **wanted)
+        assert [plain(step) for step in result.steps] == [plain(step) for step in undisturbed.steps]
+        for network, other in zip(result.networks, undisturbed.networks, strict=True):
+            for name, tensor in network.module.state_dict().items():
+                assert torch.equal(tensor, other.module.state_dict()[name])
+        left = {path.name for path in (tmp_path / f"killed-{number}").iterdir()}
+        assert left == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+def plain(step):
+    """Without what the clock says."""
+    return {
+        name: value
+        for name, value in step.to_dict().items()
+        if name not in ("latencies", "removal_seconds", "train_seconds", "notes")
+    }
+
+
+def test_a_run_is_only_gone_on_with_as_it_was_begun(shrunk, tmp_path):
+    with pytest.raises(Killed):
+        shrunk(to_flops=0.3, on_sample=killed_after(1))
+    with pytest.raises(RunFolderError, match="not shrunk to its end: go on with --resume"):
+        shrunk(to_flops=0.3)
+    with pytest.raises(RunFolderError, match="begun with other settings"):
+        shrunk(to_flops=0.2, resume=True)
+    with pytest.raises(RunFolderError, match="nothing to resume"):
+        shrunk("elsewhere", to_flops=0.3, resume=True)
+    assert shrunk(to_flops=0.3, resume=True).steps[-1].footprint.flops
+
+
+def test_an_interrupted_run_says_so(shrunk, monkeypatch):
+    monkeypatch.setattr("autogrow.training.ending.INTERRUPT_POLL_SECONDS", 0.0)
+    assert shrunk(to_flops=0.3, interrupted=lambda: True) is None
+    assert shrunk(to_flops=0.3, resume=True) is not None
+
+
+class TestWhatIsRefused:
+    @pytest.fixture(autouse=True)
+    def nothing_is_left(self, tmp_path):
+        yield
+        assert not (tmp_path / "small").exists() or list((tmp_path / "small").iterdir()) == []
+
+    def test_a_network_that_has_learnt_from_its_validation_examples(self, shrunk):
+        with pytest.raises(UsageError, match="--hold-out-validation, or give --holdout"):
+            shrunk(network="seen", to_flops=0.3)
+
+    def test_a_size_that_cannot_be_reached_says_what_can(self, shrunk):
+        with pytest.raises(NetworkError, match="FLOPs cannot be reached: .* the network has 150; ask for that or more"):
+            shrunk(to_flops=1e-6)
+        with pytest.raises(NetworkError, match="cannot be reached"):
+            shrunk(family=(0.5, 1e-6))
+
+    @pytest.mark.parametrize(
+        ("wanted", "message"),
+        [
+            ({}, "give one of"),
+            ({"to_flops": 0.5, "keep": 0.1}, "give one of"),
+            ({"to_flops": 0.5, "to_parameters": 0.1}, "one size at a time"),
+            ({"to_flops": 0.0}, "above 0"),
+            ({"to_flops": float("nan")}, "above 0"),
+            ({"keep": -0.1}, "below 0"),
+            ({"family": (0.2, 0.5)}, "each smaller than the one before"),
+            ({"family": (1.5,)}, "shares below 1"),
+            ({"to_bytes": "much"}, "not a size"),
+        ],
+    )
+    def test_what_makes_no_sense(self, wanted, message, shrunk):
+        with pytest.raises(UsageError, match=message):
+            shrunk(**wanted)
+
+    def test_the_data_it_was_trained_on_hold_nothing_out(self, shrunk):
+        with pytest.raises(UsageError, match="are the data that the network was trained on"):
+            shrunk(network="seen", to_flops=0.3, holdout="digits")
+
+    def test_a_recovery_that_diverges(self, trained, data_dir, tmp_path):
+        wild = TrainingSettings(optimizer="sgd", learning_rate=100.0, weight_decay=10.0, epochs=40)
+        module = load_network(trained / "model").module
+        with pytest.raises(TrainingDivergedError):
+            shrink(
+                module, "digits", tmp_path / "small", to_flops=0.3, training=wild, held_out_validation=True,
+                data_dir=data_dir,
+            )  # fmt: skip
+
+
+def test_examples_of_its_own_judge_a_network_that_has_learnt_from_validation(shrunk, tmp_path, digits):
+    train, _ = digits.split(seed=5)
+    inputs = np.asarray(train.inputs[:200])
+    np.savez(tmp_path / "fresh.npz", x_train=255 - inputs, y_train=train.targets[:200])
+    result = shrunk(network="seen", to_flops=0.5, holdout=str(tmp_path / "fresh.npz"))
+    # On inverted images it is no better than chance; on its own validation examples it would be.
+    assert result.steps[0].score < 0.5
+
+
+def test_a_module_of_the_callers_own(digits, data_dir, tmp_path, trained):
+    module = load_network(trained / "model").module
+    weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with pytest.raises(UsageError, match="held_out_validation"):
+        shrink(module, "digits", tmp_path / "own", to_flops=0.3, data_dir=data_dir)
+    result = shrink(
+        module, "digits", tmp_path / "own", to_flops=0.3, data_dir=data_dir, held_out_validation=True, shrinking=BRIEF
+    )
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in module.state_dict().items())
+    assert result.steps[0].score > 0.5
+    saved = load_network(tmp_path / "own", model=module)
+    assert sum(parameter.numel() for parameter in saved.module.parameters()) < 0.5 * sum(
+        map(torch.numel, weights.values())
+    )
+
+
+def test_other_data_than_it_was_trained_on(shrunk, trained, tmp_path, data_dir):
+    with pytest.raises(NetworkError, match="takes classification inputs of shape"):
+        shrink(trained / "model", "sine", tmp_path / "other", to_flops=0.3, data_dir=data_dir)
+    train, _ = open_dataset("digits", data_dir).split(seed=0)
+    np.savez(tmp_path / "part.npz", x_train=train.inputs[:400], y_train=train.targets[:400])
+    with pytest.raises(UsageError, match="was trained on other data"):
+        shrink(trained / "model", str(tmp_path / "part.npz"), tmp_path / "other", to_flops=0.3, data_dir=data_dir)
