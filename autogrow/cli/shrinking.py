@@ -35,6 +35,11 @@ from autogrow.paths import shown
     help="By what scores of a group are divided before groups are compared  [default: mean]",
 )
 @click.option("--per-group", is_flag=True, help="Take the same share of every group, not the worst units of all.")
+@click.option(
+    "--compensation",
+    type=click.Choice(["none", "constants", "least_squares"]),
+    help="What reads removed units makes up for them by its biases, or by all of its weights  [default: none]",
+)
 @click.option("--cycles", type=int, help="Removals, each followed by training  [default: 1]")
 @click.option("--epochs", type=int, help="Of training after each removal  [default: a quarter of its own training]")
 @click.option("--learning-rate", type=float, help="[default: that of its own training]")
@@ -113,7 +118,7 @@ def _shrinking(options: dict[str, Any]) -> Any:
         score=parse_unit_score(options["score"]),
         order=RemovalOrder(**given(normalization=options["normalization"], budget=budget)),
         recovery=Recovery(**recovery),
-        **given(cycles=options["cycles"]),
+        **given(cycles=options["cycles"], compensation=options["compensation"]),
     )
 
 

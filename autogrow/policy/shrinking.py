@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from autogrow.policy.changes import Compensation
 from autogrow.policy.part import PolicyPart
 from autogrow.policy.recovery import Recovery
 from autogrow.policy.unit_removal import RemovalOrder
@@ -15,6 +16,8 @@ class Shrinking(PolicyPart):
     """By what the units of a group are told apart; larger stays."""
     order: RemovalOrder = RemovalOrder()
     """How units of different groups are put into one order."""
+    compensation: Compensation = "none"
+    """What is done for the units that stay when others go; see `autogrow.policy.changes.Narrow`."""
     cycles: int = Field(default=1, ge=1, le=1000)
     """Removals on the way to a size, each followed by a recovery. Sizes on the way are in geometric progression."""
     recovery: Recovery = Recovery()

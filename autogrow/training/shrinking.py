@@ -101,7 +101,8 @@ class Shrinker:
         number = num_to_remove(self.network, order, target, self._measured_on(target))
         removed = removed_units(order, number)
         if removed:
-            self.network.apply([Narrow(removed)])
+            change = Narrow(removed, self.shrinking.compensation)
+            self.network.apply([change], calibration_input=self._train.batch(self._calibration)[0])
         return {name: len(units) for name, units in removed.items()}
 
     def check_reachable(self, target: Target) -> None:
