@@ -1,15 +1,15 @@
 """The half of `ExpandableNetwork` that is about depth: stages, and how many blocks they have."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autogrow.errors import NetworkError, PolicyError
-from autogrow.network.depth.deepening import prepare_depth
+from autogrow.network.depth.deepening import prepare_depth, prepare_removal
 from autogrow.network.depth.depth_change import Deepening, DepthChange
 from autogrow.network.depth.stage_finding import find_stages, with_named_stages
 from autogrow.network.depth.stages import StageDesigns
@@ -19,6 +19,8 @@ from autogrow.network.output_guard import OutputComparison
 from autogrow.network.running.model_input import ModelInput, explained, following
 from autogrow.network.running.norm_statistics import measure_new_statistics
 from autogrow.network.running.plain_mode import in_plain_mode
+from autogrow.network.shrinking.block_scores import BlockScore, block_scores
+from autogrow.network.shrinking.request import Batch
 from autogrow.network.structure.channel_groups import Structure
 from autogrow.network.transactional import TransactionalNetwork
 from autogrow.policy.block_initializations import BlockInitialization, parse_block_initialization
@@ -137,6 +139,30 @@ class DeepenableNetwork:
         """Give stages the number of blocks of a saved network, before `set_widths`; values of new ones mean nothing."""
         with self._with_blocks(self._known_stages(blocks).resized(blocks)):
             pass
+
+    @in_plain_mode
+    def remove_blocks(
+        self, removed_blocks: Mapping[str, int | Sequence[int]], optimizer: Optimizers | None = None
+    ) -> None:
+        """Remove blocks of stages, and let those behind them move up with their weights, state and records.
+
+        Args:
+            removed_blocks: By stage how many, counted from its end, or their numbers, the first block's being 0.
+            optimizer: As in `widen_groups`; it drops what goes.
+
+        Raises:
+            NetworkError: No such stage or block, all blocks of one, or a block that cannot move as it is not like the
+                one whose place it would take. Everything is as it was.
+        """
+        known = self._known_stages(removed_blocks)
+        change = prepare_removal(self.module, self.structure, known, known.fewer(self.module, removed_blocks))
+        with self._state.all_or_nothing(optimizer):
+            self._state.change_depth(change, grows=False)
+
+    @in_plain_mode
+    def measure_block_scores(self, score: BlockScore, batches: Sequence[Batch], seed: int = 0) -> dict[str, Tensor]:
+        """What each block of each stage is worth; see `shrinking.block_scores`. The network is left as it is."""
+        return block_scores(score, self.module, self._known_stages(), batches, seed)
 
     def _known_stages(self, names: Iterable[str] = ()) -> StageDesigns:
         self._state.check_unchanged()

@@ -283,9 +283,7 @@ class ExpandableNetwork(DeepenableNetwork):
                             calibration_input=calibration_input,
                         )
                     case Shorten():
-                        self.set_blocks(
-                            self._known_stages(change.removed_blocks).fewer(self.module, change.removed_blocks)
-                        )
+                        self.remove_blocks(change.removed_blocks)
                     case Freeze() | Thaw():
                         self._state.optimizers.hold_or_release(change)
                     case _:

@@ -61,10 +61,10 @@ class Deepen:
 
 @dataclass(frozen=True)
 class Shorten:
-    """Remove residual blocks from the end of stages; at least one block stays."""
+    """Remove residual blocks from stages; those behind them move up, with their weights. At least one block stays."""
 
-    removed_blocks: Mapping[str, int]
-    """At least 1, by stage."""
+    removed_blocks: Mapping[str, int | Sequence[int]]
+    """By stage: how many, counted from its end, or their numbers, the first block's being 0."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,11 @@ def recorded(changes: Sequence[Change]) -> dict[str, Any]:
             case Widen(units):
                 added["added_units"] = dict(units)
             case Narrow(units):
-                numbers = {name: which if isinstance(which, int) else len(which) for name, which in units.items()}
-                added["removed_units"] = dict(Counter(added.get("removed_units", {})) + Counter(numbers))
+                added["removed_units"] = dict(Counter(added.get("removed_units", {})) + _counted(units))
             case Deepen(blocks):
                 added["added_blocks"] = dict(Counter(added.get("added_blocks", {})) + Counter(blocks))
             case Shorten(blocks):
-                added["removed_blocks"] = dict(Counter(added.get("removed_blocks", {})) + Counter(blocks))
+                added["removed_blocks"] = dict(Counter(added.get("removed_blocks", {})) + _counted(blocks))
             case Freeze(cohort):
                 added["first_trained_cohort"] = cohort
             case Thaw():
@@ -126,3 +125,7 @@ def recorded(changes: Sequence[Change]) -> dict[str, Any]:
             case _:
                 assert_never(change)
     return added
+
+
+def _counted(removed: Mapping[str, int | Sequence[int]]) -> Counter[str]:
+    return Counter({name: which if isinstance(which, int) else len(which) for name, which in removed.items()})

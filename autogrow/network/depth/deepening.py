@@ -52,10 +52,45 @@ def prepare_depth(
 
     Raises `NetworkError` where a new block cannot start as the identity, or cannot be a copy.
     """
-    generator = generator if generator is not None else torch.Generator().manual_seed(0)
     before = known.num_children(model)
     after = {**before, **{name: known.designs[name].num_children(number) for name, number in num_blocks.items()}}
     rows = {name: design.row(before[name], after[name], initialization) for name, design in known.designs.items()}
+    return _prepare_rows(model, present, known, rows, generator, identity_on)
+
+
+def prepare_removal(
+    model: nn.Module, present: Structure, known: StageDesigns, kept_blocks: Mapping[str, Sequence[int]]
+) -> DepthChange:
+    """The same for stages that keep only these blocks, by number, in their order.
+
+    Raises `NetworkError` where one that stays cannot take the place of one that goes.
+    """
+    rows: dict[str, Row] = {name: tuple(range(number)) for name, number in known.num_children(model).items()}
+    rows |= {name: known.designs[name].row_of(blocks) for name, blocks in kept_blocks.items()}
+    return _prepare_rows(model, present, known, rows)
+
+
+def removable_blocks(model: nn.Module, known: StageDesigns) -> dict[str, list[bool]]:
+    """For every block of every stage whether it can be removed alone."""
+    found = {}
+    for stage in known.stages(model):
+        design, blocks = known.designs[stage.name], range(stage.num_blocks)
+        rows = [design.row_of([other for other in blocks if other != block]) for block in blocks]
+        found[stage.name] = [len(blocks) > 1 and _misfit(known, design, row) is None for row in rows]
+    return found
+
+
+def _prepare_rows(
+    model: nn.Module,
+    present: Structure,
+    known: StageDesigns,
+    rows: Mapping[str, Row],
+    generator: torch.Generator | None = None,
+    identity_on: ModelInput | None = None,
+) -> DepthChange:
+    """Make what the network needs to have these rows."""
+    generator = generator if generator is not None else torch.Generator().manual_seed(0)
+    before, after = known.num_children(model), {name: len(row) for name, row in rows.items()}
     for name, design in known.designs.items():
         _check_row(known, design, rows[name], model)
     structure = with_depth(known.structure, known.designs, after)
@@ -86,13 +121,27 @@ def _check_row(known: StageDesigns, design: StageDesign, row: Row, model: nn.Mod
                 f"stage {design.name!r}: {which} has a hook on {where!r}, which new ones would share or lack: remove "
                 "it, and register it on all blocks afterwards"
             )
+    misfit = _misfit(known, design, row)
+    if misfit is not None:
+        names = " and ".join(repr(design.keys[place]) for place in misfit)
+        removes = len(row) < len(model.get_submodule(design.name)._modules)
+        raise NetworkError(
+            f"stage {design.name!r}: its blocks {names} are not alike, so that none can "
+            + (
+                "take the other's place: remove blocks from the end"
+                if removes
+                else "be copied to the other's place: draw new ones (initialization zero or random)"
+            )
+        )
+
+
+def _misfit(known: StageDesigns, design: StageDesign, row: Row) -> tuple[int, int] | None:
+    """Two places of the author's of which the block of the first cannot stand in the second, as a row has it."""
     for place, source in enumerate(row):
         one, other = (place, place) if source is None else (design.original(source), design.original(place))
         if one != other and not _can_stand_for(known.structure, design, one, other):
-            raise NetworkError(
-                f"stage {design.name!r}: its blocks {design.keys[one]!r} and {design.keys[other]!r} are not alike, so "
-                "that none can be copied to the other's place: draw new ones (initialization zero or random)"
-            )
+            return one, other
+    return None
 
 
 def _can_stand_for(full: Structure, design: StageDesign, one: int, other: int) -> bool:
@@ -119,7 +168,9 @@ def _fill_row(change: DepthChange, maker: "_BlockMaker", design: StageDesign, ro
     present = dict(container._modules)
     names = list(present)
     children: dict[str, nn.Module | None] = {}
-    for place in range(len(row), len(names)):
+    for place in range(len(names)):
+        if place in row:
+            continue
         change.removed[design.prefix(place)] = container.get_submodule(names[place])
     seen: set[int] = set()
     for place, source in enumerate(row):

@@ -5,7 +5,7 @@ hand on one tensor, of which those after the first keep its shape and can start 
 et al. 2016, arXiv 1603.01670) and AutoGrow (Wen et al. 2020, arXiv 1906.02909) deepen networks in these places.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from re import match
 
@@ -58,6 +58,11 @@ class StageDesign:
     def unrepeatable_blocks(self) -> int:
         """Leading blocks that could not be added again, as they change the shape: 0 or 1."""
         return 0 if self.num_kept - 1 in self.templates else 1
+
+    def row_of(self, blocks: Sequence[int]) -> Row:
+        """What stands at each place when these blocks stay, by their numbers."""
+        lead = self.num_kept - 1
+        return (*range(lead), *(lead + block for block in blocks))
 
     def row(self, before: int, after: int, initialization: BlockInitialization | None) -> Row:
         """What stands at each place when the container goes from `before` children to `after`.
@@ -131,15 +136,23 @@ class StageDesigns:
                 raise NetworkError(f"stage {name!r}: cannot add {number} blocks, at least 1")
         return {name: self._present(model)[name] + number for name, number in added_blocks.items()}
 
-    def fewer(self, model: nn.Module, removed_blocks: Mapping[str, int]) -> dict[str, int]:
-        """The number of blocks after some are removed; `NetworkError` where that leaves none, or removes none."""
-        for name, number in removed_blocks.items():
+    def fewer(self, model: nn.Module, removed_blocks: Mapping[str, int | Sequence[int]]) -> dict[str, tuple[int, ...]]:
+        """The numbers of the blocks that stay after some are removed: the last ones, or those of the given numbers.
+
+        Raises `NetworkError` where that leaves none, or removes none.
+        """
+        kept = {}
+        for name, which in removed_blocks.items():
             present = self._present(model)[name]
-            if not 1 <= number < present:
+            gone = range(present - which, present) if isinstance(which, int) else which
+            if len(gone) == 0 or len(set(gone)) != len(gone) or not set(gone) < set(range(present)):
                 raise NetworkError(
-                    f"stage {name!r}: cannot remove {number} of {present} blocks, at least 1, and one must stay"
+                    f"stage {name!r}: cannot remove {which if isinstance(which, int) else list(which)} of {present} "
+                    f"blocks: give a number from 1 to {present - 1}, or the distinct numbers of blocks, from 0 to "
+                    f"{present - 1}, not all"
                 )
-        return {name: self._present(model)[name] - number for name, number in removed_blocks.items()}
+            kept[name] = tuple(block for block in range(present) if block not in set(gone))
+        return kept
 
     def shallow(self, model: nn.Module, blocks: Mapping[str, int]) -> Mapping[str, int]:
         """`blocks` where they can be had by taking some away; `NetworkError` otherwise."""

@@ -51,7 +51,7 @@ def sensitivity(request: Request[Sensitivity]) -> dict[str, Tensor]:
     found = nothing_yet(request)
     with undisturbed(module):
         for batch in request.batches:
-            level = _loss(module, batch, request.seed)
+            level = loss_of(module, batch, request.seed)
             for group in request.groups:
                 columns = {
                     tensors[name]: (in_dims[name], index[group]) for name, index in readers.items() if group in index
@@ -72,7 +72,7 @@ def _prepared(request: Request[UnitScore]) -> tuple[nn.Module, UnitPlaces]:
     first = request.batches[0]
     with undisturbed(module):
         places = UnitPlaces(
-            module, request.network.structure, request.groups, lambda: _loss(module, first, request.seed)
+            module, request.network.structure, request.groups, lambda: loss_of(module, first, request.seed)
         )
     return module, places
 
@@ -178,7 +178,7 @@ def _curvature(read: Read, squares: Tensor, gradient: Tensor) -> Tensor:
     return products.reshape(-1, products.shape[-1]).double().sum(0).cpu()
 
 
-def _loss(module: nn.Module, batch: Batch, seed: int) -> float:
+def loss_of(module: nn.Module, batch: Batch, seed: int) -> float:
     with same_random_numbers(module, seed):  # what the loss itself draws is the same every time
         return float(scalar(batch.loss(module), with_gradient=False))
 
@@ -192,7 +192,7 @@ def _loss_without(
     for weight, dim, index in kept:
         weight.index_fill_(dim, index, 0.0)
     try:
-        return _loss(module, batch, seed)
+        return loss_of(module, batch, seed)
     finally:
         for (weight, dim, index), value in zip(kept, values, strict=True):
             weight.index_copy_(dim, index, value)
