@@ -19,7 +19,7 @@ from autogrow.network.measuring.size import check_limits
 from autogrow.network.optimizer.attached import Optimizers
 from autogrow.network.optimizer.cohorts import Cohorts
 from autogrow.network.optimizer.optimizer_cohorts import OptimizerCohorts
-from autogrow.network.output_guard import outputs_kept
+from autogrow.network.output_guard import check_removal, inexact_removals, outputs_kept
 from autogrow.network.resizing.initialization import make_initializer
 from autogrow.network.resizing.module_wrappers import check_wrappers
 from autogrow.network.resizing.prepared_resizing import Widening, prepare_resizing
@@ -289,10 +289,17 @@ class ExpandableNetwork(DeepenableNetwork):
                     case _:
                         assert_never(change)
 
+    @in_plain_mode
+    def inexact_removals(self) -> dict[str, str]:
+        """Groups that units can be added to, and not removed from but at the end, with the reason; two passes each."""
+        self._state.check_unchanged()
+        return inexact_removals(self.module, self.structure, self._batch)
+
     def _narrow(self, change: Narrow, calibration_input: ModelInput | None) -> None:
         self._state.check_unchanged()
         units = fewer_units(self.structure, change.removed_units)
         resizing = prepare_resizing(self.module, self.structure, units)
+        check_removal(self.module, self.structure, units, resizing, self._batch)
         if change.compensation != "none":
             if calibration_input is None:
                 raise NetworkError(

@@ -1,19 +1,27 @@
 """Last checks of growth events, which must not change what a network computes, or not its outputs' shapes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from autogrow.errors import NetworkError
+from autogrow.network.resizing.prepared_resizing import Resizing, prepare_resizing
 from autogrow.network.resizing.probe import OUTPUT_TOLERANCE, change_between
 from autogrow.network.running.model_input import ModelInput, explained
 from autogrow.network.running.outputs import difference, on_device_of, outputs_of
 from autogrow.network.running.undisturbed import same_random_numbers, undisturbed, undisturbed_training
+from autogrow.network.shrinking.unit_places import reader_weights
+from autogrow.network.structure.channel_groups import Structure
+from autogrow.network.structure.layout import IntArray
 from autogrow.policy.initializations import Initialization, ZeroFanOut
 
 GROSS_CHANGE = 1e-3
 """Relative change of outputs that is no rounding error. Groups were verified to 1e-5 with a zero fan-out before."""
+ROUNDINGS = 16
+"""Times the precision of a number format that outputs may differ by, where that is more: half precision is coarse."""
 
 
 @contextmanager
@@ -41,6 +49,85 @@ def outputs_kept(
             f"initialization {settings.kind!r} would change the outputs by {change:.1e} in group "
             f"{', '.join(map(repr, groups))}: {advice}"
         )
+
+
+def check_removal(
+    model: nn.Module,
+    structure: Structure,
+    units: Mapping[str, IntArray],
+    resizing: Resizing,
+    example_input: ModelInput,
+) -> None:
+    """Raise `NetworkError` where removing units does something else than silencing them, in eval mode.
+
+    Groups were found by adding units at their ends. Where code tells units apart by their places (a split at a number
+    that is written in `forward`), those behind a removed one would be taken for others.
+
+    Args:
+        units: By group, the old numbers of those that stay.
+        resizing: What was prepared to remove the others; it is tried and taken back.
+    """
+    problem = _removal_problem(model, structure, units, resizing, on_device_of(model, example_input))
+    if problem is not None:
+        raise NetworkError(f"group {', '.join(map(repr, units))}: {problem}")
+
+
+def inexact_removals(model: nn.Module, structure: Structure, example_input: ModelInput) -> dict[str, str]:
+    """Groups whose first unit cannot be removed exactly, though units can be added at their ends; with the reason."""
+    batch = on_device_of(model, example_input)
+    found: dict[str, str] = {}
+    for name, group in structure.groups.items():
+        if group.width > 1:
+            units = {name: np.arange(1, group.width)}
+            resizing = prepare_resizing(model, structure, units)
+            try:
+                problem = _removal_problem(model, structure, units, resizing, batch)
+            except NetworkError as error:
+                problem = str(error)
+            found |= {} if problem is None else {name: problem}
+    return found
+
+
+def _removal_problem(
+    model: nn.Module, structure: Structure, units: Mapping[str, IntArray], resizing: Resizing, batch: ModelInput
+) -> str | None:
+    with _silenced(model, structure, units):
+        expected = _evaluated(model, batch)
+    resizing.commit()
+    try:
+        after = _evaluated(model, batch)
+    finally:
+        resizing.revert()
+    if not all(torch.isfinite(each).all() for each in expected):
+        return None  # nothing can be said of a network that has diverged
+    precision = max((torch.finfo(each.dtype).eps for each in expected), default=0.0)
+    change = change_between(expected, after)
+    if change <= max(GROSS_CHANGE, ROUNDINGS * precision):
+        return None
+    return (
+        f"outputs differ by {change:.1e} from those with the removed units silenced: something tells its units apart "
+        "by their places, as a split at a number that is written in forward does"
+    )
+
+
+@contextmanager
+def _silenced(model: nn.Module, structure: Structure, units: Mapping[str, IntArray]) -> Iterator[None]:
+    """Inside, every weight that reads units other than these holds zeros for them."""
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    kept: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad():
+        for (name, dim), columns in reader_weights(structure, units).items():
+            tensor = tensors[name]
+            kept.append((tensor, tensor.clone()))
+            for group, index in columns.items():
+                gone = np.setdiff1d(np.arange(len(index)), units[group])
+                tensor.index_fill_(dim, index[gone].flatten().to(tensor.device), 0.0)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in reversed(kept):  # one may stand there twice, the second time with zeros in it
+                tensor.copy_(value)
 
 
 def _evaluated(model: nn.Module, batch: ModelInput) -> list[Tensor]:

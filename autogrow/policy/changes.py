@@ -39,7 +39,10 @@ class Widen:
 
 @dataclass(frozen=True)
 class Narrow:
-    """Remove units from channel groups, with every weight that computes or reads them; the others keep theirs."""
+    """Remove units from channel groups, with every weight that computes or reads them; the others keep theirs.
+
+    Refused where that does something else than silencing them, as code may tell units apart by their places.
+    """
 
     removed_units: Mapping[str, int | Sequence[int]]
     """By group: how many, counted from its end, or their numbers. At least one unit stays."""

@@ -174,6 +174,18 @@ def group_entries(layout: Layout, group: str, widths: Mapping[str, int]) -> IntA
     return np.flatnonzero(np.concatenate(owned))
 
 
+def reading_dims(layout: TensorLayout) -> tuple[int, ...]:
+    """The dimensions along which a weight reads units; all that hold units where it is used turned as well (tied)."""
+    both = layout.in_dim is not None and layout.in_dim == layout.out_dim
+    return tuple(dim for dim in layout.dims if both or dim == layout.in_dim)
+
+
+def computing_dims(layout: TensorLayout) -> tuple[int, ...]:
+    """The same of units that it computes."""
+    both = layout.out_dim is not None and layout.in_dim == layout.out_dim
+    return tuple(dim for dim in layout.dims if both or dim == layout.out_dim)
+
+
 def unit_entries(layout: Layout, group: str, widths: Mapping[str, int]) -> IntArray:
     """The same by unit: (units, entries of one)."""
     ends = np.cumsum([dimension_size((segment,), widths) for segment in layout])

@@ -1,6 +1,6 @@
 """Scores of units by what the loss would rise by without them: measured, or estimated from gradients."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,15 +47,14 @@ def sensitivity(request: Request[Sensitivity]) -> dict[str, Tensor]:
     module = copied(request.network.module)
     tensors = dict([*module.named_parameters(), *module.named_buffers()])
     readers = reader_weights(request.network.structure, request.groups)
-    in_dims = {name: request.network.structure.tensors[name].in_dim or 0 for name in readers}
     found = nothing_yet(request)
     with undisturbed(module):
         for batch in request.batches:
             level = loss_of(module, batch, request.seed)
             for group in request.groups:
-                columns = {
-                    tensors[name]: (in_dims[name], index[group]) for name, index in readers.items() if group in index
-                }
+                columns = [
+                    (tensors[name], dim, index[group]) for (name, dim), index in readers.items() if group in index
+                ]
                 if columns:
                     width = request.network.structure.widths[group]
                     changes = [
@@ -184,10 +183,10 @@ def loss_of(module: nn.Module, batch: Batch, seed: int) -> float:
 
 
 def _loss_without(
-    module: nn.Module, batch: Batch, seed: int, columns: Mapping[Tensor, tuple[int, Tensor]], unit: int
+    module: nn.Module, batch: Batch, seed: int, columns: Sequence[tuple[Tensor, int, Tensor]], unit: int
 ) -> float:
     """The loss without a unit; afterwards the weights are as they were."""
-    kept = [(weight, dim, index[unit].to(weight.device)) for weight, (dim, index) in columns.items()]
+    kept = [(weight, dim, index[unit].to(weight.device)) for weight, dim, index in columns]
     values = [weight.index_select(dim, index) for weight, dim, index in kept]
     for weight, dim, index in kept:
         weight.index_fill_(dim, index, 0.0)

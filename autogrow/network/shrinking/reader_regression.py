@@ -50,7 +50,7 @@ class ReaderMoments:
     @property
     def part(self) -> tuple[Any, ...]:
         """Parts of one weight, such as its first and its second half of rows, are readers of their own."""
-        return self.read.weight, self.read.weight_offset, tuple(self.read.values.shape)
+        return self.read.weight, self.read.dim, self.read.weight_offset, tuple(self.read.values.shape)
 
     def add(self, read: Read) -> None:
         rows = patches(read)

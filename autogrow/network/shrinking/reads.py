@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from autogrow.network.structure.channel_groups import Structure
-
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 _PRODUCTS: Mapping[str, tuple[Callable[..., Tensor], tuple[str, ...]]] = {
@@ -54,6 +52,8 @@ class Read:
     """All of them, by name."""
     roles: tuple[str, str]
     """Names of the arguments that are the activations and the weight."""
+    dim: int = 0
+    """The parameter's dimension whose entries are the columns."""
     is_computed: bool = False
     """Whether the weight as it is used is computed from the parameter; else it is that, or a view of it."""
     weight_offset: int = 0
@@ -135,8 +135,7 @@ class WatchingReads(TorchFunctionMode):
 
     Args:
         module: What will run.
-        structure: Of that module.
-        weights: Names of the weights to watch, each with an `in_dim`.
+        weights: Names of the weights to watch, each with a dimension that reads units.
         on_read: Called before each product.
         on_result: Called after it.
     """
@@ -144,15 +143,16 @@ class WatchingReads(TorchFunctionMode):
     def __init__(
         self,
         module: nn.Module,
-        structure: Structure,
-        weights: Iterable[str],
+        weights: Iterable[tuple[str, int]],
         *,
         on_read: OnRead | None = None,
         on_result: OnResult | None = None,
     ) -> None:
         super().__init__()
         self._on_read, self._on_result = on_read, on_result
-        self._in_dims = {name: structure.tensors[name].in_dim for name in weights}
+        self._dims: dict[str, list[int]] = {}
+        for name, dim in weights:
+            self._dims.setdefault(name, []).append(dim)
         self._parameters = dict(module.named_parameters())
         self._known: dict[int | None, tuple[str, Tensor]] = {
             _address(tensor): (name, tensor)
@@ -185,9 +185,10 @@ class WatchingReads(TorchFunctionMode):
             if isinstance(activations, Tensor) and isinstance(values, Tensor) and activations.dim() and values.dim():
                 weight_name, base = self._known.get(_address(values), ("", values))
                 offset, is_computed = _offset(values, base), base is not self._parameters.get(weight_name)
-                read = Read(weight_name, function, arguments, (inputs, weight), is_computed, offset)
-                if weight_name in self._in_dims and _reads_all_columns(read, base, self._in_dims[weight_name]):
-                    return self._with_bias(read)
+                for dim in self._dims.get(weight_name, ()):
+                    read = Read(weight_name, function, arguments, (inputs, weight), dim, is_computed, offset)
+                    if _reads_all_columns(read, base):
+                        return self._with_bias(read)
         return None
 
     def _with_bias(self, read: Read) -> Read:
@@ -208,18 +209,17 @@ class WatchingReads(TorchFunctionMode):
             return
         for tensor, (name, base) in zip(tensors, cast(list[tuple[str, Tensor]], known), strict=True):
             is_whole = tensor.shape == base.shape and tensor.stride() == base.stride()
-            if name in self._in_dims and is_whole and result.shape == base.shape:
+            if name in self._dims and is_whole and result.shape == base.shape:
                 self._known[_address(result)] = name, result
                 return
 
 
-def _reads_all_columns(read: Read, base: Tensor, in_dim: int | None) -> bool:
+def _reads_all_columns(read: Read, base: Tensor) -> bool:
     """Whether a view of a weight, turned or cut into rows, has all of its columns, and the activations one for each."""
     values, dim = read.values, read.summed_dim
     return (
-        in_dim is not None
-        and values.shape[dim] == base.shape[in_dim]
-        and values.stride(dim) == base.stride(in_dim)
+        values.shape[dim] == base.shape[read.dim]
+        and values.stride(dim) == base.stride(read.dim)
         and read.inputs.shape[read.column_dim] == read.repeats * values.shape[dim]
     )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autogrow.network.measuring.activations import channel_dim, holders
-from autogrow.network.new_units.unit_blocks import unit_entries
+from autogrow.network.new_units.unit_blocks import reading_dims, unit_entries
 from autogrow.network.running.layer_hooks import OnCall, hooked
 from autogrow.network.shrinking.reads import OnRead, OnResult, Read, WatchingReads
 from autogrow.network.structure.channel_groups import Structure
@@ -38,12 +38,12 @@ OnUnits = Callable[[Passing], Tensor | None]
 """Sees units where they are read, and may give other activations."""
 
 
-def reader_weights(structure: Structure, groups: Iterable[str]) -> dict[str, Columns]:
-    """The weights that read units of these groups: by name, the entries along the dimension that reads them."""
-    found: dict[str, Columns] = {}
+def reader_weights(structure: Structure, groups: Iterable[str]) -> dict[tuple[str, int], Columns]:
+    """The weights that read units of these groups: by name and dimension, the entries along it."""
+    found: dict[tuple[str, int], Columns] = {}
     for name, layout in structure.tensors.items():
-        if layout.in_dim is not None and layout.in_dim in layout.dims:
-            segments = layout.dims[layout.in_dim]
+        for dim in reading_dims(layout):
+            segments = layout.dims[dim]
             read = {segment.group for segment in segments}
             columns = {
                 group: torch.from_numpy(unit_entries(segments, group, structure.widths))
@@ -51,7 +51,7 @@ def reader_weights(structure: Structure, groups: Iterable[str]) -> dict[str, Col
                 if group in read
             }
             if columns:
-                found[name] = columns
+                found[name, dim] = columns
     return found
 
 
@@ -72,15 +72,15 @@ class UnitPlaces:
         self.module, self.structure = module, structure
         groups = list(groups)
         readers = reader_weights(structure, groups)
-        seen: set[str] = set()
-        with WatchingReads(module, structure, readers, on_read=lambda read: seen.add(read.weight)):
+        seen: set[tuple[str, int]] = set()
+        with WatchingReads(module, readers, on_read=lambda read: seen.add((read.weight, read.dim))):
             run()
-        of_group = {group: {name for name, columns in readers.items() if group in columns} for group in groups}
-        self.read_groups = {group for group, names in of_group.items() if names and names <= seen}
+        of_group = {group: {place for place, columns in readers.items() if group in columns} for group in groups}
+        self.read_groups = {group for group, places in of_group.items() if places and places <= seen}
         """Those whose units are read where they are used."""
         self._readers = {
-            name: {group: index for group, index in columns.items() if group in self.read_groups}
-            for name, columns in readers.items()
+            place: {group: index for group, index in columns.items() if group in self.read_groups}
+            for place, columns in readers.items()
         }
         self._holders = self._find_holders([group for group in groups if group not in self.read_groups])
 
@@ -89,7 +89,7 @@ class UnitPlaces:
         width = read.values.shape[read.summed_dim]
         return {
             group: torch.cat([index + width * number for number in range(read.repeats)], 1)
-            for group, index in self._readers[read.weight].items()
+            for group, index in self._readers[read.weight, read.dim].items()
         }
 
     @contextmanager
@@ -101,13 +101,13 @@ class UnitPlaces:
             return on_units(Passing(read.inputs, read.column_dim, columns)) if columns else None
 
         hooks = {layer: _on_output(layer, columns, on_units) for layer, columns in self._holders.items()}
-        watching = WatchingReads(self.module, self.structure, self._readers, on_read=on_read)
+        watching = WatchingReads(self.module, self._readers, on_read=on_read)
         with hooked(after=hooks), watching:
             yield
 
     def watching_reads(self, *, on_read: OnRead | None = None, on_result: OnResult | None = None) -> WatchingReads:
         """Reads of these units are seen, and what is computed by them."""
-        return WatchingReads(self.module, self.structure, self._readers, on_read=on_read, on_result=on_result)
+        return WatchingReads(self.module, self._readers, on_read=on_read, on_result=on_result)
 
     def _find_holders(self, groups: Iterable[str]) -> dict[nn.Module, "_OutputColumns"]:
         layers = dict(self.module.named_modules())

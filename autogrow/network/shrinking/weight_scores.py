@@ -4,9 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autogrow.network.new_units.unit_blocks import unit_entries
+from autogrow.network.new_units.unit_blocks import computing_dims, reading_dims, unit_entries
 from autogrow.network.shrinking.request import Request
-from autogrow.network.structure.channel_groups import TensorLayout
 from autogrow.policy.unit_scores import Magnitude, UnitScore
 
 
@@ -18,7 +17,8 @@ def magnitude(request: Request[Magnitude]) -> dict[str, Tensor]:
     for name, layout in structure.tensors.items():
         if name not in tensors or not tensors[name].is_floating_point():
             continue
-        for dim in _counted_dims(layout, request.score.readers):
+        dims = {*computing_dims(layout), *(reading_dims(layout) if request.score.readers else ())}
+        for dim in dims:
             for group in request.groups:
                 index = torch.from_numpy(unit_entries(layout.dims[dim], group, structure.widths))
                 if index.numel():
@@ -28,12 +28,6 @@ def magnitude(request: Request[Magnitude]) -> dict[str, Tensor]:
     return {
         group: sums[group] ** (1 / norm) if group in sums else request.unreadable(group) for group in request.groups
     }
-
-
-def _counted_dims(layout: TensorLayout, readers: bool) -> list[int]:
-    """Dimensions of a weight along which a unit's entries count, once where both are the same (tied weights)."""
-    wanted = {layout.out_dim, layout.in_dim} if readers else {layout.out_dim}
-    return [dim for dim in sorted(layout.dims) if dim in wanted]
 
 
 def random(request: Request[UnitScore]) -> dict[str, Tensor]:

@@ -15,8 +15,7 @@ class Thinnest(UnitScore):
 
         def measure(network, groups, batches, seed):
             found = {}
-            for weight, columns in reader_weights(network.structure, groups).items():
-                dim = network.structure.tensors[weight].in_dim
+            for (weight, dim), columns in reader_weights(network.structure, groups).items():
                 sizes = network.module.get_parameter(weight).detach().abs().movedim(dim, 0).flatten(1).amax(1)
                 for group, index in columns.items():
                     found[group] = sizes[index].amax(1).maximum(found.get(group, sizes.new_zeros(())))
