@@ -52,6 +52,7 @@ def part_kinds() -> dict[str, "Registry[type[Any]]"]:
     from autogrow.policy.layer_selection import LAYER_SELECTIONS
     from autogrow.policy.triggers import TRIGGERS
     from autogrow.policy.unit_scores import UNIT_SCORES
+    from autogrow.policy.width_shrinking import WIDTH_SHRINKINGS
 
     return {
         "triggers": TRIGGERS,
@@ -59,6 +60,7 @@ def part_kinds() -> dict[str, "Registry[type[Any]]"]:
         "initializations": INITIALIZATIONS,
         "freezings": FREEZINGS,
         "depth-growths": DEPTH_GROWTHS,
+        "width-shrinkings": WIDTH_SHRINKINGS,
         "block-initializations": BLOCK_INITIALIZATIONS,
         "unit-scores": UNIT_SCORES,
     }
@@ -105,7 +107,9 @@ def _other_kinds() -> dict[str, Callable[[], dict[str, str]]]:
     def objectives() -> dict[str, str]:
         from autogrow.metrics.objectives import OBJECTIVES
 
-        return {name: objective.summary + _from(OBJECTIVES, name) for name, objective in OBJECTIVES.items()}
+        # A loss has its unit from the task, which is not known here.
+        summaries = {name: objective.summary.replace(" ({loss_unit})", "") for name, objective in OBJECTIVES.items()}
+        return {name: summary + _from(OBJECTIVES, name) for name, summary in summaries.items()}
 
     def search_spaces() -> dict[str, str]:
         from autogrow.study.search_space import shipped_spaces
@@ -151,7 +155,11 @@ def _paragraph(head: str, text: str) -> str:
 
 def _written(value: Any) -> str:
     """A default as it would stand in a policy file."""
-    return str(value.kind) if hasattr(value, "kind") else json.dumps(value).strip('"')
+    if hasattr(value, "kind"):
+        return str(value.kind)
+    if hasattr(value, "model_dump"):  # a part with fields of its own: those that are other than usual
+        value = value.model_dump(exclude_defaults=True)
+    return json.dumps(value).strip('"')
 
 
 def _allowed(info: "FieldInfo") -> str:

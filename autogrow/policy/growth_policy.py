@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from autogrow.errors import PolicyError
 from autogrow.outputs import check_output, write_output
@@ -23,8 +24,11 @@ from autogrow.policy.policy_file import Origin, policy_text, read_policy_file
 from autogrow.policy.records import GroupStatistics, GrowthEvent, Sample
 from autogrow.policy.stopping import relative_gain
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.policy.triggers import AnyTrigger, Plateau, TriggerReading
+from autogrow.policy.triggers import AnyTrigger, Plateau, Trigger, TriggerReading
+from autogrow.policy.unit_removal import FloatArray
+from autogrow.policy.unit_scores import UnitScore
 from autogrow.policy.width_plan import WidthPlan
+from autogrow.policy.width_shrinking import AnyWidthShrinking
 from autogrow.reading.fields import PlainTable
 from autogrow.reading.typed import typed
 
@@ -80,11 +84,19 @@ class GrowthPolicy(PolicyPart):
     """Sizes that growing must not exceed."""
     depth: AnyDepth = None
     """How the network grows deeper; None keeps every stage as it is."""
+    shrink: AnyWidthShrinking = None
+    """How the network is shrunk once nothing grows any more; None leaves its units as they are."""
     training: TrainingSettings | None = None
     """The training settings that the policy was found with; None leaves them to the command."""
     found_by: PlainTable | None = None
     """Where the policy comes from: study, trial, data set, fingerprint, metrics, versions. How a network trains is not
     decided by it; the data set and the built-in model are taken from it where none is given."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Policies that do not shrink are written as before there was any: runs are recognized by what was written.
+        written: dict[str, Any] = serialize(self)
+        return {name: value for name, value in written.items() if name != "shrink" or value is not None}
 
     @field_validator("found_by")
     @classmethod
@@ -123,7 +135,7 @@ class GrowthPolicy(PolicyPart):
     @property
     def watches_validation(self) -> bool:
         """Whether any trigger looks at validation metrics, so that a validation split must be kept apart."""
-        return self.trigger.watches_validation or (self.depth is not None and self.depth.trigger.watches_validation)
+        return any(trigger.watches_validation for trigger in self._triggers)
 
     @property
     def events_reset_optimizer(self) -> bool:
@@ -134,8 +146,13 @@ class GrowthPolicy(PolicyPart):
     @property
     def needs_compute(self) -> bool:
         """Whether any trigger goes by the run's compute, so that its length must be compute."""
-        of_depth = self.depth is not None and self.depth.trigger.needs_compute
-        return of_depth or (self.widens and self.trigger.needs_compute)
+        others = [each.trigger for each in (self.depth, self.shrink) if each is not None]
+        used = [self.trigger, *others] if self.widens else others
+        return any(trigger.needs_compute for trigger in used)
+
+    @property
+    def _triggers(self) -> list[Trigger]:
+        return [self.trigger, *(each.trigger for each in (self.depth, self.shrink) if each is not None)]
 
     @property
     def num_width_events(self) -> int:
@@ -182,19 +199,31 @@ class GrowthPolicy(PolicyPart):
         alone = {name: self._with_holding(history, released, self._widen({name: units[name]})) for name in units}
         return (MeasurementRequest(selection.statistic, alone, units),) if units else ()
 
-    def decide(self, history: History, measurements: Measurements) -> Decision:
+    def wants_unit_scores(self, history: History) -> UnitScore | None:
+        """By what units have to be scored before `decide` can: nothing, unless it is time to remove some."""
+        return self.shrink.score if self.shrink is not None and self._removal_is_due(history) else None
+
+    def decide(
+        self,
+        history: History,
+        measurements: Measurements,
+        unit_scores: Mapping[str, FloatArray] = MappingProxyType({}),
+    ) -> Decision:
         """What is to be done to the network now: it grows if a trigger is due, and what was held is let go in time.
+
+        Once it grows no more it shrinks, where that is due.
 
         Args:
             history: The run up to its last measurement.
             measurements: What `wants` asked for with the same history.
+            unit_scores: What `wants_unit_scores` did: by group, one for every unit.
 
         Raises:
             ValueError: Some of that is missing.
         """
         released = self._released(history)
         if history.has_ended:
-            return Decision(released)
+            return self._shrunk(history, released, unit_scores)
         if reason := self._stops(history):
             return Decision(released, growth_ended_by=reason)
         due = self._due(history)
@@ -210,6 +239,32 @@ class GrowthPolicy(PolicyPart):
             growth = Deepen(due.blocks, self.depth.initialization, self.depth.optimizer_state)
         changes = self._with_holding(history, released, growth)
         return Decision(changes, due.reading.value, due.reading.reason)
+
+    def _num_to_remove(self, history: History) -> int:
+        """Units that the next removal takes, whenever that is."""
+        if self.shrink is None or history.progress > self.shrink.shrink_until:
+            return 0
+        return self.shrink.num_to_remove(history.num_units, history.most_units)
+
+    def _removal_is_due(self, history: History) -> bool:
+        if self.shrink is None or not history.has_ended or self._num_to_remove(history) == 0:
+            return False
+        samples = history.samples_since(history.events)
+        return bool(samples) and self.shrink.trigger.decide(samples, len(history.narrowings)).grow
+
+    def _shrunk(
+        self, history: History, released: tuple[Change, ...], unit_scores: Mapping[str, FloatArray]
+    ) -> Decision:
+        """What is done to a network that grows no more."""
+        if self.shrink is None or not self._removal_is_due(history):
+            return Decision(released)
+        is_held = history.first_trained_cohort > 0
+        narrow = self.shrink.removal(unit_scores, self._num_to_remove(history), is_held=is_held)
+        if narrow is None:
+            return Decision(released)
+        samples = history.samples_since(history.events)
+        reading = self.shrink.trigger.decide(samples, len(history.narrowings))
+        return Decision((*released, narrow), reading.value, reading.reason)
 
     def acts(self, history: History) -> bool:
         """Whether the policy first grows a network without events, or gives that up, on the last of its samples."""

@@ -51,6 +51,11 @@ class History:
     def last(self) -> Sample:
         return self.samples[-1]
 
+    @property
+    def progress(self) -> float:
+        """The share of the run that is behind it: of its compute where it goes by that, otherwise of its steps."""
+        return self.last.step / self.num_steps if self.last.progress is None else self.last.progress
+
     def samples_since(self, events: Sequence[GrowthEvent]) -> Sequence[Sample]:
         """The measurements after the last of some events; all of them where there is none."""
         return self.samples[events[-1].sample + 1 :] if events else self.samples
@@ -59,6 +64,28 @@ class History:
     def widenings(self) -> list[GrowthEvent]:
         """The events that added units."""
         return [event for event in self.events if event.added_units]
+
+    @property
+    def narrowings(self) -> list[GrowthEvent]:
+        """The events that removed units."""
+        return [event for event in self.events if event.removed_units]
+
+    @property
+    def num_units(self) -> int:
+        """Of all groups that can change, now."""
+        return sum(group.width for group in self.groups)
+
+    @property
+    def most_units(self) -> int:
+        """That they have had at any time since the start: before the first event as many as now, or fewer."""
+        return max([self.num_units, *(sum(event.widths.values()) for event in self.events), self._units_at_start])
+
+    @property
+    def _units_at_start(self) -> int:
+        first = self.events[0] if self.events else None
+        if first is None:
+            return self.num_units
+        return sum(first.widths.values()) + sum(first.removed_units.values()) - sum(first.added_units.values())
 
     @property
     def deepenings(self) -> list[GrowthEvent]:

@@ -13,11 +13,14 @@ from autogrow.errors import NetworkError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.flops import training_flops_per_example
 from autogrow.network.measuring.statistics import measure_statistic
+from autogrow.network.shrinking.request import Batch
+from autogrow.network.shrinking.unit_scores import measure_unit_scores
 from autogrow.policy.changes import Change, changes_shape, recorded
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.history import Decision, History, MeasurementRequest, Stage
 from autogrow.policy.layer_selection import Probe
 from autogrow.policy.records import GroupStatistics, GrowthEvent, Sample
+from autogrow.policy.unit_removal import FloatArray
 from autogrow.training.batches import stream_seed
 from autogrow.training.fixed_batch import FixedBatch
 from autogrow.training.probing import probe_groups
@@ -123,12 +126,12 @@ class Growth:
         control = self.network.attach(optimizer)
         if events:
             control.refresh_rates()
-        if self.ended_step is not None and control.first_trained_cohort == 0:
+        if self.ended_step is not None and control.first_trained_cohort == 0 and self.policy.shrink is None:
             return None
         started = time.perf_counter()
         history = self.history(samples, events, optimizer)
         measured = self._measure(self.policy.wants(history), history.last, optimizer)
-        decision = self.policy.decide(history, measured.values)
+        decision = self.policy.decide(history, measured.values, self._unit_scores(history))
         fitting, limited_by = self._fitting.cut(decision.changes)
         if decision.changes_shape and not changes_shape(fitting):
             self._end(history.last.step, limited_by or "nothing fits")
@@ -140,7 +143,7 @@ class Growth:
                 self.recount(optimizer)
             return None
         event = self._grow(replace(decision, changes=fitting), limited_by, measured, history.last, optimizer, started)
-        if not self.policy.can_grow(self.history(samples, [*events, event])):
+        if self.ended_step is None and not self.policy.can_grow(self.history(samples, [*events, event])):
             self._end(event.step, "everything is at its maximum")
         return event
 
@@ -179,6 +182,15 @@ class Growth:
                     self._stream_seed("statistic"),
                 )
         return _Measured(values, flops)
+
+    def _unit_scores(self, history: History) -> dict[str, FloatArray]:
+        """The scores of units that the policy wants, by group; the network is left as it was."""
+        score = self.policy.wants_unit_scores(history)
+        if score is None:
+            return {}
+        names, batch = [group.name for group in self.network.groups], Batch(self.batch.inputs, self.batch.loss)
+        found = measure_unit_scores(score, self.network, names, [batch], self._stream_seed("unit scores"))
+        return {name: values.numpy() for name, values in found.items()}
 
     def probe(
         self, request: MeasurementRequest, num_steps: int, sample: Sample, optimizer: Optimizer

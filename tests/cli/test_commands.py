@@ -189,7 +189,15 @@ def test_every_kind_that_can_be_named_is_listed(autogrow):
     assert "  quick                A few parameters" in everything
 
 
-PARTS = ("triggers", "layer-selections", "initializations", "freezings", "depth-growths", "unit-scores")
+PARTS = (
+    "triggers",
+    "layer-selections",
+    "initializations",
+    "freezings",
+    "depth-growths",
+    "width-shrinkings",
+    "unit-scores",
+)
 
 
 @pytest.mark.parametrize("kind", PARTS)

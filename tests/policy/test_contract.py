@@ -14,6 +14,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.initializations import INITIALIZATIONS, parse_initialization
 from autogrow.policy.layer_selection import LAYER_SELECTIONS, parse_layer_selection
 from autogrow.policy.triggers import TRIGGERS, parse_trigger
+from autogrow.policy.width_shrinking import WIDTH_SHRINKINGS, parse_width_shrinking
 
 KINDS = {
     "trigger": (TRIGGERS, parse_trigger),
@@ -21,6 +22,7 @@ KINDS = {
     "initialization": (INITIALIZATIONS, parse_initialization),
     "freeze": (FREEZINGS, parse_freezing),
     "depth": (DEPTH_GROWTHS, parse_depth),
+    "shrink": (WIDTH_SHRINKINGS, parse_width_shrinking),
 }
 """Field of a policy, with the registry of what may stand there and its parser."""
 METHODS = [(field, name) for field, (registry, _) in KINDS.items() for name in registry]

@@ -23,9 +23,9 @@ def groups(*widths):
 
 def event(sample, **changed):
     return GrowthEvent(
-        index=1, step=sample + 1, sample=sample, widths={}, parameters_before=1, parameters_after=2, flops_before=1.0,
+        index=1, step=sample + 1, sample=sample, parameters_before=1, parameters_after=2, flops_before=1.0,
         flops_after=2.0, trigger_value=0.0, trigger_reason="", largest_output_change=0.0, seconds=0.0,
-        **{"added_units": {}, **changed},
+        **{"widths": {}, "added_units": {}, **changed},
     )  # fmt: skip
 
 

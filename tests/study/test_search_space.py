@@ -202,6 +202,7 @@ REGISTRIES = {
     "depth": DEPTH_GROWTHS,
     "depth.blocks.trigger": TRIGGERS,
 }
+"""Of what grows; how a network is shrunk has a space of its own."""
 
 GOES_BY_COMPUTE = {"compute_shares"}
 """Triggers that need a run whose length is compute, which is no choice of a space."""
@@ -458,6 +459,6 @@ def test_a_users_file_goes_before_a_shipped_one_of_that_path(tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", ["defalt", "defalt.yaml"])
 def test_an_unknown_space_names_those_that_exist(name):
-    known = "shipped are block, default, depth, methods, quick, thesis"
+    known = "shipped are block, default, depth, grow-then-shrink, methods, quick, thesis"
     with pytest.raises(PolicyError, match=f"{known}.*did you mean 'default'"):
         find_space(name)

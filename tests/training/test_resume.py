@@ -92,6 +92,10 @@ def has_probed(run):
     return run.events[-1].selection_flops > 0
 
 
+def has_shrunk(run):
+    return bool(run.events) and bool(run.events[-1].removed_units)
+
+
 def is_limited(run):
     return run.events[-1].limited_by is not None
 
@@ -187,6 +191,25 @@ CASES = {
     ),
     "a length in steps": (
         {"the_policy": policy(), "the_settings": settings(steps=10, learning_rate=0.01)}, (5, 8), is_in_the_aftermath,
+    ),
+    "shrinking": (
+        {"the_policy": policy(chunk_fraction=0.75, trigger={"kind": "schedule", "every": 2}, shrink={
+            "trigger": {"kind": "schedule", "every": 3}, "fraction": 0.2, "final_fraction": 0.3}),
+         "the_settings": settings(epochs=5)},
+        (2, 6, 11), has_shrunk,
+    ),
+    "shrinking what is held": (
+        {"the_policy": policy(chunk_fraction=0.75, trigger={"kind": "schedule", "every": 2}, freeze="old",
+                              initialization="xavier", shrink={"score": "random", "fraction": 0.4,
+                              "trigger": {"kind": "schedule", "every": 3}}),
+         "the_settings": settings(optimizer="sgd", **SHORT)},
+        (6,), lambda run: has_shrunk(run) and is_held(run),
+    ),
+    "shrinking without growing": (
+        {"the_policy": policy(initial_fraction=1.0, shrink={"score": "fisher", "compensation": "none",
+                              "trigger": {"kind": "schedule", "every": 2}, "final_fraction": 0.2}),
+         "the_settings": settings(optimizer="adamw", weight_decay=0.01, **SHORT), **RESNET},
+        (3, 7), has_shrunk,
     ),
     "rank": (
         {"the_policy": policy(layer_selection="rank", freeze="old", initialization="paired"),

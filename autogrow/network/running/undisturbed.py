@@ -81,7 +81,7 @@ def same_random_numbers(module: nn.Module, seed: int = 0) -> Iterator[None]:
         for device in _cuda_devices(module):
             torch.cuda.default_generators[device].manual_seed(seed)
         random.seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed % 2**32)
         yield
 
 
