@@ -25,6 +25,8 @@ def policy_line(recipe: Mapping[str, Any], training_differences: Mapping[str, An
     """A growth policy, as `GrowthPolicy.recipe` gives it, in one line, with the training settings that differ."""
     start, end = recipe["initial_fraction"], recipe["max_fraction"]
     training = [f"{name} {plain(value)}" for name, value in training_differences.items()]
+    if recipe.get("shrink"):
+        training = [_shrinking(recipe["shrink"]), *training]
     if recipe.get("depth"):
         training = [_depth(recipe["depth"]), *training]
     if start >= end:
@@ -40,6 +42,15 @@ def policy_line(recipe: Mapping[str, Any], training_differences: Mapping[str, An
     if recipe["optimizer_state"] != "carry":
         parts.append(f"optimizer {recipe['optimizer_state']}")
     return ", ".join(parts + training)
+
+
+def _shrinking(fields: Mapping[str, Any]) -> str:
+    """How units are removed in the end: down to which share, by how much, when, which go, and what stands in."""
+    made_up = "" if fields["compensation"] == "none" else f", {fields['compensation']}"
+    return (
+        f"shrunk to {percent(fields['final_fraction'])} of the units by {percent(fields['fraction'])}, "
+        f"{_when(fields['trigger'])}, {_part(fields['score'])}{made_up}"
+    )
 
 
 def _depth(fields: Mapping[str, Any]) -> str:

@@ -45,3 +45,11 @@ def test_depth_is_part_of_the_line():
     assert formats.policy_line(widened.recipe(), {}).endswith(
         "depth from 34 % of the blocks, +1 by schedule (every 5), zero"
     )
+
+
+def test_a_policy_line_says_how_it_shrinks():
+    policy = GrowthPolicy.from_dict({"initial_fraction": 1.0, "shrink": {"final_fraction": 0.25, "score": "fisher"}})
+    assert formats.policy_line(policy.recipe(), {}) == (
+        "100 % of full width throughout, "
+        "shrunk to 25 % of the units by 12 %, by schedule (every 5), fisher, least_squares"
+    )
