@@ -261,6 +261,7 @@ def reproduce(name: str, **options: Any) -> int:
     sine, mnist, cifar100   the thesis' experiments, with its policies and today's best one
     cifar100-resnet18       the network whose growth has published figures
     cost                    what the mechanism costs, and what growing saves
+    summation               the second thesis: units taken away until hardly one is left
     stacking                a transformer that gets deeper, beside every depth
     layer-selection, freezing, initialization, trigger, default-policy
                             studies: one choice of a policy, everything else equal

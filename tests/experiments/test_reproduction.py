@@ -49,7 +49,7 @@ def num_parameters(arena, condition):
 def test_there_are_the_thesis_experiments_its_costs_and_studies():
     assert set(THESIS) == {"sine", "mnist", "cifar100", "cifar100-resnet18"}
     assert set(ABLATIONS) == {"layer-selection", "freezing", "initialization", "trigger", "default-policy"}
-    assert set(REPRODUCTIONS) == {*THESIS, *ABLATIONS, "cost", "stacking", "racing"}
+    assert set(REPRODUCTIONS) == {*THESIS, *ABLATIONS, "cost", "summation", "stacking", "racing"}
     for name, each in REPRODUCTIONS.items():
         assert each.name == name
         assert each.place == ("studies" if name in {*ABLATIONS, "racing"} else "reproduce")

@@ -1,0 +1,235 @@
+"""How many of a thousand units the sum of two numbers takes: the second thesis' 2.7.1 and 2.8.1, and what does better.
+
+The thesis removes units that are never active, in cycles, from a network that was trained as it is (vanilla), whose
+weights are distorted before every cycle, or whose activations are penalized. Beside these the weakest 40 % of a cycle
+go by other scores, as far down as the loss can still be had; at random; and, since a sceptic would, two units that are
+all there are from the start. One unit with a bias can do it, and two without: relu(x) - relu(-x).
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autogrow.data.opening import open_dataset
+from autogrow.errors import RunFolderError
+from autogrow.experiments.conditions import Experiment
+from autogrow.experiments.folder import ExperimentFolder, Pages
+from autogrow.experiments.reproduction.base import KIND, REPRODUCTIONS, Reproduction, ReproductionReport, Request
+from autogrow.experiments.reproduction.summation.cycles import (
+    TRAINING,
+    WANTED_LOSS,
+    Lengths,
+    PrunedRun,
+    Pruning,
+    PruningRun,
+    shortened,
+)
+from autogrow.experiments.tables import columns_of, markdown_page
+from autogrow.metrics import numbers
+from autogrow.metrics.numbers import MISSING
+from autogrow.models.building import ModelSpec
+from autogrow.policy.presets import static_policy
+from autogrow.policy.unit_scores import ActivationCount, Magnitude, OptimalBrainSurgeon, Random
+from autogrow.reading.typed import typed
+from autogrow.report.tables import Column, Table
+from autogrow.study.settings import SPLIT_SEED
+from autogrow.training.training_data import TrainingData
+
+NUM_UNITS, QUICK_UNITS = 1000, 20
+QUICK_STEPS, QUICK_SIZE = 200, 5000
+MOST_UNITS = 2
+"""What is wanted to be left, at most."""
+SHARE = 0.4
+PENALTY = 0.1
+"""Of activations, summed over a thousand units. With a tenth of it next to no unit died, on another seed."""
+PUBLISHED_UNITS = 50
+"""Thesis, 2.8.1: about 950 of 1000 were removed by vanilla pruning, and more after distortion, to a single one."""
+
+
+@dataclass(frozen=True)
+class PruningCondition:
+    """A way to take units away, and what tables call it."""
+
+    title: str
+    summary: str
+    pruning: Pruning
+    published: str = MISSING
+
+
+def conditions(num_units: int = NUM_UNITS) -> Mapping[str, PruningCondition]:
+    by_weights = Magnitude(readers=True)
+    return {
+        "vanilla": PruningCondition(
+            "vanilla", "units that are never active go, until there is none", Pruning(num_units), str(PUBLISHED_UNITS)
+        ),
+        "distorted": PruningCondition(
+            "distorted",
+            "the same, the hidden layer's weights moved by rand (1 - var) before every cycle",
+            Pruning(num_units, distorts=True),
+            "1",
+        ),
+        "regularized": PruningCondition(
+            "regularized",
+            f"as vanilla, with {PENALTY:g} times the sum of activations in the loss of all cycles",
+            Pruning(num_units, activation_penalty=PENALTY),
+        ),
+        "regularized_distorted": PruningCondition(
+            "regularized and distorted",
+            "both",
+            Pruning(num_units, activation_penalty=PENALTY, distorts=True),
+        ),
+        "count": PruningCondition(
+            "least active",
+            "the least often active 40 % go in every cycle (Network Trimming's score)",
+            Pruning(num_units, ActivationCount(), SHARE),
+        ),
+        "magnitude": PruningCondition(
+            "smallest weights",
+            "the 40 % with the smallest weights, in and out, go",
+            Pruning(num_units, by_weights, SHARE),
+        ),
+        "surgeon": PruningCondition(
+            "optimal brain surgeon",
+            "the 40 % that others make up for best go, and are made up for by least squares",
+            Pruning(num_units, OptimalBrainSurgeon(), SHARE, "least_squares"),
+        ),
+        "random": PruningCondition("random", "40 % go at random", Pruning(num_units, Random(), SHARE)),
+        "two": PruningCondition("two units", "from the start, none goes", Pruning(MOST_UNITS, None)),
+    }
+
+
+class Summation(Reproduction):
+    """Runs one after the other, on the CPU: a step of two units takes no longer there than on any other device."""
+
+    name = "summation"
+    summary = "Second thesis 2.8.1: how many of a thousand units are left of a sum of two numbers"
+
+    def needed_data(self, device: str, *, full: bool = False) -> tuple[str, ...]:
+        return ("summation",)
+
+    def run(self, request: Request) -> ReproductionReport | None:
+        dataset = open_dataset("summation", request.data_dir)
+        train_size = QUICK_SIZE if request.quick else None
+        data = TrainingData.of(
+            dataset, *dataset.split(seed=SPLIT_SEED, train_size=train_size), standardizes_targets=False
+        )
+        lengths = shortened(Lengths(), QUICK_STEPS) if request.quick else Lengths()
+        num_units = QUICK_UNITS if request.quick else NUM_UNITS
+        wanted = conditions(num_units)
+        network = ModelSpec("mlp", {"hidden": (num_units,), "batch_norm": False})
+        experiment = Experiment(
+            dataset, network, static_policy(), TRAINING, train_size, keeps_validation_apart=True,
+            standardizes_targets=False,
+        )  # fmt: skip
+        recipes = {name: _recipe(each.pruning) for name, each in wanted.items()}
+        settings = {**experiment.settings(), "lengths": asdict(lengths), "conditions": recipes}
+        folder = ExperimentFolder(request.out, KIND)
+        folder.check(settings)
+        runs: dict[str, list[PrunedRun]] = {name: [] for name in wanted}
+        with folder.locked():
+            folder.begin(settings)
+            for seed in range(request.num_seeds):
+                for name, condition in wanted.items():
+                    if request.interrupted is not None and request.interrupted():
+                        return None
+                    kept = folder.part(f"{seed}-{name}")
+                    if kept is not None:
+                        done = typed(PrunedRun, kept, f"run {seed}-{name} in {folder.path}", RunFolderError)
+                    else:
+                        done = PruningRun(condition.pruning, dataset, data, lengths, seed).run()
+                        folder.write_part(f"{seed}-{name}", asdict(done))
+                    runs[name].append(done)
+            tables = (units_table(wanted, runs), cycles_table(wanted, runs))
+            page = markdown_page(f"{request.out.name}: {self.summary}", tables, (found_in_words(wanted, runs),))
+            folder.finish(settings, _as_dict(runs, experiment.circumstances()), Pages(page))
+        return ReproductionReport(
+            self.summary, tables, folder.path, folder.written, (found_in_words(wanted, runs),),
+            any(not run.has_diverged for run in runs["vanilla"]),
+        )  # fmt: skip
+
+
+def _recipe(pruning: Pruning) -> dict[str, Any]:
+    score = None if pruning.score is None else pruning.score.describe()
+    return {**asdict(pruning), "score": score}
+
+
+def units_table(wanted: Mapping[str, PruningCondition], runs: Mapping[str, Sequence[PrunedRun]]) -> Table:
+    """What is left, and how good it is, by condition."""
+    titles = (
+        "units left",
+        "largest test loss",
+        "loss met",
+        f"and at most {MOST_UNITS} units",
+        "steps",
+        "train s",
+        "thesis",
+    )
+    rows = []
+    for name, condition in wanted.items():
+        of_condition = runs[name]
+        has_diverged = any(run.has_diverged for run in of_condition)
+        rows.append(
+            (
+                condition.title,
+                _range([run.units for run in of_condition]),
+                "diverged" if has_diverged else numbers.significant(max(run.test_loss for run in of_condition)),
+                f"{sum(run.met for run in of_condition)} of {len(of_condition)}",
+                f"{sum(_is_wanted(run) for run in of_condition)} of {len(of_condition)}",
+                numbers.count(statistics.mean(run.steps for run in of_condition)),
+                numbers.seconds(statistics.mean(run.train_seconds for run in of_condition)),
+                condition.published,
+            )
+        )
+    lines = "; ".join(f"{condition.title}: {condition.summary}" for condition in wanted.values())
+    seeds = len(next(iter(runs.values())))
+    note = (
+        f"Units: median (range) of {seeds} seed{'s' if seeds > 1 else ''}; steps and seconds are means. Met is a mean "
+        f"squared error below {WANTED_LOSS:g} on validation and on test examples. {lines}. Where a share goes, sizes "
+        "are trained to the end from the smallest up, until one has that loss on validation examples, four at most; "
+        "the steps of all of them count."
+    )
+    return Table("Units left", columns_of("condition", *titles), tuple(rows), note)
+
+
+def cycles_table(wanted: Mapping[str, PruningCondition], runs: Mapping[str, Sequence[PrunedRun]]) -> Table:
+    """The way down under the first seed: units and validation loss at the end of every cycle's training."""
+    rows = tuple(
+        (
+            condition.title,
+            ", ".join(f"{cycle.units} ({numbers.small(cycle.validation_loss)})" for cycle in runs[name][0].cycles)
+            or MISSING,
+        )
+        for name, condition in wanted.items()
+    )
+    note = "Before units went; the training to the end comes after the last of them."
+    columns = (Column("condition"), Column("cycles", flexible=True))
+    return Table("Units (validation loss) by cycle, first seed", columns, rows, note)
+
+
+def found_in_words(wanted: Mapping[str, PruningCondition], runs: Mapping[str, Sequence[PrunedRun]]) -> str:
+    """Which conditions come to what was wanted under every seed."""
+    number = len(next(iter(runs.values())))
+    always = [wanted[name].title for name, each in runs.items() if all(map(_is_wanted, each))]
+    never = [wanted[name].title for name, each in runs.items() if not any(map(_is_wanted, each))]
+    what = f"at most {MOST_UNITS} units at a loss below {WANTED_LOSS:g}"
+    return (
+        f"Of {number} seed{'s' if number > 1 else ''}, {what} under all: {', '.join(always) or 'none'}; under none: "
+        f"{', '.join(never) or 'none'}."
+    )
+
+
+def _is_wanted(run: PrunedRun) -> bool:
+    return run.met and run.units <= MOST_UNITS
+
+
+def _range(values: Sequence[int]) -> str:
+    middle = f"{statistics.median(values):g}"
+    return middle if min(values) == max(values) else f"{middle} ({min(values)} to {max(values)})"
+
+
+def _as_dict(runs: Mapping[str, Sequence[PrunedRun]], circumstances: dict[str, Any]) -> dict[str, Any]:
+    return {"trained_on": circumstances, "runs": {name: [asdict(run) for run in each] for name, each in runs.items()}}
+
+
+REPRODUCTIONS.register("summation")(Summation())
