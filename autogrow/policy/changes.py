@@ -19,9 +19,10 @@ Compensation = Literal["none", "constants", "least_squares"]
 constants: a bias of what reads them, or the running mean of the batch norm behind it, takes up their mean. Exact for
 units that are constant there; the best constant for others, and for a convolution with padding, whose border reads
 zeros. A reader that has neither is left as it is, and so is one that cannot be seen (in a recurrent layer).
-least_squares: the weights of what reads them change, too, so that its outputs change least, by a ridge regression of
-each reader by itself (the optimal brain surgeon's, `policy.unit_scores`). Weights that are computed from parameters,
-that hold units where they read them (tied ones), or that read more than 8192 columns, keep their values.
+least_squares: the weights of what reads them change, too, so that its outputs come closest to what they were: a ridge
+regression for one reader after the other, each on what it is given once those before it have changed. Weights that are
+computed from parameters, that hold units where they read them (tied ones), or that read more than 8192 columns, keep
+their values.
 """
 
 

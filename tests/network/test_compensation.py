@@ -9,7 +9,7 @@ from torch import nn
 
 from autogrow.errors import NetworkError
 from autogrow.network.expandable import ExpandableNetwork
-from autogrow.network.shrinking.compensation import DAMPING
+from autogrow.network.shrinking.refitting import DAMPING
 from autogrow.network.shrinking.request import Batch
 from autogrow.network.shrinking.unit_scores import measure_unit_scores
 from autogrow.policy.changes import Freeze, Narrow, Widen
@@ -168,6 +168,25 @@ def test_least_squares_equals_a_reference_solve():
     assert torch.allclose(module[2].weight.double(), weight[:, kept] + change, atol=1e-5)
     constant = weight[:, gone] @ given.mean(0)[gone] - change @ given.mean(0)[kept]
     assert torch.allclose(module[2].bias.double(), bias + constant, atol=1e-5)
+
+
+def test_later_readers_are_solved_for_what_earlier_ones_give_them():
+    torch.manual_seed(0)
+    module, batch = linear()
+    growing = ExpandableNetwork(module, batch)
+    with torch.no_grad():
+        target = module(batch).double()
+        weight, bias = module[4].weight.double(), module[4].bias.double()
+        damping = DAMPING * module[:4](batch).double().var(0, correction=0).mean()
+        kept = [1, 2, 4]
+        growing.apply([Narrow({"0": [1, 4], "2": [0, 3]}, "least_squares")], calibration_input=batch)
+        given = module[:4](batch).double()
+        missing = target - given @ weight[:, kept].T - bias
+        centred, wanted = given - given.mean(0), missing - missing.mean(0)
+        moment = centred.T @ centred / len(batch) + damping * torch.eye(3, dtype=torch.float64)
+        change = torch.linalg.solve(moment, centred.T @ wanted / len(batch)).T
+        assert torch.allclose(module[4].weight.double(), weight[:, kept] + change, atol=1e-5)
+        assert (module(batch).double() - target).mean(0).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,20 @@ def weight_matrix(read: Read, values: Tensor) -> Tensor:
     return values.reshape(groups, -1, prod(values.shape[1:]))
 
 
+def output_dim(read: Read, result: Tensor) -> int:
+    """The dimension of what a read has computed that holds the weight's outputs."""
+    if read.is_convolution:
+        return read.column_dim
+    return result.dim() - 1 if read.weight_is_right else max(result.dim() - 2, 0)
+
+
+def output_rows(read: Read, result: Tensor) -> Tensor:
+    """What a read has computed, as the product of patches and weight: (groups, positions, outputs of one)."""
+    moved = result.detach().movedim(output_dim(read, result), -1)
+    groups = int(read.arguments.get("groups", 1))
+    return moved.reshape(-1, groups, moved.shape[-1] // groups).transpose(0, 1)
+
+
 def from_weight_matrix(read: Read, matrix: Tensor) -> Tensor:
     """The other way round: the weight, of the shape that it has, that gives this matrix."""
     shape = read.values.shape

@@ -31,6 +31,16 @@ MAX_ROWS = 16384
 """Rows of one call that are used; of more, evenly spread ones."""
 
 
+def chosen_rows(rows: Tensor) -> Tensor:
+    """At most `MAX_ROWS` along dimension 1, in double precision on the CPU."""
+    return rows[:, evenly_spread(rows.shape[1], MAX_ROWS).to(rows.device)].cpu().double()
+
+
+def part_of(read: Read) -> tuple[Any, ...]:
+    """Parts of one weight, such as its first and its second half of rows, are readers of their own."""
+    return read.weight, read.dim, read.weight_offset, tuple(read.values.shape)
+
+
 @dataclass
 class ReaderMoments:
     """First and second moments of what one reader is given, over all of its calls, in double precision on the CPU."""
@@ -41,21 +51,16 @@ class ReaderMoments:
     """By group of units: where they stand in the activations."""
     norm: str | None
     """The batch norm that alone reads what is computed, where it keeps a running mean: that takes up constants, too."""
+    calls: int = 0
     rows: int = 0
     sums: Tensor = torch.zeros(())
     """(convolution's groups, features)."""
     products: Tensor | None = None
     """(convolution's groups, features, features); None where there would be more than `MAX_COLUMNS` features."""
 
-    @property
-    def part(self) -> tuple[Any, ...]:
-        """Parts of one weight, such as its first and its second half of rows, are readers of their own."""
-        return self.read.weight, self.read.dim, self.read.weight_offset, tuple(self.read.values.shape)
-
     def add(self, read: Read) -> None:
-        rows = patches(read)
-        rows = rows[:, evenly_spread(rows.shape[1], MAX_ROWS).to(rows.device)].cpu().double()
-        self.read, self.rows = read, self.rows + rows.shape[1]
+        rows = chosen_rows(patches(read))
+        self.read, self.calls, self.rows = read, self.calls + 1, self.rows + rows.shape[1]
         self.sums = self.sums + rows.sum(1)
         if num_features(read) <= MAX_COLUMNS:
             products = rows.transpose(1, 2) @ rows
@@ -109,7 +114,7 @@ def measure_moments(
                 norm = structure.norm_of.get(read.weight)
                 norm = norm if f"{norm}.running_mean" in buffers else None
                 reader = ReaderMoments(read, columns, norm)
-                found.setdefault((*reader.part, read.bias), reader).add(read)
+                found.setdefault((*part_of(read), read.bias), reader).add(read)
 
         for batch in batches:
             with places.watching_reads(on_read=on_read):
