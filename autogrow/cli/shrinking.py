@@ -28,7 +28,7 @@ from autogrow.paths import shown
 @click.option("--to-latency-ms", type=float, metavar="MS", help="Of a pass of 64 examples here, with all threads.")
 @click.option("--keep", type=float, metavar="LOSS", help="As small as it goes while validation falls by at most this.")
 @click.option("--family", metavar="SHARES", help="A network of each share of the FLOPs, such as 0.5,0.25,0.125.")
-@click.option("--score", default="taylor", show_default=True, help="Which units go: see autogrow list unit-scores.")
+@click.option("--score", default="fisher", show_default=True, help="Which units go: see autogrow list unit-scores.")
 @click.option(
     "--normalization",
     type=click.Choice(["mean", "largest", "standard_deviation", "none"]),
@@ -38,7 +38,7 @@ from autogrow.paths import shown
 @click.option(
     "--compensation",
     type=click.Choice(["none", "constants", "least_squares"]),
-    help="What reads removed units makes up for them by its biases, or by all of its weights  [default: none]",
+    help="What reads removed units makes up for them by its biases, or by all of its weights  [default: least_squares]",
 )
 @click.option("--cycles", type=int, help="Removals, each followed by training  [default: 1]")
 @click.option("--epochs", type=int, help="Of training after each removal  [default: a quarter of its own training]")

@@ -6,17 +6,17 @@ from autogrow.policy.changes import Compensation
 from autogrow.policy.part import PolicyPart
 from autogrow.policy.recovery import Recovery
 from autogrow.policy.unit_removal import RemovalOrder
-from autogrow.policy.unit_scores import AnyUnitScore, Taylor
+from autogrow.policy.unit_scores import AnyUnitScore, Fisher
 
 
 class Shrinking(PolicyPart):
     """Cycles of scoring units, removing the worst, and training on."""
 
-    score: AnyUnitScore = Taylor()
+    score: AnyUnitScore = Fisher()
     """By what the units of a group are told apart; larger stays."""
     order: RemovalOrder = RemovalOrder()
     """How units of different groups are put into one order."""
-    compensation: Compensation = "none"
+    compensation: Compensation = "least_squares"
     """What is done for the units that stay when others go; see `autogrow.policy.changes.Narrow`."""
     cycles: int = Field(default=1, ge=1, le=1000)
     """Removals on the way to a size, each followed by a recovery. Sizes on the way are in geometric progression."""

@@ -14,7 +14,7 @@ from autogrow.policy.changes import Compensation, Narrow
 from autogrow.policy.part import PolicyChoice, choice_parser
 from autogrow.policy.triggers import AnyTrigger, Schedule
 from autogrow.policy.unit_removal import FloatArray, RemovalOrder, removed_units
-from autogrow.policy.unit_scores import AnyUnitScore, Taylor
+from autogrow.policy.unit_scores import AnyUnitScore, Fisher
 from autogrow.registry import Registry
 
 WIDTH_SHRINKINGS: Registry[type[PolicyChoice]] = Registry("width shrinking", PolicyError)
@@ -45,7 +45,7 @@ class UnitShrinking(PolicyChoice):
 
     trigger: AnyTrigger = Schedule(every=5)
     """When, among the samples since the last event of any kind."""
-    score: AnyUnitScore = Taylor()
+    score: AnyUnitScore = Fisher()
     """By what the units of a group are told apart."""
     order: RemovalOrder = RemovalOrder()
     """How units of different groups are put into one order."""
