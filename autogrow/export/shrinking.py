@@ -276,8 +276,7 @@ class _Run:
         return step
 
     def _record(self, steps: list[ShrinkStep]) -> None:
-        fixed = {group.name: group.reason for group in self._shrinker.network.fixed}
-        content = {"request": self._request, "fixed": fixed, "steps": [step.to_dict() for step in steps]}
+        content = {"request": self._request, "fixed": self._shrinker.fixed, "steps": [step.to_dict() for step in steps]}
         self._folder.write(content)
         self._folder.finish_step(len(steps) - 1, _last_kept(steps))
         if self._options.on_step is not None:
@@ -301,7 +300,7 @@ class _Run:
             tuple(networks),
             tuple(steps),
             before,
-            {group.name: group.reason for group in self._shrinker.network.fixed},
+            self._shrinker.fixed,
             readings,
         )
         self._save(result)

@@ -188,7 +188,8 @@ class Growth:
         score = self.policy.wants_unit_scores(history)
         if score is None:
             return {}
-        names, batch = [group.name for group in self.network.groups], Batch(self.batch.inputs, self.batch.loss)
+        inexact, batch = self.network.inexact_removals(), Batch(self.batch.inputs, self.batch.loss)
+        names = [group.name for group in self.network.groups if group.name not in inexact]
         found = measure_unit_scores(score, self.network, names, [batch], self._stream_seed("unit scores"))
         return {name: values.numpy() for name, values in found.items()}
 

@@ -15,7 +15,7 @@ from autogrow.policy.recovery import Recovery
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.records import TrialFolder
-from autogrow.training.step_loss import Distillation, PenalizedGains, StepLoss, TaskLoss
+from autogrow.training.step_loss import Distillation, PenalizedActivations, PenalizedGains, StepLoss, TaskLoss
 from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
 
@@ -110,6 +110,8 @@ def _step_loss(
         loss = Distillation(data.task, teacher, recovery.distillation, recovery.temperature)
     if recovery.gain_penalty:
         loss = PenalizedGains(loss, lambda: gains_of(network), recovery.gain_penalty)
+    if recovery.activation_penalty:
+        loss = PenalizedActivations(loss, network, recovery.activation_penalty)
     return loss
 
 

@@ -59,8 +59,11 @@ class Shrinker:
         execution: Execution = Execution(),
     ) -> None:
         assert data.validation is not None
-        if not network.groups:
-            reasons = "; ".join(f"{group.name}: {group.reason}" for group in network.fixed[:3])
+        self.fixed = {group.name: group.reason for group in network.fixed} | network.inexact_removals()
+        """Groups that no unit is taken from, and why."""
+        self._groups = [group.name for group in network.groups if group.name not in self.fixed]
+        if not self._groups:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in list(self.fixed.items())[:3])
             raise NetworkError(f"no group of the network can lose units ({reasons})")
         self.network = network
         self.shrinking, self.data = shrinking, data
@@ -114,8 +117,7 @@ class Shrinker:
 
     def scores(self) -> dict[str, FloatArray]:
         """One per unit of every group that can lose some."""
-        names = [group.name for group in self.network.groups]
-        found = measure_unit_scores(self.shrinking.score, self.network, names, self._batches(), self._seed)
+        found = measure_unit_scores(self.shrinking.score, self.network, self._groups, self._batches(), self._seed)
         return {name: values.numpy() for name, values in found.items()}
 
     def step(

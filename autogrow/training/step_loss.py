@@ -6,7 +6,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from autogrow.network.running.undisturbed import evaluating
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.running.undisturbed import evaluating, undisturbed
+from autogrow.network.shrinking.unit_places import Passing, UnitPlaces
 from autogrow.tasks import Task
 
 Forward = Callable[[Tensor], Tensor]
@@ -65,3 +67,35 @@ class PenalizedGains:
         loss = self._loss(forward, inputs, targets)
         sums = [gain.abs().sum() for gain in self._gains()]
         return loss + self._penalty * torch.stack(sums).sum() if sums else loss
+
+
+class PenalizedActivations:
+    """Another loss and an L1 penalty on what readers are given of every unit (thesis (E. Calli 2017), 2.8).
+
+    Args:
+        network: Whose units they are; its shape must not change between steps.
+    """
+
+    def __init__(self, loss: StepLoss, network: ExpandableNetwork, penalty: float) -> None:
+        self._loss, self._network, self._penalty = loss, network, penalty
+        self._places: UnitPlaces | None = None
+
+    def __call__(self, forward: Forward, inputs: Tensor, targets: Tensor) -> Tensor:
+        sums: list[Tensor] = []
+
+        def on_units(passing: Passing) -> None:
+            rows = passing.values.movedim(passing.column_dim, -1).flatten(0, -2)
+            for columns in passing.columns.values():
+                index = columns.flatten().to(rows.device)
+                sums.append(rows[:, index].abs().mean() * len(columns))
+
+        with self._found_places(inputs).watched(on_units):
+            loss = self._loss(forward, inputs, targets)
+        return loss + self._penalty * torch.stack(sums).sum() if sums else loss
+
+    def _found_places(self, inputs: Tensor) -> UnitPlaces:
+        if self._places is None:
+            module, structure = self._network.module, self._network.structure
+            with undisturbed(module):
+                self._places = UnitPlaces(module, structure, structure.groups, lambda: module(inputs))
+        return self._places
