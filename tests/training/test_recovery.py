@@ -110,7 +110,11 @@ def test_penalties_do_what_they_are_for():
     def activity(network):
         seen = []
         layers = [layer for layer in network.module.modules() if isinstance(layer, torch.nn.ReLU)]
-        hooks = [layer.register_forward_hook(lambda *call: seen.append(float(call[2].mean()))) for layer in layers]
+
+        def see(layer, inputs, output):
+            seen.append(float(output.detach().mean()))
+
+        hooks = [layer.register_forward_hook(see) for layer in layers]
         network.module.eval()(INPUTS)
         for hook in hooks:
             hook.remove()
