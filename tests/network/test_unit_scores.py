@@ -196,6 +196,16 @@ def test_what_cannot_be_measured_is_one_line():
         measure_unit_scores(taylor, growing, ["4"], [Batch(batch_of((5,)), a_loss(batch_of((5,))))])
 
 
+@pytest.mark.parametrize("surroundings", [torch.inference_mode, lambda: torch.autocast("cpu"), torch.no_grad])
+@pytest.mark.parametrize("name", ["taylor", "optimal_brain_damage", "activation_std"])
+def test_the_surroundings_of_the_caller_do_not_matter(name, surroundings):
+    growing, batches = prepared("mlp")
+    expected = measure_unit_scores(parse_unit_score(name), growing, ["4"], batches)["4"]
+    with surroundings():
+        found = measure_unit_scores(parse_unit_score(name), growing, ["4"], batches)["4"]
+    assert torch.equal(found, expected)
+
+
 class Alphabetical(UnitScore):
     kind, summary, takes = "alphabetical", "the first units stay", "weights"
 

@@ -10,6 +10,7 @@ from autogrow.errors import NetworkError, PolicyError, kind_of
 from autogrow.network.growable import GrowableNetwork
 from autogrow.network.resizing.unit_changes import growable
 from autogrow.network.running.model_input import explained
+from autogrow.network.running.plain_mode import plain_mode
 from autogrow.network.running.undisturbed import same_random_state
 from autogrow.network.shrinking import activation_scores, loss_scores, surgeon_scores, weight_scores
 from autogrow.network.shrinking.request import Batch, Request
@@ -60,7 +61,8 @@ def measure_unit_scores(
     if score.takes != "weights" and not batches:
         raise NetworkError(f"unit score {score.kind!r} takes {score.takes}: give at least one batch")
     request = Request(score, network, names, batches, seed)
-    with explained(f"unit score {score.kind!r} cannot be measured"), same_random_state(network.module):
+    # Neither inference mode nor autocast of the caller's: gradients are needed, and a loss may set its own.
+    with plain_mode(), explained(f"unit score {score.kind!r} cannot be measured"), same_random_state(network.module):
         found = _MEASURES[score.kind](request) if score.kind in _MEASURES else _by_others(request)
     return {name: found[name].detach().to("cpu", torch.float64) for name in names}
 
