@@ -46,6 +46,16 @@ def remove_written(folder: Path, patterns: str | Iterable[str], within: Path | N
                 emptied.add(Path(place).parent)
 
 
+def remove_emptied(folder: Path, within: Path) -> None:
+    """Remove a folder whose name is one of ours, and those in it, where no file is left in them: who was killed after
+    the last file may have left them."""
+    if leads_through_link(folder, within):
+        return
+    for place, _, _ in os.walk(folder, topdown=False, followlinks=False):
+        with suppress(OSError):  # not empty
+            os.rmdir(place)
+
+
 def leads_through_link(path: Path, within: Path | None = None) -> bool:
     """Whether `path` is a link, or lies behind one that is inside `within`."""
     between = [path] if within is None else [path, *(each for each in path.parents if each.is_relative_to(within))]

@@ -134,6 +134,7 @@ OTHER_COMMANDS = {
     "evaluate": ("network", "--dataset", "digits"),
     "generate": ("network", "--prompt", "a"),
     "predict": ("network", "--text", "a"),
+    "shrink": ("network", "--dataset", "digits", "--to-flops", 0.5, "--out", "out", "--quiet"),
 }
 """Every command that is given a policy or a saved network."""
 READ_NO_FOLDER = {"reproduce", "inspect", "data", "list", "doctor"}
@@ -190,7 +191,7 @@ class TestCode:
     def test_nor_what_a_policy_or_a_network_names(self, command, saved, policy, mark, autogrow):
         code, _, err = autogrow(command, *OTHER_COMMANDS[command])
         assert not mark.exists() and not (mark.parent / "touched").exists()
-        assert (code == 2) == (command in ("evaluate", "generate", "predict")), err
+        assert (code == 2) == (command in ("evaluate", "generate", "predict", "shrink")), err
 
     def test_nor_any_function(self, coded, saved, policy, mark, workplace):
         run = find_run("run")
@@ -204,6 +205,7 @@ class TestCode:
             lambda: package.evaluate(saved, "digits"),
             lambda: package.generate(saved, "a"),
             lambda: package.predict_text(saved, "a"),
+            lambda: package.shrink(saved, "digits", workplace / "small", to_flops=0.5),
         ]
         for call in refused:
             with pytest.raises(NetworkError, match=f"name it with --model {EVIL}"):

@@ -17,7 +17,7 @@ from autogrow.export.retraining import discard_training
 from autogrow.files import append_text, atomic_target, file_stamp
 from autogrow.locking import FolderLock
 from autogrow.policy.growth_policy import GrowthPolicy
-from autogrow.removal import remove_written, temporary_names
+from autogrow.removal import remove_emptied, remove_written, temporary_names
 from autogrow.search_plans import plan_resumed_search
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.search import prepare_run
@@ -75,6 +75,15 @@ class TestRemoving:
         remove_written(tmp_path / "link" / "x", "f", tmp_path)
         assert contents(tmp_path) == before
 
+    def test_folders_that_hold_no_file_any_more(self, tmp_path):
+        for name in ("ours/a/b", "ours/c", "full/a"):
+            (tmp_path / name).mkdir(parents=True)
+        (tmp_path / "full" / "notes.txt").touch()
+        (tmp_path / "link").symlink_to(tmp_path / "full")
+        for name in ("ours", "full", "link", "missing"):
+            remove_emptied(tmp_path / name, tmp_path)
+        assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {"full", "full/notes.txt", "link"}
+
     def test_temporary_files_are_known_by_what_they_were_to_become(self, tmp_path):
         left = killed_writer(tmp_path / "config.yaml")
         others = [".config.yaml.tmp", ".other.yaml.abcdefgh.tmp", "config.yaml.abcdefgh.tmp", ".config.yaml.ABC.tmp"]
@@ -102,7 +111,16 @@ FOREIGN = {
     "compare": ("compare", "policy.yaml", "--dataset", "digits", "--out", "mine", "--quiet"),
     "reproduce": ("reproduce", "sine", "--quick", "--out", "mine", "--quiet"),
     "confirm": ("confirm", "run", "--out", "mine", "--quiet"),
+    "shrink": ("shrink", "network", "--to-flops", "0.5", "--epochs", "0", "--out", "mine", "--quiet"),
+    "shrink-resume": ("shrink", "network", "--to-flops", "0.5", "--resume", "--out", "mine", "--quiet"),
 }
+
+
+def trained_network(workplace):
+    """A folder that a small network is saved in, which has not learnt from its validation examples."""
+    policy = GrowthPolicy(initial_fraction=0.1)
+    options = {"epochs": 1, "train_size": 60, "hold_out_validation": True, "out": workplace / "network"}
+    return api.train("mlp", "digits", policy, **options)
 
 
 @pytest.mark.slow
@@ -111,6 +129,8 @@ FOREIGN = {
 def test_a_folder_of_somebody_else_is_left_as_it_is(command, has_lock, mine, workplace, autogrow):
     GrowthPolicy().save(workplace / "policy.yaml")
     shutil.copytree(FIXTURE, workplace / "run")
+    if command.startswith("shrink"):
+        trained_network(workplace)
     if not has_lock:
         (mine / "lock").unlink()
     before = contents(mine)
@@ -210,9 +230,11 @@ def test_a_temporary_folder_of_the_users_own_is_no_session(temporary, monkeypatc
 
 class TestLocks:
     @pytest.mark.slow
-    @pytest.mark.parametrize("command", ["train", "compare", "reproduce", "confirm"])
+    @pytest.mark.parametrize("command", ["train", "compare", "reproduce", "confirm", "shrink"])
     def test_one_process_at_a_time(self, command, workplace, autogrow):
         GrowthPolicy().save(workplace / "policy.yaml")
+        if command == "shrink":
+            trained_network(workplace)
         shutil.copytree(FIXTURE, workplace / "run")
         out = workplace / "mine"
         with FolderLock(out, "x").held():

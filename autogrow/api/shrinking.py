@@ -9,8 +9,9 @@ from torch import nn
 from autogrow.data.arrays import Layout
 from autogrow.errors import UsageError
 from autogrow.export.saved_network import load_network
+from autogrow.export.shrink_goal import Goal
 from autogrow.export.shrink_source import HOLD_OUT, ShrinkSource
-from autogrow.export.shrinking import Goal, ShrinkOptions, ShrinkResult, shrink_network
+from autogrow.export.shrinking import ShrinkOptions, ShrinkResult, shrink_network
 from autogrow.inputs import DataLike, open_data, resolve_device, training_settings
 from autogrow.keywords import checks_types, refuses_unknown
 from autogrow.models.building import given_model

@@ -17,7 +17,7 @@ from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization
 from autogrow.data.splits import merge_splits
 from autogrow.data.tokenizers import TokenRecord
-from autogrow.errors import RunFolderError, TrainingDivergedError, UsageError, one_line
+from autogrow.errors import RunFolderError, TrainingDivergedError, one_line
 from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.saved_network import CONFIG, WEIGHTS, add_metrics, network_config, save_network
 from autogrow.export.testing import NOT_READ, bits_per_byte_of, plain_test_metrics, read_test_split, unread
@@ -32,6 +32,7 @@ from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import GrowthEvent, Sample
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.reading.fields import check_seed
 from autogrow.reading.json_files import read_json
 from autogrow.removal import refuse_links, temporary_names
 from autogrow.study.settings import SPLIT_SEED, versions
@@ -286,8 +287,7 @@ def _request(
 
     Raises `UsageError` for a seed that there cannot be.
     """
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}: leave it out for 0")
+    check_seed(seed)
     content = {
         "model": model.to_dict() if isinstance(model, ModelSpec) else None,
         "dataset": {

@@ -29,7 +29,7 @@ from autogrow.network.shape import NetworkShape
 from autogrow.paths import shown
 from autogrow.policy.shrink_records import ShrinkStep
 from autogrow.reading.json_files import read_json
-from autogrow.removal import refuse_links, remove_written, temporary_names
+from autogrow.removal import refuse_links, remove_emptied, remove_written, temporary_names
 from autogrow.training.records import TrialFolder
 
 REQUEST = "request.json"
@@ -40,6 +40,13 @@ _NETWORK = (
     f"{re.escape(WEIGHTS)}|{re.escape(CONFIG)}",
     temporary_names(f"{re.escape(WEIGHTS)}|{re.escape(CONFIG)}"),
 )
+_UNFINISHED = (
+    temporary_names("|".join(map(re.escape, (WEIGHTS, CONFIG, REQUEST, RECORD)))),
+    r"[\d.e-]+/" + temporary_names(f"{re.escape(WEIGHTS)}|{re.escape(CONFIG)}"),  # of a network of a family
+)
+"""What writers leave that are killed."""
+LAST = 99_999
+"""The largest number of a step that a folder's name can have."""
 FIX = "remove the folder, or choose another --out"
 
 
@@ -63,17 +70,24 @@ class ShrinkFolder:
                     "another --out"
                 )
             refuse_links(self.path.glob("**/*"))
-            if read_json(begun, "shrinking's record", RunFolderError, fix=FIX) != _plain(request):
-                raise RunFolderError(
-                    f"{shown(self.path)} was begun with other settings: give the same ones, or choose another --out"
-                )
+            self._refuse_other(read_json(begun, "shrinking's record", RunFolderError, fix=FIX), _plain(request))
             return self.steps()
+        if (self.path / RECORD).exists():
+            raise RunFolderError(f"{shown(self.path)} holds what was shrunk to its end: choose another --out")
         if resume:
             raise RunFolderError(f"nothing to resume at {shown(self.path)}: leave out --resume")
-        if self.path.exists() and any(entry.name != LOCK for entry in self.path.iterdir()):
+        if any(not _may_lie_there(entry.name) for entry in self.path.iterdir()):
             raise RunFolderError(f"{shown(self.path)} is not empty: choose another --out")
         write_json_atomically(begun, dict(request))
         return []
+
+    def _refuse_other(self, begun: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+        other = sorted(name for name in {*begun, *asked} if begun.get(name) != asked.get(name))
+        if other:
+            raise RunFolderError(
+                f"{shown(self.path)} was begun with other settings ({', '.join(other)}): give the same ones, or choose "
+                "another --out"
+            )
 
     def steps(self) -> list[ShrinkStep]:
         """Those that are recorded. Raises `RunFolderError` for a damaged record."""
@@ -85,6 +99,13 @@ class ShrinkFolder:
             return [ShrinkStep.from_dict(values) for values in content["steps"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(f"{path} is damaged ({error!r}): {FIX}") from error
+
+    def test_readings(self) -> int:
+        """How often the test split has been read, as far as is recorded: also by a run that was killed then."""
+        recorded = read_json(self.path / RECORD, "record of shrinking", RunFolderError, fix=FIX).get("test_readings", 0)
+        if type(recorded) is not int:
+            raise RunFolderError(f"{self.path / RECORD} is damaged (test_readings is {recorded!r}): {FIX}")
+        return recorded
 
     def write(self, content: Mapping[str, Any]) -> None:
         """Write down all steps until now, and what else there is to say."""
@@ -100,24 +121,42 @@ class ShrinkFolder:
 
     def take_up(self, number: int, network: ExpandableNetwork) -> None:
         """Bring a network to the shape and weights of the one after a step."""
-        take_up_network(self._after(number), network)
+        folder = self._after(number)
+        if not all((folder / name).exists() for name in (WEIGHTS, CONFIG)):
+            folder = self.path  # killed at the very end, while that was removed: it is the result that lies here
+        take_up_network(folder, network)
 
     def finish_step(self, number: int, last_kept: int) -> None:
-        """Remove what only the step itself needed, and networks before the last one that is kept."""
-        self.recovery(number).discard()
-        for earlier in range(last_kept):
-            remove_written(self._after(earlier), _NETWORK, self.path)
+        """Remove what only steps up to this one needed, and networks before the last one that is kept."""
+        self._discard_recoveries(number)
+        self._discard_networks(last_kept - 1)
 
-    def finish(self, last_kept: int) -> None:
-        """Remove what only going on would need."""
-        remove_written(self._after(last_kept), _NETWORK, self.path)
-        remove_written(self.path, (REQUEST, temporary_names(re.escape(REQUEST))))
+    def finish(self) -> None:
+        """Remove what only going on would need, and what killed writers left; what says that it goes on goes last."""
+        self._discard_recoveries()
+        self._discard_networks()
+        remove_written(self.path, _UNFINISHED)
+        remove_written(self.path, re.escape(REQUEST))
 
     def abandon(self) -> None:
         """Remove all that a run has written which came to nothing."""
-        self.recovery(1).discard()
-        ours = "|".join(map(re.escape, (REQUEST, RECORD)))
-        remove_written(self.path, (ours, temporary_names(ours)))
+        self.finish()
+        remove_written(self.path, re.escape(RECORD))
+
+    def _discard_recoveries(self, last: int = LAST) -> None:
+        for number in self._numbers(RECOVERY, last):
+            self.recovery(number).discard()
+            remove_emptied(self.recovery(number).path, self.path)
+
+    def _discard_networks(self, last: int = LAST) -> None:
+        for number in self._numbers(AFTER, last):
+            remove_written(self._after(number), _NETWORK, self.path)
+            remove_emptied(self._after(number), self.path)
+
+    def _numbers(self, kind: str, last: int) -> list[int]:
+        """Of the folders of a kind that are there, up to the last; a killed run may have left more than it meant to."""
+        found = (re.fullmatch(rf"{kind}-(\d{{5}})", entry.name) for entry in self.path.iterdir())
+        return sorted(int(match[1]) for match in found if match is not None and int(match[1]) <= last)
 
     def _after(self, number: int) -> Path:
         return self.path / f"{AFTER}-{number:05d}"
@@ -129,6 +168,11 @@ def take_up_network(folder: Path, network: ExpandableNetwork) -> None:
     NetworkShape.from_dict(config).give_to(network)
     load_weights(folder / WEIGHTS, network.module)
     network.settle()
+
+
+def _may_lie_there(name: str) -> bool:
+    """Whether a folder with that in it is as good as empty: who is killed while it begins may leave it."""
+    return name == LOCK or re.fullmatch(temporary_names(re.escape(REQUEST)), name) is not None
 
 
 def _plain(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,22 +9,26 @@ import torch
 from torch import nn
 
 from autogrow.data.dataset import Dataset
-from autogrow.errors import AutogrowError, UsageError, one_line
+from autogrow.errors import NetworkError, TrainingDivergedError, one_line
 from autogrow.export.saved_network import network_config, save_network
 from autogrow.export.shrink_folder import ShrinkFolder, take_up_network
+from autogrow.export.shrink_goal import Goal
 from autogrow.export.shrink_source import ShrinkSource
 from autogrow.export.testing import plain_test_metrics, read_test_split, unread
 from autogrow.export.weights import check_weights
+from autogrow.files import refuse_folder
 from autogrow.locking import FolderLock
+from autogrow.models.given import network_digest
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.footprint import latencies
 from autogrow.network.running.copying import copied
 from autogrow.network.shape import NetworkShape
 from autogrow.policy.execution import Execution
 from autogrow.policy.records import Sample
-from autogrow.policy.shrink_plans import Action, Family, KeepScore, ShrinkPlan, ToSize
-from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
+from autogrow.policy.shrink_plans import Action, ShrinkPlan, member_name
+from autogrow.policy.shrink_records import Latency, ShrinkStep
 from autogrow.policy.shrinking import Shrinking
+from autogrow.reading.fields import check_seed
 from autogrow.study.settings import versions
 from autogrow.training.ending import Signal
 from autogrow.training.evaluation import Metrics
@@ -36,55 +40,6 @@ SHRUNK = "shrunk"
 """What the result is called where there is one."""
 LEAST_GAIN = 0.02
 """By what share a forward pass must be faster to count as faster: medians of equal networks differ by less."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What a network is to become: exactly one of these."""
-
-    size: Target | None = None
-    """A value up to 1 is a share of what the network has, but of latencies."""
-    keep: float | None = None
-    """How much worse validation may become: by its score, or its loss where the task is judged by that."""
-    family: tuple[float, ...] = ()
-    """Shares of the FLOPs."""
-
-    def __post_init__(self) -> None:
-        if sum((self.size is not None, self.keep is not None, bool(self.family))) != 1:
-            raise UsageError("give one of to_flops, to_parameters, to_bytes, to_latency_ms, keep and family")
-        if self.size is not None and not self.size.value > 0:
-            raise UsageError(f"a size of {self.size.value:g} cannot be had: give a number above 0")
-        if self.keep is not None and not self.keep >= 0:
-            raise UsageError(f"keep {self.keep:g} is below 0: say how much worse validation may become")
-        shares = self.family
-        if any(not 0 < share < 1 for share in shares) or list(shares) != sorted(set(shares), reverse=True):
-            raise UsageError(
-                f"family {','.join(f'{share:g}' for share in shares)}: give shares below 1, each smaller than the one "
-                "before, such as 0.5,0.25"
-            )
-
-    def target(self, before: Footprint) -> Target:
-        """The smallest size that is asked for, of a network that is `before`; not for `keep`."""
-        if self.size is None:
-            return Target("flops", before.flops * self.family[-1])
-        metric, value = self.size.metric, self.size.value
-        is_share = value <= 1 and metric != "latency_ms"
-        return Target(metric, value * float(getattr(before, metric))) if is_share else self.size
-
-    def plan(self, shrinking: Shrinking, before: ShrinkStep, by_loss: bool) -> ShrinkPlan:
-        """What is done to a network that is `before`."""
-        if self.keep is not None:
-            return KeepScore(shrinking, self.keep, by_loss)
-        if self.size is None:
-            return Family(shrinking, before.footprint.flops, self.family)
-        target = self.target(before.footprint)
-        if target.metric == "latency_ms":  # of 64 examples, with all threads
-            return ToSize(shrinking, target, before.latencies[-1].milliseconds)
-        return ToSize(shrinking, target, float(getattr(before.footprint, target.metric)))
-
-    def to_dict(self) -> dict[str, Any]:
-        size = None if self.size is None else [self.size.metric, self.size.value]
-        return {"size": size, "keep": self.keep, "family": list(self.family)}
 
 
 @dataclass(frozen=True)
@@ -154,6 +109,9 @@ class ShrinkOptions:
     on_sample: Callable[[Sample], Signal] | None = None
     interrupted: Callable[[], bool] | None = None
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
 
 def shrink_network(
     source: ShrinkSource,
@@ -173,6 +131,7 @@ def shrink_network(
     Raises `UsageError` for data that it cannot be judged on, `RunFolderError` of `out`, `NetworkError` for a size that
     cannot be reached, `TrainingDivergedError` when a loss is not finite.
     """
+    refuse_folder(out)
     check_weights(source.module)
     run = _Run(source, dataset, goal, shrinking, ShrinkFolder(out), holdout, options)
     with FolderLock(out, f"folder {out}").held():
@@ -207,6 +166,9 @@ class _Run:
         self._request = {
             "goal": goal.to_dict(),
             "shrinking": shrinking.model_dump(mode="json"),
+            "network": network_digest(source.module),
+            "training": source.trained_with.model_dump(mode="json"),
+            "held_out_validation": source.held_out_validation,
             "dataset": dataset.fingerprint,
             "holdout": None if holdout is None else holdout.fingerprint,
             "seed": options.seed,
@@ -217,7 +179,7 @@ class _Run:
         steps = self._folder.begin(self._request, resume=self._options.resume)
         try:
             return self._run(steps)
-        except AutogrowError:
+        except (NetworkError, TrainingDivergedError):  # of what cannot be: others, such as a full disk, may be mended
             if len(self._folder.steps()) <= 1:
                 self._folder.abandon()
             raise
@@ -226,14 +188,16 @@ class _Run:
         if not steps:
             steps = [self._shrinker.before()]
             self._record(steps)
-        elif (number := _last_kept(steps)) > 0:
-            self._folder.take_up(number, self._shrinker.network)
         by_loss = not self._shrinker.data.task.prefers_score
         plan = self._goal.plan(self._shrinking, steps[0], by_loss)
+        if (number := _last_kept(steps)) > 0 and not (self._goal.family and plan.next(steps) is None):
+            self._folder.take_up(number, self._shrinker.network)
         while (action := plan.next(steps)) is not None:
             try:
                 step = self._take(plan, steps, action)
             except UnreachableError as error:  # of a size that a step on the way to the least asks for
+                if len(steps) == 1 and self._goal.keep is None:
+                    raise
                 steps[-1] = steps[-1].noting(f"nothing smaller can be had: {error}")
                 break
             if step is None:
@@ -275,9 +239,12 @@ class _Run:
             self._shrinker.network = before
         return step
 
-    def _record(self, steps: list[ShrinkStep]) -> None:
+    def _write(self, steps: list[ShrinkStep], **more: Any) -> None:
         content = {"request": self._request, "fixed": self._shrinker.fixed, "steps": [step.to_dict() for step in steps]}
-        self._folder.write(content)
+        self._folder.write({**content, **more})
+
+    def _record(self, steps: list[ShrinkStep]) -> None:
+        self._write(steps)
         self._folder.finish_step(len(steps) - 1, _last_kept(steps))
         if self._options.on_step is not None:
             self._options.on_step(steps[-1])
@@ -285,10 +252,11 @@ class _Run:
     def _result(self, steps: list[ShrinkStep]) -> ShrinkResult:
         """Save the networks, measure them by turns, and open the test split."""
         found = self._found(steps)
-        modules = [self._source.module.cpu().eval(), *(module for _, module, _ in found)]
+        modules = [copied(self._source.module).cpu().eval(), *(module for _, module, _ in found)]
         before, *times = latencies(modules, self._shrinker.inputs.cpu())
         reads = self._options.reads_test and self._dataset.num_test > 0
-        readings = self._source.test_readings + reads
+        readings = max(self._source.test_readings, self._folder.test_readings()) + reads
+        self._write(steps, test_readings=readings)  # before it is read: whoever is killed then has read it
         networks = []
         for (step, module, shape), measured in zip(found, times, strict=True):
             test = None
@@ -304,7 +272,7 @@ class _Run:
             readings,
         )
         self._save(result)
-        self._folder.finish(_last_kept(steps))
+        self._folder.finish()
         return result
 
     def _tested(self, module: nn.Module) -> Metrics:
@@ -319,12 +287,13 @@ class _Run:
             network = self._shrinker.network
             return [(steps[_last_kept(steps)], network.module.cpu().eval(), self._shape(network))]
         found = []
-        for share in self._goal.family:
-            name = f"{share:g}"
+        taken = {step.name: step for step in steps}
+        for name in (member_name(share) for share in self._goal.family):
+            if name not in taken:  # smaller than could be had, as is noted
+                continue
             network = ExpandableNetwork(copied(self._source.module), example_of(self._dataset, torch.device("cpu")))
             take_up_network(self._folder.path / name, network)
-            step = next(step for step in steps if step.name == name)
-            found.append((step, network.module.eval(), self._shape(network)))
+            found.append((taken[name], network.module.eval(), self._shape(network)))
         return found
 
     def _save(self, result: ShrinkResult) -> None:

@@ -66,12 +66,17 @@ def _restored(content: bytes) -> GivenModel:
 
 def given_name(given: GivenModel, module: nn.Module) -> str:
     """The name of a given network; `module` is what it gives from seed 0."""
+    return f"{PREFIX}:{given.label}-{network_digest(module)[:12]}"
+
+
+def network_digest(module: nn.Module) -> str:
+    """Hexadecimal digits that tell networks apart by their structure and weights."""
     digest = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {() if is_lazy(tensor) else tuple(tensor.shape)}\n".encode())
         if not is_lazy(tensor):
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return f"{PREFIX}:{given.label}-{digest.hexdigest()[:12]}"
+    return digest.hexdigest()
 
 
 def is_given_name(name: str) -> bool:

@@ -107,11 +107,16 @@ class Family(ShrinkPlan):
         share, recovery = self.shares[number], self.shrinking.recovery
         target = Target("flops", self.start_flops * share)
         if is_member:
-            return Action(f"{share:g}", target, recovery.falling_part(), member=f"{share:g}")
-        return Action(f"trunk of {share:g}", target, recovery.constant_part())
+            return Action(member_name(share), target, recovery.falling_part(), member=member_name(share))
+        return Action(f"trunk of {member_name(share)}", target, recovery.constant_part())
 
     def judged(self, steps: Sequence[ShrinkStep], step: ShrinkStep, action: Action) -> ShrinkStep:
         return _rejected(step) if action.member is not None else step
+
+
+def member_name(share: float) -> str:
+    """What a network of a family is called, and its folder."""
+    return f"{share:g}"
 
 
 def _rejected_at_the_end(steps: Sequence[ShrinkStep]) -> int:

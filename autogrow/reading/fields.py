@@ -24,6 +24,12 @@ Bytes = Annotated[int, Field(ge=1, le=MOST_BYTES)]
 Count = Annotated[int, Field(ge=1, le=plain.LARGEST_INTEGER)]
 
 
+def check_seed(seed: int) -> None:
+    """Raises `UsageError` for a seed that there cannot be."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed {seed} is not between 0 and {2**32 - 1}: leave it out for 0")
+
+
 def parse_bytes(text: str | None, flag: str) -> int | None:
     """Bytes of a size such as 800M or 4G, as a flag gives it; None stays None."""
     if text is None:

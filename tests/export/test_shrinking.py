@@ -196,9 +196,9 @@ class TestWhatIsRefused:
             ({"to_flops": 0.5, "to_parameters": 0.1}, "one size at a time"),
             ({"to_flops": 0.0}, "above 0"),
             ({"to_flops": float("nan")}, "above 0"),
-            ({"keep": -0.1}, "below 0"),
+            ({"keep": -0.1}, "give 0 or more"),
             ({"family": (0.2, 0.5)}, "each smaller than the one before"),
-            ({"family": (1.5,)}, "shares below 1"),
+            ({"family": (1.5,)}, "shares between 0 and 1"),
             ({"to_bytes": "much"}, "not a size"),
         ],
     )

@@ -16,11 +16,16 @@ from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.shrink_records import Footprint, Latency
 
 LATENCY_BATCHES = (1, 64)
-REPEATS = 15
+MOST_ROUNDS, FEWEST_ROUNDS = 101, 5
 """Rounds of forward passes of which the median counts."""
-LEAST_SECONDS = 0.002
-"""A round is as many passes as take this long."""
+SECONDS = 1.0
+"""After which no more rounds than the fewest are taken: passes of large networks are many seconds in all."""
+LEAST_SECONDS = 0.0002
+"""A round is as many passes as take this long: short beside the few milliseconds for which a busy machine gives a core
+to one process and then to others, so that most rounds have it for themselves."""
 WARM_UP = 2
+TRIALS = 7
+"""Passes of which the quickest says how many make a round: one that the machine held up would make it a single one."""
 
 
 def footprint(module: nn.Module, batch: ModelInput) -> Footprint:
@@ -52,18 +57,27 @@ def latencies(modules: Sequence[nn.Module], batch: ModelInput) -> list[tuple[Lat
 
 
 def paired_milliseconds(modules: Sequence[nn.Module], inputs: ModelInput) -> list[float]:
-    """The median time of a pass of each module, in rounds in which they take turns."""
+    """The median time of a pass of each module, in rounds in which they take turns, one first and then the other."""
     passes = [_passes_per_round(module, inputs) for module in modules]
     seconds: list[list[float]] = [[] for _ in modules]
-    for _ in range(REPEATS):
-        for module, number, times in zip(modules, passes, seconds, strict=True):
-            times.append(_timed(module, inputs, number) / number)
+    turns = list(zip(modules, passes, seconds, strict=True))
+    started = time.perf_counter()
+    for number in range(MOST_ROUNDS):
+        if number >= FEWEST_ROUNDS and time.perf_counter() - started > SECONDS:
+            break
+        # Were the order always the same, what comes and goes with the machine's own rounds would fall on one of them.
+        for module, many, times in turns if number % 2 else reversed(turns):
+            times.append(_timed(module, inputs, many) / many)
     return [1000 * statistics.median(times) for times in seconds]
 
 
 def _passes_per_round(module: nn.Module, inputs: ModelInput) -> int:
     _timed(module, inputs, WARM_UP)
-    return max(1, round(LEAST_SECONDS / max(_timed(module, inputs, 1), 1e-7)))
+    trials: list[float] = []
+    while len(trials) < TRIALS and sum(trials) < SECONDS / TRIALS:
+        trials.append(_timed(module, inputs, 1))
+    quickest = min(trials)
+    return max(1, round(LEAST_SECONDS / max(quickest, 1e-7)))
 
 
 def _timed(module: nn.Module, inputs: ModelInput, number: int) -> float:

@@ -1,0 +1,63 @@
+"""What a network is to become when it is shrunk, as its caller says it, and the plan that leads there."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from autogrow.errors import UsageError
+from autogrow.policy.shrink_plans import Family, KeepScore, ShrinkPlan, ToSize, member_name
+from autogrow.policy.shrink_records import Footprint, ShrinkStep, Target
+from autogrow.policy.shrinking import Shrinking
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a network is to become: exactly one of these."""
+
+    size: Target | None = None
+    """A value up to 1 is a share of what the network has, but of latencies."""
+    keep: float | None = None
+    """How much worse validation may become: by its score, or its loss where the task is judged by that."""
+    family: tuple[float, ...] = ()
+    """Shares of the FLOPs."""
+
+    def __post_init__(self) -> None:
+        if sum((self.size is not None, self.keep is not None, bool(self.family))) != 1:
+            raise UsageError("give one of to_flops, to_parameters, to_bytes, to_latency_ms, keep and family")
+        if self.size is not None and not 0 < self.size.value < math.inf:
+            raise UsageError(f"a size of {self.size.value:g} cannot be had: give a number above 0")
+        if self.keep is not None and not 0 <= self.keep < math.inf:
+            raise UsageError(f"keep {self.keep:g} cannot be: give 0 or more, by which validation may become worse")
+        shares = self.family
+        if any(not 0 < share < 1 for share in shares) or list(shares) != sorted(set(shares), reverse=True):
+            raise UsageError(
+                f"family {','.join(f'{share:g}' for share in shares)}: give shares between 0 and 1, each smaller than "
+                "the one before, such as 0.5,0.25"
+            )
+        names = [member_name(share) for share in shares]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"family has {name} twice: shares that are alike in six digits are one network")
+
+    def target(self, before: Footprint) -> Target:
+        """The smallest size that is asked for, of a network that is `before`; not for `keep`."""
+        if self.size is None:
+            return Target("flops", before.flops * self.family[-1])
+        metric, value = self.size.metric, self.size.value
+        is_share = value <= 1 and metric != "latency_ms"
+        return Target(metric, value * float(getattr(before, metric))) if is_share else self.size
+
+    def plan(self, shrinking: Shrinking, before: ShrinkStep, by_loss: bool) -> ShrinkPlan:
+        """What is done to a network that is `before`."""
+        if self.keep is not None:
+            return KeepScore(shrinking, self.keep, by_loss)
+        if self.size is None:
+            return Family(shrinking, before.footprint.flops, self.family)
+        target = self.target(before.footprint)
+        if target.metric == "latency_ms":  # of 64 examples, with all threads
+            return ToSize(shrinking, target, before.latencies[-1].milliseconds)
+        return ToSize(shrinking, target, float(getattr(before.footprint, target.metric)))
+
+    def to_dict(self) -> dict[str, Any]:
+        size = None if self.size is None else [self.size.metric, self.size.value]
+        return {"size": size, "keep": self.keep, "family": list(self.family)}
