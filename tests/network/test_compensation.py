@@ -18,6 +18,8 @@ from tests.network.networks import batch_of, user_network, warmed_up
 from tests.network.optimizers import everything, same, train
 from tests.network.untouched import untouched
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def linear():
     return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), batch_of((4,), 40)

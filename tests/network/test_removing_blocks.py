@@ -17,6 +17,8 @@ from tests.network.optimizers import everything, same, train
 from tests.network.staged_networks import described, every_network, growing_network
 from tests.network.untouched import untouched
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class Block(nn.Module):
     """Writes over what it is given, and returns something else besides; keeps its place and a rate that goes by it."""

@@ -10,6 +10,8 @@ from autogrow.policy.changes import Narrow
 from tests.network.networks import BUILT_IN, USER_NETWORKS, batch_of, built_in, user_network
 from tests.network.untouched import untouched
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class Split(nn.Module):
     """The first three units go another way; how many they are is written here."""

@@ -13,7 +13,7 @@ from autogrow.policy.unit_scores import UNIT_SCORES, parse_unit_score
 from tests.network.test_patterns import PATTERNS
 from tests.network.untouched import untouched
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 NOBODYS = {("binarized weights", "binary[3:5]")}
 """Units that nothing reads: only their own weights say anything."""
