@@ -5,7 +5,6 @@ a plain loop, because what the thesis adds to it (distorted weights, a penalty o
 """
 
 import copy
-import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autogrow.data.dataset import Dataset
-from autogrow.export.testing import read_test_split
+from autogrow.export.testing import plain, read_test_split
 from autogrow.models.building import ModelSpec
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.shrinking.request import Batch
@@ -83,7 +82,8 @@ class Cycle:
 
     steps: int
     units: int
-    validation_loss: float
+    validation_loss: float | None
+    """None where the training has diverged, as in the next record."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,8 @@ class PrunedRun:
     """What a condition came to under one seed."""
 
     units: int
-    validation_loss: float
-    test_loss: float
-    """NaN where the training diverged."""
+    validation_loss: float | None
+    test_loss: float | None
     steps: int
     train_seconds: float
     cycles: tuple[Cycle, ...]
@@ -104,12 +103,13 @@ class PrunedRun:
 
     @property
     def has_diverged(self) -> bool:
-        return not math.isfinite(self.test_loss)
+        return self.validation_loss is None or self.test_loss is None
 
     @property
     def met(self) -> bool:
         """Whether the loss is below the wanted one, on validation examples, by which sizes are chosen, and on test."""
-        return self.validation_loss < WANTED_LOSS and self.test_loss < WANTED_LOSS
+        losses = self.validation_loss, self.test_loss
+        return all(loss is not None and loss < WANTED_LOSS for loss in losses)
 
 
 class PruningRun:
@@ -136,18 +136,20 @@ class PruningRun:
 
     def run(self) -> PrunedRun:
         cycles, candidates = self._cycles()
+        if cycles and cycles[-1].validation_loss is None:
+            return PrunedRun(_width(self._module), None, None, self._steps, self._seconds, cycles)
         length = max(1, self._lengths.all_steps - self._steps)
         widths: list[int] = []
         for module in candidates[:MOST_TRIED]:
             self._train_on(module, length, penalty=0.0)
             widths.append(_width(module))
             loss = self._loss(module)
-            if loss < WANTED_LOSS:
+            if loss is not None and loss < WANTED_LOSS:
                 break
         return PrunedRun(
             units=widths[-1],
             validation_loss=loss,
-            test_loss=read_test_split(module, self._dataset, self._data.normalization).loss,
+            test_loss=plain(read_test_split(module, self._dataset, self._data.normalization).loss),
             steps=self._steps,
             train_seconds=self._seconds,
             cycles=cycles,
@@ -169,7 +171,7 @@ class PruningRun:
             self._train_on(self._module, length, pruning.activation_penalty)
             loss = self._loss(self._module)
             cycles.append(Cycle(self._steps, _width(self._module), loss))
-            removed = self._removed(pruning.score) if math.isfinite(loss) else []
+            removed = [] if loss is None else self._removed(pruning.score)
             if not removed:
                 break
             if pruning.share:
@@ -228,8 +230,9 @@ class PruningRun:
         self._steps += num_steps
         self._seconds += time.perf_counter() - started
 
-    def _loss(self, module: nn.Module) -> float:
-        return evaluate(self._data.task, module, self._validation).loss
+    def _loss(self, module: nn.Module) -> float | None:
+        """On all validation examples; None where it is no number."""
+        return plain(evaluate(self._data.task, module, self._validation).loss)
 
 
 def _layers(module: nn.Module) -> tuple[nn.Linear, nn.Linear]:

@@ -19,6 +19,7 @@ from autogrow.experiments.reproduction.base import KIND, REPRODUCTIONS, Reproduc
 from autogrow.experiments.reproduction.summation.cycles import (
     TRAINING,
     WANTED_LOSS,
+    Cycle,
     Lengths,
     PrunedRun,
     Pruning,
@@ -168,12 +169,11 @@ def units_table(wanted: Mapping[str, PruningCondition], runs: Mapping[str, Seque
     rows = []
     for name, condition in wanted.items():
         of_condition = runs[name]
-        has_diverged = any(run.has_diverged for run in of_condition)
         rows.append(
             (
                 condition.title,
                 _range([run.units for run in of_condition]),
-                "diverged" if has_diverged else numbers.significant(max(run.test_loss for run in of_condition)),
+                _largest_loss(of_condition),
                 f"{sum(run.met for run in of_condition)} of {len(of_condition)}",
                 f"{sum(_is_wanted(run) for run in of_condition)} of {len(of_condition)}",
                 numbers.count(statistics.mean(run.steps for run in of_condition)),
@@ -197,8 +197,7 @@ def cycles_table(wanted: Mapping[str, PruningCondition], runs: Mapping[str, Sequ
     rows = tuple(
         (
             condition.title,
-            ", ".join(f"{cycle.units} ({numbers.small(cycle.validation_loss)})" for cycle in runs[name][0].cycles)
-            or MISSING,
+            ", ".join(_cycle_cell(cycle) for cycle in runs[name][0].cycles) or MISSING,
         )
         for name, condition in wanted.items()
     )
@@ -221,6 +220,18 @@ def found_in_words(wanted: Mapping[str, PruningCondition], runs: Mapping[str, Se
 
 def _is_wanted(run: PrunedRun) -> bool:
     return run.met and run.units <= MOST_UNITS
+
+
+def _largest_loss(runs: Sequence[PrunedRun]) -> str:
+    """On test examples, of the runs that came to an end; how many did not."""
+    losses = [run.test_loss for run in runs if run.test_loss is not None]
+    num_diverged = sum(run.has_diverged for run in runs)
+    said = [numbers.significant(max(losses))] if losses else []
+    return ", ".join([*said, *([f"{num_diverged} diverged"] if num_diverged else [])])
+
+
+def _cycle_cell(cycle: Cycle) -> str:
+    return f"{cycle.units} ({MISSING if cycle.validation_loss is None else numbers.small(cycle.validation_loss)})"
 
 
 def _range(values: Sequence[int]) -> str:
