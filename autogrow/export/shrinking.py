@@ -33,6 +33,7 @@ from autogrow.study.settings import versions
 from autogrow.training.ending import Signal
 from autogrow.training.evaluation import Metrics
 from autogrow.training.example_input import example_of
+from autogrow.training.output_check import check_outputs
 from autogrow.training.shrink_targets import UnreachableError
 from autogrow.training.shrinking import Shrinker
 
@@ -153,9 +154,11 @@ class _Run:
         self._shrinking, self._folder = shrinking, folder
         device = torch.device(options.device)
         network = ExpandableNetwork(copied(source.module).to(device), example_of(dataset, device))
+        data = source.data(dataset, holdout)
+        check_outputs(network.module, data, is_fresh=False)
         self._shrinker = Shrinker(
             network,
-            source.data(dataset, holdout),
+            data,
             shrinking,
             source.trained_with,
             teacher=copied(source.module).to(device) if shrinking.recovery.distillation else None,

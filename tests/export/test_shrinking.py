@@ -210,6 +210,11 @@ class TestWhatIsRefused:
         with pytest.raises(UsageError, match="are the data that the network was trained on"):
             shrunk(network="seen", to_flops=0.3, holdout="digits")
 
+    def test_a_network_that_does_not_fit_the_data(self, digits, data_dir, tmp_path):
+        module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 9), torch.nn.Linear(9, 7))
+        with pytest.raises(NetworkError, match="give its last layer 10 outputs"):
+            shrink(module, digits, tmp_path / "small", to_flops=0.5, held_out_validation=True, data_dir=data_dir)
+
     def test_a_recovery_that_diverges(self, trained, data_dir, tmp_path):
         wild = TrainingSettings(optimizer="sgd", learning_rate=100.0, weight_decay=10.0, epochs=40)
         module = load_network(trained / "model").module

@@ -64,6 +64,14 @@ def test_large_networks_are_run_a_few_times(clock):
     assert ours.passes <= 10
 
 
+def test_all_products_with_weights_of_a_transformer_layer_count():
+    width, feedforward, length = 16, 24, 6
+    layer = nn.TransformerEncoderLayer(width, 2, feedforward, batch_first=True).eval()
+    projections = length * (4 * width * width + 2 * width * feedforward)
+    assert footprint.footprint(layer, torch.randn(2, length, width)).flops >= 2 * projections
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_latencies_are_of_one_example_and_of_64_with_one_thread_and_with_all(monkeypatch):
     monkeypatch.setattr(footprint.torch, "get_num_threads", lambda: 1)
     (found,) = latencies([nn.Linear(3, 2)], torch.zeros(5, 3))

@@ -215,6 +215,30 @@ def test_tied_weights_stay_tied():
     assert (module(batch) - before).abs().max() <= 1e-5
 
 
+class ReadTransposed(nn.Module):
+    """An autoencoder whose decoder is its encoder's weight, transposed: a row computes a unit, and reads it."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.last = nn.Linear(12, 5), nn.Linear(12, 3)
+
+    def forward(self, inputs):
+        units = torch.relu(self.encoder(inputs))
+        return self.last(torch.relu(nn.functional.linear(units, self.encoder.weight.t())))
+
+
+@pytest.mark.parametrize("added", [1, 9, 40])
+def test_a_weight_that_is_read_transposed_grows_on_both_sides_at_once(added):
+    torch.manual_seed(0)
+    network = ExpandableNetwork(ReadTransposed(), torch.randn(2, 12))
+    (group,) = (group.name for group in network.groups if group.width == 5)
+    before = network.module.encoder.weight.detach().clone()
+    network.widen(group, added)
+    grown = network.module.encoder.weight.detach()
+    assert grown.shape == (5 + added, 12) and torch.equal(grown[:5], before)
+    assert network.module(torch.randn(4, 12)).shape == (4, 3)
+
+
 class Parts(nn.Module):
     """One layer's units taken apart by sizes that the module keeps, as in MambaOut and InceptionNeXt."""
 

@@ -8,7 +8,8 @@ more for convolutions in groups, whose weight gradient PyTorch counts as if ther
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -54,9 +55,20 @@ def training_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
 def forward_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
     """FLOPs of one example's forward pass in eval mode, counted as `training_flops_per_example` does."""
     size = len(batch[0] if isinstance(batch, tuple) else batch)
-    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with evaluating(model), _without_fused_attention(), torch.no_grad(), FlopCounterMode(display=False) as counter:
         run(model, batch)
     return float(counter.get_total_flops()) / size
+
+
+@contextmanager
+def _without_fused_attention() -> Iterator[None]:
+    """Transformer layers of PyTorch compute all at once where nobody asks for gradients: nothing is counted then."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def added_training_flops(

@@ -229,6 +229,8 @@ def _fill_weight(weight: Tensor, layout: TensorLayout, sources: Sources, plan: _
     outputs = 1 if layout.out_dim is None else weight.shape[layout.out_dim]
     kernel = weight.numel() // (inputs * outputs)
     fan_in, fan_out = inputs * kernel, outputs * kernel
+    if layout.in_dim == layout.out_dim:  # read transposed by what follows: a row both computes a unit and reads it
+        fan_in = fan_out = weight.numel() // inputs
     for dim, draw in ((layout.in_dim, plan.initializer.fan_out), (layout.out_dim, plan.initializer.fan_in)):
         if dim is None or dim not in sources:
             continue
