@@ -27,6 +27,8 @@ READ_IN_PARTS = {
     ("scripted block", "second"),
 }
 """Units with a reader that is not seen, so that what it computes is unknown; their activations are seen elsewhere."""
+READ_WITHOUT_GRADIENT = {("own backward pass", "stem")}
+"""Units that are read inside of a function that brings a gradient of its own."""
 TOLD_APART = {("layers of several maps", "octave")}
 """Units that code tells apart by their places."""
 
@@ -36,6 +38,8 @@ def expected_to_read(pattern, group, score):
         return score in ("magnitude", "random")
     if (pattern, group) in OF_RECURRENT_LAYERS:
         return UNIT_SCORES[score].takes == "weights" or score == "sensitivity"
+    if (pattern, group) in READ_WITHOUT_GRADIENT:
+        return score != "optimal_brain_damage"
     return (pattern, group) not in READ_IN_PARTS or not score.startswith("optimal_brain")
 
 

@@ -376,6 +376,36 @@ def test_what_several_readers_make_of_a_unit_is_summed():
     )
 
 
+class Hidden(nn.Module):
+    """A part of the pass has no gradient, so that nobody knows from it what its units are worth."""
+
+    def __init__(self, hides):
+        super().__init__()
+        torch.manual_seed(0)
+        self.hides = hides
+        self.first, self.second, self.third, self.head = (
+            nn.Linear(4, 6),
+            nn.Linear(6, 5),
+            nn.Linear(5, 5),
+            nn.Linear(5, 3),
+        )
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.hides):
+            x = torch.relu(self.second(x))
+            x = torch.relu(self.third(x))
+        return self.head(x)
+
+
+@pytest.mark.parametrize("name", ["taylor", "fisher", "optimal_brain_damage"])
+def test_units_whose_gradient_is_hidden_have_no_score(name):
+    seen, hidden = (scores(Hidden(hides), batch_of((4,), 9), name) for hides in (False, True))
+    assert all(values.isfinite().all() for values in seen.values())
+    assert {group for group, values in hidden.items() if values.isnan().all()} == {"first", "second"}
+    assert torch.allclose(hidden["third"], seen["third"])
+
+
 def test_frozen_weights_have_scores_too():
     batch, trained, frozen = batch_of((4,), 9), three_layers(), three_layers().requires_grad_(False)
     for name in ("taylor", "fisher", "optimal_brain_damage", "sensitivity"):

@@ -31,11 +31,13 @@ def optimal_brain_damage(request: Request[UnitScore]) -> dict[str, Tensor]:
     for batch in request.batches:
         count = num_examples(batch)
         sums: dict[str, Tensor] = {}
-        for read, squares, gradient in _gradients_of_results(module, places, batch, request.seed):
+        reads, hidden = _gradients_of_results(module, places, batch, request.seed)
+        for read, squares, gradient in reads:
             # The gradient of an example's own loss is that of the mean, times the number of examples.
             of_columns = _curvature(read, squares, gradient * count) / (2 * count)
-            for group, index in places.columns(read).items():
-                of_units = of_columns[index].sum(1)
+            columns = places.columns(read)
+            for group in columns.keys() - hidden:
+                of_units = of_columns[columns[group]].sum(1)
                 sums[group] = sums[group] + of_units if group in sums else of_units
         for group, values in sums.items():
             found[group].append(values)
@@ -69,7 +71,7 @@ def _prepared(request: Request[UnitScore]) -> tuple[nn.Module, UnitPlaces]:
     """A copy of the network, and where its units are read while the loss is computed."""
     module = copied(request.network.module)
     first = request.batches[0]
-    with undisturbed(module):
+    with undisturbed(module), torch.enable_grad():
         places = UnitPlaces(
             module, request.network.structure, request.groups, lambda: loss_of(module, first, request.seed)
         )
@@ -89,13 +91,17 @@ def _activation_times_gradient(module: nn.Module, places: UnitPlaces, batch: Bat
     """Sum over positions and readers of activation times gradient of the example's own loss: (examples, units).
 
     Activations are multiplied by gates that are 1, one for every example and column: those have the sums as gradients.
+    Groups are left out of which the loss shows no gradient, or not of all readings: some code computes without (inside
+    of functions that bring a gradient of their own), and some activations have no dimension of examples.
     """
     gates: list[tuple[Tensor, Columns]] = []
+    hidden: set[str] = set()
     count = num_examples(batch)
 
     def on_units(passing: Passing) -> Tensor | None:
-        gate = _gate(passing, count)
+        gate = _gate(passing, count) if torch.is_grad_enabled() else None
         if gate is None:
+            hidden.update(passing.columns)
             return None
         gates.append((gate, passing.columns))
         return _times(passing, gate)
@@ -104,10 +110,9 @@ def _activation_times_gradient(module: nn.Module, places: UnitPlaces, batch: Bat
         loss = scalar(batch.loss(module), with_gradient=bool(gates))
         gradients = torch.autograd.grad(loss, [gate for gate, _ in gates], allow_unused=True) if gates else ()
     sums: dict[str, Tensor] = {}
-    for (gate, columns), gradient in zip(gates, gradients, strict=True):
-        of_columns = (torch.zeros_like(gate) if gradient is None else gradient).cpu().double() * count
-        for group, index in columns.items():
-            of_units = of_columns[:, index].sum(2)
+    for (_, columns), gradient in zip(gates, gradients, strict=True):
+        for group in columns.keys() - hidden if gradient is not None else ():
+            of_units = gradient.cpu().double()[:, columns[group]].sum(2) * count
             sums[group] = sums[group] + of_units if group in sums else of_units
     return sums
 
@@ -140,12 +145,19 @@ def _example_dim(passing: Passing, count: int) -> int | None:
 
 def _gradients_of_results(
     module: nn.Module, places: UnitPlaces, batch: Batch, seed: int
-) -> list[tuple[Read, Tensor, Tensor]]:
-    """Every read with the squares of its inputs and the gradient of the loss with respect to what it computes."""
+) -> tuple[list[tuple[Read, Tensor, Tensor]], set[str]]:
+    """Every read with the squares of its inputs and the gradient of the loss with respect to what it computes.
+
+    Also the groups that have readings without a gradient.
+    """
     reads: list[tuple[Read, Tensor, Tensor]] = []
+    hidden: set[str] = set()
 
     def on_result(read: Read, result: Tensor) -> Tensor:
-        if not places.columns(read):
+        columns = places.columns(read)
+        if not torch.is_grad_enabled():
+            hidden.update(columns)
+        if not columns or not torch.is_grad_enabled():
             return result
         if not result.requires_grad:
             result = result.detach().requires_grad_()
@@ -161,10 +173,8 @@ def _gradients_of_results(
         loss = scalar(batch.loss(module), with_gradient=bool(reads))
         results = [result for _, _, result in reads]
         gradients = torch.autograd.grad(loss, results, allow_unused=True) if reads else ()
-    return [
-        (read, squares, torch.zeros_like(result) if gradient is None else gradient)
-        for (read, squares, result), gradient in zip(reads, gradients, strict=True)
-    ]
+    found = zip(reads, gradients, strict=True)
+    return [(read, squares, gradient) for (read, squares, _), gradient in found if gradient is not None], hidden
 
 
 def _curvature(read: Read, squares: Tensor, gradient: Tensor) -> Tensor:
@@ -179,7 +189,7 @@ def _curvature(read: Read, squares: Tensor, gradient: Tensor) -> Tensor:
 
 def loss_of(module: nn.Module, batch: Batch, seed: int) -> float:
     with same_random_numbers(module, seed):  # what the loss itself draws is the same every time
-        return float(scalar(batch.loss(module), with_gradient=False))
+        return float(scalar(batch.loss(module), with_gradient=False).detach())
 
 
 def _loss_without(

@@ -65,7 +65,8 @@ class UnitPlaces:
         module: What will run.
         structure: Of that module.
         groups: Names of the groups.
-        run: Runs the module once; which readers are seen is found out by it.
+        run: Runs the module once; which readers are seen is found out by it. Where it runs with gradients, readers
+            within code that leaves them (and brings some of its own) are not.
     """
 
     def __init__(self, module: nn.Module, structure: Structure, groups: Iterable[str], run: Callable[[], Any]) -> None:
@@ -73,7 +74,13 @@ class UnitPlaces:
         groups = list(groups)
         readers = reader_weights(structure, groups)
         seen: set[tuple[str, int]] = set()
-        with WatchingReads(module, readers, on_read=lambda read: seen.add((read.weight, read.dim))):
+        has_gradients = torch.is_grad_enabled()
+
+        def on_read(read: Read) -> None:
+            if torch.is_grad_enabled() or not has_gradients:
+                seen.add((read.weight, read.dim))
+
+        with WatchingReads(module, readers, on_read=on_read):
             run()
         of_group = {group: {place for place, columns in readers.items() if group in columns} for group in groups}
         self.read_groups = {group for group, places in of_group.items() if places and places <= seen}
