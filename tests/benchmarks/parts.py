@@ -41,6 +41,7 @@ PARTS = {
     "slots": Part("scaling_search", "slot_rows"),
     "packing": Part("packing", on_any_device=True),
     "versus": Part("versus_static"),
+    "shrink": Part("shrink"),
     "frozen": Part("frozen", on_any_device=True),
     "executions": Part("executions", on_any_device=True),
 }
