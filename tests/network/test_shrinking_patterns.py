@@ -28,7 +28,7 @@ READ_IN_PARTS = {
 }
 """Units with a reader that is not seen, so that what it computes is unknown; their activations are seen elsewhere."""
 READ_WITHOUT_GRADIENT = {("own backward pass", "stem")}
-"""Units that are read inside of a function that brings a gradient of its own."""
+"""Units that are read, and added to, inside of a function that brings a gradient of its own."""
 TOLD_APART = {("layers of several maps", "octave")}
 """Units that code tells apart by their places."""
 
@@ -39,7 +39,7 @@ def expected_to_read(pattern, group, score):
     if (pattern, group) in OF_RECURRENT_LAYERS:
         return UNIT_SCORES[score].takes == "weights" or score == "sensitivity"
     if (pattern, group) in READ_WITHOUT_GRADIENT:
-        return score != "optimal_brain_damage"
+        return score not in ("optimal_brain_damage", "fisher", "taylor")
     return (pattern, group) not in READ_IN_PARTS or not score.startswith("optimal_brain")
 
 
