@@ -113,6 +113,8 @@ def test_distortion_moves_weights_up_by_at_most_what_their_variance_leaves(start
     run._distort()
     moved = hidden(run).weight.detach() - before
     assert 0 <= moved.min() and moved.max() <= share and moved.mean() == pytest.approx(share / 2, abs=0.1)
+    together = torch.stack([moved.flatten(), before.flatten()])
+    assert abs(float(torch.corrcoef(together)[0, 1])) < 0.4  # weights are drawn from the same seed
     with torch.no_grad():
         hidden(run).weight *= 10
     wide = hidden(run).weight.detach().clone()

@@ -23,7 +23,7 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.policy.unit_scores import ActivationCount, UnitScore
 from autogrow.tasks import Task
 from autogrow.training.assembly import fresh_network
-from autogrow.training.batches import BatchOrder
+from autogrow.training.batches import BatchOrder, stream_seed
 from autogrow.training.evaluation import evaluate
 from autogrow.training.example_input import example_of
 from autogrow.training.optimizers import make_optimizer
@@ -130,7 +130,8 @@ class PruningRun:
         self._validation = data.on(data.validation, torch.device("cpu"))
         self._order = BatchOrder(len(self._train), TRAINING.batch_size, seed, torch.device("cpu"))
         self._scored_examples = torch.arange(min(SCORED_BATCHES * TRAINING.batch_size, len(self._train)))
-        self._random = torch.Generator().manual_seed(seed)
+        # Not the seed itself: the first weights are drawn from that, and would be moved by the very same numbers.
+        self._random = torch.Generator().manual_seed(stream_seed(seed, "distortion", 0))
         self._steps = 0
         self._seconds = 0.0
 
