@@ -19,7 +19,7 @@ from autogrow.data.locations import default_data_dir
 from autogrow.data.opening import open_given
 from autogrow.data.python_data import Examples
 from autogrow.data.reopening import reopen_dataset
-from autogrow.errors import UsageError, kind_of
+from autogrow.errors import UsageError, kind_of, shortened
 from autogrow.models.building import AUTOMATIC, ModelSpec, automatic_model, check_fits_task, given_model
 from autogrow.paths import is_npz_name, resolved
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -95,9 +95,13 @@ def resolve_data_dir(data_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" is the GPU where PyTorch sees one. Raises `UsageError` for a GPU that is not there."""
+    """ "auto" is the GPU where PyTorch sees one. Raises `UsageError` for one that is not there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"device {shortened(device, 40)!r} is none: give 'auto', 'cpu' or 'cuda'") from None
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(f"device {device!r}, but PyTorch sees no GPU here: leave it out to run on the CPU")
     return device

@@ -70,13 +70,16 @@ def checks_types(*unchecked: str) -> Callable[[Callable[Parameters, Returned]], 
 
 def _fitting(function: Callable[..., Any], name: str, value: Any) -> Any:
     """The value. Raises `UsageError` where it is not what the function's annotation says."""
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
 
     check = _checks(function).get(name)
     try:
         if check is not None:
-            check.validate_python(value, strict=True)
-    except ValidationError:
+            # Settings, and numbers, are made of what could be: a dictionary, a tensor of one. What is passed on is it.
+            made = check.validate_python(value, strict=True)
+            if isinstance(made, BaseModel | float) and not isinstance(value, BaseModel | float | int):
+                raise TypeError(value)
+    except (ValidationError, TypeError):
         wanted = inspect.formatannotation(get_type_hints(function)[name])
         wanted = re.sub(r"\b[a-z_]+(\.[a-z_]+)*\.(?=[A-Z])", "", wanted)
         shown = shortened(repr(value), 60)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from torch import nn
 
 from autogrow.data.arrays import Layout
-from autogrow.errors import UsageError
+from autogrow.errors import UsageError, kind_of
+from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.saved_network import load_network
 from autogrow.export.shrink_goal import Goal
 from autogrow.export.shrink_source import HOLD_OUT, ShrinkSource
@@ -15,7 +16,7 @@ from autogrow.export.shrinking import ShrinkOptions, ShrinkResult, shrink_networ
 from autogrow.inputs import DataLike, open_data, resolve_device, training_settings
 from autogrow.keywords import checks_types, refuses_unknown
 from autogrow.models.building import given_model
-from autogrow.paths import resolved
+from autogrow.paths import resolved, shown
 from autogrow.policy.execution import Execution
 from autogrow.policy.records import Sample
 from autogrow.policy.shrink_records import ShrinkStep, Target
@@ -26,7 +27,7 @@ from autogrow.training.ending import Signal
 
 
 @refuses_unknown()
-@checks_types("network", "dataset", "holdout", "training")
+@checks_types("network", "dataset", "holdout")
 def shrink(
     network: nn.Module | str | Path,
     dataset: DataLike | None,
@@ -92,10 +93,17 @@ def shrink(
             size that cannot be reached), `RunFolderError` (of `out`), `TrainingDivergedError`.
     """
     goal = Goal(_size(to_flops, to_parameters, to_bytes, to_latency_ms), keep, tuple(family))
+    if not isinstance(network, nn.Module | str | Path):
+        raise UsageError(f"network is {kind_of(network)}: give the folder that it is saved in, or an nn.Module")
+    if isinstance(network, PreparedNetwork):
+        raise UsageError("network has its preprocessing in it: give the folder that it was loaded from, or its network")
     saved = None if isinstance(network, nn.Module) else load_network(resolved(network), model)
     opened = open_data(dataset, data_dir, task, layout, saved.config if saved is not None else None)
     if saved is not None:
         assert not isinstance(network, nn.Module)
+        for name, value in (("held_out_validation", held_out_validation), ("training", training)):
+            if value is not None:
+                raise UsageError(f"{name} is for a module: {shown(resolved(network))} says it itself; leave it out")
         source = ShrinkSource.of_saved(saved, resolved(network), opened)
     else:
         assert isinstance(network, nn.Module)

@@ -159,6 +159,8 @@ def train_policy(
     held_out = policy.watches_validation if hold_out_validation is None else hold_out_validation
     scales_targets = standardizes_targets and TASKS[dataset.task].standardizes_targets
     request = _request(model, dataset, policy, settings, seed, train_size, scales_targets, split_seed)
+    if held_out != policy.watches_validation:
+        request["held_out_validation"] = held_out  # else what has learnt from validation would go on as if it had not
     if placebo is not None:
         request["placebo"] = placebo.to_dict()
     if out is not None:

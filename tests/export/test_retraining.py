@@ -159,6 +159,15 @@ def test_an_interrupted_run_does_not_open_it(train, times_opened, tmp_path, monk
     assert times_opened == []
 
 
+@pytest.mark.parametrize("before", [None, True])
+def test_what_has_learnt_from_validation_does_not_go_on_as_if_it_had_not(before, train, tmp_path, monkeypatch):
+    monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0)
+    assert train(tmp_path / "out", hold_out_validation=before, interrupted=lambda: True) is None
+    with pytest.raises(RunFolderError, match="interrupted training run with other settings"):
+        train(tmp_path / "out", hold_out_validation=None if before else True)
+    assert train(tmp_path / "out", hold_out_validation=before).held_out_validation == bool(before)
+
+
 def test_an_interrupted_run_goes_on_bit_for_bit(train, users_model, tmp_path, monkeypatch):
     monkeypatch.setattr(ending, "INTERRUPT_POLL_SECONDS", 0.0)
     model = ModelSpec(users_model).given_by_caller()

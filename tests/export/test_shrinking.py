@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from autogrow.api import shrink
+from autogrow.api import load, shrink
 from autogrow.data import open_dataset
 from autogrow.errors import NetworkError, RunFolderError, TrainingDivergedError, UsageError
 from autogrow.export.retraining import train_policy
@@ -209,6 +209,31 @@ class TestWhatIsRefused:
     def test_the_data_it_was_trained_on_hold_nothing_out(self, shrunk):
         with pytest.raises(UsageError, match="are the data that the network was trained on"):
             shrunk(network="seen", to_flops=0.3, holdout="digits")
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"network": None}, "network is a NoneType: give the folder"),
+            ({"network": torch.nn.Linear}, "network is a type: give the folder"),
+            ({"to_flops": torch.tensor(0.5)}, r"to_flops is tensor\(0.5000\), a Tensor: give float"),
+            ({"to_flops": None, "family": 0.5}, "family is 0.5, a float"),
+            ({"shrinking": {"cycles": 2}}, "shrinking is {'cycles': 2}, a dict: give Shrinking"),
+            ({"training": {"epochs": 2}}, "training is {'epochs': 2}, a dict: give TrainingSettings"),
+            ({"training": TrainingSettings()}, "training is for a module: .* says it itself"),
+            ({"held_out_validation": True}, "held_out_validation is for a module: .* says it itself"),
+            ({"device": "gpu"}, "device 'gpu' is none"),
+            ({"seed": -1}, "seed -1 is not between"),
+        ],
+    )
+    def test_what_is_of_another_kind(self, wrong, message, trained, data_dir, tmp_path):
+        given = {"network": trained / "model", "dataset": "digits", "out": tmp_path / "small", "to_flops": 0.5}
+        with pytest.raises(UsageError, match=message):
+            shrink(**{**given, **wrong}, data_dir=data_dir)
+
+    def test_what_takes_inputs_that_are_not_standardized(self, trained, data_dir, tmp_path):
+        with pytest.raises(UsageError, match="has its preprocessing in it: give the folder"):
+            shrink(load(trained / "model"), "digits", tmp_path / "small", to_flops=0.5, data_dir=data_dir,
+                   held_out_validation=True)  # fmt: skip
 
     def test_a_network_that_does_not_fit_the_data(self, digits, data_dir, tmp_path):
         module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 9), torch.nn.Linear(9, 7))
