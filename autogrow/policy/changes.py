@@ -21,8 +21,8 @@ units that are constant there; the best constant for others, and for a convoluti
 zeros. A reader that has neither is left as it is, and so is one that cannot be seen (in a recurrent layer).
 least_squares: the weights of what reads them change, too, so that its outputs come closest to what they were: a ridge
 regression for one reader after the other, each on what it is given once those before it have changed. Weights that are
-computed from parameters, that hold units where they read them (tied ones), or that read more than 8192 columns, keep
-their values.
+computed from parameters, that hold units where they read them (tied ones), that are no matrix (but one for each of
+several batches), or that read more than 8192 columns, keep their values.
 """
 
 

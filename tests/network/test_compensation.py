@@ -344,6 +344,31 @@ def test_a_weight_that_holds_units_where_it_reads_them_keeps_its_values():
     assert torch.equal(module.head.weight, weight[:, [0, 1, 2, 4, 5]]) and not torch.equal(module.head.bias, bias)
 
 
+class Experts(nn.Module):
+    """Two matrices in one weight, each for its own inputs; and one that reads the same units."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.both = nn.Linear(4, 6), nn.Parameter(torch.randn(2, 6, 3))
+        self.other = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        return (torch.stack([x, 2 * x]) @ self.both).sum(0) + self.other(x)
+
+
+def test_a_reader_that_is_no_matrix_is_left_as_it_is():
+    torch.manual_seed(0)
+    module, batch = Experts(), batch_of((4,), 40)
+    growing = ExpandableNetwork(module, batch)
+    assert growing.widths == {"first": 6}
+    data = [Batch(batch, lambda module: module(batch).square().mean())]
+    assert measure_unit_scores(OptimalBrainSurgeon(), growing, ["first"], data)["first"].isnan().all()
+    both, kept = module.both.detach().clone(), [0, 1, 2, 4, 5]
+    growing.apply([Narrow({"first": [3]}, "least_squares")], calibration_input=batch)
+    assert torch.equal(module.both, both[:, kept])
+
+
 def test_of_a_reader_with_too_many_columns_only_the_mean_is_made_up_for(monkeypatch):
     monkeypatch.setattr("autogrow.network.shrinking.reader_regression.MAX_COLUMNS", 5)
     torch.manual_seed(0)

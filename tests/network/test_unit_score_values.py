@@ -282,6 +282,7 @@ class Written(nn.Module):
                 [F.linear(x, weight[:2], bias[:2]), F.linear(x, weight[2:], bias[2:])], 1
             ),
             "scaled": lambda: F.linear(x, weight * 1.0, bias),
+            "scaled sum": lambda: 2 * torch.addmm(bias, x, weight.t(), beta=0.5, alpha=0.5),
             "contiguous": lambda: x @ (weight * 1.0).T.contiguous() + bias,
         }
         return self.head(torch.relu(ways[self.way]()))
@@ -305,9 +306,10 @@ def test_scores_are_those_of_a_layer_however_the_code_is_written(way, name):
 
 def test_where_a_reader_is_not_seen_activations_are_read_where_they_leave_their_layer():
     batch = batch_of((4,), 9)
-    module = Written("contiguous")
-    found = scores(module, batch, "activation_std", ["first"])["first"]
-    assert torch.allclose(found, module.first(batch).detach().double().std(0, correction=0))
+    for way in ("contiguous", "scaled sum"):
+        module = Written(way)
+        found = scores(module, batch, "activation_std", ["first"])["first"]
+        assert torch.allclose(found, module.first(batch).detach().double().std(0, correction=0))
     # What a ReLU lets through is the same before it.
     expected, found = (scores(Written(each), batch, "taylor", ["first"])["first"] for each in ("layer", "contiguous"))
     assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-4)

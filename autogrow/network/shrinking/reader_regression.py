@@ -100,17 +100,20 @@ def measure_moments(
 ) -> list[ReaderMoments]:
     """The moments of all readers of these groups; the network is left alone.
 
-    A group is in no reader's `columns` where one of its readers is not seen (`UnitPlaces`).
+    A group is in no reader's `columns` where one of its readers is not seen (`UnitPlaces`), or is no regression.
     """
     module, structure = copied(network.module), network.structure
     buffers = dict(module.named_buffers())
     found: dict[tuple[Any, ...], ReaderMoments] = {}
+    left_out: set[str] = set()
     with undisturbed(module):
         places = UnitPlaces(module, structure, groups, lambda: run(module, batches[0]))
 
         def on_read(read: Read) -> None:
             columns = places.columns(read)
-            if columns:
+            if not read.is_regression:
+                left_out.update(columns)
+            elif columns:
                 norm = structure.norm_of.get(read.weight)
                 norm = norm if f"{norm}.running_mean" in buffers else None
                 reader = ReaderMoments(read, columns, norm)
@@ -119,6 +122,8 @@ def measure_moments(
         for batch in batches:
             with places.watching_reads(on_read=on_read):
                 run(module, batch)
+    for moments in found.values():
+        moments.columns = {group: index for group, index in moments.columns.items() if group not in left_out}
     return list(found.values())
 
 

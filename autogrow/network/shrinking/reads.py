@@ -77,6 +77,11 @@ class Read:
         return self.function.__name__.startswith("conv")
 
     @property
+    def is_regression(self) -> bool:
+        """Whether one matrix is multiplied with all positions: no vector, nor a matrix for each of several batches."""
+        return self.is_convolution or self.values.dim() == 2
+
+    @property
     def is_transposed(self) -> bool:
         return self.function in _TRANSPOSING
 
@@ -178,6 +183,8 @@ class WatchingReads(TorchFunctionMode):
             return None
         function, names = _PRODUCTS[name]
         arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        if arguments.get("alpha", 1) != 1 or arguments.get("beta", 1) != 1:
+            return None
         # Either factor of a product of matrices may be the weight.
         roles = [(names[0], names[1])] if "weight" in names else [(names[-2], names[-1]), (names[-1], names[-2])]
         for inputs, weight in roles:

@@ -135,7 +135,7 @@ class _InOrder:
             places = UnitPlaces(module, self._network.structure, self._units, lambda: run(module, calibration_input))
 
             def keep(read: Read, result: Tensor) -> Tensor:
-                if places.columns(read):
+                if places.columns(read) and read.is_regression:
                     self._targets.append(chosen_rows(output_rows(read, result)))
                 return result
 
@@ -148,6 +148,8 @@ class _InOrder:
 
     def _made_up(self, read: Read) -> Tensor:
         """What a read of the units that stay computes, once its reader makes up for the others."""
+        if not read.is_regression:
+            return read.with_inputs(read.inputs)
         target, result, key = self._targets.pop(0), read.with_inputs(read.inputs), _key(read)
         if self._calls[part_of(read)] == 1:
             self.refits[key] = self._solved(self.refits[key], read, target - chosen_rows(output_rows(read, result)))
