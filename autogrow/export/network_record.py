@@ -51,6 +51,13 @@ class SavedData(_Part):
 
     name: str | None = None
     fingerprint: str | None = None
+    train_size: _Count | None = None
+
+
+class SavedLineage(_Part):
+    """Of a network that others were made smaller for."""
+
+    test_readings: int = Field(default=0, strict=True, ge=0, le=1_000_000_000)
 
 
 class NetworkRecord(_Part):
@@ -73,6 +80,11 @@ class NetworkRecord(_Part):
     classes: tuple[ClassName, ...] | None = None
     tokens: TokenRecord | None = None
     """Of a network of text: what its tokens stand for."""
+    held_out_validation: Annotated[bool, Field(strict=True)] | None = None
+    split_seed: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """Of the validation examples, where another than usual has drawn them."""
+    metrics: dict[str, Any] | None = None
+    lineage: SavedLineage | None = None
 
     @model_validator(mode="after")
     def _is_no_larger_than_anything(self) -> Self:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field
 from torch import nn
 
 from autogrow.errors import RunFolderError
@@ -29,6 +30,7 @@ from autogrow.network.shape import NetworkShape
 from autogrow.paths import shown
 from autogrow.policy.shrink_records import ShrinkStep
 from autogrow.reading.json_files import read_json
+from autogrow.reading.typed import typed
 from autogrow.removal import refuse_links, remove_emptied, remove_written, temporary_names
 from autogrow.training.records import TrialFolder
 
@@ -48,6 +50,13 @@ _UNFINISHED = (
 LAST = 99_999
 """The largest number of a step that a folder's name can have."""
 FIX = "remove the folder, or choose another --out"
+
+
+class _Content(BaseModel):
+    """What is read of shrink.json again; all else in it is for readers."""
+
+    steps: tuple[ShrinkStep, ...]
+    test_readings: int = Field(default=0, strict=True, ge=0)
 
 
 class ShrinkFolder:
@@ -94,18 +103,21 @@ class ShrinkFolder:
         path = self.path / RECORD
         if not path.exists():
             return []
-        content = read_json(path, "record of shrinking", RunFolderError, fix=FIX)
-        try:
-            return [ShrinkStep.from_dict(values) for values in content["steps"]]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunFolderError(f"{path} is damaged ({error!r}): {FIX}") from error
+        return list(self._content().steps)
 
     def test_readings(self) -> int:
         """How often the test split has been read, as far as is recorded: also by a run that was killed then."""
-        recorded = read_json(self.path / RECORD, "record of shrinking", RunFolderError, fix=FIX).get("test_readings", 0)
-        if type(recorded) is not int:
-            raise RunFolderError(f"{self.path / RECORD} is damaged (test_readings is {recorded!r}): {FIX}")
-        return recorded
+        return self._content().test_readings
+
+    def _content(self) -> "_Content":
+        path = self.path / RECORD
+        content = read_json(path, "record of shrinking", RunFolderError, fix=FIX)
+        if content.get("format") != FORMAT:
+            raise RunFolderError(f"{path}: format is {content.get('format')!r}, this autogrow reads {FORMAT!r}: {FIX}")
+        found = typed(_Content, content, f"{path} is damaged, {FIX}", RunFolderError)
+        if found.steps and not found.steps[0].is_kept:
+            raise RunFolderError(f"{path} is damaged, its first step is none to go on from: {FIX}")
+        return found
 
     def write(self, content: Mapping[str, Any]) -> None:
         """Write down all steps until now, and what else there is to say."""

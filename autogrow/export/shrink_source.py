@@ -60,7 +60,7 @@ class ShrinkSource:
             held_out_validation=bool(config.get("held_out_validation")),
             blocks=config.get("blocks") or {},
             train_size=(config.get("dataset") or {}).get("train_size"),
-            split_seed=config.get("split_seed", SPLIT_SEED),
+            split_seed=config.get("split_seed") or SPLIT_SEED,
             origin={name: config[name] for name in kept if name in config},
             test_readings=int(lineage.get("test_readings", was_tested)),
         )

@@ -134,7 +134,8 @@ def shrink_network(
     """
     refuse_folder(out)
     check_weights(source.module)
-    run = _Run(source, dataset, goal, shrinking, ShrinkFolder(out), holdout, options)
+    # The folder that a link leads to, where `out` is one: nothing is removed through links.
+    run = _Run(source, dataset, goal, shrinking, ShrinkFolder(out.resolve()), holdout, options)
     with FolderLock(out, f"folder {out}").held():
         return run.run()
 

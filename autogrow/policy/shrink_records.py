@@ -1,6 +1,5 @@
 """What is recorded of a network while it is shrunk: plain numbers, one record per step."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -72,16 +71,6 @@ class ShrinkStep:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Raises `TypeError` or `KeyError` for anything else than `to_dict` gives."""
-        parts = {
-            "footprint": Footprint(**values["footprint"]),
-            "latencies": tuple(Latency(**each) for each in values["latencies"]),
-            "notes": tuple(values["notes"]),
-        }
-        return cls(**{**values, **parts})
 
 
 def shown(value: float) -> str:

@@ -167,3 +167,10 @@ def test_the_network_that_is_given_stays_as_it_is(trained, data_dir, tmp_path):
         module, "digits", tmp_path / "out", to_flops=0.4, shrinking=QUICK, data_dir=data_dir, held_out_validation=True
     )
     assert all(layer.training for layer in module.modules())
+
+
+def test_a_link_to_a_folder_is_as_good_as_the_folder(trained, data_dir, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    shrink(trained, "digits", tmp_path / "out", to_flops=0.4, shrinking=QUICK, data_dir=data_dir)
+    assert listing(tmp_path / "real") == ["config.json", "model.safetensors", "shrink.json"]

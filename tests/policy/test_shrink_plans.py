@@ -9,6 +9,7 @@ from autogrow.policy.recovery import Recovery
 from autogrow.policy.shrink_plans import MOST_REJECTED, Family, KeepScore, ToSize
 from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
 from autogrow.policy.shrinking import Shrinking
+from autogrow.reading.typed import typed
 
 BEFORE = ShrinkStep("before", "", {}, {"a": 8}, 0.9, 0.1, Footprint(1000, 2000.0, 4000), (Latency(1.5, 64, 2),))
 
@@ -88,5 +89,7 @@ def test_a_record_that_was_read_again_goes_on_alike(plan):
 
     whole = take(plan, outcome)
     for number in range(1, len(whole) + 1):
-        read = [ShrinkStep.from_dict(json.loads(json.dumps(step.to_dict()))) for step in whole[:number]]
+        read = [
+            typed(ShrinkStep, json.loads(json.dumps(step.to_dict())), "step", AssertionError) for step in whole[:number]
+        ]
         assert take(plan, outcome, read) == whole
