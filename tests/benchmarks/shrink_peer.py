@@ -40,6 +40,10 @@ class TooLargeError(PeerFailedError):
     """Whatever the ratio, the network is larger."""
 
 
+class TooSlowError(PeerFailedError):
+    """It did not return in time."""
+
+
 @dataclass(frozen=True)
 class AttentionLayers:
     """One attention, and the layers that make its heads."""
@@ -180,10 +184,10 @@ def _gradients(trained: nn.Module, batches: Sequence[FixedBatch]) -> dict[str, T
 
 @contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raises `PeerFailedError` in what takes longer, in the main thread."""
+    """Raises `TooSlowError` in what takes longer, in the main thread."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise PeerFailedError(f"did not return within {seconds} seconds")
+        raise TooSlowError(f"did not return within {seconds} seconds")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
