@@ -1,12 +1,13 @@
 """What a network is to become when it is shrunk, as its caller says it, and the plan that leads there."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autogrow.errors import UsageError
 from autogrow.policy.shrink_plans import Family, KeepScore, ShrinkPlan, ToSize, member_name
-from autogrow.policy.shrink_records import Footprint, ShrinkStep, Target
+from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
 from autogrow.policy.shrinking import Shrinking
 
 
@@ -57,6 +58,15 @@ class Goal:
         if target.metric == "latency_ms":  # of 64 examples, with all threads
             return ToSize(shrinking, target, before.latencies[-1].milliseconds)
         return ToSize(shrinking, target, float(getattr(before.footprint, target.metric)))
+
+    def notes_on(self, latencies: Sequence[Latency]) -> tuple[str, ...]:
+        """What there is to say of a result's times: units were removed by other measurements of the same."""
+        taken = latencies[-1].milliseconds
+        if self.size is None or self.size.metric != "latency_ms" or taken <= self.size.value:
+            return ()
+        return (
+            f"takes {taken:.3g} ms at the end, not {self.size.value:g}: times vary with what the machine does besides",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         size = None if self.size is None else [self.size.metric, self.size.value]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from autogrow.data.dataset import Dataset
@@ -13,7 +14,7 @@ from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
 from autogrow.errors import NetworkError, UsageError
 from autogrow.export.saved_network import SavedNetwork
 from autogrow.models.building import ModelSpec
-from autogrow.paths import shown
+from autogrow.paths import resolved_dataset, shown
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.study.settings import SPLIT_SEED
@@ -81,10 +82,15 @@ class ShrinkSource:
             target_scale=measure_target_scale(learnt) if scales else None,
             held_out_validation=held_out,
             origin={
-                "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint, "train_size": None},
+                "dataset": {
+                    "name": resolved_dataset(dataset.name),
+                    "fingerprint": dataset.fingerprint,
+                    "train_size": None,
+                },
                 "training": settings.model_dump(mode="json"),
                 "layout": dataset.layout,
                 "classes": dataset.classes,
+                "takes_bytes": learnt.inputs.dtype == np.uint8 and dataset.tokens is None,
                 **({} if dataset.tokens is None else {"tokens": asdict(dataset.tokens)}),
             },
         )

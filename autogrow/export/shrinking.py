@@ -64,6 +64,7 @@ class ShrunkNetwork:
             **({} if self.test is None else plain_test_metrics(self.test)),
             **asdict(self.step.footprint),
             "latencies": [asdict(each) for each in self.latencies],
+            **({"notes": list(self.step.notes)} if self.step.notes else {}),
         }
 
 
@@ -267,7 +268,8 @@ class _Run:
             if reads:
                 test = self._tested(module)
             name = step.name if self._goal.family else SHRUNK
-            networks.append(ShrunkNetwork(name, module, step, shape, measured, test))
+            noted = step.noting(*self._goal.notes_on(measured))
+            networks.append(ShrunkNetwork(name, module, noted, shape, measured, test))
         result = ShrinkResult(
             tuple(networks),
             tuple(steps),

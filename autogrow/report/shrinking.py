@@ -31,6 +31,7 @@ def final_lines(record: Mapping[str, Any]) -> Iterator[str]:
         yield "  measured here by turns with the network before: " + "; ".join(
             _times(network["latencies"], record["latencies_before"])
         )
+        yield from (f"  {note}" for note in network.get("notes", ()))
         if "test_score" in network:
             score = network["test_score"]
             told = network.get("test_undefined") if score is None else f"{score:.4f}"

@@ -5,7 +5,7 @@ import pytest
 from autogrow.errors import UsageError
 from autogrow.export.shrink_goal import Goal
 from autogrow.export.shrinking import ShrinkOptions
-from autogrow.policy.shrink_records import METRICS, Footprint, Target
+from autogrow.policy.shrink_records import METRICS, Footprint, Latency, Target
 
 INFINITY = float("inf")
 
@@ -42,6 +42,14 @@ def test_up_to_1_a_size_is_a_share(value, wanted):
 
 def test_milliseconds_are_never_a_share():
     assert Goal(Target("latency_ms", 0.5)).target(Footprint(10, 1000.0, 40)).value == 0.5
+
+
+def test_a_result_that_is_slower_than_was_asked_for_says_so():
+    times = (Latency(0.1, 1, 1), Latency(0.7, 64, 1))
+    (note,) = Goal(Target("latency_ms", 0.5)).notes_on(times)
+    assert "takes 0.7 ms at the end, not 0.5" in note
+    assert Goal(Target("latency_ms", 0.7)).notes_on(times) == ()
+    assert Goal(Target("flops", 0.5)).notes_on(times) == Goal(keep=0.1).notes_on(times) == ()
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**30])

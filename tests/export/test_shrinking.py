@@ -17,6 +17,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.recovery import Recovery
 from autogrow.policy.shrinking import Shrinking
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.report.shrinking import final_lines
 from autogrow.training.ending import Signal
 
 pytestmark = pytest.mark.slow
@@ -92,6 +93,12 @@ def test_as_small_as_the_score_holds(shrunk):
     assert all(step.score < result.steps[0].score - 0.03 for step in result.steps if not step.is_kept)
     assert len(kept) > 1 and result.networks[0].step == kept[-1]
     assert sum(parameter.numel() for parameter in result.module.parameters()) == kept[-1].footprint.parameters
+
+
+def test_what_cannot_be_had_is_named_at_the_end(shrunk):
+    result = shrunk(keep=1.0, shrinking=Shrinking(score="magnitude", recovery=Recovery(epochs=0)))
+    lines = list(final_lines(result.to_dict()))
+    assert any("nothing smaller can be had" in line for line in lines)
 
 
 def test_a_family(shrunk, tmp_path):
@@ -270,6 +277,9 @@ def test_a_module_of_the_callers_own(digits, data_dir, tmp_path, trained):
     assert all(torch.equal(tensor, weights[name]) for name, tensor in module.state_dict().items())
     assert result.steps[0].score > 0.5
     saved = load_network(tmp_path / "own", model=module)
+    prepared, examples = load(tmp_path / "own", module), digits.split(seed=0)[1]
+    assert prepared.takes_bytes  # whole numbers of any type are read as the bytes that it was trained on
+    assert (prepared.predict(examples.inputs.astype(int)) == examples.targets).mean() == result.steps[-1].score
     assert sum(parameter.numel() for parameter in saved.module.parameters()) < 0.5 * sum(
         map(torch.numel, weights.values())
     )
