@@ -198,6 +198,8 @@ class _Run:
         if (number := _last_kept(steps)) > 0 and not (self._goal.family and plan.next(steps) is None):
             self._folder.take_up(number, self._shrinker.network)
         while (action := plan.next(steps)) is not None:
+            if self._options.interrupted is not None and self._options.interrupted():
+                return None  # where nothing is trained, nobody else asks
             try:
                 step = self._take(plan, steps, action)
             except UnreachableError as error:  # of a size that a step on the way to the least asks for

@@ -179,6 +179,15 @@ def test_an_interrupted_run_says_so(shrunk, monkeypatch):
     assert shrunk(to_flops=0.3, resume=True) is not None
 
 
+def test_one_that_trains_nothing_is_interrupted_between_its_steps(shrunk):
+    bare = Shrinking(cycles=3, recovery=Recovery(epochs=0))
+    told = []
+    options = {"to_flops": 0.3, "shrinking": bare, "on_step": told.append}
+    assert shrunk(interrupted=lambda: len(told) > 1, **options) is None
+    assert [step.name for step in told] == ["before", "cycle 1"]
+    assert [step.name for step in shrunk(resume=True, **options).steps] == ["before", "cycle 1", "cycle 2", "cycle 3"]
+
+
 class TestWhatIsRefused:
     @pytest.fixture(autouse=True)
     def nothing_is_left(self, tmp_path):
