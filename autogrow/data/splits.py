@@ -75,6 +75,17 @@ class ClassOrder:
     counts: IntArray
 
 
+def num_among(examples: Examples, others: Examples) -> int:
+    """How many examples have inputs that others have, too, to the last bit."""
+    if examples.inputs.dtype != others.inputs.dtype or examples.inputs.shape[1:] != others.inputs.shape[1:]:
+        return 0
+    found, known = (
+        np.fromiter((hash(row.tobytes()) for row in each.inputs), dtype=np.int64, count=len(each))
+        for each in (examples, others)
+    )
+    return int(np.isin(found, known).sum())
+
+
 def merge_splits(train: TrainSplit, validation: ValidationSplit) -> TrainSplit:
     """Train and validation together in the order of their indices, for the final training run."""
     indices = np.concatenate([train.indices, validation.indices])

@@ -17,7 +17,7 @@ from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import NetworkError
 from autogrow.export.network_record import FORMAT, NetworkRecord, read_record
 from autogrow.export.weights import load_weights, save_weights, weights_bytes
-from autogrow.files import write_json_atomically
+from autogrow.files import paths_present, write_json_atomically
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.shape import NetworkShape
@@ -128,5 +128,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _read(folder: Path) -> tuple[NetworkRecord, dict[str, Any]]:
     if not (folder / CONFIG).exists():
+        if members := sorted(paths_present(folder, "*", CONFIG)):
+            raise NetworkError(f"{folder} holds several networks: name one of them, such as {members[0].parent}")
         raise NetworkError(f"no network at {folder}: it has no {CONFIG}; autogrow train --out {folder} makes one")
     return read_record(folder / CONFIG)

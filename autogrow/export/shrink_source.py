@@ -10,7 +10,7 @@ from torch import nn
 
 from autogrow.data.dataset import Dataset
 from autogrow.data.preprocessing import Normalization, measure_normalization, measure_target_scale
-from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits
+from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits, num_among
 from autogrow.errors import NetworkError, UsageError
 from autogrow.export.saved_network import SavedNetwork
 from autogrow.models.building import ModelSpec
@@ -106,6 +106,7 @@ class ShrinkSource:
             validation = _all_of(holdout)
             if not self.held_out_validation:
                 train = merge_splits(*dataset.split(seed=self.split_seed, train_size=self.train_size))
+            _refuse_seen(holdout.name, validation, train)
         elif not self.held_out_validation:
             raise UsageError(f"the network has learnt from its validation examples: {HOLD_OUT}")
         return TrainingData(
@@ -137,6 +138,16 @@ def _refuse_different(dataset: Dataset, holdout: Dataset) -> None:
     if holdout.fingerprint == dataset.fingerprint:
         raise UsageError(
             f"--holdout {holdout.name} are the data that the network was trained on: give others, or leave it out"
+        )
+
+
+def _refuse_seen(name: str, held_out: ValidationSplit, train: TrainSplit) -> None:
+    """Raises `UsageError` for examples that are mostly those of training. Some may be alike where inputs are few."""
+    seen = num_among(held_out, train)
+    if 2 * seen >= len(held_out):
+        raise UsageError(
+            f"--holdout {name}: {seen} of its {len(held_out)} examples are among those that the network was trained "
+            "on: give others"
         )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from autogrow.api import load, shrink
 from autogrow.data import open_dataset
+from autogrow.data.splits import merge_splits
 from autogrow.errors import NetworkError, RunFolderError, TrainingDivergedError, UsageError
 from autogrow.export.retraining import train_policy
 from autogrow.export.saved_network import load_network, read_config
@@ -110,6 +111,8 @@ def test_a_family(shrunk, tmp_path):
         module = load_network(tmp_path / "small" / network.name).module
         assert sum(parameter.numel() for parameter in module.parameters()) == network.step.footprint.parameters
         assert read_config(tmp_path / "small" / network.name)["metrics"]["test_score"] == network.test.score
+    with pytest.raises(NetworkError, match="holds several networks: name one of them, such as .*/small/0"):
+        load_network(tmp_path / "small")
     assert result.test_readings == 2
 
 
@@ -255,6 +258,15 @@ class TestWhatIsRefused:
         module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 9), torch.nn.Linear(9, 7))
         with pytest.raises(NetworkError, match="give its last layer 10 outputs"):
             shrink(module, digits, tmp_path / "small", to_flops=0.5, held_out_validation=True, data_dir=data_dir)
+
+    @pytest.mark.parametrize("which", [slice(0, 40), slice(1000, 1100)])
+    def test_examples_that_it_was_trained_on_under_another_name(self, which, shrunk, digits, tmp_path):
+        learnt = merge_splits(*digits.split(seed=0))
+        path = tmp_path / "part.npz"
+        np.savez(path, x_train=learnt.inputs[which], y_train=learnt.targets[which] % 10)
+        number = len(learnt.inputs[which])
+        with pytest.raises(UsageError, match=f"{number} of its {number} examples are among those"):
+            shrunk(network="seen", to_flops=0.3, holdout=str(path), task="classification")
 
     def test_a_recovery_that_diverges(self, trained, data_dir, tmp_path):
         wild = TrainingSettings(optimizer="sgd", learning_rate=100.0, weight_decay=10.0, epochs=40)
