@@ -268,8 +268,8 @@ def reproduce(name: str, **options: Any) -> int:
     racing                  how a search is to choose by several seeds
     all                     everything; without a GPU, what needs none
 
-    Writes JSON, a Markdown table and, of all but costs and studies, pictures. The same command goes on where it was;
-    --seeds may be raised.
+    Writes JSON, a Markdown table and, of all but costs, summation and studies, pictures. The same command goes on
+    where it was; --seeds may be raised.
     """
     from autogrow.experiments.reproduction import REPRODUCTIONS
 

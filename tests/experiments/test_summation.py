@@ -164,7 +164,7 @@ def test_tables_count_what_was_met_and_words_say_it():
         "surgeon": [made(2, 1e-8), made(1, 1e-7)],
     }
     rows = units_table(wanted, runs).rows
-    assert rows[0][:5] == ("vanilla", "964 (960 to 968)", "1.00e-05, 1 diverged", "0 of 2", "0 of 2")
+    assert rows[0][:5] == ("vanilla", "964 (960 to 968)", "1.00e-05 of 1", "0 of 2", "0 of 2")
     assert rows[1][1:5] == ("2.5 (2 to 3)", "1.00e-08", "2 of 2", "1 of 2")
     assert rows[2][1:5] == ("1.5 (1 to 2)", "1.00e-07", "2 of 2", "2 of 2")
     said = found_in_words(wanted, runs)

@@ -157,15 +157,7 @@ def _recipe(pruning: Pruning) -> dict[str, Any]:
 
 def units_table(wanted: Mapping[str, PruningCondition], runs: Mapping[str, Sequence[PrunedRun]]) -> Table:
     """What is left, and how good it is, by condition."""
-    titles = (
-        "units left",
-        "largest test loss",
-        "loss met",
-        f"and at most {MOST_UNITS} units",
-        "steps",
-        "train s",
-        "thesis",
-    )
+    titles = ("units left", "largest loss", "loss met", f"and by {MOST_UNITS} units", "steps", "thesis")
     rows = []
     for name, condition in wanted.items():
         of_condition = runs[name]
@@ -177,17 +169,16 @@ def units_table(wanted: Mapping[str, PruningCondition], runs: Mapping[str, Seque
                 f"{sum(run.met for run in of_condition)} of {len(of_condition)}",
                 f"{sum(_is_wanted(run) for run in of_condition)} of {len(of_condition)}",
                 numbers.count(statistics.mean(run.steps for run in of_condition)),
-                numbers.seconds(statistics.mean(run.train_seconds for run in of_condition)),
                 condition.published,
             )
         )
     lines = "; ".join(f"{condition.title}: {condition.summary}" for condition in wanted.values())
     seeds = len(next(iter(runs.values())))
     note = (
-        f"Units: median (range) of {seeds} seed{'s' if seeds > 1 else ''}; steps and seconds are means. Met is a mean "
-        f"squared error below {WANTED_LOSS:g} on validation and on test examples. {lines}. Where a share goes, sizes "
-        "are trained to the end from the smallest up, until one has that loss on validation examples, four at most; "
-        "the steps of all of them count."
+        f"Units: median (range) of {seeds} seed{'s' if seeds > 1 else ''}; steps are means; losses are mean squared "
+        "errors on test examples, the largest of all seeds, or of those that did not diverge. Met is one below "
+        f"{WANTED_LOSS:g}, on validation examples, too. {lines}. Where a share goes, sizes are trained to the end from "
+        "the smallest up, until one has that loss on validation examples, four at most; the steps of all of them count."
     )
     return Table("Units left", columns_of("condition", *titles), tuple(rows), note)
 
@@ -223,11 +214,12 @@ def _is_wanted(run: PrunedRun) -> bool:
 
 
 def _largest_loss(runs: Sequence[PrunedRun]) -> str:
-    """On test examples, of the runs that came to an end; how many did not."""
+    """On test examples; of how many runs, where some have diverged."""
     losses = [run.test_loss for run in runs if run.test_loss is not None]
-    num_diverged = sum(run.has_diverged for run in runs)
-    said = [numbers.significant(max(losses))] if losses else []
-    return ", ".join([*said, *([f"{num_diverged} diverged"] if num_diverged else [])])
+    if not losses:
+        return "diverged"
+    largest = numbers.significant(max(losses))
+    return largest if len(losses) == len(runs) else f"{largest} of {len(losses)}"
 
 
 def _cycle_cell(cycle: Cycle) -> str:
