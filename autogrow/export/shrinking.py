@@ -202,8 +202,9 @@ class _Run:
                 return None  # where nothing is trained, nobody else asks
             try:
                 step = self._take(plan, steps, action)
-            except UnreachableError as error:  # of a size that a step on the way to the least asks for
-                if len(steps) == 1 and self._goal.keep is None:
+            except (UnreachableError, TrainingDivergedError) as error:  # a size on the way to the least; a step too far
+                is_wanted = len(steps) == 1 or isinstance(error, TrainingDivergedError)
+                if is_wanted and self._goal.keep is None:
                     raise
                 steps[-1] = steps[-1].noting(f"nothing smaller can be had: {error}")
                 break
@@ -224,14 +225,18 @@ class _Run:
         """Take one step; what the next one begins with is the network afterwards, on disk and in memory."""
         before, number = self._shrinker.network, len(steps)
         self._shrinker.network = before.twin()
-        step = self._shrinker.step(
-            action.name,
-            action.target,
-            recovery=action.recovery,
-            folder=self._folder.recovery(number),
-            on_sample=self._options.on_sample,
-            interrupted=self._options.interrupted,
-        )
+        try:
+            step = self._shrinker.step(
+                action.name,
+                action.target,
+                recovery=action.recovery,
+                folder=self._folder.recovery(number),
+                on_sample=self._options.on_sample,
+                interrupted=self._options.interrupted,
+            )
+        except (NetworkError, TrainingDivergedError):
+            self._shrinker.network = before
+            raise
         if step is None:
             return None
         if action.member is None:  # a family's has the size of its trunk

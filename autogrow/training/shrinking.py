@@ -1,5 +1,6 @@
 """Shrinking one network: score its units, remove the worst until a size is kept to, train on, see what that did."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -88,9 +89,19 @@ class Shrinker:
         """On all validation examples."""
         return evaluate(self.data.task, self.network.module, self._validation, execution=self._execution)
 
+    def _judged(self) -> Metrics:
+        """The same. Raises `NetworkError` where they say nothing."""
+        found = self.metrics()
+        if not (math.isfinite(found.loss) and math.isfinite(found.score)):
+            raise NetworkError(
+                f"validation score {found.score:g}, loss {found.loss:g} ({len(self._validation)} examples): the "
+                "network cannot be judged by these; give other examples as --holdout, or mend its weights"
+            )
+        return found
+
     def before(self, name: str = "before") -> ShrinkStep:
         """The network as it is, without a step."""
-        metrics = self.metrics()
+        metrics = self._judged()
         return ShrinkStep(
             name, "", {}, self.network.widths, metrics.score, metrics.loss, self.footprint(), self.latencies()
         )
@@ -141,7 +152,7 @@ class Shrinker:
         outcome = self.recover(recovery or self.shrinking.recovery, folder, on_sample, interrupted)
         if outcome is not None and outcome.signal is Signal.INTERRUPT:
             return None
-        metrics = self.metrics()
+        metrics = self._judged()
         return ShrinkStep(
             name=name,
             target=str(target),
@@ -151,8 +162,8 @@ class Shrinker:
             loss=metrics.loss,
             footprint=self.footprint(),
             latencies=self.latencies(),
-            score_before_recovery=bare.score,
-            loss_before_recovery=bare.loss,
+            score_before_recovery=bare.score if math.isfinite(bare.score) else None,
+            loss_before_recovery=bare.loss if math.isfinite(bare.loss) else None,
             removal_seconds=removal_seconds,
             train_seconds=outcome.train_seconds if outcome else 0.0,
             training_flops=outcome.training_flops if outcome else 0.0,

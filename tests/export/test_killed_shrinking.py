@@ -138,6 +138,28 @@ def test_only_what_cannot_be_mended_removes_what_was_written(error, stays, train
     assert run(resume=stays).steps[-1].footprint.flops
 
 
+def test_what_held_the_score_is_kept_where_the_next_step_diverges(trained, data_dir, tmp_path, monkeypatch):
+    def run(name):
+        return shrink(trained, "digits", tmp_path / name, keep=1.0, shrinking=QUICK, data_dir=data_dir)
+
+    whole = run("whole")
+    recover, taken = subject.Shrinker.recover, []
+
+    def diverges_later(shrinker, *arguments):
+        taken.append(shrinker)
+        if len(taken) == 3:
+            for parameter in shrinker.network.module.parameters():
+                parameter.data.fill_(float("nan"))
+            raise TrainingDivergedError("the loss is nan")
+        return recover(shrinker, *arguments)
+
+    monkeypatch.setattr(subject.Shrinker, "recover", diverges_later)
+    result = run("out")
+    assert [step.widths for step in result.steps] == [step.widths for step in whole.steps[:3]]
+    assert "nothing smaller can be had: the loss is nan" in result.networks[0].step.notes
+    assert all(torch.isfinite(parameter).all() for parameter in load_network(tmp_path / "out").module.parameters())
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

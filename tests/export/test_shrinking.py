@@ -259,6 +259,18 @@ class TestWhatIsRefused:
         with pytest.raises(NetworkError, match="give its last layer 10 outputs"):
             shrink(module, digits, tmp_path / "small", to_flops=0.5, held_out_validation=True, data_dir=data_dir)
 
+    def test_a_network_that_validation_says_nothing_of(self, digits, data_dir, tmp_path):
+        module = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(64, 9), torch.nn.ReLU(), torch.nn.Linear(9, 10)
+        )
+        with torch.no_grad():
+            module[3].weight.mul_(1e38)
+        with pytest.raises(
+            NetworkError, match="validation score .*, loss inf .*: the network cannot be judged by these"
+        ):
+            shrink(module, digits, tmp_path / "small", to_flops=0.5, held_out_validation=True, data_dir=data_dir,
+                   shrinking=Shrinking(score="magnitude", recovery=Recovery(epochs=0)))  # fmt: skip
+
     @pytest.mark.parametrize("which", [slice(0, 40), slice(1000, 1100)])
     def test_examples_that_it_was_trained_on_under_another_name(self, which, shrunk, digits, tmp_path):
         learnt = merge_splits(*digits.split(seed=0))
