@@ -122,6 +122,10 @@ class ShrinkSource:
 
 def _all_of(holdout: Dataset) -> ValidationSplit:
     """All examples of a data set that are not its test split."""
+    if holdout.tokens is None:  # nothing is to be divided, so that a few are enough
+        inputs, targets = holdout.training_arrays()
+        everything = np.arange(len(inputs), dtype=np.int64)
+        return ValidationSplit(inputs, targets, everything).at(everything)
     found: TrainSplit = merge_splits(*holdout.split(seed=SPLIT_SEED))
     return ValidationSplit(found.inputs, found.targets, found.indices, found.streams)
 

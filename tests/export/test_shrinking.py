@@ -299,6 +299,14 @@ def test_examples_of_its_own_judge_a_network_that_has_learnt_from_validation(shr
     assert result.steps[0].score < 0.5
 
 
+def test_ten_held_out_examples_are_enough(shrunk, digits):
+    train, _ = digits.split(seed=5)
+    first = np.array([np.flatnonzero(train.targets == label)[0] for label in range(10)])
+    result = shrunk(network="seen", to_flops=0.5, holdout=(255 - np.asarray(train.inputs[first]), train.targets[first]))
+    correct = 10 * result.steps[0].score
+    assert correct == pytest.approx(round(correct))
+
+
 def test_a_module_of_the_callers_own(digits, data_dir, tmp_path, trained):
     module = load_network(trained / "model").module
     weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
