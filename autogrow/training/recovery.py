@@ -13,6 +13,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
 from autogrow.policy.recovery import Recovery
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.training.batches import stream_seed
 from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.records import TrialFolder
 from autogrow.training.step_loss import Distillation, PenalizedActivations, PenalizedGains, StepLoss, TaskLoss
@@ -88,7 +89,8 @@ def distort(network: ExpandableNetwork, amount: float, seed: int) -> None:
     """
     if not amount:
         return
-    generator = torch.Generator().manual_seed(seed)
+    # A stream of its own: with the seed itself, the draws would be those that the first weights came from.
+    generator = torch.Generator().manual_seed(stream_seed(seed, "distortion", 0))
     parameters = dict(network.module.named_parameters())
     with torch.no_grad():
         for name, layout in network.structure.tensors.items():
