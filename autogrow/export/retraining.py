@@ -352,6 +352,7 @@ def _save(
         training=request["training"],
         seed=request["seed"],
         held_out_validation=result.held_out_validation,
+        **({"split_seed": request["split_seed"]} if "split_seed" in request else {}),
         metrics=result.metrics(),
         versions=versions(),
     )
