@@ -52,6 +52,11 @@ class Recovery(PolicyPart):
         return self.epochs != 0
 
     @property
+    def ends_settled(self) -> bool:
+        """Whether the rate has fallen at its end, so that the network is one to be judged."""
+        return self.trains and self.decay_share > 0
+
+    @property
     def changes_loss(self) -> bool:
         """Whether the loss has anything besides the task's own."""
         return max(self.distillation, self.gain_penalty, self.activation_penalty) > 0

@@ -29,6 +29,7 @@ from autogrow.training.recovery import RecoveryRun
 from autogrow.training.shrink_targets import check_reachable, num_to_remove
 from autogrow.training.training_data import TrainingData
 
+NOT_TRAINED_ON = "training on made validation worse: left out"
 CALIBRATION_BATCH = 128
 """Examples in one pass when units are scored."""
 
@@ -143,16 +144,24 @@ class Shrinker:
     ) -> ShrinkStep | None:
         """Remove, then recover; None when `interrupted` said so, and the recovery is saved in `folder`.
 
+        A network that validation prefers as it was before it trained on stays so: one that has learnt its few training
+        examples by heart gets worse of more.
+
         Raises `NetworkError` for a target that cannot be kept to, `TrainingDivergedError` when a metric is not finite.
         """
         started = time.perf_counter()
         removed = self.remove(target)
         removal_seconds = time.perf_counter() - started
-        bare = self.metrics()
-        outcome = self.recover(recovery or self.shrinking.recovery, folder, on_sample, interrupted)
+        bare, bare_network = self.metrics(), self.network.twin()
+        recovery = recovery or self.shrinking.recovery
+        outcome = self.recover(recovery, folder, on_sample, interrupted)
         if outcome is not None and outcome.signal is Signal.INTERRUPT:
             return None
         metrics = self._judged()
+        notes: tuple[str, ...] = ()
+        if recovery.ends_settled and self._is_better(bare, metrics):
+            self.network, metrics, notes = bare_network, bare, (NOT_TRAINED_ON,)
+            self.network.settle()
         return ShrinkStep(
             name=name,
             target=str(target),
@@ -167,7 +176,13 @@ class Shrinker:
             removal_seconds=removal_seconds,
             train_seconds=outcome.train_seconds if outcome else 0.0,
             training_flops=outcome.training_flops if outcome else 0.0,
+            notes=notes,
         )
+
+    def _is_better(self, one: Metrics, other: Metrics) -> bool:
+        """Whether validation prefers the one: by the score where the task is judged by that, otherwise by the loss."""
+        by_score = self.data.task.prefers_score and one.score != other.score
+        return one.score > other.score if by_score else one.loss < other.loss
 
     def recover(
         self,

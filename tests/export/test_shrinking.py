@@ -307,6 +307,17 @@ def test_ten_held_out_examples_are_enough(shrunk, digits):
     assert correct == pytest.approx(round(correct))
 
 
+def test_training_on_that_makes_it_worse_is_left_out(shrunk, tmp_path):
+    spoilt = Shrinking(recovery=Recovery(epochs=1, learning_rate=1.0))
+    result = shrunk(to_flops=0.7, shrinking=spoilt)
+    step = result.steps[-1]
+    assert "training on made validation worse: left out" in step.notes
+    assert (step.score, step.loss) == (step.score_before_recovery, step.loss_before_recovery)
+    assert shrunk("bare", to_flops=0.7, shrinking=Shrinking(recovery=Recovery(epochs=0))).steps[-1].loss == step.loss
+    saved = load_network(tmp_path / "small").module.state_dict()
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in result.module.state_dict().items())
+
+
 def test_a_module_of_the_callers_own(digits, data_dir, tmp_path, trained):
     module = load_network(trained / "model").module
     weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
