@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,7 +27,7 @@ from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.fixed_batch import FixedBatch
 from autogrow.training.records import TrialFolder
 from autogrow.training.recovery import RecoveryRun
-from autogrow.training.shrink_targets import check_reachable, num_to_remove
+from autogrow.training.shrink_targets import UnreachableError, check_reachable, num_to_remove
 from autogrow.training.training_data import TrainingData
 
 NOT_TRAINED_ON = "training on made validation worse: left out"
@@ -67,6 +68,7 @@ class Shrinker:
         if not self._groups:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(self.fixed.items())[:3])
             raise NetworkError(f"no group of the network can lose units ({reasons})")
+        self._unscored: tuple[str, ...] = ()
         self.network = network
         self.shrinking, self.data = shrinking, data
         self._trained_with, self._teacher = trained_with, teacher
@@ -112,7 +114,7 @@ class Shrinker:
 
         Raises `NetworkError` where it cannot be kept to; nothing is removed then.
         """
-        order = self.shrinking.order.order(self.scores())
+        order = self._order()
         number = num_to_remove(self.network, order, target, self._measured_on(target))
         removed = removed_units(order, number)
         if removed:
@@ -122,7 +124,22 @@ class Shrinker:
 
     def check_reachable(self, target: Target) -> None:
         """Raises `UnreachableError` where not even all removals that are allowed come to the target."""
-        check_reachable(self.network, self.shrinking.order.order(self.scores()), target, self._measured_on(target))
+        order = self._order()
+        try:
+            check_reachable(self.network, order, target, self._measured_on(target))
+        except UnreachableError as error:
+            raise UnreachableError("; ".join([str(error), *self._unscored])) from None
+
+    def _order(self) -> list[tuple[str, int]]:
+        """The units in the order in which they go; notes which groups have no score."""
+        scores = self.scores()
+        names = [name for name, values in scores.items() if np.isnan(values).any()]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        kind = self.shrinking.score.kind
+        self._unscored = (
+            (f"no score by {kind}, so all units stay ('magnitude' may have one): {shown}",) if names else ()
+        )
+        return self.shrinking.order.order(scores)
 
     def _measured_on(self, target: Target) -> torch.Tensor:
         return self.inputs if target.metric == "latency_ms" else self.inputs[:2]
@@ -157,10 +174,9 @@ class Shrinker:
         outcome = self.recover(recovery, folder, on_sample, interrupted)
         if outcome is not None and outcome.signal is Signal.INTERRUPT:
             return None
-        metrics = self._judged()
-        notes: tuple[str, ...] = ()
+        metrics, notes = self._judged(), self._unscored
         if recovery.ends_settled and self._is_better(bare, metrics):
-            self.network, metrics, notes = bare_network, bare, (NOT_TRAINED_ON,)
+            self.network, metrics, notes = bare_network, bare, (*notes, NOT_TRAINED_ON)
             self.network.settle()
         return ShrinkStep(
             name=name,

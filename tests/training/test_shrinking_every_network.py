@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from autogrow.data import open_dataset
+from autogrow.errors import NetworkError
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.recovery import Recovery
@@ -98,3 +99,41 @@ def test_by_every_score(name, score, shrunk):
 @pytest.mark.parametrize("name", MODELS)
 def test_under_every_compensation(name, compensation, shrunk):
     check(*shrunk(name, score="magnitude", compensation=compensation))
+
+
+class Recurrent(torch.nn.Module):
+    """Reads the rows of an image; what is between its gates no pass shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.last = torch.nn.LSTM(8, 6, batch_first=True), torch.nn.Linear(6, 10)
+
+    def forward(self, images):
+        return self.last(self.rows(images.squeeze(1))[0][:, -1])
+
+
+@pytest.fixture
+def recurrent(data_dir, monkeypatch):
+    monkeypatch.setattr(Shrinker, "latencies", lambda shrinker: ())
+    dataset = open_dataset("digits", data_dir)
+    data = TrainingData.of(dataset, *dataset.split(seed=0, train_size=64))
+
+    def shrinker(score):
+        torch.manual_seed(0)
+        network = ExpandableNetwork(Recurrent(), example_of(dataset, torch.device("cpu")))
+        shrinking = Shrinking(score=score, recovery=Recovery(epochs=0), calibration_examples=16)
+        return Shrinker(network, data, shrinking, TrainingSettings(), device=torch.device("cpu"))
+
+    return shrinker
+
+
+def test_what_has_no_score_is_named(recurrent):
+    by_activity = recurrent("activation_std")
+    target = Target("parameters", 0.5 * by_activity.footprint().parameters)
+    named = r"no score by activation_std, so all units stay \('magnitude' may have one\): rows"
+    with pytest.raises(NetworkError, match=named):
+        by_activity.check_reachable(target)
+    step = by_activity.step("nothing to do", Target("parameters", 1e9))
+    assert [note for note in step.notes if note.startswith("no score by activation_std")]
+    by_weights = recurrent("magnitude").step("step", target)
+    assert by_weights.removed_units["rows"] > 0 and not by_weights.notes
