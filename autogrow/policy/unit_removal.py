@@ -52,16 +52,17 @@ class RemovalOrder(PolicyPart):
 
     def _levels(self, values: FloatArray) -> FloatArray:
         """The scores of a group as they are compared with other groups'."""
-        if self.normalization == "none":
+        finite = values[np.isfinite(values)]  # infinite ones go first or last, whatever the others are divided by
+        if self.normalization == "none" or not len(finite):
             return values
         if self.normalization == "mean":
-            unit = np.abs(values).mean()
+            unit = np.abs(finite).mean()
         elif self.normalization == "largest":
-            unit = np.abs(values).max()
+            unit = np.abs(finite).max()
         else:
-            values, unit = values - values.mean(), values.std()
+            values, unit = values - finite.mean(), finite.std()
         # A group whose scores are all alike says nothing of its units: they are as good as the mean of any other.
-        return values / unit if unit > 0 else np.zeros_like(values)
+        return values / unit if unit > 0 else np.where(np.isfinite(values), 0.0, values)
 
 
 def removed_units(order: list[tuple[str, int]], number: int) -> dict[str, list[int]]:

@@ -64,3 +64,14 @@ def test_nothing_else_can_be_asked_for():
         RemovalOrder(normalization="median")
     with pytest.raises(PolicyError, match="least_share"):
         RemovalOrder(least_share=1.5)
+
+
+@pytest.mark.parametrize("normalization", ["mean", "largest", "standard_deviation", "none"])
+@pytest.mark.parametrize("rest", [[1.0, 2.0, 0.5], [1.0, 1.0, 1.0], [np.inf, np.inf, np.inf]])
+def test_infinite_scores_go_first_or_last(normalization, rest):
+    order = RemovalOrder(normalization=normalization).order(
+        {"a": np.array([np.inf, *rest]), "b": np.array([0.7, 3.0, -np.inf])}
+    )
+    assert order[0] == ("b", 2)
+    assert len(set(order)) == 5
+    assert np.isinf(rest).all() or ("a", 0) not in order  # the best of its group stays
