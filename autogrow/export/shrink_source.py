@@ -139,6 +139,13 @@ def _refuse_different(dataset: Dataset, holdout: Dataset) -> None:
             f"--holdout {holdout.name} has {other[0]}, inputs {other[1]} and {other[2]} outputs, {dataset.name} has "
             f"{own[0]}, {own[1]} and {own[2]}: give examples of the same kind"
         )
+    read = [
+        None if each.tokens is None else (each.tokens.tokenizer, each.tokens.vocabulary) for each in (dataset, holdout)
+    ]
+    if read[0] != read[1]:
+        raise UsageError(
+            f"--holdout {holdout.name} has other tokens than {dataset.name}: give a text of the same characters"
+        )
     if holdout.fingerprint == dataset.fingerprint:
         raise UsageError(
             f"--holdout {holdout.name} are the data that the network was trained on: give others, or leave it out"

@@ -89,6 +89,19 @@ def test_examples_from_elsewhere(train_size, source, learnt, digits, data_dir, t
     assert np.array_equal(held_out.train.indices, learnt(hold_out_validation=True, train_size=train_size))
 
 
+def test_a_text_whose_tokens_mean_something_else(source, data_dir, tmp_path):
+    texts = {"own": "abcabd cab dab bad cad. " * 40, "same": "bad cad dab cab. " * 40, "other": "xyzxyw zxy wxy. " * 40}
+    opened = {}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+        opened[name] = open_dataset(f"{tmp_path}/{name}.txt?context=8&tokenizer=chars", data_dir)
+    assert len({each.num_outputs for each in opened.values()}) == 1
+    of = source(held_out_validation=False)
+    assert len(of.data(opened["own"], opened["same"]).validation)
+    with pytest.raises(UsageError, match="has other tokens than .*own.txt"):
+        of.data(opened["own"], opened["other"])
+
+
 def test_nothing_that_was_held_out(source, digits):
     with pytest.raises(UsageError, match="has learnt from its validation examples: train it again with --hold-out"):
         source(held_out_validation=False).data(digits, None)
