@@ -360,5 +360,5 @@ def notes_on_gain(before: ShrinkStep, after: ShrinkStep) -> tuple[str, ...]:
         now.milliseconds > (1 - LEAST_GAIN) * was.milliseconds
         for was, now in zip(before.latencies, after.latencies, strict=True)
     ):
-        notes.append("smaller, but no faster than before")
+        notes.append("smaller, but no faster than the network before this step")
     return tuple(notes)
