@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -296,8 +297,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each network [{SEEDS}]")
     arguments = parser.parse_args()
     print_rows(list(run([WORKLOADS[name] for name in arguments.networks], arguments.seeds)))
+    write_table()
+
+
+def write_table() -> None:
+    """The rows of all that is in `RUNS`, with the versions of what it was compared with."""
     results = read_runs(RUNS)
-    write_rows([row for each in WORKLOADS.values() for row in rows_of(each, results)], ROWS, CPU)
+    packages = [name for name in ("torch-pruning", "transformers") if importlib.util.find_spec(name.replace("-", "_"))]
+    found = [Row("compared with", ", ".join(f"{name} {metadata.version(name)}" for name in packages), "", None)]
+    write_rows(found + [row for each in WORKLOADS.values() for row in rows_of(each, results)], ROWS, CPU)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def _comparison(what: str, results: Sequence[SeedResult], share: float, metric: 
     complete = [method for method in methods if all(found[method].failure is None for found in at_share)]
     peers = [method for method in complete if method != OURS]
     if not peers or OURS not in complete:
-        reached = None if OURS in complete else False
+        reached = False if peers else None  # what neither has come to says nothing of either
         return Row(what, "; ".join(told), "level or ahead", reached)
     sign = -1.0 if metric == "loss" else 1.0
     reached, differences = None, []

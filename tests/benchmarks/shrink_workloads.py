@@ -163,7 +163,7 @@ WORKLOADS = {
             validation_fraction=0.03, by_loss=True,
         ),
         Workload(
-            "resnet", "cifar100", _built_in("resnet", {"depth": 20}), "fc", steps=400, train_size=3000,
+            "resnet", "cifar100", _built_in("resnet", {"depth": 20, "width": 8}), "fc", steps=400, train_size=3000,
             learning_rate=2e-3, is_convolutional=True,
         ),
         Workload(

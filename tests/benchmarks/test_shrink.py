@@ -58,6 +58,7 @@ def test_a_size_that_ours_does_not_come_to_is_missed_and_one_that_the_peer_does_
     assert ours.reached is False and "autogrow: none (too large)" in ours.measured
     theirs = table_rows([result(0, {OURS: 0.5, L2: None, TAYLOR: None})], False, False)[1]
     assert theirs.reached is None and "taylor: none (too large)" in theirs.measured
+    assert table_rows([result(0, {OURS: None, L2: None, TAYLOR: None})], False, False)[1].reached is None
 
 
 def test_costs_are_held_against_their_goals():
