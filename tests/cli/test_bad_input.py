@@ -38,12 +38,12 @@ UNKNOWN_NAMES = {
     "no module": (["search", "--model", ":factory"], "model ':factory'", ""),
     "space": (
         ["search", "--space", "defalt"],
-        "shipped are block, default, depth, methods",
+        "shipped are block, default, depth, grow-then-shrink, methods",
         "did you mean 'default'",
     ),
     "space file": (
         ["search", "--space", "quik.yaml"],
-        "shipped are block, default, depth, methods",
+        "shipped are block, default, depth, grow-then-shrink, methods",
         "did you mean 'quick'",
     ),
     "objective": (["search", "--objectives", "acuracy"], "known are accuracy, f1, flops", "did you mean 'accuracy'"),
