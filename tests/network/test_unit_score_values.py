@@ -15,7 +15,7 @@ from autogrow.policy.changes import Narrow
 from autogrow.policy.unit_scores import parse_unit_score
 from tests.network.networks import batch_of, user_network
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SCORES = ("activation_count", "activation_std", "fisher", "magnitude", "optimal_brain_damage", "optimal_brain_surgeon",
           "sensitivity", "taylor")  # fmt: skip

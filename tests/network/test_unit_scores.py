@@ -17,7 +17,7 @@ from autogrow.policy.unit_scores import UNIT_SCORES, Sensitivity, UnitScore, par
 from tests.network.networks import batch_of, built_in, user_network, warmed_up
 from tests.network.untouched import untouched
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SCORES = [*UNIT_SCORES]
 WITH_DATA = [name for name in SCORES if UNIT_SCORES[name].takes != "weights"]
