@@ -163,7 +163,6 @@ class _Run:
             data,
             shrinking,
             source.trained_with,
-            teacher=copied(source.module).to(device) if shrinking.recovery.distillation else None,
             seed=options.seed,
             device=device,
             execution=options.execution,
@@ -216,10 +215,8 @@ class _Run:
 
     def _check_reachable(self) -> None:
         """Before anything is written. A size on the way is larger, so the last one decides."""
-        before = self._shrinker.footprint()
-        targets = [self._goal.target(before)] if self._goal.keep is None else []
-        for target in targets:
-            self._shrinker.check_reachable(target)
+        if self._goal.keep is None:
+            self._shrinker.check_reachable(self._goal.target(self._shrinker.footprint()))
 
     def _take(self, plan: ShrinkPlan, steps: list[ShrinkStep], action: Action) -> ShrinkStep | None:
         """Take one step; what the next one begins with is the network afterwards, on disk and in memory."""

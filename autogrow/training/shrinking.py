@@ -11,6 +11,7 @@ from torch import nn
 from autogrow.errors import NetworkError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.footprint import footprint, latencies
+from autogrow.network.running.copying import copied
 from autogrow.network.shrinking.request import Batch
 from autogrow.network.shrinking.unit_scores import measure_unit_scores
 from autogrow.policy.changes import Narrow
@@ -71,6 +72,8 @@ class Shrinker:
         self._unscored: tuple[str, ...] = ()
         self.network = network
         self.shrinking, self.data = shrinking, data
+        if teacher is None and shrinking.recovery.distillation:
+            teacher = copied(network.module)
         self._trained_with, self._teacher = trained_with, teacher
         self._seed, self._device, self._execution = seed, device, execution
         self._train = data.on(data.train, device)
@@ -102,11 +105,11 @@ class Shrinker:
             )
         return found
 
-    def before(self, name: str = "before") -> ShrinkStep:
+    def before(self) -> ShrinkStep:
         """The network as it is, without a step."""
         metrics = self._judged()
         return ShrinkStep(
-            name, "", {}, self.network.widths, metrics.score, metrics.loss, self.footprint(), self.latencies()
+            "before", "", {}, self.network.widths, metrics.score, metrics.loss, self.footprint(), self.latencies()
         )
 
     def remove(self, target: Target) -> dict[str, int]:

@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from autogrow.models.building import ModelSpec, build_model
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.policy.recovery import Recovery
+from autogrow.policy.shrink_records import Target
+from autogrow.policy.shrinking import Shrinking
 from autogrow.tasks import TASKS
 from autogrow.training.ending import Signal
 from autogrow.training.example_input import example_input
 from autogrow.training.recovery import RecoveryRun, distort, gains_of
+from autogrow.training.shrinking import Shrinker
 from autogrow.training.step_loss import Distillation, PenalizedActivations, PenalizedGains, TaskLoss
 from tests.training.runs import CLASSES, CPU, SHAPE, data, settings
 
@@ -147,3 +150,14 @@ def test_it_keeps_the_size_and_lets_go_of_its_optimizer():
     assert outcome.signal is Signal.CONTINUE and outcome.steps == 12 and outcome.num_events == 0
     assert network.groups[0].width == network.groups[0].full_width == 3
     assert list(network._state.optimizers.controls) == []
+
+
+@pytest.mark.slow
+def test_without_another_teacher_the_network_before_teaches():
+    network = network_of()
+    before = copy.deepcopy(network.module).eval()
+    shrinking = Shrinking(recovery=Recovery(epochs=1, distillation=1.0))
+    shrinker = Shrinker(network, data(), shrinking, settings(), device=CPU)
+    given = Shrinker(network_of(), data(), shrinking, settings(), teacher=before, device=CPU)
+    target = Target("parameters", 0.5 * shrinker.footprint().parameters)
+    assert shrinker.step("half", target).loss == given.step("half", target).loss
