@@ -22,6 +22,7 @@ from autogrow.metrics.objectives import Objective
 from autogrow.policy.presets import CONTROLS
 from autogrow.study.candidates import Candidates
 from autogrow.study.constraints import all_attributes, complete_constraints, constraints_of
+from autogrow.study.local_storage import one_transaction
 from autogrow.study.new_study import EXPERIMENT, create_study, join_study
 from autogrow.study.run_folder import RunFolder
 from autogrow.study.study_location import (
@@ -389,7 +390,7 @@ class StudyDatabase:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with readable_errors(self._location, WRITING_ERRORS):
+            with readable_errors(self._location, WRITING_ERRORS), one_transaction(self.study):
                 yield
         finally:
             self._known = None

@@ -27,6 +27,7 @@ from sqlalchemy.exc import (
 
 from autogrow.errors import RunFolderError, UsageError
 from autogrow.paths import resolved
+from autogrow.study.local_storage import LocalStorage
 from autogrow.urls import HARMLESS_OPTIONS, HIDDEN, scrubbed
 
 FORMER_STUDY_NAME = "autogrow"
@@ -128,7 +129,7 @@ def open_storage(location: StudyLocation) -> optuna.storages.RDBStorage:
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
     if isinstance(location, Path):
         options = {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
-        return optuna.storages.RDBStorage(f"sqlite:///{location}", engine_kwargs=options)
+        return LocalStorage(f"sqlite:///{location}", engine_kwargs=options)
     is_file = make_url(location.url).get_backend_name() == "sqlite"
     options = {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}} if is_file else {}
     for attempt in range(NUM_TRIES):
