@@ -115,7 +115,7 @@ def search(ctx: click.Context, /, **options: Any) -> int:
     """Search for a growth policy.
 
     Ray Tune runs trials in parallel, Optuna proposes their policies. Three trials are controls: the default policy
-    first, then, after a third of the trials or of the time, the network at full size from the start and the policy of
+    first, then, after half of the trials or of the time, the network at full size from the start and the policy of
     the thesis autogrow comes from. Ctrl-C saves; --resume goes on.
     """
     from autogrow.cli.progress import ProgressDisplay

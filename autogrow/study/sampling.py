@@ -38,10 +38,10 @@ STARTUP_SHARE = 4
 POPULATION_SHARE = 5
 """A fifth of the trials, between 4 and 50, make a generation."""
 
-CONTROLS_SHARE = 1 / 3
+CONTROLS_SHARE = 1 / 2
 """Share of a search's budget after which the deferred controls are started.
 
-Late enough for a first result before the dearest network of all is trained, early enough for it to end in time.
+Late enough for new policies to have the first half, early enough for the dearest network of all to end in time.
 """
 
 

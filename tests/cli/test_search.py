@@ -95,7 +95,7 @@ def test_five_of_them_where_nothing_else_is_said(search_here, records, workplace
 
 
 def check_stopped(end, number, records):
-    """The thesis, after a third of the trials, starts with 3 of 32 units: the commonest reason is not the last one."""
+    """The thesis, after half of the trials, starts with 3 of 32 units: the commonest reason is not the last one."""
     code, out, err = end
     assert (code, out) == (1, "")
     assert f"{number} trials in a row have failed: saving the trials that run" in err
