@@ -44,12 +44,13 @@ def list_names(kind: str | None) -> None:
 
 
 def part_kinds() -> dict[str, "Registry[type[Any]]"]:
-    """The registries of what stands in a policy, and of what units are removed by."""
+    """The registries of what stands in a policy, and of what a network is shrunk by."""
     from autogrow.policy.block_initializations import BLOCK_INITIALIZATIONS
     from autogrow.policy.depth import DEPTH_GROWTHS
     from autogrow.policy.freezing import FREEZINGS
     from autogrow.policy.initializations import INITIALIZATIONS
     from autogrow.policy.layer_selection import LAYER_SELECTIONS
+    from autogrow.policy.removals import REMOVALS
     from autogrow.policy.triggers import TRIGGERS
     from autogrow.policy.unit_scores import UNIT_SCORES
     from autogrow.policy.width_shrinking import WIDTH_SHRINKINGS
@@ -63,6 +64,7 @@ def part_kinds() -> dict[str, "Registry[type[Any]]"]:
         "width-shrinkings": WIDTH_SHRINKINGS,
         "block-initializations": BLOCK_INITIALIZATIONS,
         "unit-scores": UNIT_SCORES,
+        "removals": REMOVALS,
     }
 
 

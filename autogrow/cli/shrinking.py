@@ -28,7 +28,13 @@ from autogrow.paths import shown
 @click.option("--to-latency-ms", type=float, metavar="MS", help="Of a pass of 64 examples here, with all threads.")
 @click.option("--keep", type=float, metavar="LOSS", help="As small as it goes while validation falls by at most this.")
 @click.option("--family", metavar="SHARES", help="A network of each share of the FLOPs, such as 0.5,0.25,0.125.")
+@click.option("--remove", default="units", show_default=True, help="What goes: see autogrow list removals.")
 @click.option("--score", default="fisher", show_default=True, help="Which units go: see autogrow list unit-scores.")
+@click.option(
+    "--block-score",
+    type=click.Choice(["loss", "similarity"]),
+    help="Which blocks go: those that the loss rises least without, or that change least  [default: loss]",
+)
 @click.option(
     "--normalization",
     type=click.Choice(["mean", "largest", "standard_deviation", "none"]),
@@ -55,7 +61,7 @@ from autogrow.paths import shown
 @json_option
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
 def shrink(network: Path, **options: Any) -> int:
-    """Make a trained network smaller: remove the units that matter least, and train it on.
+    """Make a trained network smaller: remove the units or blocks that matter least, and train it on.
 
     Give one of --to-flops, --to-parameters, --to-bytes, --to-latency-ms, --keep and --family. Writes a plain network
     (model.safetensors, config.json) and shrink.json, which has every step: score, size, measured times.
@@ -115,11 +121,24 @@ def _shrinking(options: dict[str, Any]) -> Any:
     )
     budget = "per_group" if options["per_group"] else "global"
     return Shrinking(
+        remove=_removal(options["remove"], options["block_score"]),
         score=parse_unit_score(options["score"]),
         order=RemovalOrder(**given(normalization=options["normalization"], budget=budget)),
         recovery=Recovery(**recovery),
         **given(cycles=options["cycles"], compensation=options["compensation"]),
     )
+
+
+def _removal(kind: str, block_score: str | None) -> Any:
+    """What goes, by its kind; `UsageError` where there is a score of blocks and none that could go."""
+    from autogrow.errors import UsageError
+    from autogrow.policy.removals import parse_removal
+
+    if block_score is None:
+        return parse_removal(kind)
+    if not parse_removal(kind).takes_blocks:
+        raise UsageError(f"--block-score is for blocks: give --remove blocks or both with it, not {kind}")
+    return parse_removal({"kind": kind, "score": block_score})
 
 
 def _bytes(text: str | None) -> float | None:

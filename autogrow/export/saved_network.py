@@ -38,6 +38,8 @@ class SavedNetwork:
 
     module: nn.Module
     config: dict[str, Any]
+    expandable: ExpandableNetwork
+    """Of the module: knows the stages that its author wrote, also those of which one block is left."""
 
     @property
     def normalization(self) -> Normalization:
@@ -118,7 +120,7 @@ def load_network(folder: str | Path, model: str | Callable[..., Any] | None = No
     except KeyError as error:
         raise NetworkError(f"{folder / CONFIG}: the network has no norm {error}: restore it from a copy") from error
     load_weights(folder / WEIGHTS, module)
-    return SavedNetwork(module.eval(), config)
+    return SavedNetwork(module.eval(), config, network)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from autogrow.data.dataset import Dataset
@@ -14,6 +15,9 @@ from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits, num_
 from autogrow.errors import NetworkError, UsageError
 from autogrow.export.saved_network import SavedNetwork
 from autogrow.models.building import ModelSpec
+from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.running.copying import copied
+from autogrow.network.running.model_input import ModelInput
 from autogrow.paths import resolved_dataset, shown
 from autogrow.policy.part import validated
 from autogrow.policy.training_settings import TrainingSettings
@@ -43,6 +47,13 @@ class ShrinkSource:
     """What config.json says of it that stays true of smaller ones: policy, training, seed, data set."""
     test_readings: int = 0
     """How often the test split was read on the way to this network."""
+    expandable: ExpandableNetwork | None = None
+    """Of the module, where its stages cannot all be found in it again: of one block, say."""
+
+    def network(self, example: ModelInput, device: torch.device) -> ExpandableNetwork:
+        """A copy of the module that can be changed."""
+        module = copied(self.module).to(device)
+        return ExpandableNetwork(module, example) if self.expandable is None else self.expandable.twin(module)
 
     @classmethod
     def of_saved(cls, saved: SavedNetwork, folder: Path, dataset: Dataset) -> "ShrinkSource":
@@ -64,6 +75,7 @@ class ShrinkSource:
             split_seed=config.get("split_seed") or SPLIT_SEED,
             origin={name: config[name] for name in kept if name in config},
             test_readings=int(lineage.get("test_readings", was_tested)),
+            expandable=saved.expandable if config.get("blocks") else None,
         )
 
     @classmethod

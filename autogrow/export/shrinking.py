@@ -37,6 +37,7 @@ from autogrow.training.output_check import check_outputs
 from autogrow.training.shrink_targets import UnreachableError
 from autogrow.training.shrinking import Shrinker
 
+CPU = torch.device("cpu")
 SHRUNK = "shrunk"
 """What the result is called where there is one."""
 LEAST_GAIN = 0.02
@@ -155,7 +156,7 @@ class _Run:
         self._source, self._dataset, self._goal, self._options = source, dataset, goal, options
         self._shrinking, self._folder = shrinking, folder
         device = torch.device(options.device)
-        network = ExpandableNetwork(copied(source.module).to(device), example_of(dataset, device))
+        network = source.network(example_of(dataset, device), device)
         data = source.data(dataset, holdout)
         check_outputs(network.module, data, is_fresh=False)
         self._shrinker = Shrinker(
@@ -301,7 +302,7 @@ class _Run:
         for name in (member_name(share) for share in self._goal.family):
             if name not in taken:  # smaller than could be had, as is noted
                 continue
-            network = ExpandableNetwork(copied(self._source.module), example_of(self._dataset, torch.device("cpu")))
+            network = self._source.network(example_of(self._dataset, CPU), CPU)
             take_up_network(self._folder.path / name, network)
             found.append((taken[name], network.module.eval(), self._shape(network)))
         return found
@@ -323,7 +324,8 @@ class _Run:
         return self._content(self._shape(network))
 
     def _shape(self, network: ExpandableNetwork) -> NetworkShape:
-        return NetworkShape.of(network, with_blocks=bool(self._source.blocks))
+        with_blocks = bool(self._source.blocks) or self._shrinking.remove.takes_blocks
+        return NetworkShape.of(network, with_blocks=with_blocks)
 
     def _content(self, shape: NetworkShape, **more: Any) -> dict[str, Any]:
         source, dataset = self._source, self._dataset
@@ -351,8 +353,8 @@ def _last_kept(steps: Sequence[ShrinkStep]) -> int:
 def notes_on_gain(before: ShrinkStep, after: ShrinkStep) -> tuple[str, ...]:
     """What a step has not gained, in words."""
     notes = []
-    if not after.removed_units:
-        notes.append("no unit was removed")
+    if not after.num_removed:
+        notes.append("nothing was removed")
     elif after.latencies and all(
         now.milliseconds > (1 - LEAST_GAIN) * was.milliseconds
         for was, now in zip(before.latencies, after.latencies, strict=True)

@@ -19,7 +19,7 @@ from autogrow.network.output_guard import OutputComparison
 from autogrow.network.running.model_input import ModelInput, explained, following
 from autogrow.network.running.norm_statistics import measure_new_statistics
 from autogrow.network.running.plain_mode import in_plain_mode
-from autogrow.network.shrinking.block_scores import BlockScore, block_scores
+from autogrow.network.shrinking.block_scores import block_scores
 from autogrow.network.shrinking.request import Batch
 from autogrow.network.structure.channel_groups import Structure
 from autogrow.network.transactional import TransactionalNetwork
@@ -27,6 +27,7 @@ from autogrow.policy.block_initializations import BlockInitialization, parse_blo
 from autogrow.policy.depth import BlockState
 from autogrow.policy.history import Stage
 from autogrow.policy.limits import SizeLimits
+from autogrow.policy.removals import BlockScore
 
 
 class DeepenableNetwork:

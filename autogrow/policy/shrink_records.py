@@ -1,6 +1,6 @@
 """What is recorded of a network while it is shrunk: plain numbers, one record per step."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 METRICS = {"flops": "FLOPs", "parameters": "parameters", "bytes": "bytes", "latency_ms": "ms"}
@@ -65,6 +65,15 @@ class ShrinkStep:
     """Whether the next step begins with this network."""
     notes: tuple[str, ...] = ()
     """What a reader should know of this step."""
+    removed_blocks: dict[str, list[int]] = field(default_factory=dict)
+    """By stage, their numbers before the step."""
+    blocks: dict[str, int] = field(default_factory=dict)
+    """How many each stage has, where blocks can go."""
+
+    @property
+    def num_removed(self) -> int:
+        """Units and blocks together."""
+        return sum(self.removed_units.values()) + sum(map(len, self.removed_blocks.values()))
 
     def noting(self, *notes: str) -> Self:
         return replace(self, notes=(*self.notes, *notes))

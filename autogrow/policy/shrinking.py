@@ -1,17 +1,20 @@
-"""How a network is shrunk: which units go first, what is done for those that stay, and in how many cycles."""
+"""How a network is shrunk: what goes, in which order, what is done for what stays, and in how many cycles."""
 
 from pydantic import Field
 
 from autogrow.policy.changes import Compensation
 from autogrow.policy.part import PolicyPart
 from autogrow.policy.recovery import Recovery
+from autogrow.policy.removals import AnyRemoval, RemoveUnits
 from autogrow.policy.unit_removal import RemovalOrder
 from autogrow.policy.unit_scores import AnyUnitScore, Fisher
 
 
 class Shrinking(PolicyPart):
-    """Cycles of scoring units, removing the worst, and training on."""
+    """Cycles of scoring units or blocks, removing the worst, and training on."""
 
+    remove: AnyRemoval = RemoveUnits()
+    """What is removed."""
     score: AnyUnitScore = Fisher()
     """By what the units of a group are told apart; larger stays."""
     order: RemovalOrder = RemovalOrder()

@@ -1,16 +1,18 @@
-"""Which units go: a pure function from scores of units to an order in which they are removed.
+"""Which units or blocks go: pure functions from their scores to an order in which they are removed.
 
 A group never loses its best unit: a ratio that would empty a layer leaves one. Removing a unit takes a row of one
 weight and a column of others away, so what goes together is decided by `autogrow.network`; here are only numbers.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from autogrow.policy.changes import Change, Compensation, Narrow, Shorten
 from autogrow.policy.part import PolicyPart
 
 FloatArray = NDArray[np.float64]
@@ -71,3 +73,34 @@ def removed_units(order: list[tuple[str, int]], number: int) -> dict[str, list[i
     for name, unit in order[:number]:
         removed.setdefault(name, []).append(unit)
     return {name: sorted(units) for name, units in removed.items()}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What may go from a network, the first to go first."""
+
+    entries: tuple[tuple[str, int], ...]
+    """Group and unit, or stage and block."""
+    are_blocks: bool = False
+
+    @classmethod
+    def units(cls, order: RemovalOrder, scores: Mapping[str, FloatArray]) -> "Candidates":
+        """Of groups, by the scores of their units, larger stays."""
+        return cls(tuple(order.order(scores)))
+
+    @classmethod
+    def blocks(cls, order: RemovalOrder, scores: Mapping[str, FloatArray]) -> "Candidates":
+        """Of stages, by the scores of their blocks, compared as they are; NaN is one that cannot go."""
+        able = {name: np.where(np.isnan(values), np.inf, values) for name, values in scores.items()}
+        entries = order.model_copy(update={"normalization": "none"}).order(able)
+        return cls(tuple(entry for entry in entries if np.isfinite(able[entry[0]][entry[1]])), are_blocks=True)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def changes(self, number: int, compensation: Compensation = "none") -> list[Change]:
+        """What removes the first `number` of them."""
+        removed = removed_units(list(self.entries), number)
+        if not removed:
+            return []
+        return [Shorten(removed)] if self.are_blocks else [Narrow(removed, compensation)]

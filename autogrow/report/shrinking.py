@@ -9,10 +9,13 @@ from autogrow.policy.shrink_records import ShrinkStep, shown
 def step_line(step: ShrinkStep) -> str:
     """One step: what was asked for, how it does, what it takes, and what was not gained."""
     bare = "" if step.loss_before_recovery is None else f" (loss {step.loss_before_recovery:.4g} before training on)"
+    gone = [f"without block{'s' if len(numbers) != 1 else ''} {', '.join(map(str, numbers))} of {stage}"
+            for stage, numbers in step.removed_blocks.items()]  # fmt: skip
     asked = f"{step.name}: " if not step.target else f"{step.name}, to {step.target}: "
     parts = [
         f"validation score {step.score:.4f}, loss {step.loss:.4g}{bare}",
         f"{step.footprint.parameters:,} parameters, {shown(step.footprint.flops)} FLOPs",
+        *gone,
         *(f"{each.milliseconds:.3g} ms for {each.batch_size} on {_threads(each.threads)}" for each in step.latencies),
     ]
     return asked + "; ".join([", ".join(parts), *step.notes])

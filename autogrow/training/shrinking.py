@@ -1,10 +1,9 @@
-"""Shrinking one network: score its units, remove the worst until a size is kept to, train on, see what that did."""
+"""Shrinking one network: remove what matters least until a size is kept to, train on, see what that did."""
 
 import math
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -12,28 +11,22 @@ from autogrow.errors import NetworkError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.footprint import footprint, latencies
 from autogrow.network.running.copying import copied
-from autogrow.network.shrinking.request import Batch
-from autogrow.network.shrinking.unit_scores import measure_unit_scores
-from autogrow.policy.changes import Narrow
+from autogrow.policy.changes import Change
 from autogrow.policy.execution import Execution
 from autogrow.policy.records import Sample
 from autogrow.policy.recovery import Recovery
 from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
 from autogrow.policy.shrinking import Shrinking
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.policy.unit_removal import FloatArray, removed_units
 from autogrow.training.batches import BatchSource, stream_seed
 from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.evaluation import Metrics, evaluate
-from autogrow.training.fixed_batch import FixedBatch
 from autogrow.training.records import TrialFolder
 from autogrow.training.recovery import RecoveryRun
-from autogrow.training.shrink_targets import UnreachableError, check_reachable, num_to_remove
+from autogrow.training.removing import Remover, removed_from
 from autogrow.training.training_data import TrainingData
 
 NOT_TRAINED_ON = "training on made validation worse: left out"
-CALIBRATION_BATCH = 128
-"""Examples in one pass when units are scored."""
 
 
 class Shrinker:
@@ -63,13 +56,6 @@ class Shrinker:
         execution: Execution = Execution(),
     ) -> None:
         assert data.validation is not None
-        self.fixed = {group.name: group.reason for group in network.fixed} | network.inexact_removals()
-        """Groups that no unit is taken from, and why."""
-        self._groups = [group.name for group in network.groups if group.name not in self.fixed]
-        if not self._groups:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in list(self.fixed.items())[:3])
-            raise NetworkError(f"no group of the network can lose units ({reasons})")
-        self._unscored: tuple[str, ...] = ()
         self.network = network
         self.shrinking, self.data = shrinking, data
         if teacher is None and shrinking.recovery.distillation:
@@ -78,12 +64,16 @@ class Shrinker:
         self._seed, self._device, self._execution = seed, device, execution
         self._train = data.on(data.train, device)
         self._validation = data.on(data.validation, device)
-        self._calibration = _calibration(self._train, shrinking.calibration_examples, seed)
+        calibration = _calibration(self._train, shrinking.calibration_examples, seed)
+        self._remover = Remover(shrinking, self._train, data.task, calibration, seed)
+        self._remover.check(network)
+        self.fixed = self._remover.fixed(network)
+        """Groups that no unit is taken from, and why."""
 
     @property
     def inputs(self) -> torch.Tensor:
         """Training inputs on which sizes and latencies are measured."""
-        return self._train.batch(self._calibration[:64])[0]
+        return self._remover.inputs
 
     def footprint(self) -> Footprint:
         return footprint(self.network.module, self.inputs[:2])
@@ -109,48 +99,32 @@ class Shrinker:
         """The network as it is, without a step."""
         metrics = self._judged()
         return ShrinkStep(
-            "before", "", {}, self.network.widths, metrics.score, metrics.loss, self.footprint(), self.latencies()
+            name="before",
+            target="",
+            removed_units={},
+            widths=self.network.widths,
+            blocks=self.blocks,
+            score=metrics.score,
+            loss=metrics.loss,
+            footprint=self.footprint(),
+            latencies=self.latencies(),
         )
 
-    def remove(self, target: Target) -> dict[str, int]:
-        """Remove the worst units until the network keeps to the target; returns how many of each group.
+    def remove(self, target: Target) -> list[Change]:
+        """Remove the worst units, or blocks, until the network keeps to the target; returns what was removed.
 
         Raises `NetworkError` where it cannot be kept to; nothing is removed then.
         """
-        order = self._order()
-        number = num_to_remove(self.network, order, target, self._measured_on(target))
-        removed = removed_units(order, number)
-        if removed:
-            change = Narrow(removed, self.shrinking.compensation)
-            self.network.apply([change], calibration_input=self._train.batch(self._calibration)[0])
-        return {name: len(units) for name, units in removed.items()}
+        return self._remover.remove(self.network, target)
 
     def check_reachable(self, target: Target) -> None:
         """Raises `UnreachableError` where not even all removals that are allowed come to the target."""
-        order = self._order()
-        try:
-            check_reachable(self.network, order, target, self._measured_on(target))
-        except UnreachableError as error:
-            raise UnreachableError("; ".join([str(error), *self._unscored])) from None
+        self._remover.check_reachable(self.network, target)
 
-    def _order(self) -> list[tuple[str, int]]:
-        """The units in the order in which they go; notes which groups have no score."""
-        scores = self.scores()
-        names = [name for name, values in scores.items() if np.isnan(values).any()]
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        kind = self.shrinking.score.kind
-        self._unscored = (
-            (f"no score by {kind}, so all units stay ('magnitude' may have one): {shown}",) if names else ()
-        )
-        return self.shrinking.order.order(scores)
-
-    def _measured_on(self, target: Target) -> torch.Tensor:
-        return self.inputs if target.metric == "latency_ms" else self.inputs[:2]
-
-    def scores(self) -> dict[str, FloatArray]:
-        """One per unit of every group that can lose some."""
-        found = measure_unit_scores(self.shrinking.score, self.network, self._groups, self._batches(), self._seed)
-        return {name: values.numpy() for name, values in found.items()}
+    @property
+    def blocks(self) -> dict[str, int]:
+        """How many each stage has, where blocks can go."""
+        return self.network.blocks if self.shrinking.remove.takes_blocks else {}
 
     def step(
         self,
@@ -170,22 +144,24 @@ class Shrinker:
         Raises `NetworkError` for a target that cannot be kept to, `TrainingDivergedError` when a metric is not finite.
         """
         started = time.perf_counter()
-        removed = self.remove(target)
+        removed_units, removed_blocks = removed_from(self.remove(target))
         removal_seconds = time.perf_counter() - started
         bare, bare_network = self.metrics(), self.network.twin()
         recovery = recovery or self.shrinking.recovery
         outcome = self.recover(recovery, folder, on_sample, interrupted)
         if outcome is not None and outcome.signal is Signal.INTERRUPT:
             return None
-        metrics, notes = self._judged(), self._unscored
+        metrics, notes = self._judged(), self._remover.unscored
         if recovery.ends_settled and self._is_better(bare, metrics):
             self.network, metrics, notes = bare_network, bare, (*notes, NOT_TRAINED_ON)
             self.network.settle()
         return ShrinkStep(
             name=name,
             target=str(target),
-            removed_units=removed,
+            removed_units=removed_units,
+            removed_blocks=removed_blocks,
             widths=self.network.widths,
+            blocks=self.blocks,
             score=metrics.score,
             loss=metrics.loss,
             footprint=self.footprint(),
@@ -227,13 +203,6 @@ class Shrinker:
             interrupted=interrupted,
             execution=self._execution,
         ).run()
-
-    def _batches(self) -> list[Batch]:
-        fixed = [
-            FixedBatch(*self._train.batch(part), self.data.task)
-            for part in torch.split(self._calibration, CALIBRATION_BATCH)
-        ]
-        return [Batch(each.inputs, each.loss) for each in fixed]
 
 
 def _calibration(examples: BatchSource, number: int, seed: int) -> torch.Tensor:

@@ -42,7 +42,8 @@ from autogrow.policy.unit_scores import Taylor
 from autogrow.training.batches import BatchSource
 from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.fixed_batch import FixedBatch
-from autogrow.training.shrinking import CALIBRATION_BATCH, Shrinker
+from autogrow.training.removing import CALIBRATION_BATCH
+from autogrow.training.shrinking import Shrinker
 from autogrow.training.training_data import TrainingData
 from tests.benchmarks.setting import data_dir_of_user
 from tests.benchmarks.shrink_peer import (

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,7 @@ from autogrow.network.running.model_input import explained, run
 from autogrow.network.running.undisturbed import same_random_numbers, undisturbed
 from autogrow.network.shrinking.loss_scores import loss_of
 from autogrow.network.shrinking.request import Batch
-
-BlockScore = Literal["loss", "similarity"]
-"""loss: what the loss rises by when the block is skipped; one pass for every block.
-similarity: 1 - the cosine of what the block is given and what it hands on, averaged over examples, and over positions
-where it hands on (examples, positions, features). Block influence: Men et al. 2024 (ShortGPT, arXiv 2403.03853).
-"""
+from autogrow.policy.removals import BlockScore
 
 
 def block_scores(
