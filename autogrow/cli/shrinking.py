@@ -29,6 +29,7 @@ from autogrow.paths import shown
 @click.option("--keep", type=float, metavar="LOSS", help="As small as it goes while validation falls by at most this.")
 @click.option("--family", metavar="SHARES", help="A network of each share of the FLOPs, such as 0.5,0.25,0.125.")
 @click.option("--remove", default="units", show_default=True, help="What goes: see autogrow list removals.")
+@click.option("--only", metavar="NAMES", help="Groups or stages that may lose some, such as layer2,layer3.*.conv1.")
 @click.option("--score", default="fisher", show_default=True, help="Which units go: see autogrow list unit-scores.")
 @click.option(
     "--block-score",
@@ -122,6 +123,7 @@ def _shrinking(options: dict[str, Any]) -> Any:
     budget = "per_group" if options["per_group"] else "global"
     return Shrinking(
         remove=_removal(options["remove"], options["block_score"]),
+        only=tuple(name for name in (options["only"] or "").split(",") if name),
         score=parse_unit_score(options["score"]),
         order=RemovalOrder(**given(normalization=options["normalization"], budget=budget)),
         recovery=Recovery(**recovery),

@@ -15,6 +15,9 @@ class Shrinking(PolicyPart):
 
     remove: AnyRemoval = RemoveUnits()
     """What is removed."""
+    only: tuple[str, ...] = ()
+    """Groups that may lose units, and stages that may lose blocks: their names, those of modules around them, or
+    patterns such as `layer*.conv1`. None: all."""
     score: AnyUnitScore = Fisher()
     """By what the units of a group are told apart; larger stays."""
     order: RemovalOrder = RemovalOrder()

@@ -4,8 +4,9 @@ A group never loses its best unit: a ratio that would empty a layer leaves one. 
 weight and a column of others away, so what goes together is decided by `autogrow.network`; here are only numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import numpy as np
@@ -65,6 +66,14 @@ class RemovalOrder(PolicyPart):
             values, unit = values - finite.mean(), finite.std()
         # A group whose scores are all alike says nothing of its units: they are as good as the mean of any other.
         return values / unit if unit > 0 else np.where(np.isfinite(values), 0.0, values)
+
+
+def is_named(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a group or stage is meant by one of these: names of it or of a module around it, or with * and ?.
+
+    No patterns mean all.
+    """
+    return not patterns or any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") for pattern in patterns)
 
 
 def removed_units(order: list[tuple[str, int]], number: int) -> dict[str, list[int]]:

@@ -51,6 +51,8 @@ class UnitShrinking(PolicyChoice):
     """How units of different groups are put into one order."""
     compensation: Compensation = "least_squares"
     """What is done for the units that stay; nothing while something is held frozen, which it would change."""
+    only: tuple[str, ...] = ()
+    """Groups that may lose units: their names, those of modules around them, or patterns. None: all."""
     fraction: float = Field(default=0.125, gt=0, le=1)
     """Units that an event removes, as a share of the most that the network had."""
     final_fraction: float = Field(default=0.5, gt=0, le=1)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from autogrow.errors import NetworkError
+from autogrow.errors import NetworkError, unknown_name
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.flops import training_flops_per_example
 from autogrow.network.measuring.statistics import measure_statistic
@@ -20,7 +20,7 @@ from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.history import Decision, History, MeasurementRequest, Stage
 from autogrow.policy.layer_selection import Probe
 from autogrow.policy.records import GroupStatistics, GrowthEvent, Sample
-from autogrow.policy.unit_removal import FloatArray
+from autogrow.policy.unit_removal import FloatArray, is_named
 from autogrow.training.batches import stream_seed
 from autogrow.training.fixed_batch import FixedBatch
 from autogrow.training.probing import probe_groups
@@ -87,6 +87,9 @@ class Growth:
 
     def start_small(self) -> None:
         """Bring the fresh network to the policy's start: fewer blocks, narrower groups, within the limits."""
+        for pattern in self.policy.shrink.only if self.policy.shrink is not None else ():
+            if not any(is_named(name, [pattern]) for name in self.network.widths):
+                raise NetworkError(unknown_name("group", pattern, self.network.widths))
         if self.policy.depth is not None:
             self._check_stages()
             self.network.start_shallow({
@@ -189,7 +192,8 @@ class Growth:
         if score is None:
             return {}
         inexact, batch = self.network.inexact_removals(), Batch(self.batch.inputs, self.batch.loss)
-        names = [group.name for group in self.network.groups if group.name not in inexact]
+        only = self.policy.shrink.only if self.policy.shrink is not None else ()
+        names = [name for name in self.network.widths if name not in inexact and is_named(name, only)]
         found = measure_unit_scores(score, self.network, names, [batch], self._stream_seed("unit scores"))
         return {name: values.numpy() for name, values in found.items()}
 

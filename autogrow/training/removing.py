@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from autogrow.errors import NetworkError
+from autogrow.errors import NetworkError, unknown_name
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.running.undisturbed import evaluating
 from autogrow.network.shrinking.loss_scores import loss_of
@@ -15,7 +15,7 @@ from autogrow.policy.changes import Change, Narrow, Shorten
 from autogrow.policy.removals import RemoveBlocks, RemoveBoth
 from autogrow.policy.shrink_records import Target
 from autogrow.policy.shrinking import Shrinking
-from autogrow.policy.unit_removal import Candidates, FloatArray
+from autogrow.policy.unit_removal import Candidates, FloatArray, is_named
 from autogrow.tasks import Task
 from autogrow.training.batches import BatchSource
 from autogrow.training.fixed_batch import FixedBatch
@@ -24,6 +24,7 @@ from autogrow.training.shrink_targets import UnreachableError, check_reachable, 
 CALIBRATION_BATCH = 128
 """Examples in one pass when units are scored."""
 TIMED_EXAMPLES = 64
+NOT_NAMED = "only others were to lose units"
 
 
 class Remover:
@@ -61,17 +62,36 @@ class Remover:
             return {}
         names = tuple(network.structure.widths)
         if self._known[0] != names:  # other blocks have other groups; what can go from a group does not change
+            others = {name: NOT_NAMED for name in names if not is_named(name, self._shrinking.only)}
             reasons = {group.name: group.reason for group in network.fixed} | network.inexact_removals()
-            self._known = names, reasons
+            self._known = names, others | reasons
         return self._known[1]
 
     def check(self, network: ExpandableNetwork) -> None:
         """Raises `NetworkError` where nothing of a network can be removed; says why."""
+        self._check_names(network)
         if self._shrinking.remove.takes_blocks and not self._shrinking.remove.takes_units:
             self._check_blocks(network)
         elif not self._groups(network) and not (self._shrinking.remove.takes_blocks and network.stages):
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(self.fixed(network).items())[:3])
             raise NetworkError(f"no group of the network can lose units ({reasons})")
+
+    def _check_names(self, network: ExpandableNetwork) -> None:
+        """Raises `NetworkError` where `only` names nothing, or parts of blocks whose places change as others go."""
+        only, takes = self._shrinking.only, self._shrinking.remove
+        groups = [*network.structure.widths, *network.structure.fixed] if takes.takes_units else []
+        stages = [*network.blocks] if takes.takes_blocks else []
+        for pattern in only:
+            if not any(is_named(name, [pattern]) for name in (*groups, *stages)):
+                raise NetworkError(unknown_name("group" if takes.takes_units else "stage", pattern, groups + stages))
+        for stage in stages:
+            parts = [name.removeprefix(f"{stage}.").partition(".") for name in groups if is_named(name, [stage])]
+            for inner in {inner for *_, inner in parts}:
+                if len({is_named(f"{stage}.{block}.{inner}", only) for block, _, other in parts if other == inner}) > 1:
+                    raise NetworkError(
+                        f"only {', '.join(only)}: tells blocks of the stage {stage!r} apart, whose numbers change as "
+                        f"others go; name all of them ({stage}.*.{inner}), or remove units alone (--remove units)"
+                    )
 
     def _check_blocks(self, network: ExpandableNetwork) -> None:
         if not network.stages:
@@ -153,7 +173,8 @@ class Remover:
         if not network.stages:
             return Candidates((), are_blocks=True)
         scores = network.measure_block_scores(remove.score, self._batches(), self._seed)
-        return Candidates.blocks(self._shrinking.order, {name: values.numpy() for name, values in scores.items()})
+        named = {name: each.numpy() for name, each in scores.items() if is_named(name, self._shrinking.only)}
+        return Candidates.blocks(self._shrinking.order, named)
 
     def _unit_candidates(self, network: ExpandableNetwork) -> Candidates:
         """The units in the order in which they go; notes which groups have no score."""

@@ -10,7 +10,7 @@ from autogrow.errors import PolicyError
 from autogrow.policy.changes import Narrow, Shorten
 from autogrow.policy.removals import REMOVALS, parse_removal
 from autogrow.policy.shrinking import Shrinking
-from autogrow.policy.unit_removal import Candidates, RemovalOrder
+from autogrow.policy.unit_removal import Candidates, RemovalOrder, is_named
 
 NAMES = [*REMOVALS]
 
@@ -62,3 +62,19 @@ def test_blocks_that_cannot_go_stay_whatever_the_others_are_worth():
 def test_units_go_with_the_compensation_that_is_asked_for():
     candidates = Candidates.units(RemovalOrder(), {"a": np.array([1.0, 3.0, 2.0])})
     assert candidates.changes(2, "constants") == [Narrow({"a": [0, 2]}, "constants")]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "named"),
+    [
+        ([], {"layer1.0.conv1", "layer1.1.conv1", "layer10.0.conv1", "head"}),
+        (["layer1"], {"layer1.0.conv1", "layer1.1.conv1"}),
+        (["layer1.1.conv1", "head"], {"layer1.1.conv1", "head"}),
+        (["layer*.0"], {"layer1.0.conv1", "layer10.0.conv1"}),
+        (["*.conv1"], {"layer1.0.conv1", "layer1.1.conv1", "layer10.0.conv1"}),
+        (["conv1"], set()),
+    ],
+)
+def test_groups_are_named_by_themselves_by_what_is_around_them_or_by_patterns(patterns, named):
+    names = ["layer1.0.conv1", "layer1.1.conv1", "layer10.0.conv1", "head"]
+    assert {name for name in names if is_named(name, patterns)} == named

@@ -127,3 +127,40 @@ def test_what_no_blocks_can_do_is_one_line(shrinker):
     made.network.apply([Shorten({"blocks": 2})])
     with pytest.raises(NetworkError, match=r"no block of the stages blocks can go: each is the only one"):
         Shrinker(made.network, made.data, made.shrinking, TrainingSettings(), device=torch.device("cpu"))
+
+
+def test_only_what_is_named_loses_units(shrinker):
+    made = shrinker(STAGED["resnet"], only=["stages.2.*.conv1", "stages.1"])
+    before, after = step_to(0.9, made)
+    assert set(after.removed_units) <= {name for name in before.widths if name.startswith(("stages.1.", "stages.2."))}
+    assert after.num_removed > 0 and after.footprint.flops <= 0.9 * before.footprint.flops
+    assert made.fixed["stages.0.0.conv1"] == "only others were to lose units"
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        made.check_reachable(Target("flops", 0.3 * before.footprint.flops))
+
+
+def test_only_stages_that_are_named_lose_blocks(shrinker):
+    made = shrinker(STAGED["resnet"], remove="blocks", only=["stages.1"])
+    before, after = step_to(0.85, made)
+    assert set(after.removed_blocks) == {"stages.1"}
+
+
+@pytest.mark.parametrize(
+    ("shrinking", "message"),
+    [
+        ({"only": ["stages.3"]}, "unknown group 'stages.3'"),
+        ({"only": ["stages.1", "bloks"], "remove": "blocks"}, "unknown stage 'bloks'"),
+        ({"only": ["stages.1.2"], "remove": "both"}, r"tells blocks of the stage 'stages.1' apart.*stages.1.\*.conv1"),
+    ],
+)
+def test_names_that_mean_nothing_or_change_are_one_line(shrinking, message, shrinker):
+    with pytest.raises(NetworkError, match=message) as raised:
+        shrinker(STAGED["resnet"], **shrinking)
+    assert "\n" not in str(raised.value)
+
+
+def test_all_blocks_of_a_stage_may_be_named_where_both_go(shrinker):
+    made = shrinker(STAGED["resnet"], remove="both", only=["stages.1", "stages.2.*.conv1"])
+    before, after = step_to(0.8, made)
+    assert {name.split(".")[1] for name in after.removed_units} <= {"1", "2"}
+    assert after.footprint.flops <= 0.8 * before.footprint.flops
