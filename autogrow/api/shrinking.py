@@ -37,6 +37,7 @@ def shrink(
     to_parameters: float | None = None,
     to_bytes: str | float | None = None,
     to_latency_ms: float | None = None,
+    to_nonzero: float | None = None,
     keep: float | None = None,
     family: Sequence[float] = (),
     shrinking: Shrinking = Shrinking(),
@@ -57,7 +58,7 @@ def shrink(
 ) -> ShrinkResult | None:
     """Remove units of a trained network until it is small enough, and train it on; the test split is read once.
 
-    Give exactly one of `to_flops`, `to_parameters`, `to_bytes`, `to_latency_ms`, `keep` and `family`.
+    Give exactly one of `to_flops`, `to_parameters`, `to_bytes`, `to_latency_ms`, `to_nonzero`, `keep` and `family`.
 
     Args:
         network: A folder that `train` or `shrink` has saved, or a module that takes inputs standardized by the mean
@@ -68,10 +69,12 @@ def shrink(
         to_parameters: As `to_flops`.
         to_bytes: Of all weights: as `to_flops`, or a text such as "300K".
         to_latency_ms: Milliseconds of a forward pass of 64 examples with all threads, measured here.
+        to_nonzero: Parameters that are not zero, as `to_flops`; where weights go, by `Shrinking(remove="weights")`.
         keep: As small as it goes while validation becomes worse by at most this: by its score, or by its loss where
             the task is judged by that.
-        family: Shares of the FLOPs, from large to small: a network of each, pruned off one trunk.
-        shrinking: Which units go first, in how many cycles, and how it recovers.
+        family: Shares of the FLOPs (of parameters that are not zero where weights go), from large to small: a network
+            of each, pruned off one trunk.
+        shrinking: What goes first (units, blocks, weights), in how many cycles, and how it recovers.
         holdout: Examples that the network has not learnt from, where it has learnt from its validation examples.
         held_out_validation: Of a module: whether it has not learnt from the validation examples of `dataset`.
         training: Of a module: how it was trained, which its recovery follows.
@@ -92,7 +95,7 @@ def shrink(
         AutogrowError: With one line for anything that a user can mend: `UsageError`, `DataError`, `NetworkError` (a
             size that cannot be reached), `RunFolderError` (of `out`), `TrainingDivergedError`.
     """
-    goal = Goal(_size(to_flops, to_parameters, to_bytes, to_latency_ms), keep, tuple(family))
+    goal = Goal(_size(to_flops, to_parameters, to_bytes, to_latency_ms, to_nonzero), keep, tuple(family))
     if not isinstance(network, nn.Module | str | Path):
         raise UsageError(f"network is {kind_of(network)}: give the folder that it is saved in, or an nn.Module")
     if isinstance(network, PreparedNetwork):
@@ -135,7 +138,11 @@ def shrink(
 
 
 def _size(
-    flops: float | None, parameters: float | None, num_bytes: str | float | None, latency_ms: float | None
+    flops: float | None,
+    parameters: float | None,
+    num_bytes: str | float | None,
+    latency_ms: float | None,
+    nonzero: float | None,
 ) -> Target | None:
     """The size that was asked for, if one was. Raises `UsageError` for two."""
     given: dict[str, float | None] = {
@@ -143,6 +150,7 @@ def _size(
         "parameters": parameters,
         "bytes": parse_bytes(num_bytes, "to_bytes") if isinstance(num_bytes, str) else num_bytes,
         "latency_ms": latency_ms,
+        "nonzero": nonzero,
     }
     wanted = {metric: value for metric, value in given.items() if value is not None}
     if len(wanted) > 1:

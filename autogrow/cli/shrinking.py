@@ -26,11 +26,12 @@ from autogrow.paths import shown
 @click.option("--to-parameters", type=float, metavar="SIZE", help="The same of its parameters.")
 @click.option("--to-bytes", metavar="SIZE", help="The same of its weights; or with a unit, such as 300K.")
 @click.option("--to-latency-ms", type=float, metavar="MS", help="Of a pass of 64 examples here, with all threads.")
+@click.option("--to-nonzero", type=float, metavar="SIZE", help="Of parameters that are not zero; --remove weights.")
 @click.option("--keep", type=float, metavar="LOSS", help="As small as it goes while validation falls by at most this.")
 @click.option("--family", metavar="SHARES", help="A network of each share of the FLOPs, such as 0.5,0.25,0.125.")
 @click.option("--remove", default="units", show_default=True, help="What goes: see autogrow list removals.")
 @click.option("--only", metavar="NAMES", help="Groups or stages that may lose some, such as layer2,layer3.*.conv1.")
-@click.option("--score", default="fisher", show_default=True, help="Which units go: see autogrow list unit-scores.")
+@click.option("--score", help="Which units go: see autogrow list unit-scores  [default: fisher]")
 @click.option(
     "--block-score",
     type=click.Choice(["loss", "similarity"]),
@@ -64,8 +65,8 @@ from autogrow.paths import shown
 def shrink(network: Path, **options: Any) -> int:
     """Make a trained network smaller: remove the units or blocks that matter least, and train it on.
 
-    Give one of --to-flops, --to-parameters, --to-bytes, --to-latency-ms, --keep and --family. Writes a plain network
-    (model.safetensors, config.json) and shrink.json, which has every step: score, size, measured times.
+    Give one of --to-flops, --to-parameters, --to-bytes, --to-latency-ms, --to-nonzero, --keep and --family. Writes a
+    plain network (model.safetensors, config.json) and shrink.json, which has every step: score, size, measured times.
     """
     from autogrow.api.shrinking import shrink as shrink_saved
     from autogrow.report.shrinking import final_lines, step_line
@@ -81,6 +82,7 @@ def shrink(network: Path, **options: Any) -> int:
             to_parameters=options["to_parameters"],
             to_bytes=_bytes(options["to_bytes"]),
             to_latency_ms=options["to_latency_ms"],
+            to_nonzero=options["to_nonzero"],
             keep=options["keep"],
             family=_shares(options["family"]),
             shrinking=_shrinking(options),
@@ -112,7 +114,6 @@ def _shrinking(options: dict[str, Any]) -> Any:
     from autogrow.policy.recovery import Recovery
     from autogrow.policy.shrinking import Shrinking
     from autogrow.policy.unit_removal import RemovalOrder
-    from autogrow.policy.unit_scores import parse_unit_score
 
     def given(**values: Any) -> dict[str, Any]:
         return {name: value for name, value in values.items() if value is not None}
@@ -122,25 +123,27 @@ def _shrinking(options: dict[str, Any]) -> Any:
     )
     budget = "per_group" if options["per_group"] else "global"
     return Shrinking(
-        remove=_removal(options["remove"], options["block_score"]),
+        remove=_removal(options),
         only=tuple(name for name in (options["only"] or "").split(",") if name),
-        score=parse_unit_score(options["score"]),
         order=RemovalOrder(**given(normalization=options["normalization"], budget=budget)),
         recovery=Recovery(**recovery),
-        **given(cycles=options["cycles"], compensation=options["compensation"]),
+        **given(score=options["score"], cycles=options["cycles"], compensation=options["compensation"]),
     )
 
 
-def _removal(kind: str, block_score: str | None) -> Any:
-    """What goes, by its kind; `UsageError` where there is a score of blocks and none that could go."""
+def _removal(options: dict[str, Any]) -> Any:
+    """What goes, by its kind; `UsageError` where something else is said of what does not."""
     from autogrow.errors import UsageError
     from autogrow.policy.removals import parse_removal
 
-    if block_score is None:
-        return parse_removal(kind)
-    if not parse_removal(kind).takes_blocks:
+    kind, block_score = options["remove"], options["block_score"]
+    removal = parse_removal(kind)
+    if block_score is not None and not removal.takes_blocks:
         raise UsageError(f"--block-score is for blocks: give --remove blocks or both with it, not {kind}")
-    return parse_removal({"kind": kind, "score": block_score})
+    for name in ("score", "compensation"):
+        if options[name] is not None and not removal.takes_units:
+            raise UsageError(f"--{name} is for units: leave it out, or give --remove units or both, not {kind}")
+    return removal if block_score is None else parse_removal({"kind": kind, "score": block_score})
 
 
 def _bytes(text: str | None) -> float | None:

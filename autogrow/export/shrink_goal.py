@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from autogrow.errors import UsageError
+from autogrow.policy.removals import Removal
 from autogrow.policy.shrink_plans import Family, KeepScore, ShrinkPlan, ToSize, member_name
-from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
+from autogrow.policy.shrink_records import METRICS, Footprint, Latency, ShrinkStep, Target
 from autogrow.policy.shrinking import Shrinking
+
+SIZES = tuple(f"to_{metric}" for metric in METRICS)
+"""What a size is asked for by."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,11 @@ class Goal:
     keep: float | None = None
     """How much worse validation may become: by its score, or its loss where the task is judged by that."""
     family: tuple[float, ...] = ()
-    """Shares of the FLOPs."""
+    """Shares of the FLOPs, or of the weights that are not zero."""
 
     def __post_init__(self) -> None:
         if sum((self.size is not None, self.keep is not None, bool(self.family))) != 1:
-            raise UsageError("give one of to_flops, to_parameters, to_bytes, to_latency_ms, keep and family")
+            raise UsageError(f"give one of {', '.join(SIZES)}, keep and family")
         if self.size is not None and not 0 < self.size.value < math.inf:
             raise UsageError(f"a size of {self.size.value:g} cannot be had: give a number above 0")
         if self.keep is not None and not 0 <= self.keep < math.inf:
@@ -40,10 +44,18 @@ class Goal:
             if names.count(name) > 1:
                 raise UsageError(f"family has {name} twice: shares that are alike in six digits are one network")
 
-    def target(self, before: Footprint) -> Target:
+    def check(self, removal: Removal) -> None:
+        """Raises `UsageError` for a size that no such removal comes to."""
+        if self.size is not None and (self.size.metric == "nonzero") != (removal.metric == "nonzero"):
+            raise UsageError(
+                f"to_{self.size.metric} with {removal.kind} removed: weights that become zeros take nothing else away, "
+                "so give to_nonzero with weights, and any other size with units and blocks"
+            )
+
+    def target(self, before: Footprint, removal: Removal) -> Target:
         """The smallest size that is asked for, of a network that is `before`; not for `keep`."""
         if self.size is None:
-            return Target("flops", before.flops * self.family[-1])
+            return Target(removal.metric, getattr(before, removal.metric) * self.family[-1])
         metric, value = self.size.metric, self.size.value
         is_share = value <= 1 and metric != "latency_ms"
         return Target(metric, value * float(getattr(before, metric))) if is_share else self.size
@@ -53,8 +65,8 @@ class Goal:
         if self.keep is not None:
             return KeepScore(shrinking, self.keep, by_loss)
         if self.size is None:
-            return Family(shrinking, before.footprint.flops, self.family)
-        target = self.target(before.footprint)
+            return Family(shrinking, float(getattr(before.footprint, shrinking.remove.metric)), self.family)
+        target = self.target(before.footprint, shrinking.remove)
         if target.metric == "latency_ms":  # of 64 examples, with all threads
             return ToSize(shrinking, target, before.latencies[-1].milliseconds)
         return ToSize(shrinking, target, float(getattr(before.footprint, target.metric)))

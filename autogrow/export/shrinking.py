@@ -40,6 +40,7 @@ from autogrow.training.shrinking import Shrinker
 CPU = torch.device("cpu")
 SHRUNK = "shrunk"
 """What the result is called where there is one."""
+ZEROS = "zeros are stored and multiplied like other numbers: as many bytes and FLOPs as before"
 LEAST_GAIN = 0.02
 """By what share a forward pass must be faster to count as faster: medians of equal networks differ by less."""
 
@@ -135,6 +136,7 @@ def shrink_network(
     cannot be reached, `TrainingDivergedError` when a loss is not finite.
     """
     refuse_folder(out)
+    goal.check(shrinking.remove)
     check_weights(source.module)
     # The folder that a link leads to, where `out` is one: nothing is removed through links.
     run = _Run(source, dataset, goal, shrinking, ShrinkFolder(out.resolve()), holdout, options)
@@ -217,7 +219,7 @@ class _Run:
     def _check_reachable(self) -> None:
         """Before anything is written. A size on the way is larger, so the last one decides."""
         if self._goal.keep is None:
-            self._shrinker.check_reachable(self._goal.target(self._shrinker.footprint()))
+            self._shrinker.check_reachable(self._goal.target(self._shrinker.footprint(), self._shrinking.remove))
 
     def _take(self, plan: ShrinkPlan, steps: list[ShrinkStep], action: Action) -> ShrinkStep | None:
         """Take one step; what the next one begins with is the network afterwards, on disk and in memory."""
@@ -352,12 +354,13 @@ def _last_kept(steps: Sequence[ShrinkStep]) -> int:
 
 def notes_on_gain(before: ShrinkStep, after: ShrinkStep) -> tuple[str, ...]:
     """What a step has not gained, in words."""
-    notes = []
+    notes: list[str] = []
     if not after.num_removed:
         notes.append("nothing was removed")
     elif after.latencies and all(
         now.milliseconds > (1 - LEAST_GAIN) * was.milliseconds
         for was, now in zip(before.latencies, after.latencies, strict=True)
     ):
-        notes.append("smaller, but no faster than the network before this step")
-    return tuple(notes)
+        kind = "sparser" if after.removed_weights else "smaller"
+        notes.append(f"{kind}, but no faster than the network before this step")
+    return (*notes, ZEROS) if after.removed_weights else tuple(notes)

@@ -1,4 +1,4 @@
-"""What goes when a trained network is made smaller: units, blocks, or both. What that does to it is said elsewhere."""
+"""What goes when a trained network is made smaller: units, blocks, both, or single weights, which become zeros."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,6 +20,8 @@ class Removal(PolicyChoice):
 
     takes_units: ClassVar[bool] = False
     takes_blocks: ClassVar[bool] = False
+    metric: ClassVar[str] = "flops"
+    """The size that it makes smaller, of `autogrow.policy.shrink_records.METRICS`, where none is asked for."""
 
 
 REMOVALS: Registry[type[Removal]] = Registry("removal", PolicyError)
@@ -68,6 +70,22 @@ class RemoveBoth(Removal):
 
     score: BlockScore = "loss"
     """By what blocks are told apart."""
+
+
+@REMOVALS.register("weights")
+class RemoveWeights(Removal):
+    """Unstructured: the network keeps its shape, and products with zeros take as long as any. The control for others.
+
+    Of parameters of two dimensions and more, each a group; zeros stay zeros while it trains on.
+    """
+
+    kind: ClassVar[str] = "weights"
+    summary: ClassVar[str] = "the smallest weights become zeros: sparser, but neither smaller nor faster"
+    formula: ClassVar[str] = "|w|, divided as scores of units are before groups are compared"
+    source: ClassVar[str] = (
+        "Han et al. 2015, arXiv 1506.02626; global or per layer: Blalock et al. 2020, arXiv 2003.03033"
+    )
+    metric: ClassVar[str] = "nonzero"
 
 
 parse_removal = choice_parser(REMOVALS)

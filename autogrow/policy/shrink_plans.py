@@ -12,7 +12,9 @@ from autogrow.policy.shrink_records import ShrinkStep, Target
 from autogrow.policy.shrinking import Shrinking
 
 KEEP_RATIO = 0.75
-"""What a step that is to keep the score asks for at first, as a share of the FLOPs before it."""
+"""What a step that is to keep the score asks for at first, as a share of the FLOPs (or whatever goes) before it."""
+LEAST_GAIN = 0.01
+"""Share of them below which no further step is worth a recovery."""
 MOST_REJECTED = 3
 """Steps in a row that may lose too much; after each the next one asks for less, by the root of the ratio."""
 
@@ -70,11 +72,14 @@ class KeepScore(ShrinkPlan):
     by_loss: bool
 
     def next(self, steps: Sequence[ShrinkStep]) -> Action | None:
-        if _rejected_at_the_end(steps) == MOST_REJECTED:
-            return None
         ratio = KEEP_RATIO ** (0.5 ** sum(not step.is_kept for step in steps))
-        last = next(step for step in reversed(steps) if step.is_kept)
-        return Action(f"step {len(steps)}", Target("flops", last.footprint.flops * ratio), self.shrinking.recovery)
+        if _rejected_at_the_end(steps) == MOST_REJECTED or ratio > 1 - LEAST_GAIN:
+            return None
+        if not steps[-1].is_kept and steps[-1].num_removed == 1:
+            return None  # less cannot go
+        last, metric = next(step for step in reversed(steps) if step.is_kept), self.shrinking.remove.metric
+        target = Target(metric, getattr(last.footprint, metric) * ratio)
+        return Action(f"step {len(steps)}", target, self.shrinking.recovery)
 
     def judged(self, steps: Sequence[ShrinkStep], step: ShrinkStep, action: Action) -> ShrinkStep:
         lost = self.lost(steps[0], step)
@@ -96,16 +101,17 @@ class Family(ShrinkPlan):
     """
 
     shrinking: Shrinking
-    start_flops: float
+    start: float
+    """FLOPs before, or what else the removal makes smaller."""
     shares: tuple[float, ...]
-    """Of the FLOPs, each smaller than the one before."""
+    """Of these, each smaller than the one before."""
 
     def next(self, steps: Sequence[ShrinkStep]) -> Action | None:
         number, is_member = divmod(len(steps) - 1, 2)
         if number == len(self.shares):
             return None
         share, recovery = self.shares[number], self.shrinking.recovery
-        target = Target("flops", self.start_flops * share)
+        target = Target(self.shrinking.remove.metric, self.start * share)
         if is_member:
             return Action(member_name(share), target, recovery.falling_part(), member=member_name(share))
         return Action(f"trunk of {member_name(share)}", target, recovery.constant_part())

@@ -3,7 +3,13 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-METRICS = {"flops": "FLOPs", "parameters": "parameters", "bytes": "bytes", "latency_ms": "ms"}
+METRICS = {
+    "flops": "FLOPs",
+    "parameters": "parameters",
+    "bytes": "bytes",
+    "latency_ms": "ms",
+    "nonzero": "parameters that are not zero",
+}
 """What a size can be of, with its unit: a forward pass of one example, parameters, weights, a forward pass."""
 
 
@@ -16,6 +22,8 @@ class Footprint:
     """Of one example's forward pass."""
     bytes: int
     """Of all parameters and buffers, each memory once."""
+    nonzero: int | None = None
+    """Parameters that are not zero, with all biases and gains; None in older records."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,13 @@ class ShrinkStep:
     blocks: dict[str, int] = field(default_factory=dict)
     """How many each stage has, where blocks can go."""
 
+    removed_weights: int = 0
+    """That have become zeros."""
+
     @property
     def num_removed(self) -> int:
-        """Units and blocks together."""
-        return sum(self.removed_units.values()) + sum(map(len, self.removed_blocks.values()))
+        """Units, blocks and weights together."""
+        return sum(self.removed_units.values()) + sum(map(len, self.removed_blocks.values())) + self.removed_weights
 
     def noting(self, *notes: str) -> Self:
         return replace(self, notes=(*self.notes, *notes))

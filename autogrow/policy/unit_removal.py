@@ -44,13 +44,29 @@ class RemovalOrder(PolicyPart):
                 continue
             # Stable, so that of equals the last goes first: what is narrowed by numbers keeps the first units, too.
             weakest = (len(values) - 1 - np.argsort(values[::-1], kind="stable")).tolist()
-            movable = len(values) - self._kept(len(values))
+            movable = len(values) - self.num_kept(len(values))
             levels = self._levels(values)
             ranked += [(levels[unit] if self.budget == "global" else rank / len(values), place, rank, name, unit)
                        for rank, unit in enumerate(weakest[:movable])]  # fmt: skip
         return [(name, unit) for *_, name, unit in sorted(ranked)]
 
-    def _kept(self, width: int) -> int:
+    def lowest(self, values: Mapping[str, FloatArray], number: int) -> dict[str, NDArray[np.bool_]]:
+        """Which entries of flat arrays go first, the first `number` of all that may: as `order`, of very many."""
+        levels = {name: np.array(self._levels(each)) for name, each in values.items()}
+        for name, each in values.items():
+            ranked = np.argsort(each, kind="stable")
+            if self.budget == "per_group":
+                levels[name][ranked] = np.arange(len(each)) / len(each)
+            levels[name][ranked[len(each) - self.num_kept(len(each)) :]] = np.inf
+        everything = np.concatenate([*levels.values()])
+        number = min(number, int(np.isfinite(everything).sum()))
+        goes = np.zeros(len(everything), dtype=np.bool_)
+        goes[np.argsort(everything, kind="stable")[:number]] = True
+        ends = np.cumsum([len(each) for each in levels.values()])
+        return dict(zip(levels, np.split(goes, ends[:-1]), strict=True))
+
+    def num_kept(self, width: int) -> int:
+        """Of a group of that many units: how many stay in any case."""
         return max(1, int(np.ceil(round(self.least_share * width, 9))))
 
     def _levels(self, values: FloatArray) -> FloatArray:

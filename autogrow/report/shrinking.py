@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from autogrow.policy.shrink_records import ShrinkStep, shown
+from autogrow.policy.shrink_records import METRICS, ShrinkStep, shown
 
 
 def step_line(step: ShrinkStep) -> str:
@@ -16,6 +16,7 @@ def step_line(step: ShrinkStep) -> str:
         f"validation score {step.score:.4f}, loss {step.loss:.4g}{bare}",
         f"{step.footprint.parameters:,} parameters, {shown(step.footprint.flops)} FLOPs",
         *gone,
+        *([f"{step.removed_weights:,} weights set to zero"] if step.removed_weights else []),
         *(f"{each.milliseconds:.3g} ms for {each.batch_size} on {_threads(each.threads)}" for each in step.latencies),
     ]
     return asked + "; ".join([", ".join(parts), *step.notes])
@@ -46,8 +47,11 @@ def final_lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _ratios(after: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
-    for metric, unit in (("flops", "FLOPs"), ("parameters", "parameters"), ("bytes", "bytes")):
-        share = after[metric] / before[metric] if before[metric] else 1.0
+    for metric in ("flops", "parameters", "bytes", "nonzero"):
+        if metric == "nonzero" and after.get(metric) in (None, after["parameters"]):
+            continue  # nothing is zero
+        unit, was = METRICS[metric], before.get(metric)
+        share = after[metric] / was if was else 1.0
         yield f"{shown(after[metric])} {unit} ({share:.3f} of before)"
 
 

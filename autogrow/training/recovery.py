@@ -19,6 +19,7 @@ from autogrow.training.records import TrialFolder
 from autogrow.training.step_loss import Distillation, PenalizedActivations, PenalizedGains, StepLoss, TaskLoss
 from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
+from autogrow.training.zeroing import holding_zeros
 
 STAYS_AS_IT_IS = GrowthPolicy(initial_fraction=1.0)
 
@@ -30,6 +31,7 @@ class RecoveryRun:
         network: On `device`; its present widths are taken for its full ones.
         trained_with: The settings that the network was trained with before.
         teacher: What distillation learns from; needed where the recovery distils.
+        holds_zeros: Whether weights that are zero stay so.
         seed: Of the order of batches, and of the distortion.
         folder: Where it goes on from, should it be interrupted.
     """
@@ -42,6 +44,7 @@ class RecoveryRun:
         trained_with: TrainingSettings,
         *,
         teacher: nn.Module | None = None,
+        holds_zeros: bool = False,
         seed: int = 0,
         device: torch.device,
         folder: TrialFolder | None = None,
@@ -51,7 +54,10 @@ class RecoveryRun:
     ) -> None:
         assert teacher is not None or not recovery.distillation
         network.settle()
+        hold = holding_zeros(network.module) if holds_zeros else None
         distort(network, recovery.distortion, seed)
+        if hold is not None:
+            hold()
         batch_size = min(trained_with.batch_size, len(data.train))
         self._trainer = Trainer(
             network,
@@ -65,6 +71,7 @@ class RecoveryRun:
             interrupted=interrupted,
             execution=execution,
             step_loss=_step_loss(network, data, recovery, teacher),
+            after_step=hold,
         )
         self._teacher_flops = 0.0
         if recovery.distillation and teacher is not None:

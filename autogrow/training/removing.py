@@ -1,6 +1,7 @@
 """Taking units and blocks away from a network until it keeps to a size: those that matter least, as measured."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from autogrow.network.shrinking.loss_scores import loss_of
 from autogrow.network.shrinking.request import Batch
 from autogrow.network.shrinking.unit_scores import measure_unit_scores
 from autogrow.policy.changes import Change, Narrow, Shorten
-from autogrow.policy.removals import RemoveBlocks, RemoveBoth
+from autogrow.policy.removals import RemoveBlocks, RemoveBoth, RemoveWeights
 from autogrow.policy.shrink_records import Target
 from autogrow.policy.shrinking import Shrinking
 from autogrow.policy.unit_removal import Candidates, FloatArray, is_named
@@ -20,11 +21,37 @@ from autogrow.tasks import Task
 from autogrow.training.batches import BatchSource
 from autogrow.training.fixed_batch import FixedBatch
 from autogrow.training.shrink_targets import UnreachableError, check_reachable, num_to_remove, size_of
+from autogrow.training.zeroing import number_of_zeros, prunable, zero_smallest
 
 CALIBRATION_BATCH = 128
 """Examples in one pass when units are scored."""
 TIMED_EXAMPLES = 64
 NOT_NAMED = "only others were to lose units"
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What one removal has taken."""
+
+    units: dict[str, int] = field(default_factory=dict)
+    """How many, by group."""
+    blocks: dict[str, list[int]] = field(default_factory=dict)
+    """Their numbers before, by stage."""
+    weights: int = 0
+    """That have become zeros."""
+
+    @classmethod
+    def by(cls, changes: Sequence[Change]) -> "Removed":
+        """What such changes take: a `Narrow` or a `Shorten`, or one of each, with numbers of units and blocks."""
+        removed = cls()
+        for change in changes:
+            if isinstance(change, Narrow):
+                counted = {name: len(which) for name, which in change.removed_units.items() if isinstance(which, list)}
+                removed = replace(removed, units=counted)
+            elif isinstance(change, Shorten):
+                numbers = {name: which for name, which in change.removed_blocks.items() if isinstance(which, list)}
+                removed = replace(removed, blocks=numbers)
+        return removed
 
 
 class Remover:
@@ -70,6 +97,12 @@ class Remover:
     def check(self, network: ExpandableNetwork) -> None:
         """Raises `NetworkError` where nothing of a network can be removed; says why."""
         self._check_names(network)
+        if isinstance(self._shrinking.remove, RemoveWeights):
+            if not prunable(network.module, self._shrinking.only):
+                raise NetworkError(
+                    "the network has no parameter of two dimensions or more, whose weights could be zero"
+                )
+            return
         if self._shrinking.remove.takes_blocks and not self._shrinking.remove.takes_units:
             self._check_blocks(network)
         elif not self._groups(network) and not (self._shrinking.remove.takes_blocks and network.stages):
@@ -80,10 +113,13 @@ class Remover:
         """Raises `NetworkError` where `only` names nothing, or parts of blocks whose places change as others go."""
         only, takes = self._shrinking.only, self._shrinking.remove
         groups = [*network.structure.widths, *network.structure.fixed] if takes.takes_units else []
+        if isinstance(takes, RemoveWeights):
+            groups = [*prunable(network.module)]
         stages = [*network.blocks] if takes.takes_blocks else []
         for pattern in only:
             if not any(is_named(name, [pattern]) for name in (*groups, *stages)):
-                raise NetworkError(unknown_name("group" if takes.takes_units else "stage", pattern, groups + stages))
+                kind = "weight" if isinstance(takes, RemoveWeights) else "group" if takes.takes_units else "stage"
+                raise NetworkError(unknown_name(kind, pattern, groups + stages))
         for stage in stages:
             parts = [name.removeprefix(f"{stage}.").partition(".") for name in groups if is_named(name, [stage])]
             for inner in {inner for *_, inner in parts}:
@@ -104,12 +140,14 @@ class Remover:
                 "can take its place; remove units (--remove units)"
             )
 
-    def remove(self, network: ExpandableNetwork, target: Target) -> list[Change]:
+    def remove(self, network: ExpandableNetwork, target: Target) -> Removed:
         """Remove the worst until the network keeps to the target; returns what was removed.
 
         Raises `UnreachableError` where it cannot be kept to; nothing is removed then.
         """
         remove = self._shrinking.remove
+        if isinstance(remove, RemoveWeights):
+            return Removed(weights=zero_smallest(network.module, self._shrinking.order, target, self._shrinking.only))
         if isinstance(remove, RemoveBoth):
             changes = self._both(network, target)
         else:
@@ -118,10 +156,13 @@ class Remover:
             changes = self._least(network, candidates, target)
         if changes:
             network.apply(changes, calibration_input=self._calibration_input)
-        return changes
+        return Removed.by(changes)
 
     def check_reachable(self, network: ExpandableNetwork, target: Target) -> None:
         """Raises `UnreachableError` where not even all removals that are allowed come to the target."""
+        if isinstance(self._shrinking.remove, RemoveWeights):
+            number_of_zeros(network.module, self._shrinking.order, target, self._shrinking.only)
+            return
         batch = self._measured_on(target)
         if self._shrinking.remove.takes_blocks:
             blocks = self._block_candidates(network)
@@ -204,18 +245,6 @@ class Remover:
     def _batches(self) -> list[Batch]:
         parts = [self._examples.batch(part) for part in torch.split(self._calibration, CALIBRATION_BATCH)]
         return [Batch(each.inputs, each.loss) for each in (FixedBatch(*part, self._task) for part in parts)]
-
-
-def removed_from(changes: Sequence[Change]) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """How many units of each group, and which blocks of each stage, such changes remove."""
-    units: dict[str, int] = {}
-    blocks: dict[str, list[int]] = {}
-    for change in changes:
-        if isinstance(change, Narrow):
-            units |= {name: len(which) for name, which in change.removed_units.items() if not isinstance(which, int)}
-        elif isinstance(change, Shorten):
-            blocks |= {name: [*which] for name, which in change.removed_blocks.items() if not isinstance(which, int)}
-    return units, blocks
 
 
 def _without(

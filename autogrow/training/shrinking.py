@@ -11,10 +11,10 @@ from autogrow.errors import NetworkError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.footprint import footprint, latencies
 from autogrow.network.running.copying import copied
-from autogrow.policy.changes import Change
 from autogrow.policy.execution import Execution
 from autogrow.policy.records import Sample
 from autogrow.policy.recovery import Recovery
+from autogrow.policy.removals import RemoveWeights
 from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
 from autogrow.policy.shrinking import Shrinking
 from autogrow.policy.training_settings import TrainingSettings
@@ -23,7 +23,7 @@ from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.evaluation import Metrics, evaluate
 from autogrow.training.records import TrialFolder
 from autogrow.training.recovery import RecoveryRun
-from autogrow.training.removing import Remover, removed_from
+from autogrow.training.removing import Removed, Remover
 from autogrow.training.training_data import TrainingData
 
 NOT_TRAINED_ON = "training on made validation worse: left out"
@@ -110,8 +110,8 @@ class Shrinker:
             latencies=self.latencies(),
         )
 
-    def remove(self, target: Target) -> list[Change]:
-        """Remove the worst units, or blocks, until the network keeps to the target; returns what was removed.
+    def remove(self, target: Target) -> Removed:
+        """Remove the worst of what may go until the network keeps to the target; returns what was removed.
 
         Raises `NetworkError` where it cannot be kept to; nothing is removed then.
         """
@@ -144,7 +144,7 @@ class Shrinker:
         Raises `NetworkError` for a target that cannot be kept to, `TrainingDivergedError` when a metric is not finite.
         """
         started = time.perf_counter()
-        removed_units, removed_blocks = removed_from(self.remove(target))
+        removed = self.remove(target)
         removal_seconds = time.perf_counter() - started
         bare, bare_network = self.metrics(), self.network.twin()
         recovery = recovery or self.shrinking.recovery
@@ -158,8 +158,9 @@ class Shrinker:
         return ShrinkStep(
             name=name,
             target=str(target),
-            removed_units=removed_units,
-            removed_blocks=removed_blocks,
+            removed_units=removed.units,
+            removed_blocks=removed.blocks,
+            removed_weights=removed.weights,
             widths=self.network.widths,
             blocks=self.blocks,
             score=metrics.score,
@@ -196,6 +197,7 @@ class Shrinker:
             recovery,
             self._trained_with,
             teacher=self._teacher,
+            holds_zeros=isinstance(self.shrinking.remove, RemoveWeights),
             seed=self._seed,
             device=self._device,
             folder=folder,

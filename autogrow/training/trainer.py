@@ -55,6 +55,7 @@ class Trainer:
         execution: How steps are executed.
         placebo: An event that adds nothing, if there is to be one.
         step_loss: What steps make smaller, where that is not the task's loss.
+        after_step: Called after every step of the optimizer, to put right what it may not change.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Trainer:
         execution: Execution = Execution(),
         placebo: Placebo | None = None,
         step_loss: StepLoss | None = None,
+        after_step: Callable[[], None] | None = None,
     ) -> None:
         self.network = network
         self.model = channels_last(network.module.to(device))
@@ -83,6 +85,7 @@ class Trainer:
         self.fork: Fork | None = None
         """Where this run started, if not at step 0."""
         self._seed, self._forks, self._placebo = seed, forks, placebo
+        self._after_step = after_step
         self._interrupt = InterruptPoll(interrupted)
         train = data.on(data.train, device)
         check_outputs(self.model, data, train, is_fresh=False)
@@ -397,7 +400,11 @@ class Trainer:
         state.set_random_numbers(self.device)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
-        return make_optimizer(self.model, self.settings, captured=self.steps.are_captured)
+        optimizer = make_optimizer(self.model, self.settings, captured=self.steps.are_captured)
+        if self._after_step is not None:
+            after_step = self._after_step
+            optimizer.register_step_post_hook(lambda *_: after_step())
+        return optimizer
 
     def _rewrite_records(self) -> None:
         if self.folder:

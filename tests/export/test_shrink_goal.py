@@ -5,6 +5,7 @@ import pytest
 from autogrow.errors import UsageError
 from autogrow.export.shrink_goal import Goal
 from autogrow.export.shrinking import ShrinkOptions
+from autogrow.policy.removals import RemoveUnits
 from autogrow.policy.shrink_records import METRICS, Footprint, Latency, Target
 
 INFINITY = float("inf")
@@ -37,11 +38,11 @@ def test_networks_of_a_family_have_names_of_their_own():
 
 @pytest.mark.parametrize(("value", "wanted"), [(1.0, 1000.0), (0.5, 500.0), (2.0, 2.0), (400.0, 400.0)])
 def test_up_to_1_a_size_is_a_share(value, wanted):
-    assert Goal(Target("flops", value)).target(Footprint(10, 1000.0, 40)) == Target("flops", wanted)
+    assert Goal(Target("flops", value)).target(Footprint(10, 1000.0, 40), RemoveUnits()) == Target("flops", wanted)
 
 
 def test_milliseconds_are_never_a_share():
-    assert Goal(Target("latency_ms", 0.5)).target(Footprint(10, 1000.0, 40)).value == 0.5
+    assert Goal(Target("latency_ms", 0.5)).target(Footprint(10, 1000.0, 40), RemoveUnits()).value == 0.5
 
 
 def test_a_result_that_is_slower_than_was_asked_for_says_so():

@@ -35,7 +35,16 @@ def footprint(module: nn.Module, batch: ModelInput) -> Footprint:
         for tensor in (*module.parameters(), *module.buffers())
     }
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Footprint(parameters, forward_flops_per_example(module, batch), sum(memories.values()))
+    flops, nonzero = forward_flops_per_example(module, batch), num_nonzero(module)
+    return Footprint(parameters, flops, sum(memories.values()), nonzero)
+
+
+def num_nonzero(module: nn.Module) -> int:
+    """Parameters that are not zero. Biases and gains count as that: the first step of a training makes them so."""
+    return sum(
+        int(parameter.count_nonzero()) if parameter.dim() > 1 else parameter.numel()
+        for parameter in module.parameters()
+    )
 
 
 def latencies(modules: Sequence[nn.Module], batch: ModelInput) -> list[tuple[Latency, ...]]:
