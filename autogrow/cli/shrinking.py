@@ -1,6 +1,9 @@
 """``autogrow shrink``: a trained network made smaller, step by step."""
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from autogrow.cli.options import (
     json_option,
     known_dataset_option,
 )
+from autogrow.errors import UsageError
 from autogrow.paths import shown
 
 
@@ -73,7 +77,7 @@ def shrink(network: Path, **options: Any) -> int:
 
     set_threads(options["threads"])
     is_silent = options["quiet"] or options["as_json"]
-    with interruptible() as interrupted:
+    with interruptible() as interrupted, _said_as_options():
         result = shrink_saved(
             network,
             options["dataset"],
@@ -131,9 +135,21 @@ def _shrinking(options: dict[str, Any]) -> Any:
     )
 
 
+_NAMES = re.compile(r"\bto_\w+|^(?:keep|family)\b|\bkeep(?= and family)|(?<=keep and )family\b")
+"""Names of what a network is to become, as Python has them, in errors about them."""
+
+
+@contextmanager
+def _said_as_options() -> Iterator[None]:
+    """Inside, errors about the size that is asked for name options, as they were typed."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(_NAMES.sub(lambda name: "--" + name[0].replace("_", "-"), str(error))) from error
+
+
 def _removal(options: dict[str, Any]) -> Any:
     """What goes, by its kind; `UsageError` where something else is said of what does not."""
-    from autogrow.errors import UsageError
     from autogrow.policy.removals import parse_removal
 
     kind, block_score = options["remove"], options["block_score"]
@@ -159,8 +175,6 @@ def _bytes(text: str | None) -> float | None:
 
 
 def _shares(text: str | None) -> tuple[float, ...]:
-    from autogrow.errors import UsageError
-
     try:
         return () if text is None else tuple(float(share) for share in text.split(","))
     except ValueError as error:

@@ -30,7 +30,7 @@ class Goal:
         if sum((self.size is not None, self.keep is not None, bool(self.family))) != 1:
             raise UsageError(f"give one of {', '.join(SIZES)}, keep and family")
         if self.size is not None and not 0 < self.size.value < math.inf:
-            raise UsageError(f"a size of {self.size.value:g} cannot be had: give a number above 0")
+            raise UsageError(f"to_{self.size.metric} {self.size.value:g} cannot be had: give a number above 0")
         if self.keep is not None and not 0 <= self.keep < math.inf:
             raise UsageError(f"keep {self.keep:g} cannot be: give 0 or more, by which validation may become worse")
         shares = self.family

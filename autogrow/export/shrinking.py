@@ -14,7 +14,7 @@ from autogrow.export.saved_network import network_config, save_network
 from autogrow.export.shrink_folder import ShrinkFolder, take_up_network
 from autogrow.export.shrink_goal import Goal
 from autogrow.export.shrink_source import ShrinkSource
-from autogrow.export.testing import plain_test_metrics, read_test_split, unread
+from autogrow.export.testing import bits_per_byte_of, plain_test_metrics, read_test_split, unread
 from autogrow.export.weights import check_weights
 from autogrow.files import refuse_folder
 from autogrow.locking import FolderLock
@@ -35,11 +35,13 @@ from autogrow.training.evaluation import Metrics
 from autogrow.training.example_input import example_of
 from autogrow.training.output_check import check_outputs
 from autogrow.training.shrink_targets import UnreachableError
-from autogrow.training.shrinking import Shrinker
+from autogrow.training.shrinking import Shrinker, UnjudgedError
 
 CPU = torch.device("cpu")
 SHRUNK = "shrunk"
 """What the result is called where there is one."""
+END = (UnreachableError, TrainingDivergedError, UnjudgedError)
+"""What ends shrinking, as it would be so again: no smaller network, or none that is any good."""
 ZEROS = "zeros are stored and multiplied like other numbers: as many bytes and FLOPs as before"
 LEAST_GAIN = 0.02
 """By what share a forward pass must be faster to count as faster: medians of equal networks differ by less."""
@@ -186,8 +188,8 @@ class _Run:
         steps = self._folder.begin(self._request, resume=self._options.resume)
         try:
             return self._run(steps)
-        except (NetworkError, TrainingDivergedError):  # of what cannot be: others, such as a full disk, may be mended
-            if len(self._folder.steps()) <= 1:
+        except (NetworkError, TrainingDivergedError) as error:  # what cannot be: others, as a full disk, may be mended
+            if len(self._folder.steps()) <= 1 or isinstance(error, END):
                 self._folder.abandon()
             raise
 
@@ -204,17 +206,24 @@ class _Run:
                 return None  # where nothing is trained, nobody else asks
             try:
                 step = self._take(plan, steps, action)
-            except (UnreachableError, TrainingDivergedError) as error:  # a size on the way to the least; a step too far
-                is_wanted = len(steps) == 1 or isinstance(error, TrainingDivergedError)
-                if is_wanted and self._goal.keep is None:
+            except END as error:  # it would be the same again, so what there is stays
+                place = self._last_result(steps)
+                if place is None:
                     raise
-                steps[-1] = steps[-1].noting(f"nothing smaller can be had: {error}")
+                steps[place] = steps[place].noting(f"nothing smaller can be had: {error}")
                 break
             if step is None:
                 return None
             steps.append(step)
             self._record(steps)
         return self._result(steps)
+
+    def _last_result(self, steps: Sequence[ShrinkStep]) -> int | None:
+        """The place of the step whose network is to be given, should no further one be possible; None if none is."""
+        if self._goal.family:
+            members = {member_name(share) for share in self._goal.family}
+            return max((place for place, step in enumerate(steps) if step.name in members), default=None)
+        return _last_kept(steps) if len(steps) > 1 or self._goal.keep is not None else None
 
     def _check_reachable(self) -> None:
         """Before anything is written. A size on the way is larger, so the last one decides."""
@@ -318,7 +327,7 @@ class _Run:
     def _config_of(self, network: ShrunkNetwork, result: ShrinkResult) -> dict[str, Any]:
         return self._content(
             network.shape,
-            metrics=network.metrics(),
+            metrics={**network.metrics(), **bits_per_byte_of(network.metrics(), self._dataset.tokens)},
             lineage={"shrunk": True, "test_readings": result.test_readings},
         )
 

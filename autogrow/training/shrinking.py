@@ -29,6 +29,10 @@ from autogrow.training.training_data import TrainingData
 NOT_TRAINED_ON = "training on made validation worse: left out"
 
 
+class UnjudgedError(NetworkError):
+    """Validation says nothing of a network: its loss or score is not finite."""
+
+
 class Shrinker:
     """Takes the steps of shrinking one network, in place.
 
@@ -86,10 +90,10 @@ class Shrinker:
         return evaluate(self.data.task, self.network.module, self._validation, execution=self._execution)
 
     def _judged(self) -> Metrics:
-        """The same. Raises `NetworkError` where they say nothing."""
+        """The same. Raises `UnjudgedError` where they say nothing."""
         found = self.metrics()
         if not (math.isfinite(found.loss) and math.isfinite(found.score)):
-            raise NetworkError(
+            raise UnjudgedError(
                 f"validation score {found.score:g}, loss {found.loss:g} ({len(self._validation)} examples): the "
                 "network cannot be judged by these; give other examples as --holdout, or mend its weights"
             )

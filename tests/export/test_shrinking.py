@@ -20,6 +20,7 @@ from autogrow.policy.shrinking import Shrinking
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.report.shrinking import final_lines
 from autogrow.training.ending import Signal
+from autogrow.training.shrinking import Shrinker
 
 pytestmark = pytest.mark.slow
 MODEL = ModelSpec("mlp", {"hidden": [24, 24]})
@@ -94,6 +95,54 @@ def test_as_small_as_the_score_holds(shrunk):
     assert all(step.score < result.steps[0].score - 0.03 for step in result.steps if not step.is_kept)
     assert len(kept) > 1 and result.networks[0].step == kept[-1]
     assert sum(parameter.numel() for parameter in result.module.parameters()) == kept[-1].footprint.parameters
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fails_at", "left"),
+    [
+        ({"to_flops": 0.3}, 2, ["shrunk"]),
+        ({"keep": 1.0}, 1, ["shrunk"]),
+        ({"family": (0.6, 0.3)}, 3, ["0.6"]),
+        ({"family": (0.6, 0.3)}, 4, ["0.6"]),
+    ],
+    ids=["size", "keep", "a trunk", "a member"],
+)
+def test_a_later_step_that_diverges_leaves_what_was_good_before(wanted, fails_at, left, shrunk, tmp_path, monkeypatch):
+    taken, step = [], Shrinker.step
+
+    def diverging(shrinker, *arguments, **options):
+        taken.append(1)
+        if len(taken) == fails_at:
+            raise TrainingDivergedError("the loss is nan; lower the learning rate")
+        return step(shrinker, *arguments, **options)
+
+    monkeypatch.setattr(Shrinker, "step", diverging)
+    shrinking = Shrinking(cycles=2, recovery=Recovery(epochs=1))
+    result = shrunk(shrinking=shrinking, **wanted)
+    assert [network.name for network in result.networks] == left
+    folder = tmp_path / "small" / ("0.6" if "family" in wanted else "")
+    parameters = sum(parameter.numel() for parameter in load_network(folder).module.parameters())
+    assert parameters == result.networks[0].step.footprint.parameters
+    lines = list(final_lines(result.to_dict()))
+    assert any("nothing smaller can be had: the loss is nan; lower the learning rate" in line for line in lines)
+    with pytest.raises(RunFolderError, match="holds what was shrunk to its end"):
+        shrunk(shrinking=shrinking, resume=True, **wanted)
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_family_that_diverges_before_its_first_member_leaves_nothing(fails_at, shrunk, tmp_path, monkeypatch):
+    taken, step = [], Shrinker.step
+
+    def diverging(shrinker, *arguments, **options):
+        taken.append(1)
+        if len(taken) == fails_at:
+            raise TrainingDivergedError("the loss is nan")
+        return step(shrinker, *arguments, **options)
+
+    monkeypatch.setattr(Shrinker, "step", diverging)
+    with pytest.raises(TrainingDivergedError):
+        shrunk(family=(0.6, 0.3), shrinking=Shrinking(recovery=Recovery(epochs=1)))
+    assert not (tmp_path / "small").exists()
 
 
 def test_what_cannot_be_had_is_named_at_the_end(shrunk):

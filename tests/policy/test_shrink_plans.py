@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from autogrow.policy.recovery import Recovery
-from autogrow.policy.shrink_plans import MOST_REJECTED, Family, KeepScore, ToSize
+from autogrow.policy.shrink_plans import LEAST_GAIN, MOST_REJECTED, Family, KeepScore, ToSize
 from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
 from autogrow.policy.shrinking import Shrinking
 from autogrow.reading.typed import typed
@@ -51,6 +51,31 @@ class TestKeepingTheScore:
     def test_where_nothing_holds_it_the_network_stays(self):
         steps = take(KeepScore(Shrinking(), 0.0, by_loss=False), lambda step: replace(step, score=0.1))
         assert [step.is_kept for step in steps] == [True] + [False] * MOST_REJECTED
+
+    def test_steps_that_are_hardly_any_are_not_tried(self):
+        def outcome(step):  # every other step is one too far, so that no three in a row are
+            number = int(step.name.removeprefix("step "))
+            return replace(step, score=0.9 if number % 2 else 0.8, removed_units={"a": 2})
+
+        steps = take(KeepScore(Shrinking(), 0.05, by_loss=False), outcome)
+        asked = [
+            step.footprint.flops / before.footprint.flops
+            for before, step in zip(steps, steps[1:], strict=False)
+            if before.is_kept
+        ]
+        assert max(asked) <= 1 - LEAST_GAIN and len(steps) < 12
+
+    def test_less_than_one_unit_is_not_tried(self):
+        def outcome(step):
+            return replace(step, score=0.1, removed_units={"a": 1})
+
+        steps = take(KeepScore(Shrinking(), 0.05, by_loss=False), outcome)
+        assert [step.is_kept for step in steps] == [True, False]
+
+    def test_of_weights_it_is_those_that_are_not_zero_that_go(self):
+        first = replace(BEFORE, footprint=replace(BEFORE.footprint, nonzero=800))
+        action = KeepScore(Shrinking(remove="weights"), 0.05, by_loss=False).next([first])
+        assert action.target == Target("nonzero", 600.0)
 
     def test_by_loss_a_rise_is_what_counts(self):
         better = replace(BEFORE, loss=0.05, score=0.0)

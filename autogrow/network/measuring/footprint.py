@@ -65,13 +65,15 @@ def latencies(modules: Sequence[nn.Module], batch: ModelInput) -> list[tuple[Lat
     return [tuple(each) for each in found]
 
 
-def paired_milliseconds(modules: Sequence[nn.Module], inputs: ModelInput) -> list[float]:
+def paired_milliseconds(
+    modules: Sequence[nn.Module], inputs: ModelInput, most_rounds: int = MOST_ROUNDS
+) -> list[float]:
     """The median time of a pass of each module, in rounds in which they take turns, one first and then the other."""
     passes = [_passes_per_round(module, inputs) for module in modules]
     seconds: list[list[float]] = [[] for _ in modules]
     turns = list(zip(modules, passes, seconds, strict=True))
     started = time.perf_counter()
-    for number in range(MOST_ROUNDS):
+    for number in range(most_rounds):
         if number >= FEWEST_ROUNDS and time.perf_counter() - started > SECONDS:
             break
         # Were the order always the same, what comes and goes with the machine's own rounds would fall on one of them.

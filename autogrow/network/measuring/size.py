@@ -1,20 +1,17 @@
 """How large a network is, as `SizeLimits` see it: parameters, training FLOPs, memory of a step, latency."""
 
-import statistics
-import time
-
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from autogrow.errors import NetworkError
 from autogrow.network.measuring.flops import training_flops_per_example
+from autogrow.network.measuring.footprint import paired_milliseconds
 from autogrow.network.running.model_input import ModelInput, explained, run
 from autogrow.network.running.undisturbed import evaluating
 from autogrow.policy.limits import NetworkSize, SizeLimits
 
-LATENCY_REPEATS = 7
-"""Forward passes of which the median counts, after one that warms up."""
+LATENCY_ROUNDS = 7
+"""Of forward passes, of which the median counts."""
 BYTES_PER_PARAMETER = 3
 """Copies of every parameter, besides itself, in a training step: its gradient and two moments (Adam)."""
 
@@ -71,19 +68,5 @@ def training_memory_bytes(model: nn.Module, batch: ModelInput) -> int:
 
 
 def latency_ms(model: nn.Module, batch: ModelInput) -> float:
-    """Milliseconds of one forward pass in eval mode: the median of several, the device synchronised."""
-    device = next((leaf.device for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), torch.device("cpu"))
-    seconds = []
-    with evaluating(model):
-        for _ in range(LATENCY_REPEATS + 1):
-            _synchronize(device)
-            started = time.perf_counter()
-            run(model, batch)
-            _synchronize(device)
-            seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds[1:])
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    """Milliseconds of one forward pass in eval mode, as `footprint` measures it, in few rounds: growing asks often."""
+    return paired_milliseconds([model], batch, most_rounds=LATENCY_ROUNDS)[0]
