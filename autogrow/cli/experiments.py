@@ -262,13 +262,16 @@ def reproduce(name: str, **options: Any) -> int:
     cifar100-resnet18       the network whose growth has published figures
     cost                    what the mechanism costs, and what growing saves
     summation               the second thesis: units taken away until hardly one is left
+    autoencoder             the second thesis: channels taken away in cycles, five ways
+    mnist-classifier, cifar10-classifier
+                            the second thesis' networks, shrunk by every score to three sizes
     stacking                a transformer that gets deeper, beside every depth
     layer-selection, freezing, initialization, trigger, default-policy
                             studies: one choice of a policy, everything else equal
     racing                  how a search is to choose by several seeds
     all                     everything; without a GPU, what needs none
 
-    Writes JSON, a Markdown table and, of all but costs, summation and studies, pictures. The same command goes on
+    Writes JSON, a Markdown table and, of the first thesis' experiments and stacking, pictures. The same command goes on
     where it was; --seeds may be raised.
     """
     from autogrow.experiments.reproduction import REPRODUCTIONS
@@ -310,12 +313,12 @@ def _all_on(device: str, quick: bool) -> list[str]:
 
 def _need_data(reproductions: list[Any], device: str, options: dict[str, Any]) -> None:
     """Open all data before anything is trained. Raises `DataError` for what is not there."""
-    from autogrow.data.opening import open_dataset
     from autogrow.inputs import resolve_data_dir
 
     full = options["full"]
-    for name in dict.fromkeys(name for each in reproductions for name in each.needed_data(device, full=full)):
-        open_dataset(name, resolve_data_dir(options["data_dir"]))
+    needed = {name: each for each in reproductions for name in each.needed_data(device, full=full)}
+    for name, reproduction in needed.items():
+        reproduction.open(name, resolve_data_dir(options["data_dir"]))
 
 
 def _request(reproduction: Any, options: dict[str, Any], device: str, *, several: bool) -> Any:

@@ -6,7 +6,7 @@ https://github.com/zalandoresearch/fashion-mnist, https://www.cs.toronto.edu/~kr
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -62,7 +62,9 @@ class CifarFiles:
     label_key: bytes
     """The pickled dictionary's key of the labels that are used."""
     label_bytes: int
-    """Labels before the pixels of a binary record; the last of them is the one that is used."""
+    """Labels before the pixels of a binary record."""
+    label_place: int = -1
+    """Which of them is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,8 @@ _CIFAR100 = CifarFiles(
     label_bytes=2,  # coarse, then fine
 )
 
+_CIFAR100_COARSE = replace(_CIFAR100, label_key=b"coarse_labels", label_place=0)
+
 _ENTRIES = {
     "digits": DatasetEntry(
         title="8x8 handwritten digits (UCI, embedded in scikit-learn)",
@@ -241,6 +245,16 @@ _ENTRIES = {
         num_test=10_000,
         augmentation="pad_crop_flip",
         files=_CIFAR100,
+    ),
+    "cifar100-coarse": DatasetEntry(
+        title="CIFAR-100 colour photographs, 20 coarse labels",
+        task="classification",
+        input_shape=(3, 32, 32),
+        num_outputs=20,
+        num_train=50_000,
+        num_test=10_000,
+        augmentation="pad_crop_flip",
+        files=_CIFAR100_COARSE,
     ),
 }
 

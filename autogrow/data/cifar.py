@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100: the python version, the binary version, or the python version's archive as downloaded.
 
 Source of the formats: https://www.cs.toronto.edu/~kriz/cifar.html. All three give identical arrays: images
-(N, 3, 32, 32) uint8, and for CIFAR-100 the fine labels.
+(N, 3, 32, 32) uint8, and for CIFAR-100 the fine labels or, as ``cifar100-coarse``, those of its 20 superclasses.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -40,7 +40,10 @@ class _Version:
 
 
 def find_cifar(name: str, data_dir: Path) -> Source:
-    """The source of ``cifar10`` or ``cifar100``. Raises `DataError` when no version of it is complete."""
+    """The source of ``cifar10``, ``cifar100`` or ``cifar100-coarse``.
+
+    Raises `DataError` when no version of it is complete.
+    """
     files, (python, binary) = _cifar_files(name), _versions(name)
     for version in (python, binary):
         if all_exist(data_dir, version.files):
@@ -106,9 +109,12 @@ def _parse_python(name: str, content: bytes, path: Path) -> _Part:
 
 
 def _parse_binary(name: str, content: bytes, path: Path) -> _Part:
-    label_bytes = _cifar_files(name).label_bytes
+    files = _cifar_files(name)
+    label_bytes = files.label_bytes
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, label_bytes + _PIXELS)
-    return _checked_part(name, records[:, label_bytes:], records[:, label_bytes - 1].astype(np.int64), path)
+    return _checked_part(
+        name, records[:, label_bytes:], records[:, :label_bytes][:, files.label_place].astype(np.int64), path
+    )
 
 
 def _checked_part(name: str, images: Array, labels: Array, path: Path) -> _Part:

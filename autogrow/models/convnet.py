@@ -5,7 +5,8 @@ of the second thesis (Çallı 2017, Optimizing Neural Networks for Mobile Device
 
 - table 2.3, for MNIST: ``kernel_size=5, hidden=128``. Its 7 x 7 convolution of a 7 x 7 image is the hidden layer here.
 - table 2.4, for CIFAR-10: ``channels=(64, 64), kernel_size=5, pool_size=3, hidden=(384, 192), batch_norm=True``, on
-  images of 24 x 24. There is no bias before a norm, which would take it off again.
+  images of 24 x 24: ``crop=24`` reads these off the middle of larger ones, so that training images, which are moved by
+  up to 4 pixels at random, are seen through random crops. No bias is before a norm, which would take it off again.
 """
 
 from torch import nn
@@ -25,6 +26,7 @@ def convnet(
     kernel_size: int = 7,
     batch_norm: bool = False,
     pool_size: int = 2,
+    crop: int | None = None,
 ) -> nn.Sequential:
     """(N, C, H, W) images in, (N, num_outputs) out.
 
@@ -34,6 +36,7 @@ def convnet(
         hidden: Units of the fully connected layers but the last.
         batch_norm: Whether one stands before every ReLU.
         pool_size: Side of the windows of max pooling, which are 2 apart.
+        crop: Side of the square in the middle of the image that is read; None for all of it.
     """
     smallest = POOL_STRIDE ** len(channels)
     if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
@@ -41,8 +44,11 @@ def convnet(
             f"model 'convnet' takes images of at least {smallest} x {smallest}, not inputs of shape {input_shape}; use "
             "'mlp'"
         )
-    layers: list[nn.Module] = []
     in_channels, height, width = input_shape
+    layers: list[nn.Module] = []
+    if crop is not None:
+        layers.append(_middle(height, width, crop, smallest))
+        height = width = crop
     for out_channels in channels:
         convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=not batch_norm)
         norm: list[nn.Module] = [nn.BatchNorm2d(out_channels)] if batch_norm else []
@@ -58,6 +64,16 @@ def convnet(
         features = units
     layers.append(nn.Linear(features, num_outputs))
     return nn.Sequential(*layers)
+
+
+def _middle(height: int, width: int, crop: int, smallest: int) -> nn.ZeroPad2d:
+    """Takes off what lies outside a square in the middle: padding by less than nothing."""
+    if not smallest <= crop <= min(height, width):
+        raise NetworkError(
+            f"model 'convnet' has crop {crop}: give {smallest} to {min(height, width)} for images of {height} x {width}"
+        )
+    top, left = (height - crop) // 2, (width - crop) // 2
+    return nn.ZeroPad2d((-left, crop + left - width, -top, crop + top - height))
 
 
 def _side_after(side: int, kernel_size: int, pool_size: int) -> int:

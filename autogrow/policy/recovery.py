@@ -36,8 +36,8 @@ class Recovery(PolicyPart):
     activation_penalty: float = Field(default=0.0, ge=0, le=10)
     """Times the sum over units of their mean absolute activation, added to the loss (thesis (E. Calli 2017), 2.8)."""
     distortion: float = Field(default=0.0, ge=0, le=1)
-    """Before the first step every weight that computes units is moved by this times a draw from [0, 1) times 1 minus
-    the variance of its tensor, where that is positive (thesis (E. Calli 2017), 2.8: 1)."""
+    """Before the first step every weight that computes units, but not outputs, is moved by this times a draw from
+    [0, 1) times 1 minus the variance of its tensor, where that is positive (thesis (E. Calli 2017), 2.8: 1)."""
 
     @model_validator(mode="after")
     def _rises_before_it_falls(self) -> Self:

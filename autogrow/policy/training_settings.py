@@ -18,6 +18,8 @@ LATER_SETTINGS = (
     "warmup_steps",
     "decay_fraction",
     "decay",
+    "brightness",
+    "contrast",
 )
 """Written only where they are other than usual."""
 WINDOWS_OF_A_LONG_TEXT = 10_000
@@ -35,7 +37,9 @@ class TrainingSettings(PolicyPart):
     """What `epochs` (or `steps`) counts. epochs: passes over the training examples. compute: the training FLOPs that
     the full-size network would use in them; a smaller one takes more steps for these. Schedules then go by compute."""
     batch_size: int = Field(default=128, ge=1, le=1_048_576)
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    """rmsprop: gradients divided by the root of the running mean of their squares, of which a step keeps 0.9 (Tieleman
+    and Hinton 2012, lecture 6.5)."""
     learning_rate: float = Field(default=1e-3, gt=0, le=100)
     learning_rate_schedule: Literal["constant", "cosine", "constant_then_cosine", "constant_then_decay"] = (
         "constant_then_cosine"
@@ -69,6 +73,12 @@ class TrainingSettings(PolicyPart):
     windows that begin anywhere, not side by side."""
     cutout: int = Field(default=0, ge=0, le=1024)
     """Side, in pixels, of a square hole in every augmented image; 0 for none (DeVries and Taylor 2017)."""
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    """Most that is added to, or taken from, all values of an augmented image alike, as a share of their range; of other
+    than 8-bit images in the unit of their values. Before contrast; values are not cut off."""
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    """Distances of an augmented image's values from the mean of their channel are multiplied by a factor drawn from 1
+    minus this to 1 plus this."""
     sample_every: int | None = Field(default=None, ge=1, le=1_000_000)
     """Steps between two samples; None takes a hundredth of the run, at most 100 steps."""
     sample_size: int | None = Field(default=None, ge=1, le=1_000_000)

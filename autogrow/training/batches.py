@@ -83,6 +83,8 @@ class DeviceExamples:
         broadcast = (-1,) if self._image else (-1,) + (1,) * (len(shape) - 2)
         # (x / scale - mean) / std as one multiplication and one addition
         std = torch.tensor(normalization.std, dtype=torch.float32, device=device).view(broadcast)
+        self._brightness_unit = 1.0 / std.flatten()
+        """(C,) what the whole range of 8-bit values, or 1 of others, is in normalized ones."""
         self._factor = 1.0 / (std * scale)
         self._offset = -torch.tensor(normalization.mean, dtype=torch.float32, device=device).view(broadcast) / std
         self._are_normalized = is_wide or self._rows.dtype == torch.int64  # which networks embed
@@ -124,6 +126,7 @@ class DeviceExamples:
         places = augmentation.pixels(numbers, draws, height, width, outside)
         stored = self._rows.index_select(0, places.view(-1)).view(-1, height, width, channels)
         inputs = self._normalized(stored).permute(0, 3, 1, 2)
+        inputs = augmentation.relit(inputs, draws, self._brightness_unit)
         return augmentation.cut(inputs, draws), self._targets_of(inputs, indices)
 
     def _targets_of(self, inputs: Tensor, indices: Tensor) -> Tensor:

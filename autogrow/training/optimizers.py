@@ -8,9 +8,12 @@ from torch import Tensor, nn
 
 from autogrow.policy.training_settings import TrainingSettings
 
+RMSPROP_ALPHA = 0.9
+"""What a step keeps of the running mean of squares."""
+
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings, *, captured: bool = False) -> torch.optim.Optimizer:
-    """Fused: one pass over each parameter.
+    """Fused where there is such: one pass over each parameter.
 
     Args:
         captured: Whether its steps are to be captured and replayed: then the learning rate is a tensor on the
@@ -28,6 +31,15 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, *, captured: bo
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             fused=True,
+        )
+    if settings.optimizer == "rmsprop":  # PyTorch has no fused one
+        return torch.optim.RMSprop(
+            groups,
+            lr=learning_rate,
+            alpha=RMSPROP_ALPHA,
+            weight_decay=settings.weight_decay,
+            foreach=True,
+            capturable=captured,
         )
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     return kind(

@@ -91,8 +91,9 @@ class RecoveryRun:
 def distort(network: ExpandableNetwork, amount: float, seed: int) -> None:
     """Move every weight that computes units by ``amount * rand * (1 - var)``, with the variance of its tensor.
 
-    Thesis (E. Calli 2017), 2.8: weights that share a feature are driven apart, so that some become useless. A tensor
-    whose variance is 1 or more is left alone.
+    Not those of units whose number is fixed, such as the network's outputs: none of these is to become useless. Thesis
+    (E. Calli 2017), 2.8: weights that share a feature are driven apart, so that some become useless. A tensor whose
+    variance is 1 or more is left alone.
     """
     if not amount:
         return
@@ -102,7 +103,7 @@ def distort(network: ExpandableNetwork, amount: float, seed: int) -> None:
     with torch.no_grad():
         for name, layout in network.structure.tensors.items():
             weight = parameters.get(name)
-            if weight is None or layout.out_dim is None or not weight.is_floating_point():
+            if weight is None or layout.out_dim not in layout.dims or not weight.is_floating_point():
                 continue
             share = 1 - float(weight.var(correction=0))
             if share > 0:

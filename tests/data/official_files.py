@@ -83,9 +83,10 @@ def tiny_cifar(name, data_dir, *versions):
             checked.append(replace(file, md5=md5(members[file.path])))
         changed[f"python_{role}"] = tuple(checked)
         for file, x, y in zip(binary, np.split(images, len(binary)), np.split(labels, len(binary)), strict=True):
-            coarse = np.full((len(y), official.label_bytes - 1), 99, dtype=np.uint8)
+            labels_of_record = np.full((len(y), official.label_bytes), 99, dtype=np.uint8)
+            labels_of_record[:, official.label_place] = y
             if "binary" in versions:
-                write(data_dir / file.path, np.hstack([coarse, y[:, None].astype(np.uint8), x]).tobytes())
+                write(data_dir / file.path, np.hstack([labels_of_record, x]).tobytes())
     extra = official.python_extra[0]
     members[extra.path] = b"meta"
     archive = tar_bytes({"cifar/readme.html": b"unlisted", **members})

@@ -11,7 +11,7 @@ from autogrow.errors import DataError
 
 from .official_files import cifar_pickle, md5, tar_bytes, tiny_cifar, use_entry, write
 
-NAMES = ("cifar10", "cifar100")
+NAMES = ("cifar10", "cifar100", "cifar100-coarse")
 
 
 def all_arrays(dataset):

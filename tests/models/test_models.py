@@ -1,14 +1,19 @@
 """Every registered model is a plain module that grows; users' own factories are imported by name."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from autogrow.data.preprocessing import Normalization
+from autogrow.data.splits import TrainSplit
 from autogrow.errors import NetworkError
 from autogrow.models import MODELS, ModelSpec, automatic_model, build_model
 from autogrow.models.building import check_fits_task, gives_inputs_back
 from autogrow.models.registry import READS_TOKENS
 from autogrow.network import ExpandableNetwork
+from autogrow.training.augmentation import NUM_DRAWS, Augmentation
+from autogrow.training.batches import DeviceExamples
 
 SHAPES = {
     "mlp": (5,),
@@ -87,6 +92,7 @@ def test_the_second_thesis_mnist_classifier():
     assert [group.width for group in ExpandableNetwork(model, images).groups] == [32, 64, 128]
 
 
+SMALL = {"channels": (4, 4), "kernel_size": 3, "hidden": 8}
 CIFAR10_CLASSIFIER = {
     "channels": (64, 64),
     "kernel_size": 5,
@@ -109,6 +115,38 @@ def test_the_second_thesis_cifar10_classifier():
     assert sum(isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d) for layer in model) == 4
     growing = ExpandableNetwork(model, torch.randn(2, 3, 24, 24))
     assert [group.width for group in growing.groups] == [64, 64, 384, 192]
+
+
+def test_a_convnet_reads_the_middle_of_larger_images():
+    model = build_model(ModelSpec("convnet", {**SMALL, "crop": 8}), (2, 13, 16), 3, seed=0)
+    images = torch.randn(4, 2, 13, 16)
+    assert torch.equal(model[0](images), images[:, :, 2:10, 4:12])
+    whole = build_model(ModelSpec("convnet", SMALL), (2, 8, 8), 3, seed=0)
+    assert torch.equal(model(images), whole(images[:, :, 2:10, 4:12]))
+    growing = ExpandableNetwork(model, images)
+    assert [group.width for group in growing.groups] == [4, 4, 8]
+
+
+@pytest.mark.parametrize("crop", [3, 14])
+def test_a_middle_that_is_no_part_of_the_image_is_refused(crop):
+    with pytest.raises(NetworkError, match=f"crop {crop}: give 4 to 13 for images of 13 x 16"):
+        build_model(ModelSpec("convnet", {**SMALL, "crop": crop}), (2, 13, 16), 3, seed=0)
+
+
+def test_images_that_are_moved_are_seen_through_random_crops():
+    """The padding of 4 is never in the middle, and every place is seen."""
+    rows, columns = np.mgrid[0:16, 0:16]
+    picture = (16 * rows + columns).astype(np.uint8)[None]
+    split = TrainSplit(
+        inputs=np.repeat(picture[None], 2000, 0), targets=np.zeros(2000, dtype=np.int64), indices=np.arange(2000)
+    )
+    examples = DeviceExamples(split, Normalization(mean=(0.0,), std=(1 / 255,)), torch.device("cpu"))
+    draws = torch.rand((NUM_DRAWS, 2000), generator=torch.Generator().manual_seed(0))
+    moved, _ = examples.augmented(torch.arange(2000), draws, Augmentation())
+    middle = build_model(ModelSpec("convnet", {**SMALL, "crop": 8}), (1, 16, 16), 3, seed=0)[0]
+    seen = {tuple(crop.flatten().round().int().tolist()) for crop in middle(moved)}
+    crops = [picture[0, row : row + 8, column : column + 8] for row in range(9) for column in range(9)]
+    assert seen == {tuple(each.flatten().tolist()) for crop in crops for each in (crop, crop[:, ::-1])}
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 13, 11), (2, 8, 8)])

@@ -118,6 +118,39 @@ def test_cutout_leaves_a_hole_of_its_size():
     assert torch.equal(Augmentation().cut(pictures, torch.rand(NUM_DRAWS, 200)), pictures)
 
 
+def test_brightness_is_a_share_of_the_range_whatever_the_normalization():
+    split = TrainSplit(*images(40, 0))
+    examples = DeviceExamples(split, Normalization(mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.4)), CPU)
+    draws = torch.rand((NUM_DRAWS, 40), generator=torch.Generator().manual_seed(0))
+    plain, bright = (
+        examples.augmented(torch.arange(40), draws, each)[0] for each in (Augmentation(), Augmentation(brightness=0.25))
+    )
+    added = (bright - plain) * torch.tensor([0.1, 0.2, 0.4])[:, None, None]
+    expected = (2 * draws[5] - 1) * 0.25
+    assert torch.allclose(added, expected[:, None, None, None].expand_as(added), atol=1e-5)
+    assert expected.min() < -0.2 and expected.max() > 0.2
+
+
+def test_contrast_scales_distances_from_the_mean_of_each_channel():
+    examples = unnormalized(TrainSplit(*images(40, 0)))
+    draws = torch.rand((NUM_DRAWS, 40), generator=torch.Generator().manual_seed(0))
+    plain, changed = (
+        examples.augmented(torch.arange(40), draws, each)[0] for each in (Augmentation(), Augmentation(contrast=0.8))
+    )
+    assert torch.allclose(changed.mean((2, 3)), plain.mean((2, 3)), atol=1e-3)
+    factors = changed.std((2, 3)) / plain.std((2, 3))
+    assert torch.allclose(factors, (1 + (2 * draws[6] - 1) * 0.8)[:, None].expand_as(factors), atol=1e-4)
+    assert factors.min() < 0.4 and factors.max() > 1.6
+    assert changed.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_draws_for_light_leave_those_before_as_they_were():
+    """Crops, flips and holes of published runs are drawn as ever: five rows of the same stream."""
+    before = torch.rand((5, 50), generator=torch.Generator().manual_seed(stream_seed(3, "augmentation", 0)))
+    order = BatchOrder(50, 10, seed=3, device=CPU)
+    assert torch.equal(torch.cat([order.draws(step) for step in range(5)], dim=1)[:5], before)
+
+
 def test_draws_depend_on_step_and_seed_alone():
     forwards, backwards = (BatchOrder(50, 10, seed=3, device=CPU) for _ in range(2))
     draws = [forwards.draws(step) for step in range(12)]

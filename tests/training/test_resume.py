@@ -233,10 +233,10 @@ def test_a_run_goes_on_bit_for_bit(case, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
 def test_across_growth_events(optimizer, tmp_path):
     options = {
-        "the_settings": settings(optimizer=optimizer, weight_decay=0.01, epochs=3),
+        "the_settings": settings(optimizer=optimizer, weight_decay=0.01, epochs=3, brightness=0.2, contrast=0.5),
         "the_data": data(augmentation="pad_crop_flip"),
         "the_policy": policy(layer_selection="activation_std"),
     }

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from autogrow.data.dataset import Dataset
+from autogrow.data.opening import open_dataset
+from autogrow.errors import DataError
 from autogrow.experiments.conditions import Design, Experiment
 from autogrow.experiments.running import OnRun
 from autogrow.policy.execution import Execution
@@ -79,6 +81,24 @@ class Reproduction(ABC):
     @abstractmethod
     def needed_data(self, device: str, *, full: bool = False) -> tuple[str, ...]:
         """The data sets that it opens on such a device; `full` with the parts that take hours."""
+
+    def instead_of(self, dataset: str) -> str | None:
+        """The data set that is taken where a needed one is not there; None: no other will do."""
+        return None
+
+    def open(self, dataset: str, data_dir: Path | None) -> Dataset:
+        """One of the needed data sets, or what is taken instead. Raises `DataError` for the needed one."""
+        try:
+            return open_dataset(dataset, data_dir)
+        except DataError:
+            instead = self.instead_of(dataset)
+            if instead is None:
+                raise
+            try:
+                return open_dataset(instead, data_dir)
+            except DataError:
+                pass
+            raise
 
     @abstractmethod
     def run(self, request: Request) -> ReproductionReport | None:

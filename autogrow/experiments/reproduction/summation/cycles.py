@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autogrow.data.dataset import Dataset
+from autogrow.experiments.reproduction.removal_rules import units_to_remove
 from autogrow.export.testing import plain, read_test_split
 from autogrow.models.building import ModelSpec
 from autogrow.network.expandable import ExpandableNetwork
@@ -67,7 +68,8 @@ class Pruning:
     score: UnitScore | None = ActivationCount()
     """By what units go; None: all stay."""
     share: float = 0.0
-    """Of the units that go in a cycle, those with the lowest scores; 0: those of score 0, until there is none."""
+    """Of the units that go in a cycle, those with the lowest scores; 0: those of score 0, until there is none. See
+    `units_to_remove`."""
     compensation: Compensation = "none"
     """What the rest does for those that go, see `autogrow.policy.changes.Narrow`."""
     distorts: bool = False
@@ -185,10 +187,7 @@ class PruningRun:
         network = self._network()
         (group,) = network.groups
         scores = measure_unit_scores(score, network, [group.name], self._scored(), self._seed + self._steps)[group.name]
-        weakest = scores.argsort(stable=True)[:-1]
-        if not self._pruning.share:
-            return [int(unit) for unit in weakest if scores[unit] == 0]
-        return weakest[: max(1, int(self._pruning.share * group.width))].tolist()
+        return units_to_remove(scores, self._pruning.share)
 
     def _remove(self, units: list[int]) -> None:
         network = self._network()

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autogrow.data.opening import open_dataset
-from autogrow.errors import RunFolderError
 from autogrow.experiments.conditions import Experiment
 from autogrow.experiments.folder import ExperimentFolder, Pages
 from autogrow.experiments.reproduction.base import KIND, REPRODUCTIONS, Reproduction, ReproductionReport, Request
+from autogrow.experiments.reproduction.kept_runs import as_plain, kept_runs
 from autogrow.experiments.reproduction.summation.cycles import (
     TRAINING,
     WANTED_LOSS,
@@ -32,7 +32,6 @@ from autogrow.metrics.numbers import MISSING
 from autogrow.models.building import ModelSpec
 from autogrow.policy.presets import static_policy
 from autogrow.policy.unit_scores import ActivationCount, Magnitude, OptimalBrainSurgeon, Random
-from autogrow.reading.typed import typed
 from autogrow.report.tables import Column, Table
 from autogrow.study.settings import SPLIT_SEED
 from autogrow.training.training_data import TrainingData
@@ -127,23 +126,21 @@ class Summation(Reproduction):
         settings = {**experiment.settings(), "lengths": asdict(lengths), "conditions": recipes}
         folder = ExperimentFolder(request.out, KIND)
         folder.check(settings)
-        runs: dict[str, list[PrunedRun]] = {name: [] for name in wanted}
         with folder.locked():
             folder.begin(settings)
-            for seed in range(request.num_seeds):
-                for name, condition in wanted.items():
-                    if request.interrupted is not None and request.interrupted():
-                        return None
-                    kept = folder.part(f"{seed}-{name}")
-                    if kept is not None:
-                        done = typed(PrunedRun, kept, f"run {seed}-{name} in {folder.path}", RunFolderError)
-                    else:
-                        done = PruningRun(condition.pruning, dataset, data, lengths, seed).run()
-                        folder.write_part(f"{seed}-{name}", asdict(done))
-                    runs[name].append(done)
+            runs = kept_runs(
+                folder,
+                wanted,
+                request,
+                PrunedRun,
+                lambda name, seed: PruningRun(wanted[name].pruning, dataset, data, lengths, seed).run(),
+            )
+            if runs is None:
+                return None
             tables = (units_table(wanted, runs), cycles_table(wanted, runs))
             page = markdown_page(f"{request.out.name}: {self.summary}", tables, (found_in_words(wanted, runs),))
-            folder.finish(settings, _as_dict(runs, experiment.circumstances()), Pages(page))
+            results = {"trained_on": experiment.circumstances(), "runs": as_plain(runs)}
+            folder.finish(settings, results, Pages(page))
         return ReproductionReport(
             self.summary, tables, folder.path, folder.written, (found_in_words(wanted, runs),),
             any(not run.has_diverged for run in runs["vanilla"]),
@@ -229,10 +226,6 @@ def _cycle_cell(cycle: Cycle) -> str:
 def _range(values: Sequence[int]) -> str:
     middle = f"{statistics.median(values):g}"
     return middle if min(values) == max(values) else f"{middle} ({min(values)} to {max(values)})"
-
-
-def _as_dict(runs: Mapping[str, Sequence[PrunedRun]], circumstances: dict[str, Any]) -> dict[str, Any]:
-    return {"trained_on": circumstances, "runs": {name: [asdict(run) for run in each] for name, each in runs.items()}}
 
 
 REPRODUCTIONS.register("summation")(Summation())

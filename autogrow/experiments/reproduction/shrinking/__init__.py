@@ -1,0 +1,1 @@
+"""The second thesis' convolutional networks (Çallı 2017), and what is left of them."""
