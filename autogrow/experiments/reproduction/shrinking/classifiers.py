@@ -1,8 +1,8 @@
 """The second thesis' classifiers (tables 2.3 and 2.4), shrunk by every score to three sizes.
 
 The thesis names the networks and how they are trained, and has no numbers for them. All scores begin with the same
-trained weights under every seed; beside them are chance and the untouched network, trained on as long. What reads the
-removed units is refitted by least squares, and units of all layers are in one order: autogrow's defaults.
+trained weights under every seed; beside them are chance and the untouched network, trained on as long. Units of all
+layers are in one order, as autogrow puts them; biases take up what removed units are on average.
 """
 
 import statistics
@@ -23,6 +23,7 @@ from autogrow.experiments.reproduction.shrinking.cells import (
     units_cell,
 )
 from autogrow.experiments.reproduction.shrinking.shrunk_classifier import (
+    COMPENSATION,
     SHARES,
     Lengths,
     ShrunkClassifier,
@@ -92,6 +93,7 @@ class ClassifierExperiment(Reproduction):
             "recovery": lengths.recovery.model_dump(mode="json"),
             "calibration_examples": lengths.calibration_examples,
             "shares": list(SHARES),
+            "compensation": COMPENSATION,
             "conditions": recipes,
         }
         folder = ExperimentFolder(request.out, KIND)
@@ -246,7 +248,7 @@ REPRODUCTIONS.register("mnist-classifier")(
     )
 )
 CIFAR_TRAINING = TrainingSettings(
-    steps=300, batch_size=50, learning_rate_schedule="constant", sample_every=1000, sample_size=200,
+    steps=200, batch_size=50, learning_rate_schedule="constant", sample_every=1000, sample_size=200,
     brightness=63 / 255, contrast=0.8,
 )  # fmt: skip
 CIFAR_OPTIONS = {"kernel_size": 5, "pool_size": 3, "batch_norm": True, "crop": 24}
@@ -256,10 +258,10 @@ REPRODUCTIONS.register("cifar10-classifier")(
         summary="Second thesis 2.7.4: the classifier of CIFAR-10, shrunk by every score to three sizes",
         datasets=("cifar10", "cifar100-coarse"),
         model=ModelSpec("convnet", {**CIFAR_OPTIONS, "channels": (64, 64), "hidden": (384, 192)}),
-        lengths=Lengths(CIFAR_TRAINING, RECOVERY, 100),
+        lengths=Lengths(CIFAR_TRAINING, RECOVERY, 50),
         train_size=2000,
         scaled_down="The thesis' network (table 2.4), Adam at its default rate, and its crops, flips, brightness and "
-        "contrast; 300 steps of 50 on 2,000 images, the thesis naming no length, and 32 steps, with a falling rate, "
+        "contrast; 200 steps of 50 on 2,000 images, the thesis naming no length, and 32 steps, with a falling rate, "
         "after each size. Images are standardized by the channels of all, not each by itself as there, which would "
         "take brightness off again.",
         quick_model=ModelSpec("convnet", {**CIFAR_OPTIONS, "channels": (8, 8), "hidden": (16, 16)}),

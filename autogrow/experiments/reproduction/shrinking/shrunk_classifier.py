@@ -13,6 +13,7 @@ from autogrow.models.building import ModelSpec
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.footprint import footprint, paired_milliseconds
 from autogrow.network.running.copying import copied
+from autogrow.policy.changes import Compensation
 from autogrow.policy.presets import static_policy
 from autogrow.policy.recovery import Recovery
 from autogrow.policy.shrink_records import Target
@@ -24,6 +25,9 @@ from autogrow.training.evaluation import Metrics
 from autogrow.training.shrinking import Shrinker
 from autogrow.training.training_data import TrainingData
 
+COMPENSATION: Compensation = "constants"
+"""Biases take up what removed units are on average. Refitted by least squares, autogrow's default, scores
+are hardly told apart (docs/negatives.md, 2026-11-28), and this is about scores."""
 SHARES = (1 / 2, 1 / 4, 1 / 8)
 """Of the untouched network's FLOPs, one after the other."""
 
@@ -104,6 +108,7 @@ class TrainedClassifier:
         network = self._trained.twin()
         shrinking = Shrinking(
             score=score or Random(),
+            compensation=COMPENSATION,
             recovery=self._lengths.recovery,
             calibration_examples=self._lengths.calibration_examples,
         )
