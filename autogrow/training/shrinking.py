@@ -18,6 +18,7 @@ from autogrow.policy.removals import RemoveWeights
 from autogrow.policy.shrink_records import Footprint, Latency, ShrinkStep, Target
 from autogrow.policy.shrinking import Shrinking
 from autogrow.policy.training_settings import TrainingSettings
+from autogrow.policy.unit_removal import FloatArray
 from autogrow.training.batches import BatchSource, stream_seed
 from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.evaluation import Metrics, evaluate
@@ -120,6 +121,10 @@ class Shrinker:
         Raises `NetworkError` where it cannot be kept to; nothing is removed then.
         """
         return self._remover.remove(self.network, target)
+
+    def unit_scores(self) -> dict[str, FloatArray]:
+        """One per unit of every group that can lose some; larger stays."""
+        return self._remover.scores(self.network)
 
     def check_reachable(self, target: Target) -> None:
         """Raises `UnreachableError` where not even all removals that are allowed come to the target."""

@@ -165,7 +165,9 @@ class AutoencoderRun:
         if target is not None:
             shrinker.remove(target)
             return
-        found = {name: units_to_remove(torch.from_numpy(scores), 0.0) for name, scores in shrinker.scores().items()}
+        found = {
+            name: units_to_remove(torch.from_numpy(scores), 0.0) for name, scores in shrinker.unit_scores().items()
+        }
         removed = {name: sorted(units) for name, units in found.items() if units}
         if removed:
             self._network.apply([Narrow(removed, self._pruning.compensation)], calibration_input=shrinker.inputs)
