@@ -81,7 +81,7 @@ class RemoveWeights(Removal):
 
     kind: ClassVar[str] = "weights"
     summary: ClassVar[str] = "the smallest weights become zeros: sparser, but neither smaller nor faster"
-    formula: ClassVar[str] = "|w|, divided as scores of units are before groups are compared"
+    formula: ClassVar[str] = "|w|, compared between layers as it is; or the same share of each (per_group)"
     source: ClassVar[str] = (
         "Han et al. 2015, arXiv 1506.02626; global or per layer: Blalock et al. 2020, arXiv 2003.03033"
     )

@@ -51,8 +51,11 @@ class RemovalOrder(PolicyPart):
         return [(name, unit) for *_, name, unit in sorted(ranked)]
 
     def lowest(self, values: Mapping[str, FloatArray], number: int) -> dict[str, NDArray[np.bool_]]:
-        """Which entries of flat arrays go first, the first `number` of all that may: as `order`, of very many."""
-        levels = {name: np.array(self._levels(each)) for name, each in values.items()}
+        """Which entries of flat arrays go first, the first `number` of all that may: as `order`, of very many.
+
+        They are compared as they are. Divided by their layer's mean, all weights of a small last layer would go first.
+        """
+        levels = {name: np.array(each, dtype=np.float64) for name, each in values.items()}
         for name, each in values.items():
             ranked = np.argsort(each, kind="stable")
             if self.budget == "per_group":

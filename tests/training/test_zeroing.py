@@ -20,7 +20,7 @@ from autogrow.training.shrinking import Shrinker
 from autogrow.training.zeroing import holding_zeros, prunable, zero_smallest
 from tests.training.runs import CPU, SHAPE, data, settings
 
-RAW = RemovalOrder(normalization="none")
+RAW = RemovalOrder()
 
 
 def two_layers():
@@ -44,10 +44,7 @@ def test_the_smallest_of_all_go_whatever_their_sign():
     assert (nonzero(module), int(module[0].bias.count_nonzero())) == (12, 3)
 
 
-def test_relative_to_their_layer_or_the_same_share_of_each():
-    module = two_layers()  # a mean of 6.5 and of 35
-    zero_smallest(module, RemovalOrder(), Target("nonzero", 23 - 3))
-    assert int((module[0].weight == 0).sum()) == 2 and int((module[1].weight == 0).sum()) == 1
+def test_the_same_share_of_each_layer():
     module = two_layers()
     zero_smallest(module, RemovalOrder(budget="per_group"), Target("nonzero", 23 - 9))
     assert int((module[0].weight == 0).sum()) == 6 and int((module[1].weight == 0).sum()) == 3

@@ -8,7 +8,7 @@ more for convolutions in groups, whose weight gradient PyTorch counts as if ther
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -24,6 +24,7 @@ from autogrow.network.running.undisturbed import evaluating, undisturbed
 from autogrow.network.structure.channel_groups import Structure, TensorLayout
 from autogrow.network.structure.layout import dimension_size
 
+Shape = Sequence[int]
 BACKWARD_OVER_FORWARD = 2.0
 """FLOPs of a backward pass relative to its forward pass, where they cannot be counted."""
 COUNTED_EXAMPLES = 2
@@ -35,12 +36,13 @@ UNSEEN_FLOPS = 6
 def training_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
     """FLOPs of one example's forward and backward pass (a multiplication and an addition are two).
 
-    The count on `batch` is divided by its size. Matrix products and convolutions are counted; norms, activations and
-    the optimizer are not (torch.utils.flop_counter). Gradients are left as they were.
+    The count on `batch` is divided by its size. Matrix products, convolutions, attention and recurrent layers are
+    counted; norms, activations and the optimizer are not (torch.utils.flop_counter, and `_CPU_PRODUCTS`).
+    Gradients are left as they were.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     size = len(batch[0] if isinstance(batch, tuple) else batch)
-    with evaluating(model), torch.enable_grad(), FlopCounterMode(display=False) as counter:
+    with evaluating(model), torch.enable_grad(), _counter() as counter:
         outputs = [leaf for leaf in tree_leaves(run(model, batch)) if isinstance(leaf, Tensor) and leaf.requires_grad]
         forward = counter.get_total_flops()
         try:
@@ -55,9 +57,41 @@ def training_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
 def forward_flops_per_example(model: nn.Module, batch: ModelInput) -> float:
     """FLOPs of one example's forward pass in eval mode, counted as `training_flops_per_example` does."""
     size = len(batch[0] if isinstance(batch, tuple) else batch)
-    with evaluating(model), _without_fused_attention(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with evaluating(model), _without_fused_attention(), torch.no_grad(), _counter() as counter:
         run(model, batch)
     return float(counter.get_total_flops()) / size
+
+
+def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    """Scores and their sums of values: two products for every head; masks and causality take nothing away."""
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _attention_backward(_gradient: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    """Scores once more, and the gradients of them, of queries, keys and values: as PyTorch counts it on GPUs."""
+    return 2 * prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])
+
+
+def _recurrence(inputs: Shape, of_inputs: Shape, of_state: Shape, *_: Any, **__: Any) -> int:
+    """One layer in one direction: both of its weights at every position of every example."""
+    return 2 * prod(inputs[:-1]) * (prod(of_inputs) + prod(of_state))
+
+
+def _recurrence_backward(*arguments: Any, **_: Any) -> int:
+    return int(BACKWARD_OVER_FORWARD) * _recurrence(*arguments)
+
+
+_CPU_PRODUCTS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    torch.ops.aten.mkldnn_rnn_layer: _recurrence,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _recurrence_backward,
+}
+"""Operations that multiply as one on a CPU (attention, LSTMs), which PyTorch has no count of."""
+
+
+def _counter() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping=_CPU_PRODUCTS)
 
 
 @contextmanager
