@@ -5,8 +5,10 @@ Counts and scores in, units out. What is left trains on, so the run itself is th
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from autogrow.errors import PolicyError
@@ -51,6 +53,9 @@ class UnitShrinking(PolicyChoice):
     """How units of different groups are put into one order."""
     compensation: Compensation = "least_squares"
     """What is done for the units that stay; nothing while something is held frozen, which it would change."""
+    part: Literal["all", "frozen", "thawed"] = "all"
+    """Which units may go: all, those that are held frozen at the time, or those that are not (thesis (C. Lee 2017),
+    6.1)."""
     only: tuple[str, ...] = ()
     """Groups that may lose units: their names, those of modules around them, or patterns. None: all."""
     fraction: float = Field(default=0.125, gt=0, le=1)
@@ -70,14 +75,28 @@ class UnitShrinking(PolicyChoice):
         least = math.ceil(round(self.final_fraction * most_units, 9))
         return max(0, min(max(1, round(self.fraction * most_units)), units - least))
 
+    def within_part(self, scores: FloatArray, is_held: NDArray[np.bool_]) -> FloatArray:
+        """The scores of a group while something is held, infinite where units are not of the part that may go.
+
+        The best of those that train stays in any case: a network that is held as a whole could not go on.
+
+        Args:
+            is_held: Which units are frozen.
+        """
+        stays = np.zeros(len(scores), np.bool_) if self.part == "all" else is_held != (self.part == "frozen")
+        if not is_held.all():
+            stays[np.where(is_held, -math.inf, scores).argmax()] = True
+        return np.where(stays, math.inf, scores)
+
     def removal(self, scores: Mapping[str, FloatArray], number: int, *, is_held: bool) -> Narrow | None:
         """What removes so many units, as far as groups can lose some; None where none can.
 
         Args:
-            scores: By group, one for every unit.
+            scores: By group, one for every unit; infinite for one that stays in any case.
             is_held: Whether something is frozen.
         """
-        units = removed_units(self.order.order(scores), number)
+        order = [(name, unit) for name, unit in self.order.order(scores) if scores[name][unit] != math.inf]
+        units = removed_units(order, number)
         return Narrow(units, "none" if is_held else self.compensation) if units else None
 
 

@@ -14,6 +14,7 @@ from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.flops import training_flops_per_example
 from autogrow.network.measuring.statistics import measure_statistic
 from autogrow.network.shrinking.request import Batch
+from autogrow.network.shrinking.unit_cohorts import unit_cohorts
 from autogrow.network.shrinking.unit_scores import measure_unit_scores
 from autogrow.policy.changes import Change, changes_shape, recorded
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -192,10 +193,15 @@ class Growth:
         if score is None:
             return {}
         inexact, batch = self.network.inexact_removals(), Batch(self.batch.inputs, self.batch.loss)
-        only = self.policy.shrink.only if self.policy.shrink is not None else ()
-        names = [name for name in self.network.widths if name not in inexact and is_named(name, only)]
+        shrink = self.policy.shrink
+        assert shrink is not None
+        names = [name for name in self.network.widths if name not in inexact and is_named(name, shrink.only)]
         found = measure_unit_scores(score, self.network, names, [batch], self._stream_seed("unit scores"))
-        return {name: values.numpy() for name, values in found.items()}
+        born = unit_cohorts(self.network.structure, self.network.cohorts)
+        first = history.first_trained_cohort
+        if first == 0 and shrink.part != "frozen":
+            return {name: each.numpy() for name, each in found.items()}
+        return {name: shrink.within_part(each.numpy(), (born[name] < first).numpy()) for name, each in found.items()}
 
     def probe(
         self, request: MeasurementRequest, num_steps: int, sample: Sample, optimizer: Optimizer

@@ -192,6 +192,11 @@ class Cohorts:
         numbers = torch.arange(self.num_events + 1, dtype=torch.int16, device=tensor.device)
         return self.map_of(name, tensor).spread(numbers.repeat(2)).expand(tensor.shape)
 
+    def along(self, name: str, dim: int) -> Tensor | int:
+        """The cohort of every index of a dimension (int16, on the CPU); one number where it never changed."""
+        births = self._births.get(name, Births())
+        return births.dims.get(dim, births.whole)
+
     def connections(self, name: str, tensor: Tensor) -> Tensor:
         """Which entries (bool) connect units of their own cohort with units older than it."""
         classes = torch.arange(2 * (self.num_events + 1), device=tensor.device)
