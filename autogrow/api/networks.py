@@ -51,6 +51,7 @@ def train(
     epochs: int | None = None,
     train_size: int | None = None,
     hold_out_validation: bool = False,
+    keep_trunk: bool = False,
     max_params: int | None = None,
     max_flops: float | None = None,
     max_memory: str | int | None = None,
@@ -77,6 +78,8 @@ def train(
         epochs: In place of those of the policy's training settings.
         train_size: Train on a stratified subset of this number of examples.
         hold_out_validation: Keep the validation examples apart, so that `shrink` can be judged by them.
+        keep_trunk: Save in `out`, too, what the network and its optimizer were before the rate fell, for `shrink` to
+            begin with.
         max_params: Most parameters of the network, if the policy does not say fewer.
         max_flops: Most training FLOPs (forward and backward) of one example.
         max_memory: Most memory of a training step: bytes, or a text such as "800M".
@@ -114,6 +117,7 @@ def train(
         seed=seed,
         train_size=train_size,
         hold_out_validation=hold_out_validation or None,
+        keep_trunk=keep_trunk,
         device=resolve_device(device),
         execution=execution_of(execution, precision, compile),
         out=resolved(out) if out is not None else None,

@@ -13,6 +13,7 @@ from autogrow.export.saved_network import load_network
 from autogrow.export.shrink_goal import Goal
 from autogrow.export.shrink_source import HOLD_OUT, ShrinkSource
 from autogrow.export.shrinking import ShrinkOptions, ShrinkResult, shrink_network
+from autogrow.export.trunk import load_trunk
 from autogrow.inputs import DataLike, open_data, resolve_device, training_settings
 from autogrow.keywords import checks_types, refuses_unknown
 from autogrow.models.building import given_model
@@ -62,7 +63,8 @@ def shrink(
 
     Args:
         network: A folder that `train` or `shrink` has saved, or a module that takes inputs standardized by the mean
-            and deviation of its training examples; it is left as it is.
+            and deviation of its training examples; it is left as it is. Where `train` has kept its trunk, that is what
+            a size and a family begin with; what they are compared with is the network.
         dataset: What it was trained on; None: what its folder says.
         out: A new folder, for the network and the record of every step.
         to_flops: Of a forward pass: up to 1 a share of what the network takes, above that the number itself.
@@ -107,7 +109,8 @@ def shrink(
         for name, value in (("held_out_validation", held_out_validation), ("training", training)):
             if value is not None:
                 raise UsageError(f"{name} is for a module: {shown(resolved(network))} says it itself; leave it out")
-        source = ShrinkSource.of_saved(saved, resolved(network), opened)
+        folder = resolved(network)
+        source = ShrinkSource.of_saved(saved, folder, opened, load_trunk(folder, saved.config, model))
     else:
         assert isinstance(network, nn.Module)
         if held_out_validation is None:

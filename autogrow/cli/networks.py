@@ -44,6 +44,7 @@ MOST_THREADS = 4096
 @click.option("--epochs", type=int, help="In place of the policy's own.")
 @click.option("--train-size", type=int, help="Train on a stratified subset of this many examples (plus validation).")
 @click.option("--hold-out-validation", is_flag=True, help="Keep validation apart, so that shrink can be judged by it.")
+@click.option("--keep-trunk", is_flag=True, help="Save it before its rate falls, too: shrink begins there.")
 @limit_options
 @click.option("--seed", type=int, default=0, show_default=True)
 @device_option
@@ -83,6 +84,7 @@ def train(policy_file: Path, **options: Any) -> int:
             seed=options["seed"],
             train_size=options["train_size"],
             hold_out_validation=options["hold_out_validation"] or None,
+            keep_trunk=options["keep_trunk"],
             device=device,
             execution=Execution(precision=options["precision"], compile=options["compile"]),
             out=options["out"],

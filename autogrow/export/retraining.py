@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from autogrow.errors import RunFolderError, TrainingDivergedError, one_line
 from autogrow.export.prepared_network import PreparedNetwork
 from autogrow.export.saved_network import CONFIG, WEIGHTS, add_metrics, network_config, save_network
 from autogrow.export.testing import NOT_READ, bits_per_byte_of, plain_test_metrics, read_test_split, unread
+from autogrow.export.trunk import TRUNK, TRUNK_FILES, check_trunk, discard_trunk, has_trunk, save_trunk, trunk_shape
 from autogrow.export.weights import check_weights
 from autogrow.files import refuse_folder, write_json_atomically
 from autogrow.former_names import with_present_names
@@ -46,6 +48,7 @@ from autogrow.training.trainer import Trainer
 from autogrow.training.training_data import TrainingData
 
 REQUEST = "request.json"
+logger = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
 
@@ -143,6 +146,7 @@ def train_policy(
     on_start: Callable[[TrainingData], None] | None = None,
     split_seed: int = SPLIT_SEED,
     placebo: Placebo | None = None,
+    keep_trunk: bool = False,
 ) -> TrainResult | None:
     """Train on train + validation, then read the test split, once; None when `interrupted` said so.
 
@@ -151,7 +155,7 @@ def train_policy(
     on standardized targets, unless they are to be taken as they are; its losses are in the user's unit all the same.
     `on_start` is told of the data, once nothing speaks against starting. `placebo` is an event that adds nothing.
     With `out`, the network and the record of its training are saved there; a run that was interrupted there goes on
-    from its checkpoint.
+    from its checkpoint. `keep_trunk` saves beside it what it was before its rate fell (`export.trunk`).
 
     Raises `RunFolderError` when `out` holds something else, `RunFolderInUseError` when another process trains there,
     `TrainingDivergedError` when the loss is not finite.
@@ -163,6 +167,9 @@ def train_policy(
         request["held_out_validation"] = held_out  # else what has learnt from validation would go on as if it had not
     if placebo is not None:
         request["placebo"] = placebo.to_dict()
+    if keep_trunk:
+        check_trunk(settings, out)
+        request["keeps_trunk"] = True
     if out is not None:
         check_folder(out, request)
     data = _training_data(dataset, held_out, train_size, scales_targets, split_seed)
@@ -182,6 +189,7 @@ def train_policy(
         interrupted=interrupted,
         execution=execution,
         placebo=placebo,
+        before_fall=_trunk_keeper(out, model, dataset, request) if keep_trunk and out is not None else None,
         checks_outputs=True,
     )
     if out is not None:
@@ -191,7 +199,7 @@ def train_policy(
     result = _trained(trainer, policy, dataset, reads_test and dataset.num_test > 0)
     # Saved before the test split is opened: nothing that reading it does may lose the network.
     if result is not None and out is not None:
-        _save(TrialFolder(out), model, dataset, result, request)
+        _save(TrialFolder(out), model, dataset, result, request, data)
     return _tested(result, dataset, out) if result is not None and result.test is not None else result
 
 
@@ -213,6 +221,22 @@ def _discarded_if_it_diverges(out: Path | None) -> Iterator[None]:
         if out is not None:
             discard_training(out)  # nothing in it is worth going on from
         raise
+
+
+def _trunk_keeper(
+    out: Path, model: ModelSpec | nn.Module, dataset: Dataset, request: dict[str, Any]
+) -> Callable[[Trainer], None] | None:
+    """Saves the trunk of a run; None where one that went on from a checkpoint behind it, or before, has it already."""
+    if has_trunk(out):
+        return None
+
+    def keep(trainer: Trainer) -> None:
+        config = _config(
+            model, dataset, request, trainer.metrics.data, trainer.shape, held_out=trainer.holds_out_validation
+        )
+        save_trunk(out, trainer.network.module, trainer.optimizer_state(), config)
+
+    return keep
 
 
 def _result(
@@ -245,7 +269,7 @@ def _result(
             layout=dataset.layout,
             task=data.task,
             classes=dataset.classes,
-            takes_bytes=data.train.inputs.dtype == np.uint8 and dataset.tokens is None,
+            takes_bytes=_takes_bytes(dataset, data),
             num_tokens=None if dataset.tokens is None else dataset.num_outputs,
         ).eval(),
         held_out_validation=trainer.holds_out_validation,
@@ -317,7 +341,7 @@ def check_folder(out: Path, request: dict[str, Any]) -> None:
         begun = read_json(record, "training run's record", RunFolderError, fix=fix)
         if with_present_names(begun) != with_present_names(request):
             raise RunFolderError(f"{out} holds an interrupted training run with other settings: choose another --out")
-        refuse_links((*out.iterdir(), *out.glob("checkpoint/*")))
+        refuse_links((*out.iterdir(), *out.glob("checkpoint/*"), *out.glob(f"{TRUNK}/*")))
     elif out.exists() and any(entry.name != LOCK for entry in out.iterdir()):
         raise RunFolderError(f"{out} is not empty: choose another --out")
 
@@ -325,7 +349,7 @@ def check_folder(out: Path, request: dict[str, Any]) -> None:
 def discard_training(out: Path) -> None:
     """Remove what a training run has written; what else lies there stays."""
     ours = "|".join(map(re.escape, (REQUEST, WEIGHTS, CONFIG)))
-    TrialFolder(out).discard(ours, temporary_names(ours))
+    TrialFolder(out).discard(ours, temporary_names(ours), TRUNK_FILES)
 
 
 def _save(
@@ -334,28 +358,47 @@ def _save(
     dataset: Dataset,
     result: TrainResult,
     request: dict[str, Any],
+    data: TrainingData,
 ) -> None:
-    config = network_config(
+    config = _config(model, dataset, request, data, result.shape, held_out=result.held_out_validation)
+    if has_trunk(folder.path) and trunk_shape(folder.path) != result.shape:
+        discard_trunk(folder.path)
+        logger.warning("no trunk is kept: the network has grown since its rate began to fall")
+    save_network(folder.path, result.module, {**config, "metrics": result.metrics()})
+    (folder.path / REQUEST).unlink(missing_ok=True)
+    folder.discard_checkpoints()
+
+
+def _config(
+    model: ModelSpec | nn.Module,
+    dataset: Dataset,
+    request: dict[str, Any],
+    data: TrainingData,
+    shape: NetworkShape,
+    *,
+    held_out: bool,
+) -> dict[str, Any]:
+    return network_config(
         model if isinstance(model, ModelSpec) else ModelSpec("custom:module"),
         input_shape=dataset.input_shape,
         num_outputs=dataset.num_outputs,
         task=dataset.task,
-        shape=result.shape,
-        normalization=result.normalization,
-        target_scale=result.target_scale,
+        shape=shape,
+        normalization=data.normalization,
+        target_scale=data.target_scale,
         layout=dataset.layout,
         classes=dataset.classes,
-        takes_bytes=result.prepared.takes_bytes,
+        takes_bytes=_takes_bytes(dataset, data),
         **({} if dataset.tokens is None else {"tokens": asdict(dataset.tokens)}),
         dataset=request["dataset"],
         policy=request["policy"],
         training=request["training"],
         seed=request["seed"],
-        held_out_validation=result.held_out_validation,
+        held_out_validation=held_out,
         **({"split_seed": request["split_seed"]} if "split_seed" in request else {}),
-        metrics=result.metrics(),
         versions=versions(),
     )
-    save_network(folder.path, result.module, config)
-    (folder.path / REQUEST).unlink(missing_ok=True)
-    folder.discard_checkpoints()
+
+
+def _takes_bytes(dataset: Dataset, data: TrainingData) -> bool:
+    return data.train.inputs.dtype == np.uint8 and dataset.tokens is None

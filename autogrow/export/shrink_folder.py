@@ -4,7 +4,8 @@
 
     request.json        what was asked for, while it is not done
     shrink.json         a `ShrinkStep` for the network before, and one for each step
-    after-00003/        the network that the next step begins with, by the step that it is of, while it is not done
+    after-00003/        the network that the next step begins with, by the step that it is of, while it is not done, and
+                        what its optimizer has learnt
     recovery-00004/     the checkpoint of a training that was interrupted, by its step
     SHARE/              a network of a family
     model.safetensors, config.json
@@ -21,11 +22,13 @@ from torch import nn
 
 from autogrow.errors import RunFolderError
 from autogrow.export.network_record import read_record
+from autogrow.export.optimizer_state import OPTIMIZER, load_optimizer_state, save_optimizer_state
 from autogrow.export.saved_network import CONFIG, WEIGHTS, save_network
 from autogrow.export.weights import load_weights
 from autogrow.files import refuse_folder, write_json_atomically
 from autogrow.locking import LOCK
 from autogrow.network.expandable import ExpandableNetwork
+from autogrow.network.optimizer.optimizer_state import OptimizerState
 from autogrow.network.shape import NetworkShape
 from autogrow.paths import shown
 from autogrow.policy.shrink_records import ShrinkStep
@@ -38,10 +41,8 @@ REQUEST = "request.json"
 RECORD = "shrink.json"
 FORMAT = "autogrow-shrink/1"
 AFTER, RECOVERY = "after", "recovery"
-_NETWORK = (
-    f"{re.escape(WEIGHTS)}|{re.escape(CONFIG)}",
-    temporary_names(f"{re.escape(WEIGHTS)}|{re.escape(CONFIG)}"),
-)
+_NETWORK_FILES = "|".join(map(re.escape, (WEIGHTS, CONFIG, OPTIMIZER)))
+_NETWORK = (_NETWORK_FILES, temporary_names(_NETWORK_FILES))
 _UNFINISHED = (
     temporary_names("|".join(map(re.escape, (WEIGHTS, CONFIG, REQUEST, RECORD)))),
     r"[\d.e-]+/" + temporary_names(f"{re.escape(WEIGHTS)}|{re.escape(CONFIG)}"),  # of a network of a family
@@ -127,16 +128,20 @@ class ShrinkFolder:
         """Where the training of a step leaves its checkpoints."""
         return TrialFolder(self.path / f"{RECOVERY}-{number:05d}")
 
-    def keep(self, number: int, module: nn.Module, config: Mapping[str, Any]) -> None:
+    def keep(self, number: int, module: nn.Module, config: Mapping[str, Any], optimizer_state: OptimizerState) -> None:
         """Save the network after a step, before the step is recorded: until then it counts for nothing."""
+        if optimizer_state:
+            save_optimizer_state(self._after(number) / OPTIMIZER, optimizer_state)
         save_network(self._after(number), module, config)
 
-    def take_up(self, number: int, network: ExpandableNetwork) -> None:
-        """Bring a network to the shape and weights of the one after a step."""
+    def take_up(self, number: int, network: ExpandableNetwork) -> OptimizerState:
+        """Bring a network to the shape and weights of the one after a step; returns what its optimizer has learnt."""
         folder = self._after(number)
         if not all((folder / name).exists() for name in (WEIGHTS, CONFIG)):
             folder = self.path  # killed at the very end, while that was removed: it is the result that lies here
         take_up_network(folder, network)
+        found = folder / OPTIMIZER
+        return load_optimizer_state(found, network.module) if found.exists() else {}
 
     def finish_step(self, number: int, last_kept: int) -> None:
         """Remove what only steps up to this one needed, and networks before the last one that is kept."""

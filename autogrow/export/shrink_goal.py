@@ -60,7 +60,14 @@ class Goal:
         is_share = value <= 1 and metric != "latency_ms"
         return Target(metric, value * float(getattr(before, metric))) if is_share else self.size
 
-    def plan(self, shrinking: Shrinking, before: ShrinkStep, by_loss: bool) -> ShrinkPlan:
+    @property
+    def begins_with_trunk(self) -> bool:
+        """Whether it begins with the network's trunk, if there is one; `keep` holds every step against the network."""
+        return self.keep is None
+
+    def plan(
+        self, shrinking: Shrinking, before: ShrinkStep, by_loss: bool, *, is_off_trunk: bool = False
+    ) -> ShrinkPlan:
         """What is done to a network that is `before`."""
         if self.keep is not None:
             return KeepScore(shrinking, self.keep, by_loss)
@@ -68,8 +75,8 @@ class Goal:
             return Family(shrinking, float(getattr(before.footprint, shrinking.remove.metric)), self.family)
         target = self.target(before.footprint, shrinking.remove)
         if target.metric == "latency_ms":  # of 64 examples, with all threads
-            return ToSize(shrinking, target, before.latencies[-1].milliseconds)
-        return ToSize(shrinking, target, float(getattr(before.footprint, target.metric)))
+            return ToSize(shrinking, target, before.latencies[-1].milliseconds, is_off_trunk)
+        return ToSize(shrinking, target, float(getattr(before.footprint, target.metric)), is_off_trunk)
 
     def notes_on(self, latencies: Sequence[Latency]) -> tuple[str, ...]:
         """What there is to say of a result's times: units were removed by other measurements of the same."""

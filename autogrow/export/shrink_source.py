@@ -14,6 +14,7 @@ from autogrow.data.preprocessing import Normalization, measure_normalization, me
 from autogrow.data.splits import TrainSplit, ValidationSplit, merge_splits, num_among
 from autogrow.errors import NetworkError, UsageError
 from autogrow.export.saved_network import SavedNetwork
+from autogrow.export.trunk import Trunk
 from autogrow.models.building import ModelSpec
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.running.copying import copied
@@ -49,6 +50,8 @@ class ShrinkSource:
     """How often the test split was read on the way to this network."""
     expandable: ExpandableNetwork | None = None
     """Of the module, where its stages cannot all be found in it again: of one block, say."""
+    trunk: Trunk | None = None
+    """The network before its rate fell, where that was kept."""
 
     def network(self, example: ModelInput, device: torch.device) -> ExpandableNetwork:
         """A copy of the module that can be changed."""
@@ -56,7 +59,9 @@ class ShrinkSource:
         return ExpandableNetwork(module, example) if self.expandable is None else self.expandable.twin(module)
 
     @classmethod
-    def of_saved(cls, saved: SavedNetwork, folder: Path, dataset: Dataset) -> "ShrinkSource":
+    def of_saved(
+        cls, saved: SavedNetwork, folder: Path, dataset: Dataset, trunk: Trunk | None = None
+    ) -> "ShrinkSource":
         """A network that `autogrow train` or `shrink` has saved. Raises `NetworkError` for one of other data."""
         config = saved.config
         _refuse_other_data(config, dataset, folder)
@@ -76,6 +81,7 @@ class ShrinkSource:
             origin={name: config[name] for name in kept if name in config},
             test_readings=int(lineage.get("test_readings", was_tested)),
             expandable=saved.expandable if config.get("blocks") else None,
+            trunk=trunk,
         )
 
     @classmethod

@@ -172,10 +172,12 @@ class _Run:
             device=device,
             execution=options.execution,
         )
+        self._trunk = source.trunk if goal.begins_with_trunk else None
         self._request = {
             "goal": goal.to_dict(),
             "shrinking": shrinking.model_dump(mode="json"),
             "network": network_digest(source.module),
+            "trunk": None if self._trunk is None else network_digest(self._trunk.module),
             "training": source.trained_with.model_dump(mode="json"),
             "held_out_validation": source.held_out_validation,
             "dataset": dataset.fingerprint,
@@ -198,9 +200,11 @@ class _Run:
             steps = [self._shrinker.before()]
             self._record(steps)
         by_loss = not self._shrinker.data.task.prefers_score
-        plan = self._goal.plan(self._shrinking, steps[0], by_loss)
-        if (number := _last_kept(steps)) > 0 and not (self._goal.family and plan.next(steps) is None):
-            self._folder.take_up(number, self._shrinker.network)
+        plan = self._goal.plan(self._shrinking, steps[0], by_loss, is_off_trunk=self._trunk is not None)
+        if (number := _last_kept(steps)) == 0:
+            self._take_up_trunk()
+        elif not (self._goal.family and plan.next(steps) is None):
+            self._shrinker.optimizer_state = self._folder.take_up(number, self._shrinker.network)
         while (action := plan.next(steps)) is not None:
             if self._options.interrupted is not None and self._options.interrupted():
                 return None  # where nothing is trained, nobody else asks
@@ -225,6 +229,11 @@ class _Run:
             return max((place for place, step in enumerate(steps) if step.name in members), default=None)
         return _last_kept(steps) if len(steps) > 1 or self._goal.keep is not None else None
 
+    def _take_up_trunk(self) -> None:
+        if self._trunk is not None:
+            shrinker, module = self._shrinker, copied(self._trunk.module).to(self._options.device)
+            shrinker.network, shrinker.optimizer_state = shrinker.network.twin(module), self._trunk.optimizer_state
+
     def _check_reachable(self) -> None:
         """Before anything is written. A size on the way is larger, so the last one decides."""
         if self._goal.keep is None:
@@ -232,19 +241,20 @@ class _Run:
 
     def _take(self, plan: ShrinkPlan, steps: list[ShrinkStep], action: Action) -> ShrinkStep | None:
         """Take one step; what the next one begins with is the network afterwards, on disk and in memory."""
-        before, number = self._shrinker.network, len(steps)
-        self._shrinker.network = before.twin()
+        before, number = (self._shrinker.network, self._shrinker.optimizer_state), len(steps)
+        self._shrinker.network = before[0].twin()
         try:
             step = self._shrinker.step(
                 action.name,
                 action.target,
                 recovery=action.recovery,
+                number=number,
                 folder=self._folder.recovery(number),
                 on_sample=self._options.on_sample,
                 interrupted=self._options.interrupted,
             )
         except (NetworkError, TrainingDivergedError):
-            self._shrinker.network = before
+            self._shrinker.network, self._shrinker.optimizer_state = before
             raise
         if step is None:
             return None
@@ -255,9 +265,9 @@ class _Run:
         if action.member is not None:
             save_network(self._folder.path / action.member, network.module, self._config(network))
         if step.is_kept:
-            self._folder.keep(number, network.module, self._config(network))
+            self._folder.keep(number, network.module, self._config(network), self._shrinker.optimizer_state)
         else:
-            self._shrinker.network = before
+            self._shrinker.network, self._shrinker.optimizer_state = before
         return step
 
     def _write(self, steps: list[ShrinkStep], **more: Any) -> None:

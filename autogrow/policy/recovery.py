@@ -1,6 +1,6 @@
 """How a network trains on after units were removed from it."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,13 +16,16 @@ class Recovery(PolicyPart):
 
     epochs: int | None = Field(default=None, ge=0, le=100_000)
     """Passes over the training examples; 0 trains nothing. None: a quarter of the network's own training."""
-    length_share: float = Field(default=1.0, gt=0, le=1)
-    """Share of that length which is trained."""
+    length_share: float = Field(default=1.0, gt=0, le=100)
+    """By what that length is multiplied."""
     learning_rate: float | None = Field(default=None, gt=0, le=100)
     """None: that of the network's own training (rewinding it does at least as well as a smaller one: Renda et al. 2020,
     arXiv 2003.02389)."""
+    optimizer_state: Literal["carry", "reset"] = "carry"
+    """carry: where the training before left its optimizer's state, what remains of it goes on, and nothing warms up.
+    reset: every recovery begins with a fresh optimizer."""
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps over which the rate rises linearly."""
+    """Share of the steps over which the rate rises linearly, where the optimizer is a fresh one."""
     decay_share: float = Field(default=1.0, ge=0, le=1)
     """Last share of the steps over which the rate falls linearly to zero; 0 keeps it constant."""
     distillation: float = Field(default=0.0, ge=0, le=1)
@@ -61,21 +64,27 @@ class Recovery(PolicyPart):
         """Whether the loss has anything besides the task's own."""
         return max(self.distillation, self.gain_penalty, self.activation_penalty) > 0
 
+    def without_fall(self) -> Self:
+        return self.model_copy(update={"decay_share": 0.0})
+
     def constant_part(self) -> Self:
         """What comes before the rate falls, as a recovery of its own."""
-        return self.model_copy(update={"decay_share": 0.0, "length_share": self.length_share * (1 - self._falling)})
+        return self.without_fall().times_as_long(1 - self._falling)
 
     def falling_part(self) -> Self:
         """The fall of the rate, as a recovery of its own."""
         changes = {"decay_share": 1.0, "warmup_share": 0.0, "distortion": 0.0}
-        return self.model_copy(update={**changes, "length_share": self.length_share * self._falling})
+        return self.model_copy(update=changes).times_as_long(self._falling)
 
     @property
     def _falling(self) -> float:
         """Share of the length over which the rate falls where both parts are trained: neither is left without any."""
         return min(max(self.decay_share, 0.1), 0.5)
 
-    def settings(self, trained_with: TrainingSettings, steps_per_epoch: int) -> TrainingSettings:
+    def times_as_long(self, factor: float) -> Self:
+        return self.model_copy(update={"length_share": self.length_share * factor})
+
+    def settings(self, trained_with: TrainingSettings, steps_per_epoch: int, *, warms_up: bool) -> TrainingSettings:
         """What the trainer is to do, for a network that was trained with these settings.
 
         Its length is in epochs, never in compute: a smaller network is not to train longer for being small.
@@ -94,5 +103,5 @@ class Recovery(PolicyPart):
             steps=steps,
             learning_rate=self.learning_rate or trained_with.learning_rate,
             learning_rate_schedule="constant_then_decay" if self.decay_share else "constant",
-            warmup_steps=round(self.warmup_share * steps),
+            warmup_steps=round(self.warmup_share * steps) if warms_up else 0,
         )

@@ -44,12 +44,16 @@ class ShrinkPlan(ABC):
 
 @dataclass(frozen=True)
 class ToSize(ShrinkPlan):
-    """Down to a size, in cycles."""
+    """Down to a size, in cycles.
+
+    Off a trunk the rate stays constant until the last removal, and falls once, after it.
+    """
 
     shrinking: Shrinking
     target: Target
     start: float
     """The same of the network before the first step."""
+    is_off_trunk: bool = False
 
     def next(self, steps: Sequence[ShrinkStep]) -> Action | None:
         sizes = self.shrinking.sizes(self.start, self.target.value)
@@ -57,7 +61,10 @@ class ToSize(ShrinkPlan):
         if number > len(sizes):
             return None
         target = Target(self.target.metric, sizes[number - 1])
-        return Action(f"cycle {number}", target, self.shrinking.recovery)
+        recovery = self.shrinking.recovery
+        if self.is_off_trunk and number < len(sizes):
+            recovery = recovery.without_fall()
+        return Action(f"cycle {number}", target, recovery)
 
 
 @dataclass(frozen=True)

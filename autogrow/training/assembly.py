@@ -58,6 +58,7 @@ def assemble(
     forks: ForkStore | None = None,
     execution: Execution = Execution(),
     placebo: Placebo | None = None,
+    before_fall: Callable[[Trainer], None] | None = None,
     verifies: bool = True,
     checks_outputs: bool = False,
 ) -> Trainer:
@@ -87,4 +88,5 @@ def assemble(
         forks=forks,
         execution=execution,
         placebo=placebo,
+        before_fall=before_fall,
     )

@@ -107,23 +107,28 @@ def learning_rate_at(
 
 def _share_of_rate(clock: float, num_steps: int, settings: TrainingSettings, growth_ended: float | None) -> float:
     """What is left of the learning rate by its schedule, the warm-up aside."""
-    schedule = settings.learning_rate_schedule
-    if schedule == "constant":
-        return 1.0
-    if schedule == "constant_then_decay":
-        start = (1 - settings.decay_fraction) * num_steps
-        passed = min(1.0, max(0.0, (clock - start) / (num_steps - start)))
-        return 1 - math.sqrt(passed) if settings.decay == "one_minus_sqrt" else 1 - passed
-    first: float | None
-    if schedule == "cosine":
-        first = 0
-    elif schedule == "constant_then_cosine":
-        first = None if growth_ended is None else max(growth_ended, int(settings.constant_share * num_steps))
-    else:
-        assert_never(schedule)
+    first = start_of_fall(num_steps, settings, growth_ended)
     if first is None or clock < first:
         return 1.0
+    if settings.learning_rate_schedule == "constant_then_decay":
+        passed = min(1.0, max(0.0, (clock - first) / (num_steps - first)))
+        return 1 - math.sqrt(passed) if settings.decay == "one_minus_sqrt" else 1 - passed
     return 0.5 * (1 + math.cos(math.pi * (clock - first) / (num_steps - first)))
+
+
+def start_of_fall(num_steps: int, settings: TrainingSettings, growth_ended: float | None) -> float | None:
+    """The place in the run from which the rate falls, as things are; None where it does not."""
+    match settings.learning_rate_schedule:
+        case "constant":
+            return None
+        case "constant_then_decay":
+            return (1 - settings.decay_fraction) * num_steps
+        case "cosine":
+            return 0
+        case "constant_then_cosine":
+            return None if growth_ended is None else max(growth_ended, int(settings.constant_share * num_steps))
+        case _:
+            assert_never(settings.learning_rate_schedule)
 
 
 def schedule_before_growth(settings: TrainingSettings, growth_ended_step: int | None) -> str:

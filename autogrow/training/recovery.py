@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.flops import forward_flops_per_example
+from autogrow.network.optimizer.optimizer_state import OptimizerState
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.records import Sample
@@ -32,6 +33,7 @@ class RecoveryRun:
         trained_with: The settings that the network was trained with before.
         teacher: What distillation learns from; needed where the recovery distils.
         holds_zeros: Whether weights that are zero stay so.
+        optimizer_state: By parameter, what the optimizer of the training before has learnt; it goes on with that.
         seed: Of the order of batches, and of the distortion.
         folder: Where it goes on from, should it be interrupted.
     """
@@ -45,6 +47,7 @@ class RecoveryRun:
         *,
         teacher: nn.Module | None = None,
         holds_zeros: bool = False,
+        optimizer_state: OptimizerState | None = None,
         seed: int = 0,
         device: torch.device,
         folder: TrialFolder | None = None,
@@ -63,7 +66,7 @@ class RecoveryRun:
             network,
             data,
             STAYS_AS_IT_IS,
-            recovery.settings(trained_with, len(data.train) // batch_size),
+            recovery.settings(trained_with, len(data.train) // batch_size, warms_up=not optimizer_state),
             seed=seed,
             device=device,
             folder=folder,
@@ -72,7 +75,10 @@ class RecoveryRun:
             execution=execution,
             step_loss=_step_loss(network, data, recovery, teacher),
             after_step=hold,
+            optimizer_state=optimizer_state or None,
         )
+        self.optimizer_state: OptimizerState = {}
+        """By parameter, what the optimizer has learnt, once it has run."""
         self._teacher_flops = 0.0
         if recovery.distillation and teacher is not None:
             inputs = self._trainer.metrics.step_inputs
@@ -84,6 +90,7 @@ class RecoveryRun:
         Raises `TrainingDivergedError` when a metric is NaN or infinite.
         """
         outcome = self._trainer.run()
+        self.optimizer_state = self._trainer.optimizer_state()
         self._trainer.network.detach(self._trainer.optimizer)
         return replace(outcome, training_flops=outcome.training_flops + self._teacher_flops * outcome.steps)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
 
 from autogrow.errors import NetworkError, unknown_name
 from autogrow.network.expandable import ExpandableNetwork
@@ -140,8 +141,10 @@ class Remover:
                 "can take its place; remove units (--remove units)"
             )
 
-    def remove(self, network: ExpandableNetwork, target: Target) -> Removed:
+    def remove(self, network: ExpandableNetwork, target: Target, optimizer: Optimizer | None = None) -> Removed:
         """Remove the worst until the network keeps to the target; returns what was removed.
+
+        The state of an optimizer follows.
 
         Raises `UnreachableError` where it cannot be kept to; nothing is removed then.
         """
@@ -155,7 +158,7 @@ class Remover:
             candidates = self._block_candidates(network) if is_of_blocks else self._unit_candidates(network)
             changes = self._least(network, candidates, target)
         if changes:
-            network.apply(changes, calibration_input=self._calibration_input)
+            network.apply(changes, optimizer, calibration_input=self._calibration_input)
         return Removed.by(changes)
 
     def check_reachable(self, network: ExpandableNetwork, target: Target) -> None:

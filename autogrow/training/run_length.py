@@ -6,13 +6,14 @@ full-size network: schedules go by it. FLOPs are whole numbers and are summed as
 interrupted and resumed, at whatever step, comes to the same sums.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autogrow.errors import NetworkError
 from autogrow.policy.records import Sample
 from autogrow.policy.training_settings import TrainingSettings
-from autogrow.training.optimizers import learning_rate_at
+from autogrow.training.optimizers import learning_rate_at, start_of_fall
 
 
 def whole(flops: float) -> int:
@@ -72,11 +73,26 @@ class RunLength:
 
     def learning_rate(self, step: int, flops: int, samples: Sequence[Sample], growth_ended_step: int | None) -> float:
         """The learning rate of the step after `step` others, which used `flops`."""
-        ended: float | None = growth_ended_step
-        if self.goes_by_compute and growth_ended_step:
-            ended = next(sample.training_flops for sample in samples if sample.step == growth_ended_step)
-            ended /= self.full_step_flops
+        ended = self._growth_ended(samples, growth_ended_step)
         return learning_rate_at(step, self.clock(step, flops), self.num_full_steps, self.settings, ended)
+
+    def fall_step(
+        self, step: int, flops: int, step_flops: int, samples: Sequence[Sample], growth_ended_step: int | None
+    ) -> int | None:
+        """The step after which the rate begins to fall, as things are; the present one where that is behind."""
+        start = start_of_fall(self.num_full_steps, self.settings, self._growth_ended(samples, growth_ended_step))
+        if start is None:
+            return None
+        if not self.goes_by_compute:
+            return max(step, math.ceil(start))
+        return step + _steps_for(math.ceil(start * self.full_step_flops) - flops, step_flops)
+
+    def _growth_ended(self, samples: Sequence[Sample], growth_ended_step: int | None) -> float | None:
+        """The place in the run of the step after which the network grew no more."""
+        if not self.goes_by_compute or not growth_ended_step:
+            return growth_ended_step
+        used = next(sample.training_flops for sample in samples if sample.step == growth_ended_step)
+        return used / self.full_step_flops
 
 
 def _steps_for(flops: int, step_flops: int) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 from autogrow.errors import NetworkError
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.footprint import footprint, latencies
+from autogrow.network.optimizer.optimizer_state import OptimizerState, give_state
 from autogrow.network.running.copying import copied
 from autogrow.policy.execution import Execution
 from autogrow.policy.records import Sample
@@ -22,6 +23,7 @@ from autogrow.policy.unit_removal import FloatArray
 from autogrow.training.batches import BatchSource, stream_seed
 from autogrow.training.ending import Signal, TrainingOutcome
 from autogrow.training.evaluation import Metrics, evaluate
+from autogrow.training.optimizers import make_optimizer
 from autogrow.training.records import TrialFolder
 from autogrow.training.recovery import RecoveryRun
 from autogrow.training.removing import Removed, Remover
@@ -42,6 +44,7 @@ class Shrinker:
         data: With a validation split that the network has not learnt from.
         trained_with: The settings that it was trained with.
         teacher: What distillation learns from; None: the network as it is now.
+        optimizer_state: By parameter, what the optimizer that trained it has learnt, where that is known.
         seed: Of the order of batches, and of whatever scores draw.
 
     Raises:
@@ -56,12 +59,14 @@ class Shrinker:
         trained_with: TrainingSettings,
         *,
         teacher: nn.Module | None = None,
+        optimizer_state: OptimizerState | None = None,
         seed: int = 0,
         device: torch.device,
         execution: Execution = Execution(),
     ) -> None:
         assert data.validation is not None
         self.network = network
+        self.optimizer_state = optimizer_state or {}
         self.shrinking, self.data = shrinking, data
         if teacher is None and shrinking.recovery.distillation:
             teacher = copied(network.module)
@@ -120,7 +125,15 @@ class Shrinker:
 
         Raises `NetworkError` where it cannot be kept to; nothing is removed then.
         """
-        return self._remover.remove(self.network, target)
+        optimizer = None
+        if self.optimizer_state:  # it goes with its units
+            optimizer = make_optimizer(self.network.module, self._trained_with)
+            give_state(optimizer, self.network.module, self.optimizer_state)
+        removed = self._remover.remove(self.network, target, optimizer)
+        if optimizer is not None:
+            self.optimizer_state = self.network.attach(optimizer).stock_state()
+            self.network.detach(optimizer)
+        return removed
 
     def unit_scores(self) -> dict[str, FloatArray]:
         """One per unit of every group that can lose some; larger stays."""
@@ -141,12 +154,14 @@ class Shrinker:
         target: Target,
         *,
         recovery: Recovery | None = None,
+        number: int = 0,
         folder: TrialFolder | None = None,
         on_sample: Callable[[Sample], Signal] | None = None,
         interrupted: Callable[[], bool] | None = None,
     ) -> ShrinkStep | None:
         """Remove, then recover; None when `interrupted` said so, and the recovery is saved in `folder`.
 
+        `number` is the step's: each one trains on batches in an order of its own.
         A network that validation prefers as it was before it trained on stays so: one that has learnt its few training
         examples by heart gets worse of more.
 
@@ -155,15 +170,16 @@ class Shrinker:
         started = time.perf_counter()
         removed = self.remove(target)
         removal_seconds = time.perf_counter() - started
-        bare, bare_network = self.metrics(), self.network.twin()
+        bare, bare_network, bare_state = self.metrics(), self.network.twin(), self.optimizer_state
         recovery = recovery or self.shrinking.recovery
-        outcome = self.recover(recovery, folder, on_sample, interrupted)
+        outcome = self.recover(recovery, number, folder, on_sample, interrupted)
         if outcome is not None and outcome.signal is Signal.INTERRUPT:
             return None
         metrics, notes = self._judged(), self._remover.unscored
         if recovery.ends_settled and self._is_better(bare, metrics):
             self.network, metrics, notes = bare_network, bare, (*notes, NOT_TRAINED_ON)
             self.network.settle()
+            self.optimizer_state = bare_state
         return ShrinkStep(
             name=name,
             target=str(target),
@@ -192,6 +208,7 @@ class Shrinker:
     def recover(
         self,
         recovery: Recovery,
+        number: int = 0,
         folder: TrialFolder | None = None,
         on_sample: Callable[[Sample], Signal] | None = None,
         interrupted: Callable[[], bool] | None = None,
@@ -200,20 +217,26 @@ class Shrinker:
         if not recovery.trains:
             self.network.settle()
             return None
-        return RecoveryRun(
+        carries = recovery.optimizer_state == "carry"
+        run = RecoveryRun(
             self.network,
             self.data,
             recovery,
             self._trained_with,
             teacher=self._teacher,
             holds_zeros=isinstance(self.shrinking.remove, RemoveWeights),
-            seed=self._seed,
+            optimizer_state=self.optimizer_state if carries else None,
+            # With the seed itself, every recovery would begin with the batches that training began with.
+            seed=stream_seed(self._seed, "recovery", number),
             device=self._device,
             folder=folder,
             on_sample=on_sample,
             interrupted=interrupted,
             execution=self._execution,
-        ).run()
+        )
+        outcome = run.run()
+        self.optimizer_state = run.optimizer_state if carries else {}
+        return outcome
 
 
 def _calibration(examples: BatchSource, number: int, seed: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from autogrow.errors import AutogrowError, NetworkError, PolicyError, one_line
 from autogrow.network.expandable import ExpandableNetwork
 from autogrow.network.measuring.size import latency_ms, training_memory_bytes
+from autogrow.network.optimizer.optimizer_state import OptimizerState, give_state
 from autogrow.network.shape import NetworkShape
 from autogrow.policy.execution import Execution
 from autogrow.policy.growth_policy import GrowthPolicy
@@ -56,6 +57,8 @@ class Trainer:
         placebo: An event that adds nothing, if there is to be one.
         step_loss: What steps make smaller, where that is not the task's loss.
         after_step: Called after every step of the optimizer, to put right what it may not change.
+        optimizer_state: By parameter, what the optimizer has learnt before; None: it is a fresh one.
+        before_fall: Called once, before the first step whose rate is lower for the schedule, with the trainer.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class Trainer:
         placebo: Placebo | None = None,
         step_loss: StepLoss | None = None,
         after_step: Callable[[], None] | None = None,
+        optimizer_state: OptimizerState | None = None,
+        before_fall: Callable[["Trainer"], None] | None = None,
     ) -> None:
         self.network = network
         self.model = channels_last(network.module.to(device))
@@ -86,6 +91,7 @@ class Trainer:
         """Where this run started, if not at step 0."""
         self._seed, self._forks, self._placebo = seed, forks, placebo
         self._after_step = after_step
+        self._before_fall = before_fall
         self._interrupt = InterruptPoll(interrupted)
         train = data.on(data.train, device)
         check_outputs(self.model, data, train, is_fresh=False)
@@ -105,9 +111,9 @@ class Trainer:
         )
         if folder is not None:
             check_checkpoints(self.model)
-        self._begin(policy)
+        self._begin(policy, optimizer_state)
 
-    def _begin(self, policy: GrowthPolicy) -> None:
+    def _begin(self, policy: GrowthPolicy, optimizer_state: OptimizerState | None) -> None:
         """Bring the network to the policy's start, where the run is at step 0."""
         batch, num_examples = self.metrics.fixed_batch(), self._order.batch_size
         fitting = FittingSizes(self.network, policy, self.metrics.step_inputs, self.metrics.timed_inputs)
@@ -134,6 +140,8 @@ class Trainer:
         Of a network whose FLOPs cannot be counted there are none, and its compute is 0."""
         self.growth.start_small()
         self.optimizer = self._make_optimizer()
+        if optimizer_state is not None:
+            give_state(self.optimizer, self.model, optimizer_state)
         self.growth.prepare_optimizer(self.optimizer)
         self.start_name = self._digest_of_start() if self._forks is not None else ""
         """A name of all that the run's start depends on, where it may start from a fork."""
@@ -202,7 +210,8 @@ class Trainer:
             due = self.length.next_sample_step(self._step, self._flops, self._step_flops)
             end = min(due, self.num_steps)
             observed, disturbed = next_observation(self.events, self._step), self._next_placebo()
-            self._train_until(min(stop for stop in (end, observed, disturbed) if stop is not None))
+            stops = (end, observed, disturbed, self._next_fall())
+            self._train_until(min(stop for stop in stops if stop is not None))
             if self._step == observed:
                 self._observe_last_event()
             if self._step == disturbed:
@@ -289,6 +298,24 @@ class Trainer:
     def _next_placebo(self) -> int | None:
         """The step after which nothing is added, if that is still to come; what the order does then, it knows."""
         return None if self._placebo is None or self._placebo.step <= self._step else self._placebo.step
+
+    def _next_fall(self) -> int | None:
+        """The step after which the rate begins to fall, if somebody wants to know; they are told if that is now."""
+        if self._before_fall is None:
+            return None
+        step = self.length.fall_step(
+            self._step, self._flops_at(self._step), self._step_flops, self.samples, self.growth.ended_step
+        )
+        if step != self._step:
+            return step
+        self.network.attach(self.optimizer).hold()
+        self._before_fall(self)
+        self._before_fall = None
+        return None
+
+    def optimizer_state(self) -> OptimizerState:
+        """A copy of what the optimizer has learnt; see `OptimizerCohorts.stock_state`."""
+        return self.network.attach(self.optimizer).stock_state()
 
     def _disturb(self) -> None:
         """Do what an event does besides adding units."""

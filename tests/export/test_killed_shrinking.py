@@ -33,9 +33,13 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, digits):
     out = tmp_path_factory.mktemp("trained") / "model"
-    policy, settings = GrowthPolicy(initial_fraction=1.0), TrainingSettings(epochs=1, sample_every=10)
+    policy = GrowthPolicy(initial_fraction=1.0)
+    settings = TrainingSettings(
+        steps=4, batch_size=32, sample_every=10, learning_rate_schedule="constant_then_decay", decay_fraction=0.5
+    )
     model = ModelSpec("mlp", {"hidden": [6, 6]})
-    train_policy(model, digits, policy, settings, hold_out_validation=True, train_size=100, out=out)
+    # With a trunk, so that what its optimizer has learnt goes through the folder, too, though nothing is trained.
+    train_policy(model, digits, policy, settings, hold_out_validation=True, keep_trunk=True, train_size=100, out=out)
     return out
 
 

@@ -29,11 +29,13 @@ BRIEF = Shrinking(recovery=Recovery(epochs=2))
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, digits):
-    """Folders of a network that has not seen its validation examples, and of one that has."""
+    """Folders of a network that has not seen its validation examples, of one that has, and of one with its trunk."""
     place = tmp_path_factory.mktemp("trained")
     policy, settings = GrowthPolicy(initial_fraction=1.0), TrainingSettings(epochs=4, sample_every=10)
     for name, held_out in (("model", True), ("seen", False)):
         train_policy(MODEL, digits, policy, settings, hold_out_validation=held_out, out=place / name)
+    falling = settings.model_copy(update={"learning_rate_schedule": "constant_then_decay"})
+    train_policy(MODEL, digits, policy, falling, hold_out_validation=True, keep_trunk=True, out=place / "with-trunk")
     return place
 
 
@@ -183,7 +185,15 @@ def killed_after(number):
 
 
 @pytest.mark.parametrize(
-    "wanted", [{"to_flops": 0.3}, {"keep": 0.03}, {"family": (0.5, 0.2)}], ids=["size", "keep", "family"]
+    "wanted",
+    [
+        {"to_flops": 0.3},
+        {"keep": 0.03},
+        {"family": (0.5, 0.2)},
+        {"to_flops": 0.3, "network": "with-trunk"},
+        {"family": (0.5, 0.2), "network": "with-trunk"},
+    ],
+    ids=["size", "keep", "family", "size off a trunk", "family off a trunk"],
 )
 def test_a_killed_run_goes_on_to_the_same_end(wanted, shrunk, tmp_path, monkeypatch):
     shrinking = Shrinking(cycles=2, recovery=Recovery(epochs=4, distillation=0.5, distortion=0.1))

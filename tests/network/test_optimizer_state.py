@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from autogrow.network import ExpandableNetwork
-from autogrow.network.optimizer.optimizer_state import carried_state, insert_parameters, remove_parameters
+from autogrow.network.optimizer.optimizer_state import carried_state, give_state, insert_parameters, remove_parameters
 from autogrow.network.resizing.tensor_change import TensorChange
 from autogrow.network.structure.layout import NEW
 from tests.network.networks import batch_of
@@ -158,3 +158,46 @@ class TestWholeParameters:
         remove_parameters(optimizer, [a])
         assert optimizer.param_groups[0]["params"] == [b]
         assert list(optimizer.state) == [b]
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in CANNOT_FOLLOW])
+def test_a_fresh_optimizer_goes_on_with_the_state_of_another(name):
+    growing, optimizer, batch = trained(name)
+    twin = copy.deepcopy(growing.module)
+    fresh = OPTIMIZERS[name](list(twin.parameters()))
+    states = growing.attach(optimizer).stock_state()
+    if states:
+        give_state(fresh, twin, states)
+    train(growing.module, optimizer, batch, 2)
+    train(twin, fresh, batch, 2)
+    for parameter, expected in zip(twin.parameters(), growing.module.parameters(), strict=True):
+        assert torch.equal(parameter, expected)
+
+
+def test_a_given_state_is_a_copy_and_settings_stay_those_of_the_optimizer():
+    growing, optimizer, batch = trained("adam")
+    states = growing.attach(optimizer).stock_state()
+    before = copy.deepcopy(states)
+    fresh = torch.optim.Adam(growing.module.parameters(), 0.5, betas=(0.1, 0.2))
+    give_state(fresh, growing.module, states)
+    assert (fresh.param_groups[0]["lr"], fresh.param_groups[0]["betas"]) == (0.5, (0.1, 0.2))
+    train(growing.module, fresh, batch, 2)
+    train(growing.module, optimizer, batch, 2)
+    for name, state in before.items():
+        assert all(torch.equal(value, states[name][key]) for key, value in state.items())
+
+
+def test_young_entries_move_on_as_if_they_had_come_of_age():
+    """Once all entries are of one age for the optimizer, it moves them as it would have with ages."""
+    growing, optimizer, batch = trained("adam", steps=30)
+    growing.widen(growing.groups[0], 4, optimizer=optimizer, initialization="random")
+    train(growing.module, optimizer, batch, 3)
+    twin = copy.deepcopy(growing.module)
+    fresh = OPTIMIZERS["adam"](list(twin.parameters()))
+    give_state(fresh, twin, growing.attach(optimizer).stock_state())
+    before = values_of(twin)
+    train(growing.module, optimizer, batch, 1)
+    train(twin, fresh, batch, 1)
+    for name, parameter in twin.named_parameters():
+        moved = (dict(growing.module.named_parameters())[name] - before[name]).abs()
+        assert (parameter - before[name]).abs().sum() == pytest.approx(moved.sum(), rel=0.15)

@@ -99,6 +99,15 @@ def test_a_family_comes_off_one_trunk():
     assert (trunk.member, member.member) == (None, "0.5")
 
 
+def test_off_a_trunk_the_rate_falls_after_the_last_removal_alone():
+    falls = {}
+    for is_off_trunk in (False, True):
+        plan = ToSize(Shrinking(cycles=3), Target("flops", 250.0), 2000.0, is_off_trunk)
+        actions = [plan.next([BEFORE] * number) for number in (1, 2, 3)]
+        falls[is_off_trunk] = [action.recovery.ends_settled for action in actions]
+    assert falls == {False: [True] * 3, True: [False, False, True]}
+
+
 @pytest.mark.parametrize(
     "plan",
     [

@@ -162,3 +162,56 @@ def test_without_another_teacher_the_network_before_teaches():
     given = Shrinker(network_of(), data(), shrinking, settings(), teacher=before, device=CPU)
     target = Target("parameters", 0.5 * shrinker.footprint().parameters)
     assert shrinker.step("half", target).loss == given.step("half", target).loss
+
+
+class TestOptimizerState:
+    """What remains of a network goes on with what the optimizer has learnt of it."""
+
+    def shrinker(self, **recovery):
+        shrinking = Shrinking(score="magnitude", recovery=Recovery(epochs=2, **recovery))
+        return Shrinker(network_of(), data(), shrinking, settings(), device=CPU)
+
+    def test_what_remains_keeps_the_same_bits(self):
+        shrinker = self.shrinker()
+        shrinker.recover(shrinker.shrinking.recovery)
+        weights = {name: value.detach().clone() for name, value in shrinker.network.module.named_parameters()}
+        states = shrinker.optimizer_state
+        removed = shrinker.remove(Target("flops", 0.6 * shrinker.footprint().flops))
+        assert removed
+        found = 0
+        for name, parameter in shrinker.network.module.named_parameters():
+            state, before = shrinker.optimizer_state[name], states[name]
+            assert state["step"] == before["step"] > 0
+            assert state["exp_avg"].shape == parameter.shape
+            if name == "1.weight":  # the rows of units that stay, which no compensation changes
+                rows = [weights[name].tolist().index(row) for row in parameter.tolist()]
+                assert torch.equal(state["exp_avg"], before["exp_avg"][rows])
+                assert torch.equal(state["exp_avg_sq"], before["exp_avg_sq"][rows])
+                found = len(rows)
+        assert 0 < found < len(weights["1.weight"])
+
+    def test_a_recovery_goes_on_with_it_and_warms_nothing_up(self):
+        rates = {"carry": [], "reset": []}
+        for kind, seen in rates.items():
+            shrinker = self.shrinker(optimizer_state=kind, warmup_share=0.5)
+            for number in (1, 2):
+                shrinker.recover(
+                    shrinker.shrinking.recovery, number, on_sample=lambda sample, seen=seen: seen.append(sample)
+                    or Signal.CONTINUE,
+                )  # fmt: skip
+            taken = [state["step"] for state in shrinker.optimizer_state.values()]
+            assert taken == ([24] * len(taken) if kind == "carry" else [])
+        first = {kind: (seen[0].learning_rate, seen[12].learning_rate) for kind, seen in rates.items()}
+        assert first["reset"][0] == first["reset"][1] == first["carry"][0] < first["carry"][1]
+
+    def test_every_recovery_has_an_order_of_batches_of_its_own(self):
+        losses = []
+        for number in (0, 1, 0):
+            seen = []
+            shrinker = self.shrinker()
+            shrinker.recover(
+                shrinker.shrinking.recovery, number, on_sample=lambda sample, seen=seen: seen.append(sample.train_loss)
+                or Signal.CONTINUE,
+            )  # fmt: skip
+            losses.append(seen)
+        assert losses[0] == losses[2] != losses[1]

@@ -68,18 +68,17 @@ class Ages:
 
     def let_come_of_age(
         self,
-        copy: nn.Parameter,
+        state: dict[str, Any],
         original: nn.Parameter,
         optimizer: Optimizer,
         maps: Mapping[nn.Parameter, CohortMap],
     ) -> None:
-        """Scale the moments in the state of a copy so that the entries that are young in its original are not in it."""
+        """Scale the moments in a copied state so that the entries that are young in its original are not in it."""
         births, rule = self.births.get(original), _rule_of(optimizer)
         if births and rule is not None and rule.is_adam and original in maps:
-            state = optimizer.state[copy]
             step = step_count(state)
             young = {cohort: birth for cohort, birth in births.items() if birth < step}
-            _carry_in_moments(state, groups_of(optimizer)[copy], maps[original], young, step)
+            _carry_in_moments(state, groups_of(optimizer)[original], maps[original], young, step)
 
     def forget(self, parameters: Iterable[nn.Parameter]) -> None:
         """These parameters start afresh, so all their entries are of one age."""

@@ -213,8 +213,21 @@ class OptimizerCohorts(OptimizerSteps):
             state = self.optimizer.state.get(original)
             if state:
                 self.optimizer.state[copy] = copied(dict(state))
-                self._ages.let_come_of_age(copy, original, self.optimizer, maps)
+                self._ages.let_come_of_age(self.optimizer.state[copy], original, self.optimizer, maps)
         self._carried = {*self._carried, *(copy for copy in copies if self.optimizer.state.get(copy))}
+
+    @in_plain_mode
+    def stock_state(self) -> dict[str, State]:
+        """A copy of the state of every parameter that has some, by its name, as a stock optimizer goes on with it.
+
+        Entries younger than their parameter are in it as if they had come of age; what is held is held no longer.
+        """
+        maps, states = self._maps(), {}
+        for name, parameter in self._held().items():
+            if state := self.optimizer.state.get(parameter):
+                states[name] = copied(dict(state))
+                self._ages.let_come_of_age(states[name], parameter, self.optimizer, maps)
+        return states
 
     def remove(self, parameters: Collection[nn.Parameter]) -> None:
         """Drop the parameters of a layer that the network no longer has."""

@@ -17,8 +17,11 @@ from torch.optim import LBFGS, SGD, Adagrad, Optimizer, Rprop
 
 from autogrow.network.resizing.companions import laid_out_like
 from autogrow.network.resizing.tensor_change import TensorChange
+from autogrow.network.running.copying import copied
 
 State = dict[str, Any]
+OptimizerState = Mapping[str, State]
+"""By the name of each parameter that has a state."""
 
 _START_SETTINGS: dict[type[Optimizer], dict[str, str]] = {
     Rprop: {"step_size": "lr"},
@@ -55,6 +58,20 @@ def carried_state(optimizer: Optimizer, group: Mapping[str, Any], change: Tensor
         else:
             return None
     return carried
+
+
+def give_state(optimizer: Optimizer, module: nn.Module, states: OptimizerState) -> None:
+    """Have a fresh optimizer of a module's parameters go on with these states, which are copied.
+
+    A parameter without a state starts afresh. Settings, such as the learning rate, stay those of the optimizer.
+    """
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kept = {number: copied(states[names[each]]) for number, each in enumerate(held) if names.get(each) in states}
+    groups = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": kept})
+    for group, own in zip(optimizer.param_groups, groups, strict=True):
+        group.update(own)  # a rate that lies on the device stays the same tensor
 
 
 def _is_plain(value: Tensor) -> bool:
