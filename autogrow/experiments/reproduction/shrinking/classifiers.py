@@ -149,9 +149,9 @@ def scores_table(runs: Runs) -> Table:
     ]
     titles = (*SIZES, *(f"{size} - random" for size in SIZES))
     seeds = len(next(iter(runs.values())))
-    over = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    over = "of one seed" if seeds == 1 else f"means over {seeds} seeds, standard errors in brackets"
     note = (
-        f"Accuracy on validation images, means over {over}, standard errors in brackets; sizes: shares of the FLOPs, "
+        f"Accuracy on validation images, {over}; sizes: shares of the FLOPs, "
         f"each from the one before. At first {mean_cell(before, 4)}; untouched: that network, trained on as "
         "long, of full size in all columns. Nothing is chosen by these images, and the test split stays closed."
     )
@@ -171,7 +171,7 @@ def sizes_table(runs: Runs) -> Table:
                 break
     titles = ("of FLOPs", "before training on", "units left", "FLOPs", "ms", "of untouched", "bytes")
     note = (
-        "Means over seeds. Before training on: accuracy right after units went. Units: of every layer but the last. "
+        "Before training on: accuracy right after units went. Units: of every layer but the last. "
         "ms: a forward pass of 64 images, by turns with the untouched network."
     )
     return Table("What is left", columns_of("score", *titles), tuple(rows), note)
