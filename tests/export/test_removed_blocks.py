@@ -1,6 +1,7 @@
 """A saved network loses whole blocks: the result loads and runs alone, and a killed run goes on to the same end."""
 
 import json
+import math
 from contextlib import suppress
 
 import pytest
@@ -56,6 +57,8 @@ def test_the_result_loads_and_runs_alone(name, remove, trained, tmp_path, data_d
     config = read_config(tmp_path / "small")
     assert config["blocks"] == last.blocks and config["widths"] == last.widths
     assert sum(first.blocks.values()) > sum(last.blocks.values()) or remove == "both"
+    if name == "gpt":
+        assert config["metrics"]["validation_bits_per_byte"] == pytest.approx(last.loss / math.log(2))
     saved = load_network(tmp_path / "small").module
     inputs = open_dataset(data, data_dir).split(seed=0)[0]
     batch = torch.as_tensor(inputs.inputs[:2]) if name == "resnet" else torch.zeros(2, 16, dtype=torch.long)
