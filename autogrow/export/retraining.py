@@ -20,9 +20,9 @@ from autogrow.data.splits import merge_splits
 from autogrow.data.tokenizers import TokenRecord
 from autogrow.errors import RunFolderError, TrainingDivergedError, one_line
 from autogrow.export.prepared_network import PreparedNetwork
-from autogrow.export.saved_network import CONFIG, WEIGHTS, add_metrics, network_config, save_network
+from autogrow.export.saved_network import CONFIG, TRUNK, WEIGHTS, add_metrics, network_config, save_network
 from autogrow.export.testing import NOT_READ, bits_per_byte_of, plain_test_metrics, read_test_split, unread
-from autogrow.export.trunk import TRUNK, TRUNK_FILES, check_trunk, discard_trunk, has_trunk, save_trunk, trunk_shape
+from autogrow.export.trunk import TRUNK_FILES, check_trunk, discard_trunk, has_trunk, save_trunk, trunk_shape
 from autogrow.export.weights import check_weights
 from autogrow.files import refuse_folder, write_json_atomically
 from autogrow.former_names import with_present_names

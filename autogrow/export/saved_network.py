@@ -26,6 +26,8 @@ from autogrow.training.example_input import example_of
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+TRUNK = "trunk"
+"""The folder beside them with what the network was before its rate fell, where that is kept (`export.trunk`)."""
 LARGEST_UNGROWN = 1000
 """How many times its weights a saved network may take at full width, where it is built before it is narrowed."""
 SMALL_PARAMETERS = 2**26
@@ -130,7 +132,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _read(folder: Path) -> tuple[NetworkRecord, dict[str, Any]]:
     if not (folder / CONFIG).exists():
-        if members := sorted(paths_present(folder, "*", CONFIG)):
+        if members := sorted(each for each in paths_present(folder, "*", CONFIG) if each.parent.name != TRUNK):
             raise NetworkError(f"{folder} holds several networks: name one of them, such as {members[0].parent}")
         raise NetworkError(f"no network at {folder}: it has no {CONFIG}; autogrow train --out {folder} makes one")
     return read_record(folder / CONFIG)

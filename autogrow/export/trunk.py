@@ -15,14 +15,13 @@ from torch import nn
 
 from autogrow.errors import NetworkError, UsageError
 from autogrow.export.optimizer_state import OPTIMIZER, load_optimizer_state, save_optimizer_state
-from autogrow.export.saved_network import CONFIG, WEIGHTS, load_network, read_config, save_network
+from autogrow.export.saved_network import CONFIG, TRUNK, WEIGHTS, load_network, read_config, save_network
 from autogrow.network.optimizer.optimizer_state import OptimizerState
 from autogrow.network.shape import NetworkShape
 from autogrow.paths import shown
 from autogrow.policy.training_settings import TrainingSettings
 from autogrow.removal import leads_through_link, remove_written, temporary_names
 
-TRUNK = "trunk"
 _FILES = "|".join(map(re.escape, (WEIGHTS, CONFIG, OPTIMIZER)))
 TRUNK_FILES = rf"{TRUNK}/(?:{_FILES}|{temporary_names(_FILES)})"
 """Pattern of the files of a trunk, below the folder of its network."""

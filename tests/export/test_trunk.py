@@ -11,8 +11,8 @@ from autogrow.api import evaluate, shrink, train
 from autogrow.errors import NetworkError, UsageError
 from autogrow.export.optimizer_state import OPTIMIZER
 from autogrow.export.retraining import train_policy
-from autogrow.export.saved_network import WEIGHTS, load_network, read_config
-from autogrow.export.trunk import TRUNK, has_trunk, load_trunk
+from autogrow.export.saved_network import TRUNK, WEIGHTS, load_network, read_config
+from autogrow.export.trunk import has_trunk, load_trunk
 from autogrow.models.building import ModelSpec
 from autogrow.policy.growth_policy import GrowthPolicy
 from autogrow.policy.recovery import Recovery
@@ -98,6 +98,8 @@ def test_a_killed_run_comes_to_the_same_one(sample, trained, tmp_path, monkeypat
         trained(on_sample=dies)
         pytest.fail("it is not killed")
     assert has_trunk(tmp_path / "model") == (sample == 3)
+    with pytest.raises(NetworkError, match="no network at"):  # a trunk alone is none
+        load_network(tmp_path / "model")
     trained()
     for name in (WEIGHTS, OPTIMIZER):
         assert same(tmp_path / "model" / TRUNK, tmp_path / "whole" / TRUNK, name)
