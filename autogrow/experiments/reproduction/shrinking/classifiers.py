@@ -233,7 +233,7 @@ MNIST_TRAINING = TrainingSettings(
     steps=300, batch_size=50, optimizer="rmsprop", learning_rate=1e-4, learning_rate_schedule="constant",
     sample_every=1000, sample_size=200,
 )  # fmt: skip
-RECOVERY = Recovery(epochs=1, length_share=0.8)
+RECOVERY = Recovery(epochs=1, length_share=0.8, optimizer_state="reset")
 REPRODUCTIONS.register("mnist-classifier")(
     ClassifierExperiment(
         name="mnist-classifier",

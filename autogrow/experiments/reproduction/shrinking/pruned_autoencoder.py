@@ -108,6 +108,7 @@ class AutoencoderRun:
             epochs=1,
             warmup_share=0.0,
             decay_share=0.0,
+            optimizer_state="reset",
             distortion=pruning.distortion,
             activation_penalty=pruning.activation_penalty,
         )
@@ -119,7 +120,9 @@ class AutoencoderRun:
                 cycles.append(Cycle(self._units, plain(shrinker.metrics().loss)))
                 self._remove(shrinker, target)
             shrinker = self._shrinker(len(sizes))
-            shrinker.recover(Recovery(epochs=self._lengths.last, warmup_share=0.0, decay_share=1.0))
+            shrinker.recover(
+                Recovery(epochs=self._lengths.last, warmup_share=0.0, decay_share=1.0, optimizer_state="reset")
+            )
         except TrainingDivergedError:
             taken = footprint(self._network.module, shrinker.inputs[:2])
             return PrunedAutoencoder(self._units, None, None, taken.parameters, taken.flops, tuple(cycles))
