@@ -67,7 +67,7 @@ def test_the_report_claims_nothing_but_zeros(model, tmp_path, data_dir, capsys):
     steps = json.loads((tmp_path / "sparse" / "shrink.json").read_text())["steps"]
     assert steps[1]["removed_weights"] > 0 and steps[1]["removed_units"] == {}
     for more, message in (
-        (["--to-flops", "0.5"], "to_flops with weights removed"),
+        (["--to-flops", "0.5"], "--to-flops with weights removed"),
         (["--to-nonzero", "0.5", "--score", "taylor"], "--score is for units"),
         (["--to-nonzero", "0.001"], "cannot be reached: with all weights zero that may be"),
     ):
