@@ -266,7 +266,7 @@ def reproduce(name: str, **options: Any) -> int:
     mnist-classifier, cifar10-classifier
                             the second thesis' networks, shrunk by every score to three sizes
     stacking                a transformer that gets deeper, beside every depth
-    layer-selection, freezing, initialization, trigger, default-policy
+    layer-selection, freezing, initialization, trigger, default-policy, grow-then-shrink
                             studies: one choice of a policy, everything else equal
     racing                  how a search is to choose by several seeds
     all                     everything; without a GPU, what needs none

@@ -49,7 +49,8 @@ def num_parameters(arena, condition):
 
 def test_there_are_the_thesis_experiments_its_costs_and_studies():
     assert set(THESIS) == {"sine", "mnist", "cifar100", "cifar100-resnet18"}
-    assert set(ABLATIONS) == {"layer-selection", "freezing", "initialization", "trigger", "default-policy"}
+    choices = {"layer-selection", "freezing", "initialization", "trigger"}
+    assert set(ABLATIONS) == {*choices, "default-policy", "grow-then-shrink"}
     assert set(REPRODUCTIONS) == {*THESIS, *SECOND_THESIS, *ABLATIONS, "cost", "stacking", "racing"}
     for name, each in REPRODUCTIONS.items():
         assert each.name == name
@@ -127,6 +128,16 @@ def test_selections_add_as_many_units_per_sample():
         share = getattr(policy.layer_selection, "fraction", 1.0)
         added[alternative.name] = policy.chunk_fraction * share / policy.trigger.every
     assert set(added.values()) == {0.125 / 10}
+
+
+def test_all_ways_to_a_quarter_of_the_width_end_there_and_spend_the_same():
+    study, ends = ablations.SHRINKING, set()
+    for alternative in study.alternatives:
+        policy = study.policy(alternative)
+        shrunk = 1.0 if policy.shrink is None else policy.shrink.final_fraction
+        ends.add(shrunk * policy.max_width(256))
+        assert alternative.training == {"length": "compute"}
+    assert ends == {64}
 
 
 class TestRunning:

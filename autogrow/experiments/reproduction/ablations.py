@@ -1,8 +1,9 @@
 """The ablations behind the defaults: where to grow, what to freeze, how new units start, when to grow; whole policies.
 
 In the first four, events are at equal intervals, so that alternatives differ in the one choice that an ablation is
-about, and spend about the same. The last compares candidates for the default policy, which differ in several. Their
-base is written out and does not follow `default_policy`, which is chosen by what comes out.
+about, and spend about the same. Another compares candidates for the default policy, which differ in several, and one
+asks whether growing pays where the network is made smaller in the end. Their base is written out and does not follow
+`default_policy`, which is chosen by what comes out.
 """
 
 from dataclasses import replace
@@ -160,5 +161,36 @@ DEFAULT_POLICY = Ablation(
     baseline="from_half",
     workloads=ALL,
 )  # fmt: skip
-for _ablation in (LAYER_SELECTION, FREEZING, INITIALIZATION, TRIGGER, DEFAULT_POLICY):
+EQUAL_COMPUTE = {"length": "compute"}
+"""Every alternative spends the training FLOPs of full size throughout; one that is small for a while has more steps."""
+
+
+def _shrunk(every: int, final_fraction: float = 0.25) -> dict[str, Any]:
+    """A quarter of the most units go at every event, as many of every group, until a share of them is left."""
+    order, trigger = {"budget": "per_group"}, {"kind": "schedule", "every": every}
+    of_units = {"order": order, "trigger": trigger, "fraction": 0.25, "final_fraction": final_fraction}
+    return {"shrink": {"kind": "units", **of_units, "shrink_until": 0.8}}
+
+
+SHRINKING = Ablation(
+    name="grow-then-shrink",
+    summary="How to come to a quarter of the width at equal compute: grow and shrink, shrink alone, or neither",
+    base={**BASE, "chunk_fraction": 0.25, "trigger": {"kind": "schedule", "every": 8}, "grow_until": 0.4},
+    alternatives=(
+        Alternative("full_shrunk", "full width, shrunk from the first measurements on", {**FULL, **_shrunk(5)},
+                    EQUAL_COMPUTE),
+        Alternative("full_shrunk_later", "full width, shrunk in the second half", {**FULL, **_shrunk(18)},
+                    EQUAL_COMPUTE),
+        Alternative("grown_shrunk", "a quarter, grown to full width, then shrunk", _shrunk(5), EQUAL_COMPUTE),
+        Alternative("grown_half_shrunk", "a quarter, grown to half of the width, then shrunk",
+                    {"max_fraction": 0.5, **_shrunk(5, 0.5)}, EQUAL_COMPUTE),
+        Alternative("grown", "an eighth, grown to a quarter of the width",
+                    {"initial_fraction": 0.125, "chunk_fraction": 0.0625, "max_fraction": 0.25}, EQUAL_COMPUTE),
+        Alternative("quarter", "a quarter of the width throughout",
+                    {"initial_fraction": 0.25, "max_fraction": 0.25}, EQUAL_COMPUTE),
+    ),
+    baseline="full_shrunk",
+    workloads=(DIGITS, FRIEDMAN, MNIST_READ_LESS),
+)  # fmt: skip
+for _ablation in (LAYER_SELECTION, FREEZING, INITIALIZATION, TRIGGER, DEFAULT_POLICY, SHRINKING):
     REPRODUCTIONS.register(_ablation.name)(_ablation)
