@@ -84,10 +84,15 @@ class Recovery(PolicyPart):
     def times_as_long(self, factor: float) -> Self:
         return self.model_copy(update={"length_share": self.length_share * factor})
 
-    def settings(self, trained_with: TrainingSettings, steps_per_epoch: int, *, warms_up: bool) -> TrainingSettings:
+    def settings(
+        self, trained_with: TrainingSettings, steps_per_epoch: int, *, warms_up: bool = True
+    ) -> TrainingSettings:
         """What the trainer is to do, for a network that was trained with these settings.
 
         Its length is in epochs, never in compute: a smaller network is not to train longer for being small.
+
+        Args:
+            warms_up: Whether the rate rises first; an optimizer that goes on with what it has learnt needs no rise.
         """
         assert self.trains
         if self.epochs is not None:

@@ -28,6 +28,12 @@ def test_the_rate_rises_and_falls():
     assert {learning_rate_at(step, step, 10, constant, None) for step in range(10)} == {0.02}
 
 
+def test_with_what_the_optimizer_has_learnt_the_rate_need_not_rise():
+    settings = Recovery(epochs=10, warmup_share=0.2).settings(TRAINED_WITH, steps_per_epoch=10, warms_up=False)
+    assert (settings.steps, settings.warmup_steps) == (100, 0)
+    assert learning_rate_at(0, 0, 100, settings, None) == 0.02
+
+
 def test_what_was_trained_by_compute_recovers_by_steps():
     settings = Recovery().settings(TrainingSettings(epochs=2, warmup_steps=50, **TEXT_RECIPE), steps_per_epoch=400)
     assert (settings.length, settings.steps, settings.warmup_steps) == ("epochs", 200, 10)
