@@ -30,6 +30,7 @@ from autogrow.policy.training_settings import TrainingSettings
 from autogrow.policy.unit_scores import ActivationCount, ActivationOutliers, Fisher, Random
 from autogrow.report.tables import Column, Table
 from autogrow.study.settings import SPLIT_SEED
+from autogrow.tasks import TASKS
 from autogrow.training.training_data import TrainingData
 
 FULL, THEORY = (32, 64, 32), (4, 16, 4)
@@ -95,7 +96,8 @@ class Autoencoder(Reproduction):
         return ("mnist",)
 
     def run(self, request: Request) -> ReproductionReport | None:
-        dataset = open_dataset("mnist", request.data_dir, task="reconstruction")
+        task = next(name for name, task in TASKS.items() if task.targets_are_inputs)
+        dataset = open_dataset("mnist", request.data_dir, task=task)
         train_size = QUICK_SIZE if request.quick else TRAIN_SIZE
         lengths = QUICK_LENGTHS if request.quick else Lengths()
         data = TrainingData.of(dataset, *dataset.split(seed=SPLIT_SEED, train_size=train_size))
