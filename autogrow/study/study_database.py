@@ -5,6 +5,7 @@ after `reconcile` none of this driver's is RUNNING. A trial that is resumed afte
 which names the first of its line, its root; folders and budgets count roots.
 """
 
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -222,7 +223,7 @@ class StudyDatabase:
         return sum(t.state == TrialState.WAITING and is_root(t) and TrialRecord(t).role in roles for t in self.trials())
 
     def claim(self, *, new: bool, but: Collection[str] = ()) -> FrozenTrial | None:
-        """Take the waiting trial with the lowest root, if there is one.
+        """Take a waiting trial, if there is one: what was interrupted before what was never started, oldest first.
 
         Args:
             new: Also one that was never started.
@@ -230,7 +231,7 @@ class StudyDatabase:
         """
         waiting = [t for t in self.trials() if t.state == TrialState.WAITING and self._is_ours(t)]
         with self._writing():
-            for trial in sorted(waiting, key=root_of):
+            for trial in sorted(waiting, key=lambda each: (not goes_on(each), each.number)):
                 may_start = new and TrialRecord(trial).role not in but
                 if (may_start or goes_on(trial)) and self._take(trial):
                     return trial
@@ -355,7 +356,8 @@ class StudyDatabase:
                 result = read_trial_result(folder.trial(root_of(trial)))
                 self.tell_result(trial.number, result or FailedTrial(reason=INTERRUPTED))
         gone_on_with = superseded(self.trials())
-        for trial in self.trials():
+        # As they were started, which is not the order of their numbers: controls wait for a while.
+        for trial in sorted(self.trials(), key=_started):
             # Found by their reason, because a driver may have died between telling and queueing them.
             is_interrupted = trial.state == TrialState.FAIL and TrialRecord(trial).reason == INTERRUPTED
             if is_interrupted and trial.number not in gone_on_with and self._is_ours(trial):
@@ -410,3 +412,7 @@ class StudyDatabase:
 
     def _id(self, number: int) -> int:
         return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+
+
+def _started(trial: FrozenTrial) -> float:
+    return math.inf if trial.datetime_start is None else trial.datetime_start.timestamp()

@@ -91,7 +91,7 @@ def test_failures_in_a_row_stop_a_search(search_here, records, workplace):
 
 def test_five_of_them_where_nothing_else_is_said(search_here, records, workplace):
     (workplace / "mine.py").write_text(NEVER)
-    check_stopped(search_here("--trials", 9, *ALWAYS_FAILING), 5, records)
+    check_stopped(search_here("--trials", 6, *ALWAYS_FAILING), 5, records)
 
 
 def check_stopped(end, number, records):

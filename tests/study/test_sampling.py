@@ -73,7 +73,7 @@ def test_an_interrupted_search_tries_what_an_undisturbed_one_does(
     settings = search_settings(sampler=sampler, trials=trials)
     whole = OneSlot(tmp_path / "whole", objectives, default_space, settings)
     whole.run(trials)
-    for ends in (1, 9, 2, trials):
+    for ends in (1, 9, 2, 1, trials):  # also while the deferred controls are trained
         parts = OneSlot(tmp_path / "parts", objectives, default_space, settings)
         parts.run(ends)
     assert list(parts.tried().values()) == list(whole.tried().values())
@@ -279,9 +279,9 @@ class TestDeferredControls:
         return [proposal.role if (proposal := proposer.next()) else None for _ in range(number)]
 
     @pytest.mark.slow
-    def test_they_come_after_a_third_of_the_trials(self, database, default_space, search_settings):
-        roles = self.roles(database, default_space, search_settings(trials=9), 10)
-        assert roles == ["default", "searched", "searched", "static", "thesis", *["searched"] * 4, None]
+    def test_they_come_after_half_of_the_trials(self, database, default_space, search_settings):
+        roles = self.roles(database, default_space, search_settings(trials=8), 9)
+        assert roles == ["default", *["searched"] * 3, "static", "thesis", *["searched"] * 2, None]
 
     @pytest.mark.slow
     @pytest.mark.parametrize("trials", [1, 2, 3, 4])
@@ -292,8 +292,8 @@ class TestDeferredControls:
         assert set(CONTROLS[:trials]) <= set(roles)
         assert roles[-1] is None
 
-    def test_they_come_after_a_third_of_the_time(self, database, default_space, search_settings):
-        shares = iter([0.0, 0.1, 0.2, 0.34, 0.35, 0.4])
+    def test_they_come_after_half_of_the_time(self, database, default_space, search_settings):
+        shares = iter([0.0, 0.1, 0.2, 0.51, 0.52, 0.6])
         roles = self.roles(database, default_space, search_settings(trials=10_000), 6, lambda: next(shares))
         assert roles == ["default", "searched", "searched", "static", "thesis", "searched"]
 
