@@ -113,7 +113,7 @@ class Remover:
     def _check_names(self, network: ExpandableNetwork) -> None:
         """Raises `NetworkError` where `only` names nothing, or parts of blocks whose places change as others go."""
         only, takes = self._shrinking.only, self._shrinking.remove
-        groups = [*network.structure.widths, *network.structure.fixed] if takes.takes_units else []
+        groups = [*{**network.structure.widths, **network.structure.fixed}] if takes.takes_units else []
         if isinstance(takes, RemoveWeights):
             groups = [*prunable(network.module)]
         stages = [*network.blocks] if takes.takes_blocks else []

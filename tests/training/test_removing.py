@@ -116,6 +116,13 @@ def test_units_go_alone_where_blocks_are_worth_more(shrinker):
     assert made.network.blocks == {"blocks": 3} and made.footprint().flops <= target.value
 
 
+def test_a_group_that_cannot_shrink_is_listed_once(shrinker):
+    with pytest.raises(NetworkError) as caught:
+        shrinker(ModelSpec("mlp", {"hidden": [8, 8]}), only=("layr",))
+    known = str(caught.value).partition("known are ")[2].partition(";")[0].split(", ")
+    assert len(known) == len(set(known)) > 1
+
+
 def test_what_no_blocks_can_do_is_one_line(shrinker):
     with pytest.raises(NetworkError, match=r"has no stage, a row of alike blocks, .* \(--remove units\)"):
         shrinker(ModelSpec("mlp", {"hidden": [8, 8]}), remove="blocks")
